@@ -1,0 +1,51 @@
+"""Prompts, models, generation and the engine that serves them; no web framework.
+
+Names are loaded on first use, so importing this package does not import torch or transformers.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from llm_core.engine import Engine, GenerationRequest, Run
+    from llm_core.errors import NucleusError
+    from llm_core.generation import FinishEvent, TokenEvent, generate
+    from llm_core.language_model import LanguageModel
+    from llm_core.model_store import ModelStore
+    from llm_core.prompts import PromptSpec, RenderedPrompt
+
+_HOME = {
+    "Engine": "engine",
+    "FinishEvent": "generation",
+    "GenerationRequest": "engine",
+    "LanguageModel": "language_model",
+    "ModelStore": "model_store",
+    "NucleusError": "errors",
+    "PromptSpec": "prompts",
+    "RenderedPrompt": "prompts",
+    "Run": "engine",
+    "TokenEvent": "generation",
+    "generate": "generation",
+}
+
+__all__ = [
+    "Engine",
+    "FinishEvent",
+    "GenerationRequest",
+    "LanguageModel",
+    "ModelStore",
+    "NucleusError",
+    "PromptSpec",
+    "RenderedPrompt",
+    "Run",
+    "TokenEvent",
+    "generate",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)

@@ -1,0 +1,14 @@
+"""Where Nucleus keeps files: `NUCLEUS_HOME`, or the user's cache directory."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import platformdirs
+
+
+def nucleus_home() -> Path:
+    """The directory for everything that can be fetched or computed again. Not created here."""
+    override = os.environ.get("NUCLEUS_HOME")
+    return Path(override).expanduser() if override else platformdirs.user_cache_path("nucleus", appauthor=False)

@@ -1,0 +1,78 @@
+"""Tokens in, text out, one token at a time: joins bytes into whole characters and watches for stop sequences."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+Decode = Callable[[list[int]], str]
+
+BROKEN = "\ufffd"
+_MOST_HELD = 8
+"""A character has at most four bytes, so tokens held longer than this are not waiting for one."""
+
+
+class CharacterJoiner:
+    """Decodes a growing token sequence without ever showing half a character.
+
+    Byte-level tokens split Vietnamese letters and emoji; their text is held until the last byte has come. Decoding
+    starts a few tokens back, since some tokenizers write a token differently at the start of a text.
+    """
+
+    def __init__(self, decode: Decode) -> None:
+        self._decode = decode
+        self._ids: list[int] = []
+        self._context_from = 0
+        self._shown_to = 0
+
+    def push(self, token_id: int) -> str:
+        """The characters that this token completes: `""` while one is still open."""
+        self._ids.append(token_id)
+        return self._release(final=len(self._ids) - self._shown_to > _MOST_HELD)
+
+    def finish(self) -> str:
+        """What is left when no more tokens come; bytes that never became a character show as U+FFFD."""
+        return self._release(final=True)
+
+    def _release(self, final: bool) -> str:
+        shown = self._decode(self._ids[self._context_from : self._shown_to])
+        text = self._decode(self._ids[self._context_from :])
+        if len(text) <= len(shown) or (text.endswith(BROKEN) and not final):
+            return ""
+        self._context_from, self._shown_to = self._shown_to, len(self._ids)
+        return text[len(shown) :]
+
+
+class StopWatcher:
+    """Passes text on until one of the stop sequences appears, which may begin in one piece and end in another.
+
+    Text that could still turn out to be the beginning of a stop sequence is held back.
+    """
+
+    def __init__(self, stop_sequences: Sequence[str]) -> None:
+        self._stops = tuple(stop_sequences)
+        self._held = ""
+        self.stopped = False
+
+    def push(self, text: str) -> str:
+        """Text that is safe to show. After a stop sequence `stopped` is true and nothing more comes out."""
+        if self.stopped:
+            return ""
+        self._held += text
+        found = [place for stop in self._stops if (place := self._held.find(stop)) >= 0]
+        if found:
+            self.stopped = True
+            safe, self._held = self._held[: min(found)], ""
+            return safe
+        keep = max((_overlap(self._held, stop) for stop in self._stops), default=0)
+        safe, self._held = self._held[: len(self._held) - keep], self._held[len(self._held) - keep :]
+        return safe
+
+    def finish(self) -> str:
+        """Text held back for a stop sequence that never came."""
+        held, self._held = self._held, ""
+        return held
+
+
+def _overlap(text: str, stop: str) -> int:
+    """Length of the longest end of `text` that `stop` begins with."""
+    return next((n for n in range(min(len(text), len(stop) - 1), 0, -1) if text.endswith(stop[:n])), 0)
