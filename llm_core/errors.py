@@ -14,6 +14,7 @@ MESSAGES = {
     "prompt_control_character": "The {field} has the control character {character} at position {position}. Remove it.",
     "prompt_too_large": "The {field} has {size} characters; at most {limit} are accepted. Shorten it.",
     "prompt_too_long": "The prompt has {tokens} tokens and the model's context window {limit}. Shorten the prompt.",
+    "setting_empty": "The field {field} is empty. Give it a number.",
     "setting_invalid": "A setting is out of range: {detail}.",
     "top_k_above_vocabulary": "top_k={value} is larger than the vocabulary of {limit} tokens. Use 0 to {limit}.",
     "stop_sequence_empty": "A stop sequence is empty. Remove it.",

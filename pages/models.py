@@ -1,0 +1,50 @@
+"""Models: which model runs, how far it is on its way, and loading another one."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from llm_core import builtin_model
+from pages.ui.frame import page
+from pages.ui.i18n import number, t
+from pages.ui.model_status import model_status
+from pages.ui.state import Key, get, has, put, session
+
+
+def models() -> None:
+    entry = model_status()
+    with st.container(border=True):
+        st.markdown(f"**{t('models.current')}**")
+        if model := entry.model:
+            st.markdown(
+                t(
+                    "models.facts",
+                    vocabulary=number(model.vocab_size, 0),
+                    window=number(model.context_window, 0),
+                    precision=model.precision,
+                )
+            )
+        st.code(builtin_model.NAME if entry.id == builtin_model.MODEL_ID else entry.id, language=None)
+        if entry.id != builtin_model.MODEL_ID:
+            st.button(t("models.use_builtin"), on_click=_use, args=(builtin_model.MODEL_ID,))
+    with st.container(border=True):
+        if not has(Key.MODEL_ID):
+            put(Key.MODEL_ID, "")
+        st.text_input(
+            t("models.other"), key=Key.MODEL_ID, help=t("models.other_help"), max_chars=500, persist_state="session"
+        )
+        st.button(t("models.load"), type="primary", on_click=_use_typed)
+        st.caption(t("models.rules"))
+
+
+def _use_typed() -> None:
+    if model_id := (get(Key.MODEL_ID) or "").strip():
+        _use(model_id)
+
+
+def _use(model_id: str) -> None:
+    session().model_id = model_id
+
+
+with page("models.title"):
+    models()

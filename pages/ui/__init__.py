@@ -1,0 +1,1 @@
+"""What the pages share: frame, typed state, controls, charts, token strip and texts."""

@@ -1,0 +1,145 @@
+"""The sampler panel: one visible strategy, the settings it uses, and what it does in a sentence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import streamlit as st
+
+from llm_core.errors import NucleusError
+from pages.ui.i18n import t
+from pages.ui.state import Key, get, has, put
+from samplers import ORDERS, SamplerConfig
+
+STRATEGIES: dict[str, tuple[Key, ...]] = {
+    "greedy": (),
+    "random": (),
+    "temperature": (Key.TEMPERATURE,),
+    "top_k": (Key.TEMPERATURE, Key.TOP_K),
+    "top_p": (Key.TEMPERATURE, Key.TOP_P),
+    "combined": (Key.TEMPERATURE, Key.TOP_K, Key.TOP_P, Key.ORDER),
+}
+"""Each strategy and the settings it reads; the others stay neutral and look it."""
+
+_DEFAULTS = {
+    Key.STRATEGY: "top_p",
+    Key.TEMPERATURE: 0.8,
+    Key.TOP_K: 40,
+    Key.TOP_P: 0.95,
+    Key.ORDER: "huggingface",
+    Key.SEED: 7,
+    Key.MAX_OUTPUT_TOKENS: 96,
+    Key.STOP_SEQUENCES: "",
+}
+_MAX_SEED = 2**53 - 1  # the largest whole number that a browser holds exactly
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the panel says."""
+
+    sampler: SamplerConfig
+    max_output_tokens: int
+    stop_sequences: tuple[str, ...]
+
+
+def sampler_panel() -> None:
+    """Draw the panel. `read_settings` gives its values."""
+    for key, value in _DEFAULTS.items():
+        if not has(key):
+            put(key, value)
+    with st.container(border=True):
+        strategy = st.segmented_control(
+            t("sampler.title"),
+            list(STRATEGIES),
+            format_func=lambda name: t(f"sampler.{name}.name"),
+            key=Key.STRATEGY,
+            persist_state="session",
+            required=True,
+            wrap=True,
+        )
+        used = STRATEGIES[strategy]
+        keep = {"persist_state": "session"}
+        st.slider(
+            t("settings.temperature"),
+            0.0,
+            2.0,
+            step=0.05,
+            key=Key.TEMPERATURE,
+            disabled=Key.TEMPERATURE not in used,
+            help=t("settings.temperature_help"),
+            **keep,
+        )
+        st.number_input(
+            t("settings.top_k"),
+            min_value=0,
+            step=1,
+            key=Key.TOP_K,
+            disabled=Key.TOP_K not in used,
+            help=t("settings.top_k_help"),
+            **keep,
+        )
+        st.slider(
+            t("settings.top_p"),
+            0.01,
+            1.0,
+            step=0.01,
+            key=Key.TOP_P,
+            disabled=Key.TOP_P not in used,
+            help=t("settings.top_p_help"),
+            **keep,
+        )
+        if Key.ORDER in used:
+            st.selectbox(
+                t("settings.order"),
+                list(ORDERS),
+                format_func=lambda name: t(f"orders.{name}"),
+                key=Key.ORDER,
+                help=t("settings.order_help"),
+                **keep,
+            )
+        seed, length = st.columns(2)
+        seed.number_input(
+            t("settings.seed"),
+            min_value=0,
+            max_value=_MAX_SEED,
+            step=1,
+            key=Key.SEED,
+            disabled=strategy == "greedy",
+            help=t("settings.seed_help"),
+            **keep,
+        )
+        length.number_input(
+            t("settings.max_output_tokens"), min_value=1, max_value=8192, step=16, key=Key.MAX_OUTPUT_TOKENS, **keep
+        )
+        st.text_input(
+            t("settings.stop_sequences"),
+            key=Key.STOP_SEQUENCES,
+            max_chars=200,
+            help=t("settings.stop_sequences_help"),
+            **keep,
+        )
+    with st.container(border=True):
+        st.markdown(f"**{t(f'sampler.{strategy}.heading')}**")
+        st.markdown(t(f"sampler.{strategy}.text"))
+
+
+def read_settings() -> Settings:
+    """The panel's values, neutral where the strategy does not use them. Raises `NucleusError` naming a bad field."""
+    used = STRATEGIES[get(Key.STRATEGY)]
+    chosen = {key.value: _filled(key) for key in used}
+    if get(Key.STRATEGY) == "greedy":
+        chosen[Key.TEMPERATURE.value] = 0
+    try:
+        sampler = SamplerConfig(**chosen, seed=_filled(Key.SEED))
+    except ValueError as error:
+        raise NucleusError("setting_invalid", detail=str(error)) from error
+    stops = tuple(part.replace("\\n", "\n") for part in (get(Key.STOP_SEQUENCES) or "").split("|") if part)
+    return Settings(sampler, _filled(Key.MAX_OUTPUT_TOKENS), stops)
+
+
+def _filled(key: Key):
+    value = get(key)
+    if value is None:  # a number field that was cleared
+        raise NucleusError("setting_empty", field=key.value)
+    return value

@@ -1,0 +1,68 @@
+"""What surrounds every page: title, sidebar, language switch, and the last net under unexpected errors."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import streamlit as st
+from streamlit.runtime.scriptrunner import RerunException, StopException
+
+from llm_core.errors import NucleusError
+from pages.ui import i18n, router
+from pages.ui.i18n import t
+from pages.ui.state import Key, get, has, put, session
+
+log = logging.getLogger(__name__)
+
+_ASSETS = Path(__file__).parent / "assets"
+MARK = str(_ASSETS / "mark.svg")
+
+# Buttons show their shortcut beside them, so that a screen reader and a test find "Run" by that name.
+_STYLE = """
+<style>
+[data-testid="stMainBlockContainer"] { padding-top: 3rem; padding-bottom: 2rem; max-width: 1320px; }
+[data-testid="stMain"] h1 { font-size: 1.55rem; padding: 0; }
+[data-testid="stMain"] button kbd { display: none; }
+</style>
+"""
+
+
+@contextmanager
+def page(title: str) -> Iterator[None]:
+    """Frame one page. `title` is a text key. No traceback reaches the browser."""
+    router.ensure_routed()
+    st.html(_STYLE)
+    st.title(t(title), anchor=False)
+    try:
+        yield
+    except (RerunException, StopException):
+        raise
+    except NucleusError as error:
+        st.error(i18n.explain(error), icon=":material/error:")
+    except Exception:
+        log.exception("page %s failed", title)
+        st.error(t("errors.unexpected"), icon=":material/error:")
+
+
+def sidebar() -> None:
+    """The product's name and the language switch, on every page."""
+    st.logo(str(_ASSETS / "logo.svg"), icon_image=MARK, size="large")
+    with st.sidebar:
+        if not has(Key.LANGUAGE) or get(Key.LANGUAGE) is None:
+            put(Key.LANGUAGE, i18n.language())
+        st.segmented_control(
+            t("nav.language"),
+            list(i18n.LANGUAGES),
+            format_func=i18n.LANGUAGES.__getitem__,
+            key=Key.LANGUAGE,
+            on_change=_switch_language,
+            required=True,
+        )
+        st.caption(t("nav.tagline"))
+
+
+def _switch_language() -> None:
+    session().language = get(Key.LANGUAGE)

@@ -1,0 +1,42 @@
+"""The chosen model on its way: progress while it comes, what went wrong if it did not."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from llm_core.model_store import ModelEntry
+from llm_core.progress import Progress
+from pages.ui import i18n, resources
+from pages.ui.i18n import t
+from pages.ui.state import session
+
+_REFRESH_SECONDS = 0.5
+
+
+def model_status() -> ModelEntry:
+    """Ask for the session's model and show how far it is; the page stays usable meanwhile."""
+    entry = resources.models().request(session().model_id)
+    loading = not entry.result.done()
+    if loading:
+        st.fragment(_show_progress, run_every=_REFRESH_SECONDS)(entry)
+    elif entry.error:
+        st.error(i18n.explain(entry.error), icon=":material/error:")
+        st.button(t("models.retry"), on_click=resources.models().request, args=(entry.id,), kwargs={"retry": True})
+    return entry
+
+
+def _show_progress(entry: ModelEntry) -> None:
+    if entry.result.done():
+        st.rerun()
+    progress = entry.progress
+    st.progress(progress.fraction or 0.0, text=_words(progress))
+
+
+def _words(progress: Progress) -> str:
+    amount = ""
+    if progress.total and progress.stage == "downloading":
+        done, total = (i18n.number(size / 1e6, 0) for size in (progress.done, progress.total))
+        amount = t("models.megabytes", done=done, total=total)
+    elif progress.total:
+        amount = t("models.tensors", done=progress.done, total=progress.total)
+    return " · ".join(filter(None, (t(f"models.stage.{progress.stage}"), amount)))

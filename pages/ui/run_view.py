@@ -1,0 +1,158 @@
+"""One run as it happens: the answer as a token strip, the distribution of one step, and its figures.
+
+Redrawn by a fragment about three times a second while the engine works; nothing redraws when it rests.
+"""
+
+from __future__ import annotations
+
+import math
+
+import streamlit as st
+
+from llm_core.engine import Run
+from llm_core.generation import TokenEvent
+from pages.ui import charts, i18n, resources
+from pages.ui.i18n import number, share, t
+from pages.ui.live_plot import live_plot
+from pages.ui.state import session
+from pages.ui.token_strip import Cell, token_strip
+
+REFRESH_SECONDS = 0.3
+
+
+def run_view() -> None:
+    """Draw the session's run, following it while it is active."""
+    run = session().run
+    following = run is not None and run.active
+    st.fragment(_draw, run_every=REFRESH_SECONDS if following else None)(run, following)
+
+
+def _draw(run: Run | None, following: bool) -> None:
+    ended = run is None or not run.active  # before the events are read, so the last ones are never missed
+    events = run.events() if run else []
+    selected = session().selected_step
+    step = len(events) - 1 if selected is None else min(selected, len(events) - 1)
+    with st.container(border=True):
+        _answer(run, events, step)
+    with st.container(border=True):
+        _step(run, events, step)
+    if following and ended:
+        st.rerun()
+
+
+def _answer(run: Run | None, events: list[TokenEvent], step: int) -> None:
+    token_strip(
+        [_cell(run, step, event) for step, event in enumerate(events)] if run else [],
+        key="answer",
+        selected=step if events else None,
+        words={"title": t("run.answer"), "legend": t("run.legend"), "empty": _waiting_words(run)},
+        on_pick=_pick,
+    )
+    if run is None:
+        return
+    if run.error:
+        st.error(i18n.explain(run.error), icon=":material/error:")
+    if events:
+        mean = sum(event.trace.logprob for event in events) / len(events)
+        figures = [
+            t("run.tokens_per_second", value=number(run.tokens_per_second, 1)),
+            t("run.tokens", value=len(events)),
+            t("run.mean_logprob", value=number(mean)),
+        ]
+        if run.finish_reason:
+            figures.append(t(f"run.finished.{run.finish_reason}"))
+        st.caption(" · ".join(figures))
+    if events and not run.active and st.toggle(t("run.as_text"), key="as_text"):
+        st.code(run.text, language=None, wrap_lines=True)
+
+
+def _step(run: Run | None, events: list[TokenEvent], step: int) -> None:
+    trace = events[step].trace if events else None
+    candidates = charts.top_candidates(trace, run.model.label) if trace and run and run.model else []
+    heading, legend = st.columns([3, 2], vertical_alignment="bottom")
+    heading.markdown(_heading(step, len(events)))
+    legend.html(_legend())
+    words = {name: t(f"step.{name}") for name in ("raw", "after", "drawn", "cut", "empty")}
+    live_plot(
+        charts.step_figure(candidates, share, words),
+        key="step_plot",
+        label=_spoken(candidates),
+        failed=t("step.no_plot"),
+        step=f"{run.id if run else ''}:{step}",
+    )
+    if trace is None:
+        st.caption(t("step.hint"))
+        return
+    figures = [
+        t("step.kept", kept=number(trace.final.kept, 0), vocabulary=number(trace.raw.kept, 0)),
+        t("step.kept_mass", value=share(trace.final.kept_mass)),
+        t("step.residual", value=share(_outside(candidates))),
+        t("step.entropy", value=number(trace.raw.entropy_bits)),
+        t("step.surprisal", value=number(trace.surprisal_bits)),
+    ]
+    st.caption(" · ".join(figures))
+    if st.toggle(t("step.as_table"), key="as_table"):
+        st.dataframe(_table(candidates), hide_index=True)
+
+
+def _outside(candidates: list[charts.Candidate]) -> float:
+    return max(0.0, 1.0 - math.fsum(candidate.raw for candidate in candidates))
+
+
+def _heading(step: int, count: int) -> str:
+    if not count:
+        return f"**{t('step.title')}**"
+    where = t("step.place", step=step + 1, count=count)
+    return f"**{where}**" if session().selected_step is None else f"**{where}** · {t('step.pinned')}"
+
+
+def _legend() -> str:
+    """The chart's colours in words; only texts of ours, so HTML is safe here."""
+    names = ((charts.RAW, "raw"), (charts.AFTER, "after"), (charts.DRAWN, "drawn"))
+    parts = (f"<span style='color:{color}'>■</span> {t(f'step.{name}')}" for color, name in names)
+    return f"<div style='text-align:right;font-size:0.82rem;opacity:0.85'>{' &nbsp; '.join(parts)}</div>"
+
+
+def _spoken(candidates: list[charts.Candidate]) -> str:
+    leading = ", ".join(f"{c.label} {number(c.raw)} → {number(c.after)}" for c in candidates[:5])
+    return f"{t('step.title')}: {leading}" if leading else t("step.empty")
+
+
+def _table(candidates: list[charts.Candidate]) -> list[dict]:
+    return [
+        {
+            t("step.token"): c.label,
+            t("step.token_id"): c.token_id,
+            t("step.raw"): round(c.raw, 5),
+            t("step.after"): round(c.after, 5),
+            t("step.drawn"): c.drawn,
+            t("step.excluded"): c.excluded,
+        }
+        for c in candidates
+    ]
+
+
+def _waiting_words(run: Run | None) -> str:
+    if run is None:
+        return t("run.empty")
+    if run.status == "waiting":
+        ahead = resources.engine().position(run)
+        return t("run.queued", ahead=ahead) if ahead else t("run.starting")
+    return t("run.reading") if run.active else t("run.nothing")
+
+
+def _cell(run: Run, step: int, event: TokenEvent) -> Cell:
+    probability = math.exp(event.trace.logprob)
+    label = charts.visible(run.model.label(event.token_id)) if run.model else ""
+    title = t("run.token", step=step + 1, token=label, value=number(probability, 3), rank=event.trace.rank)
+    if run.model and event.token_id in run.model.end_ids:
+        return Cell(event.piece, probability, title, "mark")
+    if not event.piece:
+        return Cell("‥", probability, title, "part")
+    return Cell(event.piece, probability, title)
+
+
+def _pick(index: int) -> None:
+    """Pin the step; choosing the pinned one again lets the view follow the newest."""
+    state = session()
+    state.selected_step = None if state.selected_step == index else index

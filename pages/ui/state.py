@@ -1,0 +1,66 @@
+"""What one browser tab remembers, typed. The only module that touches `st.session_state`.
+
+Widgets keep their own values under the keys named here; everything else lives in one `Session`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import streamlit as st
+
+from llm_core import builtin_model
+from llm_core.engine import Run
+
+
+class Key(StrEnum):
+    """Widget keys."""
+
+    LANGUAGE = "language"
+    INSTRUCTION = "instruction"
+    SYSTEM = "system"
+    STRATEGY = "strategy"
+    TEMPERATURE = "temperature"
+    TOP_K = "top_k"
+    TOP_P = "top_p"
+    ORDER = "order"
+    SEED = "seed"
+    MAX_OUTPUT_TOKENS = "max_output_tokens"
+    STOP_SEQUENCES = "stop_sequences"
+    MODEL_ID = "model_id"
+
+
+@dataclass
+class Session:
+    """Values that are not a widget's."""
+
+    routed: bool = False
+    language: str | None = None
+    language_in_address: str | None = None
+    model_id: str = builtin_model.MODEL_ID
+    run: Run | None = None
+    selected_step: int | None = None
+    """The step whose distribution is shown; None follows the newest."""
+    notice: str | None = None
+    """What the last attempt to run was refused for, already in the reader's language."""
+
+
+def session() -> Session:
+    """This tab's session, made on first use."""
+    if "nucleus" not in st.session_state:
+        st.session_state["nucleus"] = Session()
+    return st.session_state["nucleus"]
+
+
+def put(key: Key, value: object) -> None:
+    """Set a widget's value before it is drawn."""
+    st.session_state[key] = value
+
+
+def has(key: Key) -> bool:
+    return key in st.session_state
+
+
+def get(key: Key):
+    return st.session_state.get(key)
