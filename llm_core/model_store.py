@@ -24,7 +24,7 @@ class ModelEntry:
     """One model on its way or in memory. `result` holds the model or the `NucleusError` that stopped it."""
 
     id: str
-    progress: Progress = Progress("starting")
+    progress: Progress = field(default_factory=lambda: Progress("starting"))
     result: Future[LanguageModel] = field(default_factory=Future)
 
     @property

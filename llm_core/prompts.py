@@ -41,9 +41,7 @@ class PromptSpec:
             for place, character in enumerate(text):
                 if unicodedata.category(character) in ("Cc", "Cs") and character not in "\n\r\t":
                     code = f"U+{ord(character):04X}"
-                    raise NucleusError(
-                        "prompt_control_character", field=field.name, character=code, position=place + 1
-                    )
+                    raise NucleusError("prompt_control_character", field=field.name, character=code, position=place + 1)
 
     def render(self, model: LanguageModel) -> RenderedPrompt:
         """Apply the model's chat template; a base model, which has none, gets plain text to continue."""

@@ -6,13 +6,23 @@
     logits = torch.tensor([[2.0, 1.0, 0.0, -1.0]])
     next_token_probs(logits, [SamplerConfig(temperature=0.7, top_p=0.9)])
 
-Every decoder in Nucleus calls the same chain, so what the plots show is what was drawn from.
+Every decoder in Nucleus calls the same chain, so what the plots show is what was drawn from. Settings and traces need
+no torch; what computes is imported on first use.
 """
 
-from samplers.chain import SamplerChain, next_token_probs
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from samplers.config import ORDERS, SamplerConfig
-from samplers.draw import draw, step_noise
 from samplers.trace import StageSnapshot, StepTrace, summarize
+
+if TYPE_CHECKING:
+    from samplers.chain import SamplerChain, next_token_probs
+    from samplers.draw import draw, step_noise
+
+_HOME = {"SamplerChain": "chain", "next_token_probs": "chain", "draw": "draw", "step_noise": "draw"}
 
 __all__ = [
     "ORDERS",
@@ -25,3 +35,11 @@ __all__ = [
     "step_noise",
     "summarize",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    # kept, since importing the submodule `draw` would otherwise put the module in the function's place
+    globals()[name] = value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    return value

@@ -63,7 +63,7 @@ def _check_number(field: str, value: object, low: float, high: float, open_low: 
     span = f"{'above' if open_low else 'at least'} {low} and at most {high}"
     if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
         raise ValueError(f"{field}={value!r}: expected a finite number {span}")
-    if not low <= value <= high or (open_low and value == low):
+    if not low <= float(value) <= high or (open_low and value == low):
         raise ValueError(f"{field}={value!r}: expected a number {span}")
 
 
@@ -71,7 +71,7 @@ def _check_integer(field: str, value: object, low: int, high: int | None) -> Non
     span = f"at least {low}" + (f" and at most {high}" if high is not None else "")
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise ValueError(f"{field}={value!r}: expected a whole number {span}")
-    if value < low or (high is not None and value > high):
+    if int(value) < low or (high is not None and int(value) > high):
         raise ValueError(f"{field}={value!r}: expected a whole number {span}")
 
 

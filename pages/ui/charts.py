@@ -133,7 +133,15 @@ def _plain(text: str) -> str:
 
 
 def _at_right(row: int, text: str) -> dict:
-    return {"xref": "paper", "x": 1.01, "xanchor": "left", "y": row, "yref": "y", "text": _plain(text), "showarrow": False}
+    return {
+        "xref": "paper",
+        "x": 1.01,
+        "xanchor": "left",
+        "y": row,
+        "yref": "y",
+        "text": _plain(text),
+        "showarrow": False,
+    }
 
 
 def _in_the_middle(text: str) -> dict:

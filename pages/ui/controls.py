@@ -49,7 +49,7 @@ def sampler_panel() -> None:
         if not has(key):
             put(key, value)
     with st.container(border=True):
-        strategy = st.segmented_control(
+        st.segmented_control(
             t("sampler.title"),
             list(STRATEGIES),
             format_func=lambda name: t(f"sampler.{name}.name"),
@@ -58,8 +58,8 @@ def sampler_panel() -> None:
             required=True,
             wrap=True,
         )
+        strategy = str(get(Key.STRATEGY))
         used = STRATEGIES[strategy]
-        keep = {"persist_state": "session"}
         st.slider(
             t("settings.temperature"),
             0.0,
@@ -68,7 +68,7 @@ def sampler_panel() -> None:
             key=Key.TEMPERATURE,
             disabled=Key.TEMPERATURE not in used,
             help=t("settings.temperature_help"),
-            **keep,
+            persist_state="session",
         )
         st.number_input(
             t("settings.top_k"),
@@ -77,7 +77,7 @@ def sampler_panel() -> None:
             key=Key.TOP_K,
             disabled=Key.TOP_K not in used,
             help=t("settings.top_k_help"),
-            **keep,
+            persist_state="session",
         )
         st.slider(
             t("settings.top_p"),
@@ -87,7 +87,7 @@ def sampler_panel() -> None:
             key=Key.TOP_P,
             disabled=Key.TOP_P not in used,
             help=t("settings.top_p_help"),
-            **keep,
+            persist_state="session",
         )
         if Key.ORDER in used:
             st.selectbox(
@@ -96,7 +96,7 @@ def sampler_panel() -> None:
                 format_func=lambda name: t(f"orders.{name}"),
                 key=Key.ORDER,
                 help=t("settings.order_help"),
-                **keep,
+                persist_state="session",
             )
         seed, length = st.columns(2)
         seed.number_input(
@@ -107,17 +107,22 @@ def sampler_panel() -> None:
             key=Key.SEED,
             disabled=strategy == "greedy",
             help=t("settings.seed_help"),
-            **keep,
+            persist_state="session",
         )
         length.number_input(
-            t("settings.max_output_tokens"), min_value=1, max_value=8192, step=16, key=Key.MAX_OUTPUT_TOKENS, **keep
+            t("settings.max_output_tokens"),
+            min_value=1,
+            max_value=8192,
+            step=16,
+            key=Key.MAX_OUTPUT_TOKENS,
+            persist_state="session",
         )
         st.text_input(
             t("settings.stop_sequences"),
             key=Key.STOP_SEQUENCES,
             max_chars=200,
             help=t("settings.stop_sequences_help"),
-            **keep,
+            persist_state="session",
         )
     with st.container(border=True):
         st.markdown(f"**{t(f'sampler.{strategy}.heading')}**")

@@ -21,8 +21,12 @@ def model_status() -> ModelEntry:
         st.fragment(_show_progress, run_every=_REFRESH_SECONDS)(entry)
     elif entry.error:
         st.error(i18n.explain(entry.error), icon=":material/error:")
-        st.button(t("models.retry"), on_click=resources.models().request, args=(entry.id,), kwargs={"retry": True})
+        st.button(t("models.retry"), on_click=_retry, args=(entry.id,))
     return entry
+
+
+def _retry(model_id: str) -> None:
+    resources.models().request(model_id, retry=True)
 
 
 def _show_progress(entry: ModelEntry) -> None:

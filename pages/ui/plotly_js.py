@@ -32,5 +32,6 @@ def url() -> str:
 
 def _package() -> Path:
     spec = importlib.util.find_spec("plotly")
-    assert spec is not None and spec.origin is not None  # a bounded requirement of this project
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError("plotly is not installed: pip install -r requirements.txt")
     return Path(spec.origin).parent

@@ -6,16 +6,19 @@ Redrawn by a fragment about three times a second while the engine works; nothing
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import streamlit as st
 
 from llm_core.engine import Run
-from llm_core.generation import TokenEvent
 from pages.ui import charts, i18n, resources
 from pages.ui.i18n import number, share, t
 from pages.ui.live_plot import live_plot
 from pages.ui.state import session
 from pages.ui.token_strip import Cell, token_strip
+
+if TYPE_CHECKING:
+    from llm_core.generation import TokenEvent
 
 REFRESH_SECONDS = 0.3
 

@@ -62,7 +62,10 @@ export default function ({ data, parentElement, setTriggerValue }) {
   list.setAttribute("aria-label", data.words.title);
   const cells = data.cells;
   if (!cells.length) {
-    list.replaceChildren(Object.assign(document.createElement("span"), { className: "empty", textContent: data.words.empty }));
+    const note = document.createElement("span");
+    note.className = "empty";
+    note.textContent = data.words.empty;
+    list.replaceChildren(note);
     return;
   }
   list.querySelector(".empty")?.remove();
@@ -83,7 +86,8 @@ export default function ({ data, parentElement, setTriggerValue }) {
     const node = event.target.closest(".token");
     if (!node) return;
     const here = Number(node.dataset.index);
-    const to = { ArrowRight: here + 1, ArrowLeft: here - 1, Home: 0, End: cells.length - 1, Enter: here, " ": here }[event.key];
+    const end = cells.length - 1;
+    const to = { ArrowRight: here + 1, ArrowLeft: here - 1, Home: 0, End: end, Enter: here, " ": here }[event.key];
     if (to === undefined || to < 0 || to >= cells.length) return;
     event.preventDefault();
     list.children[to].focus();

@@ -42,9 +42,7 @@ def test_a_row_draws_the_same_alone_in_a_batch_and_shuffled():
     configs = [SamplerConfig(temperature=0.5 + row / 4, top_k=row * 7, seed=row) for row in range(6)]
     seeds, steps = [config.seed for config in configs], [4] * 6
     together = draw(next_token_probs(logits, configs), seeds, steps)
-    alone = [
-        draw(next_token_probs(logits[r : r + 1], [configs[r]]), [seeds[r]], [4]).item() for r in range(6)
-    ]
+    alone = [draw(next_token_probs(logits[r : r + 1], [configs[r]]), [seeds[r]], [4]).item() for r in range(6)]
     order = [3, 0, 5, 1, 4, 2]
     shuffled = draw(next_token_probs(logits[order], [configs[r] for r in order]), [seeds[r] for r in order], steps)
     assert together.tolist() == alone
