@@ -6,8 +6,8 @@ Pages read a run's events with a cursor and never wait for the thread; the threa
 
 from __future__ import annotations
 
+import atexit
 import functools
-import itertools
 import logging
 import threading
 import time
@@ -112,6 +112,18 @@ class Engine:
         self._waiting: list[Run] = []
         self._wake = models.changed
         self._thread: threading.Thread | None = None
+        self._closing = False
+        atexit.register(self.close)  # a daemon thread that is inside torch when the interpreter goes would abort it
+
+    def close(self) -> None:
+        """End every run and the thread. Called when the process ends."""
+        self._closing = True
+        with self._wake:
+            for run in self._waiting:
+                run.cancel()
+            self._wake.notify_all()
+        if self._thread is not None:
+            self._thread.join(timeout=10)
 
     def submit(self, request: GenerationRequest) -> Run:
         """Queue a request. Raises `NucleusError` at once for a bad prompt or a full queue."""
@@ -136,12 +148,12 @@ class Engine:
             return self._waiting.index(run) if run in self._waiting else 0
 
     def _serve(self) -> None:
-        for _ in itertools.count():
+        while not self._closing:
             with self._wake:
                 run = self._next()
-                while run is None:
+                if run is None:
                     self._wake.wait(timeout=0.5)  # a Stop on a waiting run sends no notice
-                    run = self._next()
+                    continue
                 self._waiting.remove(run)
             try:
                 self._perform(run)
@@ -178,7 +190,7 @@ class Engine:
             request.sampler,
             max_output_tokens=request.max_output_tokens,
             stop_sequences=request.stop_sequences,
-            cancelled=run._unwanted,
+            cancelled=lambda: self._closing or run._unwanted(),
         ):
             run.seconds = event.seconds
             if isinstance(event, TokenEvent):

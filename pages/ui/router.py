@@ -10,11 +10,21 @@ from pages.ui.state import session
 
 def pages() -> dict[str, list]:
     """Sections and pages of the menu, in the reader's language."""
+    playground = st.Page(
+        "pages/playground.py",
+        title=t("playground.title"),
+        default=True,
+        url_path="first",  # not used for the default page, but must not be the name below
+    )
+
+    def to_playground() -> None:
+        """The first page answers at `/` only; people who type its name should not read "page not found"."""
+        st.switch_page(playground)
+
+    by_name = st.Page(to_playground, title=t("playground.title"), url_path="playground", visibility="hidden")
     return {
-        t("nav.experiment"): [
-            st.Page("pages/playground.py", title=t("playground.title"), icon=":material/play_circle:", default=True)
-        ],
-        t("nav.setup"): [st.Page("pages/models.py", title=t("models.title"), icon=":material/deployed_code:")],
+        t("nav.experiment"): [playground, by_name],
+        t("nav.setup"): [st.Page("pages/models.py", title=t("models.title"))],
     }
 
 

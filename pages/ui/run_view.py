@@ -35,7 +35,7 @@ def _draw(run: Run | None, following: bool) -> None:
     events = run.events() if run else []
     selected = session().selected_step
     step = len(events) - 1 if selected is None else min(selected, len(events) - 1)
-    with st.container(border=True):
+    with st.container(border=True, key="answer-card"):
         _answer(run, events, step)
     with st.container(border=True):
         _step(run, events, step)

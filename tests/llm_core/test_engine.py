@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
 
@@ -18,6 +19,24 @@ PATIENCE = 30.0
 
 def request(text: str = "Hello", model_id: str = "toy", seed: int = 1, **fields) -> GenerationRequest:
     return GenerationRequest(model_id, PromptSpec(text), SamplerConfig(seed=seed), **fields)
+
+
+def slow_toy():
+    """The toy with a pause before each forward pass, so that a test can step in."""
+    toy = toy_model()
+
+    class Slow:
+        def __init__(self, model):
+            self._model = model
+
+        def __getattr__(self, name):
+            return getattr(self._model, name)
+
+        def __call__(self, *args, **options):
+            time.sleep(0.02)
+            return self._model(*args, **options)
+
+    return dataclasses.replace(toy, model=Slow(toy.model))
 
 
 @pytest.fixture
@@ -57,7 +76,7 @@ def test_many_threads_submit_and_everyone_gets_their_own_answer(engine):
 
 
 def test_stop_keeps_what_was_produced():
-    engine = Engine(ModelStore(loader=lambda model_id, report: _slow_toy()))
+    engine = Engine(ModelStore(loader=lambda model_id, report: slow_toy()))
     run = engine.submit(request(max_output_tokens=240))
     while len(run.events()) < 2:
         time.sleep(0.01)
@@ -65,26 +84,6 @@ def test_stop_keeps_what_was_produced():
     finished(run)
     assert run.finish_reason in ("cancelled", "end")
     assert 2 <= len(run.events()) < 240
-
-
-def _slow_toy():
-    """The toy with a pause before each forward pass, so that a test can step in."""
-    import dataclasses
-
-    toy = toy_model()
-
-    class Slow:
-        def __init__(self, model):
-            self._model = model
-
-        def __getattr__(self, name):
-            return getattr(self._model, name)
-
-        def __call__(self, *args, **options):
-            time.sleep(0.02)
-            return self._model(*args, **options)
-
-    return dataclasses.replace(toy, model=Slow(toy.model))
 
 
 def test_a_bad_prompt_is_refused_at_once(engine):
@@ -103,7 +102,6 @@ def test_a_failing_run_fails_alone(engine):
 
 def test_an_unexpected_exception_ends_its_run_and_not_the_engine(caplog):
     toy = toy_model()
-    import dataclasses
 
     class Exploding:
         config, generation_config = toy.model.config, toy.model.generation_config
@@ -175,7 +173,7 @@ def test_the_queue_is_bounded(monkeypatch):
 
 def test_a_run_nobody_reads_is_ended(monkeypatch):
     monkeypatch.setattr(engine_module, "ABANDONED_SECONDS", 0.1)
-    engine = Engine(ModelStore(loader=lambda model_id, report: _slow_toy()))
+    engine = Engine(ModelStore(loader=lambda model_id, report: slow_toy()))
     run = finished(engine.submit(request(max_output_tokens=240)))
     assert run.error is None or run.error.code == "run_abandoned"
     assert len(run.events()) < 240
@@ -192,3 +190,14 @@ def test_the_store_loads_each_model_once_and_keeps_the_latest():
     for model_id in ("a", "b", "a", "c", "a", "b"):
         store.request(model_id).result.result(PATIENCE)
     assert loads == ["a", "b", "c", "b"]  # "b" had to go when "c" came, since "a" was used in between
+
+
+def test_closing_ends_runs_and_the_thread():
+    engine = Engine(ModelStore(loader=lambda model_id, report: slow_toy()))
+    running, waiting = engine.submit(request(max_output_tokens=240)), engine.submit(request(max_output_tokens=240))
+    while not running.events():
+        time.sleep(0.01)
+    engine.close()
+    assert running.finish_reason in ("cancelled", "end")
+    assert waiting.events() == []
+    assert engine._thread not in threading.enumerate()

@@ -1,0 +1,182 @@
+"""Every page through the real app and the real engine, in both languages, without a browser."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from pages.ui.i18n import texts
+from pages.ui.state import Session
+
+APP = str(Path(__file__).parents[2] / "app.py")
+PATIENCE = 120
+
+
+def open_app(language: str = "en") -> AppTest:
+    app = AppTest.from_file(APP, default_timeout=PATIENCE)
+    app.query_params["lang"] = language
+    app.run()
+    assert not app.exception
+    return app
+
+
+def session(app: AppTest) -> Session:
+    return app.session_state["nucleus"]
+
+
+def press_run(app: AppTest) -> AppTest:
+    app.button(key="run").click().run()
+    assert not app.exception
+    return app
+
+
+def finish(app: AppTest) -> AppTest:
+    run = session(app).run
+    assert run is not None
+    assert run.wait(PATIENCE)
+    app.run()
+    assert not app.exception
+    return app
+
+
+def errors(app: AppTest) -> list[str]:
+    return [error.value for error in app.error]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def model_is_there(builtin):
+    """The pages load the built-in model themselves; this makes sure that it has been fetched."""
+
+
+@pytest.mark.parametrize("language", ["en", "vi"])
+def test_run_answers_in_both_languages(language):
+    words = texts(language)
+    app = open_app(language)
+    assert app.title[0].value == words["playground.title"]
+    assert app.button(key="run").label == words["playground.run"]
+    assert app.button(key="stop").disabled
+    app.number_input(key="max_output_tokens").set_value(6)
+    finish(press_run(app))
+    run = session(app).run
+    assert run.status == "finished"
+    assert 1 <= len(run.events()) <= 6
+    assert any(words["step.as_table"] == toggle.label for toggle in app.toggle)
+    app.toggle(key="as_text").set_value(True).run()
+    assert app.code[-1].value == run.text
+    app.toggle(key="as_table").set_value(True).run()
+    assert len(app.dataframe[0].value) == 12
+
+
+def test_every_strategy_reaches_the_engine():
+    app = open_app()
+    app.number_input(key="max_output_tokens").set_value(1)
+    expected = {
+        "greedy": {"temperature": 0, "top_k": 0, "top_p": 1},
+        "random": {"temperature": 1, "top_k": 0, "top_p": 1},
+        "temperature": {"temperature": 0.5, "top_k": 0, "top_p": 1},
+        "top_k": {"temperature": 0.5, "top_k": 3, "top_p": 1},
+        "top_p": {"temperature": 0.5, "top_k": 0, "top_p": 0.6},
+        "combined": {"temperature": 0.5, "top_k": 3, "top_p": 0.6, "order": "gemini"},
+    }
+    app.segmented_control(key="strategy").set_value("combined").run()
+    app.slider(key="temperature").set_value(0.5)
+    app.number_input(key="top_k").set_value(3)
+    app.slider(key="top_p").set_value(0.6)
+    app.selectbox(key="order").set_value("gemini")
+    app.number_input(key="seed").set_value(99).run()
+    for strategy, fields in expected.items():
+        app.segmented_control(key="strategy").set_value(strategy).run()
+        finish(press_run(app))
+        sampler = session(app).run.request.sampler
+        assert {name: getattr(sampler, name) for name in fields} == fields, strategy
+        assert sampler.seed == 99
+
+
+@pytest.mark.parametrize("language", ["en", "vi"])
+@pytest.mark.parametrize(
+    ("field", "value", "code"),
+    [
+        ("instruction", "", "prompt_empty"),
+        ("instruction", "bell\x07", "prompt_control_character"),
+        ("instruction", "x" * 2**20, "prompt_too_large"),
+        ("system", "tab\x0b", "prompt_control_character"),
+    ],
+)
+def test_bad_input_is_named_and_nothing_is_lost(language, field, value, code):
+    app = open_app(language)
+    app.number_input(key="max_output_tokens").set_value(2)
+    finish(press_run(app))
+    answer = session(app).run
+    app.text_area(key=field).set_value(value)
+    press_run(app)
+    message = texts(language)[f"errors.{code}"].split("{")[0].strip()
+    assert any(message in error for error in errors(app))
+    assert session(app).run is answer
+    assert app.text_area(key=field).value == value
+
+
+def test_settings_only_the_model_can_refuse():
+    app = open_app()
+    app.segmented_control(key="strategy").set_value("top_k").run()
+    app.number_input(key="top_k").set_value(50_000)
+    finish(press_run(app))
+    assert any("Top-K is 50000" in error for error in errors(app))
+    app.number_input(key="top_k").set_value(0)
+    app.slider(key="temperature").set_value(0.0)
+    app.number_input(key="max_output_tokens").set_value(2)
+    finish(press_run(app))
+    assert not errors(app)
+    assert session(app).run.request.sampler.greedy
+
+
+def test_a_prompt_longer_than_the_context_window():
+    app = open_app()
+    app.text_area(key="instruction").set_value("word " * 9000)
+    finish(press_run(app))
+    assert any("context window" in error for error in errors(app))
+    assert app.text_area(key="instruction").value == "word " * 9000
+
+
+def test_the_prompt_as_the_model_sees_it():
+    app = open_app()
+    app.text_area(key="system").set_value("Be brief.")
+    app.number_input(key="max_output_tokens").set_value(1)
+    finish(press_run(app))  # the model is loaded now
+    shown = [code.value for code in app.code]
+    assert any(text.startswith("<|im_start|>system\nBe brief.<|im_end|>") for text in shown)
+
+
+def test_switching_language_keeps_everything():
+    app = open_app()
+    app.text_area(key="instruction").set_value("My own prompt")
+    app.number_input(key="max_output_tokens").set_value(2)
+    finish(press_run(app))
+    app.sidebar.segmented_control(key="language").set_value("vi").run()
+    assert app.title[0].value == texts("vi")["playground.title"]
+    assert app.text_area(key="instruction").value == "My own prompt"
+    assert app.number_input(key="max_output_tokens").value == 2
+    assert len(session(app).run.events()) in (1, 2)
+    assert app.query_params["lang"] in ("vi", ["vi"])
+
+
+@pytest.mark.parametrize("language", ["en", "vi"])
+def test_models_page_refuses_a_missing_model_and_comes_back(language):
+    words = texts(language)
+    app = open_app(language)
+    app.text_area(key="instruction").set_value("Kept across pages")
+    app.run()
+    app.switch_page("pages/models.py").run()
+    assert app.title[0].value == words["models.title"]
+    app.text_input(key="model_id").set_value("/no/such/model")
+    next(button for button in app.button if button.label == words["models.load"]).click().run()
+    for _ in range(50):
+        if errors(app):
+            break
+        app.run()
+    assert any("/no/such/model" in error for error in errors(app))
+    next(button for button in app.button if button.label == words["models.use_builtin"]).click().run()
+    assert not errors(app)
+    app.switch_page("pages/playground.py").run()
+    assert app.text_area(key="instruction").value == "Kept across pages"
