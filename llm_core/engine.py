@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import functools
 import logging
+import math
 import threading
 import time
 import uuid
@@ -89,8 +90,13 @@ class Run:
         self._cancelled.set()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until the run has ended; false if it has not within `timeout` seconds."""
-        return self._done.wait(timeout)
+        """Wait until the run has ended; false if it has not within `timeout` seconds. Waiting counts as reading."""
+        until = math.inf if timeout is None else time.monotonic() + timeout
+        while not self._done.wait(max(0.0, min(1.0, until - time.monotonic()))):
+            self._read_at = time.monotonic()
+            if self._read_at >= until:
+                return False
+        return True
 
     def _unwanted(self) -> bool:
         return self._cancelled.is_set() or self._abandoned()

@@ -15,7 +15,7 @@ from llm_core.language_model import LanguageModel
 from llm_core.text_stream import CharacterJoiner, StopWatcher
 from samplers import SamplerConfig, StepTrace, summarize
 from samplers.chain import SamplerChain
-from samplers.draw import draw
+from samplers.drawing import draw
 
 FinishReason = Literal["end", "length", "stop", "context", "cancelled"]
 """The model ended it, the token limit, a stop sequence, the context window is full, or somebody pressed Stop."""

@@ -20,9 +20,9 @@ from samplers.trace import StageSnapshot, StepTrace, summarize
 
 if TYPE_CHECKING:
     from samplers.chain import SamplerChain, next_token_probs
-    from samplers.draw import draw, step_noise
+    from samplers.drawing import draw, step_noise
 
-_HOME = {"SamplerChain": "chain", "next_token_probs": "chain", "draw": "draw", "step_noise": "draw"}
+_HOME = {"SamplerChain": "chain", "next_token_probs": "chain", "draw": "drawing", "step_noise": "drawing"}
 
 __all__ = [
     "ORDERS",
@@ -40,6 +40,4 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    # kept, since importing the submodule `draw` would otherwise put the module in the function's place
-    globals()[name] = value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
-    return value
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)

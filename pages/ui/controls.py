@@ -31,7 +31,11 @@ _DEFAULTS = {
     Key.MAX_OUTPUT_TOKENS: 96,
     Key.STOP_SEQUENCES: "",
 }
-_MAX_SEED = 2**53 - 1  # the largest whole number that a browser holds exactly
+LIMITS = {Key.TOP_K: (0, 10**9), Key.SEED: (0, 2**53 - 1), Key.MAX_OUTPUT_TOKENS: (1, 100_000)}
+"""Smallest and largest value of the number fields. A browser holds whole numbers exactly up to 2^53 - 1.
+
+Checked here and not by the fields themselves: those put a number back in silence, and people should read why.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +76,7 @@ def sampler_panel() -> None:
         )
         st.number_input(
             t("settings.top_k"),
-            min_value=0,
+            value=None,
             step=1,
             key=Key.TOP_K,
             disabled=Key.TOP_K not in used,
@@ -101,8 +105,7 @@ def sampler_panel() -> None:
         seed, length = st.columns(2)
         seed.number_input(
             t("settings.seed"),
-            min_value=0,
-            max_value=_MAX_SEED,
+            value=None,
             step=1,
             key=Key.SEED,
             disabled=strategy == "greedy",
@@ -111,9 +114,8 @@ def sampler_panel() -> None:
         )
         length.number_input(
             t("settings.max_output_tokens"),
-            min_value=1,
-            max_value=8192,
-            step=16,
+            value=None,
+            step=1,
             key=Key.MAX_OUTPUT_TOKENS,
             persist_state="session",
         )
@@ -132,19 +134,19 @@ def sampler_panel() -> None:
 def read_settings() -> Settings:
     """The panel's values, neutral where the strategy does not use them. Raises `NucleusError` naming a bad field."""
     used = STRATEGIES[get(Key.STRATEGY)]
-    chosen = {key.value: _filled(key) for key in used}
+    chosen = {key.value: _checked(key) for key in used}
     if get(Key.STRATEGY) == "greedy":
         chosen[Key.TEMPERATURE.value] = 0
-    try:
-        sampler = SamplerConfig(**chosen, seed=_filled(Key.SEED))
-    except ValueError as error:
-        raise NucleusError("setting_invalid", detail=str(error)) from error
+    sampler = SamplerConfig(**chosen, seed=_checked(Key.SEED))
     stops = tuple(part.replace("\\n", "\n") for part in (get(Key.STOP_SEQUENCES) or "").split("|") if part)
-    return Settings(sampler, _filled(Key.MAX_OUTPUT_TOKENS), stops)
+    return Settings(sampler, _checked(Key.MAX_OUTPUT_TOKENS), stops)
 
 
-def _filled(key: Key):
+def _checked(key: Key):
     value = get(key)
-    if value is None:  # a number field that was cleared
+    if value is None:  # a number field that was cleared, or holds what is no number
         raise NucleusError("setting_empty", field=key.value)
+    low, high = LIMITS.get(key, (value, value))
+    if not low <= value <= high:
+        raise NucleusError("setting_out_of_range", field=key.value, value=value, low=low, high=high)
     return value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from pathlib import Path
 
 import streamlit as st
@@ -43,10 +44,13 @@ def t(key: str, **values: object) -> str:
 
 
 def explain(error: NucleusError) -> str:
-    """What went wrong, why, and what to do next."""
-    details = dict(error.details)
+    """What went wrong, why, and what to do next, as Markdown in which the details are plain text.
+
+    Details quote what people typed, what files say and what servers answer.
+    """
+    details = {name: _plain(str(value)) for name, value in error.details.items()}
     if "field" in details:
-        details["field"] = t(f"fields.{details['field']}")
+        details["field"] = t(f"fields.{error.details['field']}")
     return t(f"errors.{error.code}", **details)
 
 
@@ -59,6 +63,10 @@ def number(value: float, digits: int = 2) -> str:
 def share(value: float) -> str:
     """A probability with two digits; one too small for them shows as below 0.01, not as zero."""
     return f"<{number(0.01)}" if 0 < value < 0.005 else number(value)
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"([\\`*_\[\]<>#$~|:])", r"\\\1", text)
 
 
 @functools.lru_cache

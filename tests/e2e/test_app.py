@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from pages.ui.i18n import texts
-from tests.e2e.conftest import serve
+from tests.browser import serve
 
 EN, VI = texts("en"), texts("vi")
 
@@ -190,6 +190,11 @@ def test_bad_input_is_explained_beside_the_button_and_no_traceback_shows(page: P
     expect(alert).to_contain_text("at most 200000 are accepted")
     assert tokens(page).all_text_contents() == before
     prompt.fill("Hello")
+    for typed, words in (("", "is empty"), ("-5", "is -5. Use a number from 0")):
+        set_number(page, "seed", typed)
+        run_button(page).click()
+        expect(alert).to_contain_text(words)
+    set_number(page, "seed", "7")
     set_number(page, "top_k", "99999999")
     run_button(page).click()
     expect(page.get_by_text("this model's vocabulary has 49152 tokens")).to_be_visible()

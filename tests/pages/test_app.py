@@ -117,6 +117,30 @@ def test_bad_input_is_named_and_nothing_is_lost(language, field, value, code):
     assert app.text_area(key=field).value == value
 
 
+@pytest.mark.parametrize("language", ["en", "vi"])
+@pytest.mark.parametrize(
+    ("field", "value", "expected"),
+    [
+        ("seed", None, "errors.setting_empty"),
+        ("max_output_tokens", None, "errors.setting_empty"),
+        ("top_k", None, "errors.setting_empty"),
+        ("top_k", -1, "errors.setting_out_of_range"),
+        ("seed", -5, "errors.setting_out_of_range"),
+        ("max_output_tokens", 0, "errors.setting_out_of_range"),
+    ],
+)
+def test_number_fields_say_what_they_need(language, field, value, expected):
+    words = texts(language)
+    app = open_app(language)
+    app.segmented_control(key="strategy").set_value("top_k").run()
+    app.number_input(key=field).set_value(value)
+    press_run(app)
+    assert any(words[f"fields.{field}"] in error for error in errors(app))
+    assert any(words[expected].split("}")[-1].strip() in error for error in errors(app))
+    assert session(app).run is None
+    assert app.number_input(key=field).value == value
+
+
 def test_settings_only_the_model_can_refuse():
     app = open_app()
     app.segmented_control(key="strategy").set_value("top_k").run()
