@@ -69,7 +69,9 @@ def prepare(page: Page, url: str) -> None:
 
 def watched(page: Page) -> float:
     page.get_by_role("button", name=WORDS["playground.run"], exact=True).click()
+    stop = page.get_by_role("button", name=WORDS["playground.stop"], exact=True)
+    page.wait_for_timeout(2000)
+    while stop.is_enabled():  # seldom, since Playwright's own waiting looks at every frame and costs the page time
+        page.wait_for_timeout(1000)
     page.wait_for_timeout(1000)
-    page.wait_for_selector(".st-key-stop button:disabled", timeout=120_000)
-    page.wait_for_timeout(500)
     return float(re.findall(r"([\d.]+) tokens/s", page.get_by_text("tokens/s").inner_text())[0])
