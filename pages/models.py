@@ -15,6 +15,7 @@ def models() -> None:
     entry = model_status()
     with st.container(border=True):
         st.markdown(f"**{t('models.current')}**")
+        st.code(builtin_model.NAME if entry.id == builtin_model.MODEL_ID else entry.id, language=None)
         if model := entry.model:
             st.markdown(
                 t(
@@ -24,7 +25,6 @@ def models() -> None:
                     precision=model.precision,
                 )
             )
-        st.code(builtin_model.NAME if entry.id == builtin_model.MODEL_ID else entry.id, language=None)
         if entry.id != builtin_model.MODEL_ID:
             st.button(t("models.use_builtin"), on_click=_use, args=(builtin_model.MODEL_ID,))
     with st.container(border=True):

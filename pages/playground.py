@@ -56,10 +56,10 @@ def _run_and_stop(model: LanguageModel | None) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.button(t("playground.run"), key="run", type="primary", on_click=_start, shortcut="Ctrl+Enter")
         st.button(t("playground.stop"), key="stop", on_click=_stop, disabled=not active)
-        st.caption(t("playground.shortcut"))
+        st.caption(t("playground.shortcut"), width="content")
         if model:
             st.space("stretch")
-            st.caption(t("playground.model_line", model=model.name, precision=model.precision))
+            st.caption(t("playground.model_line", model=model.name, precision=model.precision), width="content")
     if session().notice:
         st.error(session().notice, icon=":material/error:")
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from samplers import StepTrace
 
-RAW, AFTER, DRAWN = "#9aa3b2", "#2f6fd6", "#d05a0a"
+RAW, AFTER, DRAWN = "#7f8998", "#2f6fd6", "#d05a0a"
 """Grey, blue and orange: told apart in every common form of colour blindness, on light and on dark."""
 
 BARS = 12
