@@ -53,14 +53,13 @@ def sampler_panel() -> None:
         if not has(key):
             put(key, value)
     with st.container(border=True):
-        st.segmented_control(
+        st.pills(
             t("sampler.title"),
             list(STRATEGIES),
             format_func=lambda name: t(f"sampler.{name}.name"),
             key=Key.STRATEGY,
             persist_state="session",
             required=True,
-            wrap=True,
         )
         strategy = str(get(Key.STRATEGY))
         used = STRATEGIES[strategy]
@@ -146,7 +145,7 @@ def _checked(key: Key):
     value = get(key)
     if value is None:  # a number field that was cleared, or holds what is no number
         raise NucleusError("setting_empty", field=key.value)
-    low, high = LIMITS.get(key, (value, value))
-    if not low <= value <= high:
+    if key in LIMITS and not LIMITS[key][0] <= value <= LIMITS[key][1]:
+        low, high = LIMITS[key]
         raise NucleusError("setting_out_of_range", field=key.value, value=value, low=low, high=high)
     return value

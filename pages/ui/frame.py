@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import streamlit as st
-from streamlit.runtime.scriptrunner import RerunException, StopException
 
 from llm_core.errors import NucleusError
 from pages.ui import i18n, router
@@ -40,11 +39,9 @@ def page(title: str) -> Iterator[None]:
     st.title(t(title), anchor=False)
     try:
         yield
-    except (RerunException, StopException):
-        raise
     except NucleusError as error:
         st.error(i18n.explain(error), icon=":material/error:")
-    except Exception:
+    except Exception:  # a rerun asked for by the page is no Exception, and passes
         log.exception("page %s failed", title)
         st.error(t("errors.unexpected"), icon=":material/error:")
 

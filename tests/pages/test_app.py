@@ -80,14 +80,14 @@ def test_every_strategy_reaches_the_engine():
         "top_p": {"temperature": 0.5, "top_k": 0, "top_p": 0.6},
         "combined": {"temperature": 0.5, "top_k": 3, "top_p": 0.6, "order": "gemini"},
     }
-    app.segmented_control(key="strategy").set_value("combined").run()
+    app.pills(key="strategy").set_value("combined").run()
     app.slider(key="temperature").set_value(0.5)
     app.number_input(key="top_k").set_value(3)
     app.slider(key="top_p").set_value(0.6)
     app.selectbox(key="order").set_value("gemini")
     app.number_input(key="seed").set_value(99).run()
     for strategy, fields in expected.items():
-        app.segmented_control(key="strategy").set_value(strategy).run()
+        app.pills(key="strategy").set_value(strategy).run()
         finish(press_run(app))
         sampler = session(app).run.request.sampler
         assert {name: getattr(sampler, name) for name in fields} == fields, strategy
@@ -132,7 +132,7 @@ def test_bad_input_is_named_and_nothing_is_lost(language, field, value, code):
 def test_number_fields_say_what_they_need(language, field, value, expected):
     words = texts(language)
     app = open_app(language)
-    app.segmented_control(key="strategy").set_value("top_k").run()
+    app.pills(key="strategy").set_value("top_k").run()
     app.number_input(key=field).set_value(value)
     press_run(app)
     assert any(words[f"fields.{field}"] in error for error in errors(app))
@@ -143,7 +143,7 @@ def test_number_fields_say_what_they_need(language, field, value, expected):
 
 def test_settings_only_the_model_can_refuse():
     app = open_app()
-    app.segmented_control(key="strategy").set_value("top_k").run()
+    app.pills(key="strategy").set_value("top_k").run()
     app.number_input(key="top_k").set_value(50_000)
     finish(press_run(app))
     assert any("Top-K is 50000" in error for error in errors(app))
