@@ -16,12 +16,14 @@ _REFRESH_SECONDS = 0.5
 def model_status() -> ModelEntry:
     """Ask for the session's model and show how far it is; the page stays usable meanwhile."""
     entry = resources.models().request(session().model_id)
-    loading = not entry.result.done()
-    if loading:
-        st.fragment(_show_progress, run_every=_REFRESH_SECONDS)(entry)
-    elif entry.error:
-        st.error(i18n.explain(entry.error), icon=":material/error:")
-        st.button(t("models.retry"), on_click=_retry, args=(entry.id,))
+    # One place whatever it holds: elements that moved up when it emptied would be drawn anew, and lose what is being
+    # typed in them.
+    with st.container(key="model-status"):
+        if not entry.result.done():
+            st.fragment(_show_progress, run_every=_REFRESH_SECONDS)(entry)
+        elif entry.error:
+            st.error(i18n.explain(entry.error), icon=":material/error:")
+            st.button(t("models.retry"), on_click=_retry, args=(entry.id,))
     return entry
 
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+import shutil
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
 
+from llm_core.builtin_model import GGUF_MEMBER
+from llm_core.home import nucleus_home
 from pages.ui.i18n import texts
 from tests.browser import serve
 
@@ -124,6 +128,25 @@ def test_clicking_a_token_shows_its_step_and_arrow_keys_move(page: Page, server)
     expect(plot).to_have_attribute("data-step", re.compile(":11$"))
     page.keyboard.press("Enter")  # the pinned one again: follow the newest
     expect(page.get_by_text(EN["step.pinned"])).to_have_count(0)
+
+
+def test_a_first_start_shows_progress_and_loses_nothing_typed_meanwhile(page: Page, builtin, tmp_path):
+    gguf = nucleus_home() / "models" / Path(GGUF_MEMBER).name
+    (tmp_path / "models").mkdir()
+    shutil.copy(gguf, tmp_path / "models")
+    with serve(NUCLEUS_HOME=str(tmp_path)) as url:
+        page.goto(f"{url}/?lang=en")
+        prompt = page.get_by_label(EN["playground.prompt"], exact=True)
+        expect(page.get_by_text(EN["models.stage.converting"])).to_be_visible()
+        run_button(page).click()
+        expect(page.get_by_text(EN["run.starting"])).to_be_visible()
+        prompt.fill("Typed, and not sent yet")
+        expect(tokens(page).first).to_be_visible(timeout=120_000)
+        expect(prompt).to_have_value("Typed, and not sent yet")
+        expect(page.get_by_text(EN["models.stage.converting"])).to_have_count(0)
+        finish(page)
+        expect(prompt).to_have_value("Typed, and not sent yet")
+        page.goto("about:blank")
 
 
 def test_stop_keeps_what_was_written(page: Page, server):
