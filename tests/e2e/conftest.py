@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
 from tests.browser import FLAGS, find_browser, serve
+
+expect.set_options(timeout=45_000)  # a slow machine is no failure; what never comes still is
 
 
 def pytest_collection_modifyitems(items) -> None:
