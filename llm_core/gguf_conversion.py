@@ -1,6 +1,6 @@
 """A Llama-family GGUF file as a transformers checkpoint: float32 safetensors, configuration and tokenizer.
 
-transformers reads GGUF too, but parses the file five times over, reports no progress and refuses to save the result;
+transformers reads GGUF too, but parses the file several times over, reports no progress and refuses to save the result;
 a test holds the weights written here equal to the ones it reads.
 """
 

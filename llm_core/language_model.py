@@ -93,17 +93,12 @@ def load(model_id: str, report: Report) -> LanguageModel:
 def _from_pretrained(model_id: str, name: str, source: Path | str) -> LanguageModel:
     import torch
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM, AutoTokenizer
 
     options: dict[str, Any] = {"trust_remote_code": False}
     try:
-        config = AutoConfig.from_pretrained(source, **options)
-        if not isinstance(source, Path) and type(config) not in AutoModelForCausalLM._model_mapping:
-            raise NucleusError("model_unsupported", model=model_id, detail=config.model_type)
         model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, use_safetensors=True, **options)
         tokenizer = AutoTokenizer.from_pretrained(source, **options)
-    except NucleusError:
-        raise
     except Exception as error:  # transformers, safetensors and the Hub client each raise types of their own
         raise _explained(model_id, error, (HfHubHTTPError, LocalEntryNotFoundError)) from error
     model.eval()

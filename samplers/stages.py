@@ -15,7 +15,7 @@ from torch import Tensor
 EXCLUDED = float("-inf")
 
 PREFIX = 1024
-"""Tokens looked at before a full sort: top-P sets are nearly always smaller (measured in the design notes)."""
+"""Tokens looked at before a full sort: top-P sets are nearly always smaller."""
 
 
 def temperature(logits: Tensor, value: Tensor) -> Tensor:
