@@ -35,7 +35,8 @@ def _prompt_editor(model: LanguageModel | None) -> None:
     st.text_area(t("playground.prompt"), key=Key.INSTRUCTION, height=100, persist_state="session")
     with st.expander(t("playground.more")):
         st.text_area(t("playground.system"), key=Key.SYSTEM, height=80, persist_state="session")
-        if model:
+        # Behind a switch, since a closed expander still does its work at every rerun.
+        if model and st.toggle(t("playground.show_rendered"), key="show_rendered"):
             _as_the_model_sees_it(model)
 
 
