@@ -24,7 +24,7 @@ _STYLE = """
 <style>
 [data-testid="stMainBlockContainer"] { padding-top: 3rem; padding-bottom: 2rem; max-width: 1320px; }
 [data-testid="stMain"] h1 { font-size: 1.55rem; padding: 0 0 0.4rem; }
-[data-testid="stSliderThumbValue"], [data-testid^="stBaseButton-segmented_control"] { color: inherit !important; }
+[data-testid="stSliderThumbValue"] { color: inherit !important; }
 [data-testid="stMain"] button kbd { display: none; }
 @media (max-width: 640px) { [data-testid="stMainBlockContainer"] { padding-top: 4.5rem; } }
 </style>
