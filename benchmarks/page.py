@@ -60,7 +60,7 @@ def prepare(page: Page, url: str) -> None:
     page.goto(f"{url}/?lang=en")
     page.get_by_text("SmolLM2-135M-Instruct · float32").wait_for(timeout=120_000)
     page.get_by_role("radio", name=WORDS["sampler.random.name"], exact=True).click()
-    page.get_by_label(WORDS["playground.prompt"]).fill(PROMPT)
+    page.get_by_label(WORDS["playground.prompt"], exact=True).fill(PROMPT)
     field = page.get_by_label(WORDS["settings.max_output_tokens"], exact=True)
     field.fill(str(TOKENS))
     field.press("Enter")
