@@ -8,7 +8,7 @@ import json
 import os
 import platform
 
-NAMES = ("page", "start")
+NAMES = ("page", "samplers", "start")
 
 
 def main() -> None:

@@ -13,8 +13,8 @@ from typing import Literal
 from llm_core.errors import NucleusError
 from llm_core.language_model import LanguageModel
 from llm_core.text_stream import CharacterJoiner, StopWatcher
-from samplers import SamplerConfig, StepTrace, summarize
-from samplers.chain import SamplerChain
+from samplers import RowState, SamplerConfig, StepTrace, summarize
+from samplers.chain import Recording, SamplerChain
 from samplers.drawing import draw
 
 FinishReason = Literal["end", "length", "stop", "context", "cancelled"]
@@ -62,6 +62,7 @@ def generate(
 
     check_settings(model, sampler, stop_sequences)
     chain = SamplerChain([sampler])
+    row = RowState(sampler, prompt_ids, end_ids=model.end_ids)
     characters = CharacterJoiner(model.decode)
     watcher = StopWatcher(stop_sequences)
     room = model.context_window - len(prompt_ids)
@@ -73,12 +74,13 @@ def generate(
         if cancelled():
             reason = "cancelled"
             break
-        recorder: list = []
+        recording: Recording = []
         with torch.inference_mode():
             logits = model.model(ids, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[:, -1]
-            probs = chain.probs(logits, recorder)
+            probs = chain.probs(logits, [row], recording)
             token_id = int(draw(probs, [sampler.seed], [step]))
-            trace = summarize(recorder[0], token_id)
+            [trace] = summarize(recording, [token_id])
+            row.accept(token_id, float(probs[0, token_id]))
         ended = token_id in model.end_ids
         completed = characters.finish() if ended else characters.push(token_id)
         text = watcher.push(completed)

@@ -15,8 +15,10 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from samplers.config import ORDERS, SamplerConfig
-from samplers.trace import StageSnapshot, StepTrace, summarize
+from samplers.config import ORDERS, SETTINGS, STAGE_NAMES, SamplerConfig, Setting
+from samplers.state import RowState
+from samplers.trace import StageSnapshot, StepTrace, VocabularySnapshot, summarize, vocabulary_snapshot
+from samplers.trace_file import pack_traces, unpack_traces
 
 if TYPE_CHECKING:
     from samplers.chain import SamplerChain, next_token_probs
@@ -26,14 +28,22 @@ _HOME = {"SamplerChain": "chain", "next_token_probs": "chain", "draw": "drawing"
 
 __all__ = [
     "ORDERS",
+    "SETTINGS",
+    "STAGE_NAMES",
+    "RowState",
     "SamplerChain",
     "SamplerConfig",
+    "Setting",
     "StageSnapshot",
     "StepTrace",
+    "VocabularySnapshot",
     "draw",
     "next_token_probs",
+    "pack_traces",
     "step_noise",
     "summarize",
+    "unpack_traces",
+    "vocabulary_snapshot",
 ]
 
 

@@ -6,96 +6,108 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from samplers.config import SamplerConfig
-from samplers.stages import STAGES, Stage
+from samplers.stages import STAGES, constrain
+from samplers.state import RowState
 
-Recording = list[tuple[str, Tensor]]
-"""What a step looked like after each stage: `(stage name, logits [B, V])`, starting with `("raw", ...)`."""
 
-RAW = "raw"
+class Recorded(NamedTuple):
+    """A reference to what some rows of a step looked like after a stage."""
+
+    name: str
+    rows: tuple[int, ...]
+    """Which rows of the batch went through the stage: all of them for `raw`, which comes first."""
+    logits: Tensor
+    """`[len(rows), V]`."""
+
+
+Recording = list[Recorded]
+
+RAW, CONSTRAINT = "raw", "constraint"
 
 
 class SamplerChain:
-    """Settings of B rows as tensors, applied to as many steps as wanted.
+    """Settings of B rows, applied to as many steps as wanted.
 
-    Rows that share an order run together. A stage that is neutral for every row of such a group is left out, so
-    neutral settings cost nothing and record nothing.
+    Rows that use the same stages in the same order run through them together. A stage sees only rows that use it, so
+    neutral settings cost nothing, change nothing and record nothing.
     """
 
-    def __init__(self, configs: Sequence[SamplerConfig], device: torch.device | str = "cpu") -> None:
+    def __init__(self, configs: Sequence[SamplerConfig]) -> None:
         if not configs:
             raise ValueError("configs=[]: expected one SamplerConfig a row")
         self.configs = tuple(configs)
-        rows_by_order: dict[tuple[str, ...], list[int]] = {}
-        for row, config in enumerate(self.configs):
-            rows_by_order.setdefault(config.stages, []).append(row)
-        self._groups = [
-            (torch.tensor(rows, device=device), self._active_stages(order, rows, device))
-            for order, rows in rows_by_order.items()
-        ]
+        stages = [config.stages for config in self.configs]
+        self._rows_by_stages = {
+            names: tuple(row for row, own in enumerate(stages) if own == names) for names in dict.fromkeys(stages)
+        }
 
-    def _active_stages(
-        self, order: tuple[str, ...], rows: list[int], device: torch.device | str
-    ) -> list[tuple[Stage, Tensor]]:
-        stages = []
-        for stage in map(STAGES.__getitem__, order):
-            values = [getattr(self.configs[row], stage.name) for row in rows]
-            if any(value != stage.neutral for value in values):
-                stages.append((stage, torch.tensor(values, dtype=stage.dtype, device=device)[:, None]))
-        return stages
-
-    def logits(self, logits: Tensor, recorder: list[Recording] | None = None) -> Tensor:
+    def logits(
+        self, logits: Tensor, rows: Sequence[RowState] | None = None, recorder: Recording | None = None
+    ) -> Tensor:
         """Logits `[B, V]` after every stage, excluded tokens at `-inf`.
 
-        `recorder`, when given, is extended by one `Recording` a row; recording keeps references and computes nothing.
-        Raises `ValueError` for a wrong shape, and for rows without a finite largest logit (NaN, `inf`, all `-inf`).
+        `rows` hold what came before, one a row; without them every row is at its first token. `recorder`, when given,
+        is extended by what each stage left; recording keeps references and computes nothing.
+        Raises `ValueError` for a wrong shape, for rows without a finite largest logit (NaN, `inf`, all `-inf`), for
+        token ids outside the vocabulary, and for a constraint that leaves nothing.
         """
         scores = _checked(logits, len(self.configs))
-        recordings: list[Recording] = [[] for _ in self.configs]
+        states = [RowState(config) for config in self.configs] if rows is None else rows
+        if [state.config for state in states] != list(self.configs):
+            raise ValueError(f"rows are {len(states)} states of other configs: expected one a config, in their order")
+        recording = [Recorded(RAW, tuple(range(len(states))), scores)]
+        constrained = tuple(row for row, state in enumerate(states) if state.constraint is not None)
         out = scores
-        for rows, stages in self._groups:
-            whole_batch = len(self._groups) == 1
-            steps = [scores if whole_batch else scores[rows]]
-            for stage, values in stages:
-                steps.append(stage.apply(steps[-1], values))
-            out = steps[-1] if whole_batch else out.index_copy(0, rows, steps[-1])
-            if recorder is not None:
-                for position, row in enumerate(rows.tolist()):
-                    recordings[row] = self._recording(row, [step[position] for step in steps], stages)
+        if constrained:
+            part = constrain(scores[list(constrained)], [states[row] for row in constrained])
+            recording.append(Recorded(CONSTRAINT, constrained, part))
+            out = _replaced(scores, constrained, part)
+        for names, members in self._rows_by_stages.items():
+            group = [states[row] for row in members]
+            part = out if len(members) == len(states) else out[list(members)]
+            for name in names:
+                part = STAGES[name](part, group)
+                recording.append(Recorded(name, members, part))
+            if names:
+                out = _replaced(out, members, part)
         if recorder is not None:
-            recorder.extend(recordings)
+            recorder.extend(recording)
         return out
 
-    def _recording(self, row: int, steps: list[Tensor], stages: list[tuple[Stage, Tensor]]) -> Recording:
-        """The raw logits and every stage that is not neutral for this row."""
-        config = self.configs[row]
-        active = [
-            (stage.name, step)
-            for (stage, _), step in zip(stages, steps[1:], strict=True)
-            if getattr(config, stage.name) != stage.neutral
-        ]
-        return [(RAW, steps[0]), *active]
-
-    def probs(self, logits: Tensor, recorder: list[Recording] | None = None) -> Tensor:
+    def probs(
+        self, logits: Tensor, rows: Sequence[RowState] | None = None, recorder: Recording | None = None
+    ) -> Tensor:
         """Probabilities `[B, V]` that the next token is drawn from: excluded tokens exactly 0, rows sum to 1."""
-        return self.logits(logits, recorder).softmax(-1)
+        return self.logits(logits, rows, recorder).softmax(-1)
 
 
 def next_token_probs(
-    logits: Tensor, configs: Sequence[SamplerConfig], history: Sequence[Sequence[int]] | None = None
+    logits: Tensor, configs: Sequence[SamplerConfig], history: Sequence[RowState | Sequence[int]] | None = None
 ) -> Tensor:
     """The distribution that each row's next token is drawn from: float32 `[B, V]`.
 
     `logits` is `[B, V]`, one config a row. Excluded tokens are exactly 0, rows sum to 1, the input is untouched.
-    `history` (token ids so far, a row each) is for stages that read it; none of the present stages does.
+    `history` is one entry a row: the ids of the answer so far, or a `RowState`, which also tells the prompt apart.
     """
-    if history is not None and len(history) != len(configs):
+    if history is None:
+        return SamplerChain(configs).probs(logits)
+    if len(history) != len(configs):
         raise ValueError(f"history has {len(history)} rows: expected {len(configs)}, one a config")
-    return SamplerChain(configs, logits.device).probs(logits)
+    pairs = zip(configs, history, strict=True)
+    rows = [past if isinstance(past, RowState) else RowState(config, answer=past) for config, past in pairs]
+    return SamplerChain(configs).probs(logits, rows)
+
+
+def _replaced(logits: Tensor, rows: Sequence[int], part: Tensor) -> Tensor:
+    if len(rows) == len(logits):
+        return part
+    return logits.index_copy(0, torch.tensor(rows, device=logits.device), part)
 
 
 def _checked(logits: Tensor, rows: int) -> Tensor:

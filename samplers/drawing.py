@@ -1,8 +1,10 @@
 """Drawing tokens with shared noise.
 
 `argmax(probs / e)` with independent `e ~ Exponential(1)` draws token i with probability `probs[i]` (the exponential
-race; the same as the Gumbel-max trick). The noise depends on the seed and the step only, so a row's token does not
-depend on its neighbours in a batch, and two rows with one seed see one noise: where they part, the sampler did it.
+race; the same as the Gumbel-max trick). The noise is a pure function of the seed, the step and the token, so a row's
+token does not depend on its neighbours in a batch, nor on which other tokens are still possible: two rows with one seed
+see one noise, and where they part, the sampler did it. No generator is involved, so nothing else is disturbed, and only
+tokens that can be drawn cost anything.
 """
 
 from __future__ import annotations
@@ -13,29 +15,67 @@ import torch
 from torch import Tensor
 
 _MASK = 2**64 - 1
+_GOLDEN = 0x9E3779B97F4A7C15
+_FIRST, _SECOND = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+_XTC = 1
+"""Which stream of random numbers: 0 is the race's, others belong to stages that need chance of their own."""
 
-
-def step_noise(seed: int, step: int, vocab: int) -> Tensor:
-    """Exponential(1) noise, float32 `[vocab]` on the CPU, always above 0. Leaves global random state alone."""
-    generator = torch.Generator().manual_seed(_mix(seed, step))
-    return torch.empty(vocab).exponential_(generator=generator).clamp_(min=torch.finfo(torch.float32).tiny)
+_SPARSE = 8
+"""Where fewer than one token in this many is possible, picking them out first is faster."""
 
 
 def draw(probs: Tensor, seeds: Sequence[int], steps: Sequence[int]) -> Tensor:
     """Token ids `[B]` int64 drawn from `probs [B, V]`, with the noise of each row's own seed and step."""
     if not len(seeds) == len(steps) == len(probs):
         raise ValueError(f"probs has {len(probs)} rows, seeds {len(seeds)}, steps {len(steps)}: expected equal counts")
-    noise = {pair: step_noise(*pair, probs.shape[-1]) for pair in set(zip(seeds, steps, strict=True))}
-    stacked = torch.stack([noise[pair] for pair in zip(seeds, steps, strict=True)]).to(probs.device)
-    return (probs / stacked).argmax(-1)
+    keys = [_signed(_key(seed, step)) for seed, step in zip(seeds, steps, strict=True)]
+    states = torch.tensor(keys, device=probs.device)[:, None]
+    possible = probs > 0
+    if int(possible.count_nonzero()) * _SPARSE > probs.numel():
+        return (probs / _exponential(states, torch.arange(probs.shape[-1], device=probs.device))).argmax(-1)
+    rows, tokens = possible.nonzero(as_tuple=True)
+    race = torch.zeros_like(probs, dtype=torch.float64)
+    race[rows, tokens] = probs[rows, tokens] / _exponential(states[rows, 0], tokens)
+    return race.argmax(-1)
 
 
-def _mix(seed: int, step: int) -> int:
-    """SplitMix64 (Steele, Lea and Flood 2014): neighbouring seeds and steps give unrelated generator states."""
+def step_noise(seed: int, step: int, vocab: int) -> Tensor:
+    """The Exponential(1) noise of every token, float64 `[vocab]`, always above 0."""
+    return _exponential(torch.tensor(_signed(_key(seed, step))), torch.arange(vocab))
+
+
+def step_uniform(seed: int, step: int) -> float:
+    """One number in [0, 1), uniform and independent of the noise: XTC's coin."""
+    return (_key(seed, step, _XTC) >> 11) * 2.0**-53
+
+
+def _exponential(states: Tensor, tokens: Tensor) -> Tensor:
+    """The noise of `tokens` under generators in `states` (broadcast together): SplitMix64's output as a uniform number
+    inside (0, 1), then `-log`. Multiplication wraps around, as the algorithm means it to. 52 bits and a half are what
+    a float64 holds: one more, and the largest number would round to 1 and its noise to 0."""
+    mixed = states + (tokens + 1) * _signed(_GOLDEN)
+    mixed = (mixed ^ _shifted(mixed, 30)) * _signed(_FIRST)
+    mixed = (mixed ^ _shifted(mixed, 27)) * _signed(_SECOND)
+    mixed = mixed ^ _shifted(mixed, 31)
+    return _shifted(mixed, 12).double().add_(0.5).mul_(2.0**-52).log_().neg_()
+
+
+def _shifted(values: Tensor, bits: int) -> Tensor:
+    """Shift right and fill with zeros: torch's own shift fills with the sign."""
+    return (values >> bits) & (2 ** (64 - bits) - 1)
+
+
+def _key(seed: int, step: int, stream: int = 0) -> int:
+    """SplitMix64 (Steele, Lea and Flood 2014): neighbouring seeds, steps and streams give unrelated states."""
     state = seed & _MASK
-    for word in (step + 1, 0x9E3779B97F4A7C15):
-        state = (state + word * 0x9E3779B97F4A7C15) & _MASK
-        state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
-        state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & _MASK
+    for word in (step + 1, _GOLDEN + stream):
+        state = (state + word * _GOLDEN) & _MASK
+        state = ((state ^ (state >> 30)) * _FIRST) & _MASK
+        state = ((state ^ (state >> 27)) * _SECOND) & _MASK
         state ^= state >> 31
-    return state & (2**63 - 1)
+    return state
+
+
+def _signed(value: int) -> int:
+    """The same 64 bits as the signed number that torch stores."""
+    return value - 2**64 if value >= 2**63 else value

@@ -6,14 +6,22 @@ Log-probabilities are natural logarithms; entropy and surprisal are in bits.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import torch
+    from torch import Tensor
+
+    from samplers.chain import Recording
 
 CANDIDATES = 40
+FEW = 1024
+"""Tokens left, at most, to measure a stage on these alone."""
+
+EXCLUDED, LOWEST = float("-inf"), -3.0e38
+"""What an excluded logit is, and what it counts as where it is multiplied by its probability of 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +29,8 @@ class StageSnapshot:
     """The distribution after one stage, seen through the step's candidates."""
 
     name: str
-    logprobs: tuple[float, ...]
-    """Natural log-probability of each candidate of the step; `-inf` where the stages so far excluded it."""
+    logprobs: array[float]
+    """Log-probability of each candidate of the step, float32; `-inf` where the stages so far excluded it."""
     kept: int
     """Tokens that are still possible."""
     kept_mass: float
@@ -37,7 +45,7 @@ class StepTrace:
     token_id: int
     rank: int
     """Place of the chosen token in the raw distribution; 1 is the most likely."""
-    candidates: tuple[int, ...]
+    candidates: array[int]
     """Token ids in descending order of raw probability."""
     stages: tuple[StageSnapshot, ...]
     """The raw distribution first, then every stage that was not neutral, in the order they ran."""
@@ -52,7 +60,7 @@ class StepTrace:
 
     @property
     def logprob(self) -> float:
-        """Natural log-probability of the chosen token in the raw distribution."""
+        """Log-probability of the chosen token in the raw distribution."""
         return self.raw.logprobs[self.candidates.index(self.token_id)]
 
     @property
@@ -66,36 +74,105 @@ class StepTrace:
         return max(0.0, 1.0 - math.fsum(map(math.exp, self.raw.logprobs)))
 
 
-def summarize(
-    recording: list[tuple[str, torch.Tensor]], token_id: int, n: int = CANDIDATES, also: Iterable[int] = ()
-) -> StepTrace:
-    """Reduce one row's recording `[(stage, logits [V]), ...]` to a `StepTrace`.
+@dataclass(frozen=True, slots=True)
+class VocabularySnapshot:
+    """The logits of every token after each stage of one step: what a microscope over the whole vocabulary needs.
 
-    `n` candidates come from the raw logits; the chosen token and the ids in `also` are always among them.
+    Logits and not probabilities, because stages that tell positive from negative logits can be run on them again.
+    """
+
+    stages: tuple[tuple[str, array[float]], ...]
+    """`(stage, float32 logits by token id)`, `raw` first."""
+
+
+def summarize(
+    recording: Recording,
+    token_ids: Sequence[int],
+    n: int = CANDIDATES,
+    also: Sequence[Iterable[int]] | None = None,
+) -> list[StepTrace]:
+    """Reduce a step's recording to a `StepTrace` a row.
+
+    `token_ids` are the chosen tokens, one a row. `n` candidates come from the raw logits; the chosen token and the ids
+    in `also` (one collection a row) are always among them.
     """
     import torch
 
-    raw = recording[0][1]
-    wanted = torch.topk(raw, min(n, len(raw))).indices.tolist()
-    wanted += [token for token in dict.fromkeys((token_id, *also)) if token not in wanted]
-    ids = torch.tensor(wanted, device=raw.device)
-    ids = ids[torch.argsort(raw[ids], descending=True, stable=True)]
+    raw = recording[0].logits
+    asked = [(token, *(also[row] if also is not None else ())) for row, token in enumerate(token_ids)]
+    width = max(map(len, asked))
+    wanted = torch.tensor([[*ids, *ids[:1] * (width - len(ids))] for ids in asked], device=raw.device)
+    ids = torch.cat([torch.topk(raw, min(n, raw.shape[-1]), dim=-1).indices, wanted], dim=-1)
+    ranks = ((raw > raw.gather(-1, wanted[:, :1])).count_nonzero(-1) + 1).tolist()
+    columns, scores = ids.tolist(), raw.gather(-1, ids).tolist()
+    places = [_first_places(*row) for row in zip(columns, scores, strict=True)]
 
-    raw_probs = raw.softmax(-1)
-    snapshots = []
-    for name, logits in recording:
-        logprobs = logits.log_softmax(-1)
-        possible = logits > float("-inf")
-        probs = logprobs.exp()
-        entropy = -(probs * logprobs.masked_fill(~possible, 0.0)).sum() / math.log(2)
-        snapshots.append(
-            StageSnapshot(
-                name=name,
-                logprobs=tuple(logprobs[ids].tolist()),
-                kept=int(possible.sum()),
-                kept_mass=min(1.0, float(raw_probs[possible].sum())),
-                entropy_bits=max(0.0, float(entropy)),
+    snapshots: list[list[StageSnapshot]] = [[] for _ in token_ids]
+    for recorded, measured in zip(recording, _measurements(recording, ids), strict=True):
+        logprobs, kept, mass, entropy = (tensor.tolist() for tensor in measured)
+        for place, row in enumerate(recorded.rows):
+            snapshots[row].append(
+                StageSnapshot(
+                    name=recorded.name,
+                    logprobs=array("f", [logprobs[place][column] for column in places[row]]),
+                    kept=kept[place],
+                    kept_mass=min(1.0, mass[place]),
+                    entropy_bits=max(0.0, entropy[place]),
+                )
             )
+    return [
+        StepTrace(
+            token_id=token,
+            rank=ranks[row],
+            candidates=array("i", [columns[row][column] for column in places[row]]),
+            stages=tuple(snapshots[row]),
         )
-    rank = 1 + int((raw > raw[token_id]).sum())
-    return StepTrace(token_id=token_id, rank=rank, candidates=tuple(ids.tolist()), stages=tuple(snapshots))
+        for row, token in enumerate(token_ids)
+    ]
+
+
+def vocabulary_snapshot(recording: Recording, row: int) -> VocabularySnapshot:
+    """Every stage of one row of a step, over the whole vocabulary."""
+    stages = []
+    for recorded in recording:
+        if row in recorded.rows:
+            logits = recorded.logits[recorded.rows.index(row)]
+            stages.append((recorded.name, array("f", logits.float().cpu().numpy().tobytes())))
+    return VocabularySnapshot(tuple(stages))
+
+
+def _measurements(recording: Recording, ids: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+    """For each stage: log-probabilities of `ids`, tokens kept, raw mass kept and entropy in bits.
+
+    No stage brings an excluded token back, so once few tokens are left of a group of rows, only those are looked at.
+    """
+    import torch
+
+    raw_probs = recording[0].logits.softmax(-1)
+    rows: tuple[int, ...] = ()
+    support = None
+    for recorded in recording:
+        if recorded.rows != rows:
+            rows, support = recorded.rows, None
+        members = slice(None) if len(rows) == len(ids) else list(rows)
+        logits, weights = recorded.logits, raw_probs[members]
+        if support is not None:
+            logits, weights = logits.gather(-1, support), weights.gather(-1, support)
+        possible = logits > EXCLUDED
+        kept = possible.count_nonzero(-1)
+        if support is None and (most := int(kept.max())) <= FEW:
+            support = logits.topk(most, dim=-1).indices
+            logits, weights, possible = (part.gather(-1, support) for part in (logits, weights, possible))
+        probs = weights if recorded is recording[0] else logits.softmax(-1)
+        # one exp over the vocabulary is enough: the normaliser follows from the most likely token
+        normaliser = logits.amax(-1) - probs.amax(-1).log()
+        entropy = normaliser - (probs * logits.clamp(min=LOWEST)).sum(-1)
+        mass = torch.where(possible, weights, 0.0).sum(-1)
+        logprobs = recorded.logits.gather(-1, ids[members]) - normaliser[:, None]
+        yield logprobs, kept, mass, entropy / math.log(2)
+
+
+def _first_places(ids: list[int], scores: list[float]) -> list[int]:
+    """Where each id stands first, the highest scores first."""
+    first = {token: place for place, token in reversed(list(enumerate(ids)))}
+    return sorted(first.values(), key=lambda place: (-scores[place], ids[place]))

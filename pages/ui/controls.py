@@ -8,6 +8,7 @@ import streamlit as st
 
 from llm_core.errors import NucleusError
 from pages.ui.i18n import t
+from pages.ui.stage_controls import glossary, read_stages, stage_controls
 from pages.ui.state import Key, get, has, put
 from samplers import ORDERS, SamplerConfig
 
@@ -17,7 +18,7 @@ STRATEGIES: dict[str, tuple[Key, ...]] = {
     "temperature": (Key.TEMPERATURE,),
     "top_k": (Key.TEMPERATURE, Key.TOP_K),
     "top_p": (Key.TEMPERATURE, Key.TOP_P),
-    "combined": (Key.TEMPERATURE, Key.TOP_K, Key.TOP_P, Key.ORDER),
+    "combined": (Key.TEMPERATURE, Key.TOP_K, Key.TOP_P, Key.FURTHER_STAGES, Key.ORDER),
 }
 """Each strategy and the settings it reads; the others stay neutral and look it."""
 
@@ -27,6 +28,7 @@ _DEFAULTS = {
     Key.TOP_K: 40,
     Key.TOP_P: 0.95,
     Key.ORDER: "huggingface",
+    Key.FURTHER_STAGES: [],
     Key.SEED: 7,
     Key.MAX_OUTPUT_TOKENS: 96,
     Key.STOP_SEQUENCES: "",
@@ -92,6 +94,8 @@ def sampler_panel() -> None:
             help=t("settings.top_p_help"),
             persist_state="session",
         )
+        if Key.FURTHER_STAGES in used:
+            stage_controls()
         if Key.ORDER in used:
             st.selectbox(
                 t("settings.order"),
@@ -101,6 +105,7 @@ def sampler_panel() -> None:
                 help=t("settings.order_help"),
                 persist_state="session",
             )
+            st.caption(_running_order())
         seed, length = st.columns(2)
         seed.number_input(
             t("settings.seed"),
@@ -128,17 +133,29 @@ def sampler_panel() -> None:
     with st.container(border=True):
         st.markdown(f"**{t(f'sampler.{strategy}.heading')}**")
         st.markdown(t(f"sampler.{strategy}.text"))
+    glossary()
 
 
 def read_settings() -> Settings:
     """The panel's values, neutral where the strategy does not use them. Raises `NucleusError` naming a bad field."""
     used = STRATEGIES[get(Key.STRATEGY)]
-    chosen = {key.value: _checked(key) for key in used}
+    chosen = {key.value: _checked(key) for key in used if key is not Key.FURTHER_STAGES}
+    if Key.FURTHER_STAGES in used:
+        chosen |= read_stages()
     if get(Key.STRATEGY) == "greedy":
         chosen[Key.TEMPERATURE.value] = 0
     sampler = SamplerConfig(**chosen, seed=_checked(Key.SEED))
     stops = tuple(part.replace("\\n", "\n") for part in (get(Key.STOP_SEQUENCES) or "").split("|") if part)
     return Settings(sampler, _checked(Key.MAX_OUTPUT_TOKENS), stops)
+
+
+def _running_order() -> str:
+    """The stages that do something, in their order, or nothing while a setting is being typed."""
+    try:
+        stages = read_settings().sampler.stages
+    except NucleusError:
+        return ""
+    return t("stages.runs", order=" → ".join(t(f"stages.{name}.name") for name in stages)) if stages else ""
 
 
 def _checked(key: Key):

@@ -25,6 +25,7 @@ class Key(StrEnum):
     TOP_K = "top_k"
     TOP_P = "top_p"
     ORDER = "order"
+    FURTHER_STAGES = "further_stages"
     SEED = "seed"
     MAX_OUTPUT_TOKENS = "max_output_tokens"
     STOP_SEQUENCES = "stop_sequences"
@@ -53,14 +54,19 @@ def session() -> Session:
     return st.session_state["nucleus"]
 
 
-def put(key: Key, value: object) -> None:
+def setting_key(field: str) -> str:
+    """The widget key of a sampler setting that has none of its own in `Key`."""
+    return f"setting_{field}"
+
+
+def put(key: str, value: object) -> None:
     """Set a widget's value before it is drawn."""
     st.session_state[key] = value
 
 
-def has(key: Key) -> bool:
+def has(key: str) -> bool:
     return key in st.session_state
 
 
-def get(key: Key):
+def get(key: str):
     return st.session_state.get(key)

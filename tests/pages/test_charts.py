@@ -13,9 +13,9 @@ WORDS = {"raw": "model", "after": "after", "drawn": "drawn", "cut": "cut", "empt
 
 
 def trace(logits: torch.Tensor, token_id: int, **settings):
-    recorder: list = []
-    SamplerChain([SamplerConfig(**settings)]).probs(logits[None], recorder)
-    return summarize(recorder[0], token_id)
+    recording: list = []
+    SamplerChain([SamplerConfig(**settings)]).probs(logits[None], None, recording)
+    return summarize(recording, [token_id])[0]
 
 
 def figure(candidates) -> go.Figure:

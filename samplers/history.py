@@ -1,0 +1,146 @@
+"""Stages that look at the tokens so far. Each has two halves: what a row's past says about which tokens, in plain
+Python, and one of three operations on the logits at those tokens.
+
+Excluded tokens become `-inf`; the input is never changed. A row in which a stage would exclude every token that is
+still possible is left as it was, so something can always be drawn.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from samplers.state import RowState
+
+Amounts = Mapping[int, float]
+"""A number for each token that a stage touches in one row."""
+
+_LARGEST_EXPONENT = 69.0
+"""`exp(69)` is about 1e30: more than any logit, and still a float32."""
+
+
+def repetition_penalty(row: RowState) -> Amounts:
+    """Every token of prompt and answer: positive logits are divided by the penalty, negative ones multiplied (Keskar
+    et al. 2019, CTRL, arXiv 1909.05858). In (0, 100], neutral: 1; above 1 discourages repetition."""
+    return dict.fromkeys(row.tokens, row.config.repetition_penalty)
+
+
+def presence_penalty(row: RowState) -> Amounts:
+    """Subtracted once from every token that the answer holds (OpenAI's API reference). In [-2, 2], neutral: 0."""
+    return dict.fromkeys(row.answer, row.config.presence_penalty)
+
+
+def frequency_penalty(row: RowState) -> Amounts:
+    """Subtracted from the answer's tokens once for every time they occurred (OpenAI's API reference). In [-2, 2],
+    neutral: 0."""
+    return {token: count * row.config.frequency_penalty for token, count in Counter(row.answer).items()}
+
+
+def dry(row: RowState) -> Amounts:
+    """Don't repeat yourself: a token that would continue a repetition of n tokens loses
+    `multiplier * base ** (n - allowed_length)` once n reaches `allowed_length` (p-e-w 2024, text-generation-webui
+    #5677). `multiplier` in [0, 100], neutral: 0; `base` in [1, 10]; `allowed_length` of at least 1.
+
+    A repetition ends at a sequence breaker and may begin in the prompt. Of several repetitions the longest counts.
+    """
+    config, tokens = row.config, row.tokens
+    breakers = frozenset(config.dry_sequence_breakers)
+    unbroken = next((n for n, token in enumerate(reversed(tokens)) if token in breakers), len(tokens))
+    longest: dict[int, int] = {}
+    for token, length in _repetitions(tokens):
+        longest[token] = max(longest.get(token, 0), min(length, unbroken))
+    growth = math.log(config.dry_base)
+    return {
+        token: config.dry_multiplier * math.exp(min((length - config.dry_allowed_length) * growth, _LARGEST_EXPONENT))
+        for token, length in longest.items()
+        if length >= config.dry_allowed_length
+    }
+
+
+def _repetitions(tokens: Sequence[int]) -> list[tuple[int, int]]:
+    """For every earlier place where the last token stood: the token that followed, and how many tokens up to there
+    equal the end of the sequence. The Z-algorithm (Gusfield 1997) on the reversed sequence, linear in its length."""
+    latest = tokens[::-1]
+    matched = [0] * len(latest)
+    found = []
+    left = right = 0
+    for place in range(1, len(latest)):
+        length = min(matched[place - left], right - place) if place < right else 0
+        while place + length < len(latest) and latest[length] == latest[place + length]:
+            length += 1
+        matched[place] = length
+        if place + length > right:
+            left, right = place, place + length
+        if length:
+            found.append((latest[place - 1], length))
+    return found
+
+
+def no_repeat_ngram(row: RowState) -> Amounts:
+    """Excludes tokens that would complete a sequence of n tokens that prompt or answer already hold (Paulus et al.
+    2017, arXiv 1705.04304). n is a whole number of at least 0, neutral: 0."""
+    tokens, size = row.tokens, row.config.no_repeat_ngram_size
+    if len(tokens) < size:
+        return {}
+    ending = tokens[len(tokens) - size + 1 :]
+    starts = range(len(tokens) - size + 1)
+    return {tokens[start + size - 1]: 0 for start in starts if tokens[start : start + size - 1] == ending}
+
+
+def logit_bias(row: RowState) -> Amounts:
+    """Added to the logits of the tokens it names (OpenAI's API reference). In [-100, 100], neutral: no token."""
+    return {token: -bias for token, bias in dict(row.config.logit_bias).items()}
+
+
+def banned_tokens(row: RowState) -> Amounts:
+    """Excluded always. Neutral: no token."""
+    return dict.fromkeys(row.config.banned_tokens, 0)
+
+
+def min_new_tokens(row: RowState) -> Amounts:
+    """Excludes the tokens that end an answer while it has fewer tokens than this. At least 0, neutral: 0."""
+    return dict.fromkeys(row.end_ids, 0) if row.step < row.config.min_new_tokens else {}
+
+
+class Touched:
+    """The amounts of B rows as index tensors: `rows`, `ids` and `amounts`, all `[N]`.
+
+    Raises `ValueError` naming the stage for a token outside the vocabulary.
+    """
+
+    def __init__(self, stage: str, amounts: Sequence[Amounts], logits: Tensor) -> None:
+        entries = [(row, token, amount) for row, pairs in enumerate(amounts) for token, amount in pairs.items()]
+        vocab = logits.shape[-1]
+        for _, token, _ in entries:
+            if token >= vocab:
+                raise ValueError(f"{stage}: token {token} is outside the vocabulary, expected ids below {vocab}")
+        rows, ids, values = zip(*entries, strict=True) if entries else ((), (), ())
+        self.rows = torch.tensor(rows, dtype=torch.int64, device=logits.device)
+        self.ids = torch.tensor(ids, dtype=torch.int64, device=logits.device)
+        self.amounts = torch.tensor(values, dtype=logits.dtype, device=logits.device)
+
+
+def weaken(logits: Tensor, touched: Touched) -> Tensor:
+    """Divide positive logits by the amount, multiply the others by it."""
+    now = logits[touched.rows, touched.ids]
+    return _with(logits, touched, torch.where(now > 0, now / touched.amounts, now * touched.amounts))
+
+
+def subtract(logits: Tensor, touched: Touched) -> Tensor:
+    """Take the amount off."""
+    return _with(logits, touched, logits[touched.rows, touched.ids] - touched.amounts)
+
+
+def exclude(logits: Tensor, touched: Touched) -> Tensor:
+    """Make the tokens impossible, but leave rows as they were that would lose their last possible token."""
+    out = _with(logits, touched, torch.full_like(touched.amounts, float("-inf")))
+    alive = out.amax(-1, keepdim=True) > float("-inf")
+    return out if bool(alive.all()) else torch.where(alive, out, logits)
+
+
+def _with(logits: Tensor, touched: Touched, values: Tensor) -> Tensor:
+    return logits.index_put((touched.rows, touched.ids), values)

@@ -1,0 +1,189 @@
+"""Stages that decide by the distribution itself which tokens stay: pure functions `(logits [B, V], settings [B, 1])`.
+
+Excluded tokens become `-inf`, the input is never changed, and at least the most likely token of each row survives.
+A neutral setting gives the row back unchanged, bit for bit. Probabilities `p` are the softmax of the logits as they
+come in, `H` is their entropy in nats.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+EXCLUDED = float("-inf")
+
+PREFIX = 1024
+"""Tokens looked at before a full sort: the sets that a row keeps are nearly always smaller."""
+
+
+def temperature(logits: Tensor, value: Tensor) -> Tensor:
+    """Divide by the temperature: `softmax(logits / T)` (Ackley, Hinton and Sejnowski 1985). T in [0, 100], neutral: 1.
+
+    `T = 0` is the limit of `T -> 0` and never divides: only the largest logit survives, the lowest id on a tie.
+    """
+    greedy = value == 0
+    scaled = logits / torch.where(greedy, torch.ones_like(value), value)
+    # a temperature near 0 can push every logit of a row past the largest float; so can a denormal one
+    greedy = greedy | ~scaled.amax(-1, keepdim=True).isfinite()
+    if not greedy.any():
+        return scaled
+    only_best = torch.full_like(logits, EXCLUDED)
+    best = logits.argmax(-1, keepdim=True)
+    only_best.scatter_(-1, best, logits.gather(-1, best))
+    return torch.where(greedy, only_best, scaled)
+
+
+def top_k(logits: Tensor, k: Tensor) -> Tensor:
+    """Keep exactly the k largest logits, the lowest ids first on a tie (Fan et al. 2018, arXiv 1805.04833).
+
+    k is a whole number of at least 0. Neutral: 0 (off), and any k of at least the vocabulary's size.
+    """
+    vocab = logits.shape[-1]
+    count = torch.where((k <= 0) | (k > vocab), torch.full_like(k, vocab), k)
+    most = int(torch.where(count < vocab, count, torch.ones_like(count)).max())
+    return _only(logits, _largest(logits, count, torch.topk(logits, most, dim=-1).values))
+
+
+def top_p(logits: Tensor, p: Tensor) -> Tensor:
+    """Keep the smallest set of most likely tokens whose probability reaches p (Holtzman et al. 2019, arXiv 1904.09751).
+
+    p in (0, 1], neutral: 1. The lowest ids come first on a tie. Equal to `top_p_by_sorting`, bit for bit, without
+    sorting the whole vocabulary.
+    """
+    return _only(logits, _smallest_set(logits, logits, p))
+
+
+def top_p_by_sorting(logits: Tensor, p: Tensor) -> Tensor:
+    """The plain definition of `top_p`, by sorting every token: the reference that the fast one must equal."""
+    ranked = logits.sort(-1, descending=True).values
+    cumulative = (ranked - _normaliser(logits)).exp().cumsum(-1)
+    return _only(logits, _largest(logits, _size(cumulative, p, logits.shape[-1]), ranked))
+
+
+def min_p(logits: Tensor, share: Tensor) -> Tensor:
+    """Keep tokens with `p >= share * max p` (Nguyen et al. 2024, arXiv 2407.01082). In [0, 1], neutral: 0."""
+    return _at_least(logits, logits.amax(-1, keepdim=True) + share.log())
+
+
+def typical_p(logits: Tensor, p: Tensor) -> Tensor:
+    """Locally typical sampling: the smallest set reaching probability p, the tokens whose surprise is nearest to the
+    expected surprise first, `|-log p_i - H|` (Meister et al. 2022, arXiv 2202.00666). p in (0, 1], neutral: 1."""
+    logprobs = _logprobs(logits)
+    distance = (-logprobs - _entropy(logprobs)).abs()
+    return _only(logits, _smallest_set(-distance, logits, p))
+
+
+def epsilon_cutoff(logits: Tensor, epsilon: Tensor) -> Tensor:
+    """Keep tokens with `p >= epsilon` (Hewitt et al. 2022, arXiv 2210.15191). In [0, 1), neutral: 0."""
+    return _at_least(logits, _normaliser(logits) + epsilon.log())
+
+
+def eta_cutoff(logits: Tensor, epsilon: Tensor) -> Tensor:
+    """Keep tokens with `p >= min(epsilon, sqrt(epsilon) * exp(-H))` (Hewitt et al. 2022, arXiv 2210.15191).
+
+    In [0, 1), neutral: 0. Where the model is unsure, H is large and less likely tokens stay.
+    """
+    entropy = _entropy(_logprobs(logits))
+    return _at_least(logits, _normaliser(logits) + torch.minimum(epsilon.log(), epsilon.log() / 2 - entropy))
+
+
+def top_n_sigma(logits: Tensor, n: Tensor) -> Tensor:
+    """Keep logits of at least `max - n * sigma`, sigma the standard deviation of the row's finite logits (Tang et al.
+    2024, arXiv 2411.07641). In [0, 100], neutral: 0 (off). The same tokens stay at every temperature before it."""
+    finite = logits > EXCLUDED
+    count = finite.count_nonzero(-1)[:, None]
+    values = logits.masked_fill(~finite, 0)
+    mean = values.sum(-1, keepdim=True) / count
+    variance = ((values - mean).square() * finite).sum(-1, keepdim=True) / count
+    bar = logits.amax(-1, keepdim=True) - n * variance.sqrt()
+    return _at_least(logits, torch.where(n > 0, bar, torch.full_like(bar, EXCLUDED)))
+
+
+def xtc(logits: Tensor, probability: Tensor, threshold: Tensor, uniform: Tensor) -> Tensor:
+    """Exclude top choices: where `uniform < probability`, drop every token with `p >= threshold` but the least likely
+    of them (p-e-w 2024, text-generation-webui #6335). Nothing happens where fewer than two tokens reach the threshold.
+
+    `probability` in [0, 1], neutral: 0. `threshold` in (0, 1]. `uniform` in [0, 1) is one number a row and step. Of
+    equally likely tokens the highest id counts as the least likely.
+    """
+    obvious = _logprobs(logits) >= threshold.log()
+    ranked = torch.where(obvious, logits, torch.full_like(logits, math.inf))
+    last = logits.shape[-1] - 1 - ranked.flip(-1).argmin(-1, keepdim=True)
+    dropped = obvious & (uniform < probability)
+    dropped.scatter_(-1, last, False)
+    return _only(logits, ~dropped)
+
+
+def mirostat(logits: Tensor, surprise_limit: Tensor) -> Tensor:
+    """Keep tokens whose surprise `-log2 p` is at most the row's limit, in bits: mirostat 2.0 (Basu et al. 2020, arXiv
+    2007.14966). Neutral: infinity. After each draw `RowState.accept` moves the limit towards the target surprise."""
+    return _at_least(logits, _normaliser(logits) - surprise_limit * math.log(2))
+
+
+def _normaliser(logits: Tensor) -> Tensor:
+    """`log(sum(exp(logits)))`, `[B, 1]`: the largest logit less its log-probability, which is four times as fast."""
+    return logits.amax(-1, keepdim=True) - logits.softmax(-1).amax(-1, keepdim=True).log()
+
+
+def _logprobs(logits: Tensor) -> Tensor:
+    return logits - _normaliser(logits)
+
+
+def _entropy(logprobs: Tensor) -> Tensor:
+    """In nats, `[B, 1]`; excluded tokens add nothing."""
+    return -(logprobs.exp() * logprobs.clamp(min=torch.finfo(logprobs.dtype).min)).sum(-1, keepdim=True)
+
+
+def _only(logits: Tensor, keep: Tensor) -> Tensor:
+    return torch.where(keep, logits, EXCLUDED)
+
+
+def _at_least(logits: Tensor, bar: Tensor) -> Tensor:
+    """Keep logits of at least the bar `[B, 1]`, and always the largest."""
+    return _only(logits, logits >= torch.minimum(bar, logits.amax(-1, keepdim=True)))
+
+
+def _smallest_set(scores: Tensor, logits: Tensor, mass: Tensor) -> Tensor:
+    """Which tokens make up the smallest set, the highest scores first, whose probability reaches `mass`: bool `[B, V]`.
+
+    Looks at the `PREFIX` best first, or at fewer where no row has that many possible tokens left; only rows whose
+    prefix falls short are sorted as a whole.
+    """
+    vocab = scores.shape[-1]
+    possible = int((scores > EXCLUDED).count_nonzero(-1).max()) if vocab > PREFIX else vocab
+    normaliser = _normaliser(logits)
+    values, ids = torch.topk(scores, min(PREFIX, possible), dim=-1)
+    cumulative = (logits.gather(-1, ids) - normaliser).exp().cumsum(-1)
+    keep = _largest(scores, _size(cumulative, mass, vocab), values)
+    short = ((cumulative[:, -1:] < mass) & (mass < 1)).squeeze(-1)
+    if values.shape[-1] < possible and bool(short.any()):
+        values, ids = scores[short].sort(-1, descending=True)
+        cumulative = (logits[short].gather(-1, ids) - normaliser[short]).exp().cumsum(-1)
+        keep[short] = _largest(scores[short], _size(cumulative, mass[short], vocab), values)
+    return keep
+
+
+def _size(cumulative: Tensor, mass: Tensor, vocab: int) -> Tensor:
+    """How many of the ranked tokens are needed to reach the mass: `[B, 1]`, the whole vocabulary where it is 1."""
+    count = ((cumulative < mass).count_nonzero(-1)[:, None] + 1).clamp(max=cumulative.shape[-1])
+    return torch.where(mass >= 1, torch.full_like(count, vocab), count)
+
+
+def _largest(scores: Tensor, count: Tensor, ranked: Tensor) -> Tensor:
+    """Which are the `count` `[B, 1]` largest scores of each row, the lowest ids first on a tie: bool `[B, V]`.
+
+    `ranked` `[B, n]` are the row's largest scores in descending order; a `count` of V keeps the whole row. Works from
+    the value of the last kept token, so it does not depend on how a sort orders equal values.
+    """
+    last = ranked.gather(-1, count.clamp(max=ranked.shape[-1]) - 1)
+    last = last.masked_fill(count >= scores.shape[-1], EXCLUDED)
+    keep = scores >= last
+    crowded = keep.count_nonzero(-1) > count.squeeze(-1)
+    if crowded.any():  # several tokens tie for the last place
+        rows, edge = scores[crowded], last[crowded]
+        above, tied = rows > edge, rows == edge
+        room = count[crowded] - above.count_nonzero(-1)[:, None]
+        keep[crowded] = above | (tied & (tied.cumsum(-1) <= room))
+    return keep
