@@ -13,7 +13,7 @@ from statistics import median
 import torch
 import transformers as hf
 
-from samplers import RowState, SamplerChain, SamplerConfig, draw, summarize
+from samplers import RowState, SamplerChain, SamplerConfig, summarize
 
 VOCABULARIES = (49_152, 151_936, 262_144)
 BATCHES = (1, 8, 32)
@@ -47,7 +47,6 @@ def _case(vocab: int, batch: int) -> dict[str, object]:
         for c in configs
     ]
     ids = torch.zeros(1, 1, dtype=torch.int64)
-    seeds, steps = [c.seed for c in configs], [0] * batch
 
     def ours() -> torch.Tensor:
         return chain.probs(logits, rows)
@@ -59,12 +58,11 @@ def _case(vocab: int, batch: int) -> dict[str, object]:
         return chain.probs(logits, rows, [])
 
     def step() -> list[int]:
-        return draw(chain.probs(logits, rows), seeds, steps).tolist()
+        return chain.sample(logits, rows).tokens
 
     def traced_step() -> None:
         recording: list = []
-        tokens = draw(chain.probs(logits, rows, recording), seeds, steps).tolist()
-        summarize(recording, tokens)
+        summarize(recording, chain.sample(logits, rows, recording).tokens)
 
     sides = {"ours": ours, "theirs": theirs, "recorded": recorded, "step": step, "traced_step": traced_step}
     times = alternate(sides | {"full_sort": lambda: logits.sort(-1, descending=True)})
@@ -103,8 +101,7 @@ def _against_forward() -> dict[str, object]:
 
         def traced_step() -> None:
             recording: list = []
-            tokens = draw(chain.probs(logits, rows, recording), range(8), [0] * 8).tolist()
-            summarize(recording, tokens)
+            summarize(recording, chain.sample(logits, rows, recording).tokens)
 
         times = alternate({"forward": forward, "traced_step": traced_step})
     return {

@@ -15,7 +15,6 @@ from llm_core.language_model import LanguageModel
 from llm_core.text_stream import CharacterJoiner, StopWatcher
 from samplers import RowState, SamplerConfig, StepTrace, summarize
 from samplers.chain import Recording, SamplerChain
-from samplers.drawing import draw
 
 FinishReason = Literal["end", "length", "stop", "context", "cancelled"]
 """The model ended it, the token limit, a stop sequence, the context window is full, or somebody pressed Stop."""
@@ -70,17 +69,16 @@ def generate(
     ids = torch.tensor([list(prompt_ids)])
     reason: FinishReason = "length" if max_output_tokens <= room else "context"
     began = time.perf_counter()
-    for step in range(min(max_output_tokens, room)):
+    for _ in range(min(max_output_tokens, room)):
         if cancelled():
             reason = "cancelled"
             break
         recording: Recording = []
         with torch.inference_mode():
             logits = model.model(ids, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[:, -1]
-            probs = chain.probs(logits, [row], recording)
-            token_id = int(draw(probs, [sampler.seed], [step]))
+            [token_id], [probability] = chain.sample(logits, [row], recording)
             [trace] = summarize(recording, [token_id])
-            row.accept(token_id, float(probs[0, token_id]))
+            row.accept(token_id, probability)
         ended = token_id in model.end_ids
         completed = characters.finish() if ended else characters.push(token_id)
         text = watcher.push(completed)

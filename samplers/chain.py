@@ -12,6 +12,9 @@ import torch
 from torch import Tensor
 
 from samplers.config import SamplerConfig
+from samplers.drawing import draw
+from samplers.selection import EXCLUDED
+from samplers.shortlist import Scores, planned, shorten, spread
 from samplers.stages import STAGES, constrain
 from samplers.state import RowState
 
@@ -22,8 +25,8 @@ class Recorded(NamedTuple):
     name: str
     rows: tuple[int, ...]
     """Which rows of the batch went through the stage: all of them for `raw`, which comes first."""
-    logits: Tensor
-    """`[len(rows), V]`."""
+    scores: Scores
+    """`len(rows)` rows."""
 
 
 Recording = list[Recorded]
@@ -31,21 +34,49 @@ Recording = list[Recorded]
 RAW, CONSTRAINT = "raw", "constraint"
 
 
+class Drawn(NamedTuple):
+    """The outcome of one step, a number a row."""
+
+    tokens: list[int]
+    probabilities: list[float]
+    """What each token was drawn with: what `RowState.accept` asks for."""
+
+
 class SamplerChain:
     """Settings of B rows, applied to as many steps as wanted.
 
     Rows that use the same stages in the same order run through them together. A stage sees only rows that use it, so
-    neutral settings cost nothing, change nothing and record nothing.
+    neutral settings cost nothing, change nothing and record nothing. Once a row can keep few tokens, its later stages
+    run on these alone; that depends on its own settings and logits only, never on its neighbours.
     """
 
     def __init__(self, configs: Sequence[SamplerConfig]) -> None:
         if not configs:
             raise ValueError("configs=[]: expected one SamplerConfig a row")
         self.configs = tuple(configs)
-        stages = [config.stages for config in self.configs]
-        self._rows_by_stages = {
-            names: tuple(row for row, own in enumerate(stages) if own == names) for names in dict.fromkeys(stages)
+        kinds = [(config.stages, planned(config)) for config in self.configs]
+        self._groups = {
+            kind: tuple(row for row, own in enumerate(kinds) if own == kind) for kind in dict.fromkeys(kinds)
         }
+
+    def sample(
+        self, logits: Tensor, rows: Sequence[RowState] | None = None, recorder: Recording | None = None
+    ) -> Drawn:
+        """Draw every row's next token, with the noise of its seed and step. `RowState.accept` is left to the caller.
+
+        Arguments and errors as in `logits`.
+        """
+        states = self._states(rows)
+        tokens, probabilities = [0] * len(states), [0.0] * len(states)
+        for members, scores in self._run(logits, states, recorder):
+            probs = scores.logits.softmax(-1)
+            group = [states[row] for row in members]
+            columns = draw(probs, [row.config.seed for row in group], [row.step for row in group], scores.ids)
+            drawn = probs.gather(-1, columns[:, None]).squeeze(-1).tolist()
+            ids = columns if scores.ids is None else scores.ids.gather(-1, columns[:, None]).squeeze(-1)
+            for row, token, probability in zip(members, ids.tolist(), drawn, strict=True):
+                tokens[row], probabilities[row] = token, probability
+        return Drawn(tokens, probabilities)
 
     def logits(
         self, logits: Tensor, rows: Sequence[RowState] | None = None, recorder: Recording | None = None
@@ -57,34 +88,52 @@ class SamplerChain:
         Raises `ValueError` for a wrong shape, for rows without a finite largest logit (NaN, `inf`, all `-inf`), for
         token ids outside the vocabulary, and for a constraint that leaves nothing.
         """
-        scores = _checked(logits, len(self.configs))
-        states = [RowState(config) for config in self.configs] if rows is None else rows
-        if [state.config for state in states] != list(self.configs):
-            raise ValueError(f"rows are {len(states)} states of other configs: expected one a config, in their order")
-        recording = [Recorded(RAW, tuple(range(len(states))), scores)]
-        constrained = tuple(row for row, state in enumerate(states) if state.constraint is not None)
-        out = scores
-        if constrained:
-            part = constrain(scores[list(constrained)], [states[row] for row in constrained])
-            recording.append(Recorded(CONSTRAINT, constrained, part))
-            out = _replaced(scores, constrained, part)
-        for names, members in self._rows_by_stages.items():
-            group = [states[row] for row in members]
-            part = out if len(members) == len(states) else out[list(members)]
-            for name in names:
-                part = STAGES[name](part, group)
-                recording.append(Recorded(name, members, part))
-            if names:
-                out = _replaced(out, members, part)
-        if recorder is not None:
-            recorder.extend(recording)
+        out = torch.empty(logits.shape, device=logits.device)
+        for members, scores in self._run(logits, self._states(rows), recorder):
+            out[list(members)] = spread(scores, logits.shape[-1], fill=EXCLUDED)
         return out
 
     def probs(
         self, logits: Tensor, rows: Sequence[RowState] | None = None, recorder: Recording | None = None
     ) -> Tensor:
         """Probabilities `[B, V]` that the next token is drawn from: excluded tokens exactly 0, rows sum to 1."""
-        return self.logits(logits, rows, recorder).softmax(-1)
+        out = torch.empty(logits.shape, device=logits.device)
+        for members, scores in self._run(logits, self._states(rows), recorder):
+            probs = Scores(scores.logits.softmax(-1), scores.ids)
+            out[list(members)] = spread(probs, logits.shape[-1], fill=0.0)
+        return out
+
+    def _states(self, rows: Sequence[RowState] | None) -> Sequence[RowState]:
+        states = [RowState(config) for config in self.configs] if rows is None else rows
+        if [state.config for state in states] != list(self.configs):
+            raise ValueError(f"rows are {len(states)} states of other configs: expected one a config, in their order")
+        return states
+
+    def _run(
+        self, logits: Tensor, states: Sequence[RowState], recorder: Recording | None
+    ) -> list[tuple[tuple[int, ...], Scores]]:
+        """Groups of rows with what their stages left; every row is in one of them."""
+        everyone = tuple(range(len(states)))
+        scores = _checked(logits, len(states))
+        recording = [Recorded(RAW, everyone, Scores(scores))]
+        constrained = tuple(row for row, state in enumerate(states) if state.constraint is not None)
+        if constrained:
+            allowed = constrain(scores[list(constrained)], [states[row] for row in constrained])
+            recording.append(Recorded(CONSTRAINT, constrained, Scores(allowed)))
+            scores = scores.index_copy(0, torch.tensor(constrained, device=scores.device), allowed)
+        done = []
+        for (names, plan), members in self._groups.items():
+            group = [states[row] for row in members]
+            part = Scores(scores if members == everyone else scores[list(members)])
+            for name in names:
+                if plan is not None and plan.stage == name:
+                    part = shorten(part.logits, plan.width)
+                part = Scores(STAGES[name](part.logits, group), part.ids)
+                recording.append(Recorded(name, members, part))
+            done.append((members, part))
+        if recorder is not None:
+            recorder.extend(recording)
+        return done
 
 
 def next_token_probs(
@@ -102,12 +151,6 @@ def next_token_probs(
     pairs = zip(configs, history, strict=True)
     rows = [past if isinstance(past, RowState) else RowState(config, answer=past) for config, past in pairs]
     return SamplerChain(configs).probs(logits, rows)
-
-
-def _replaced(logits: Tensor, rows: Sequence[int], part: Tensor) -> Tensor:
-    if len(rows) == len(logits):
-        return part
-    return logits.index_copy(0, torch.tensor(rows, device=logits.device), part)
 
 
 def _checked(logits: Tensor, rows: int) -> Tensor:

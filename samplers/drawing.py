@@ -24,18 +24,22 @@ _SPARSE = 8
 """Where fewer than one token in this many is possible, picking them out first is faster."""
 
 
-def draw(probs: Tensor, seeds: Sequence[int], steps: Sequence[int]) -> Tensor:
-    """Token ids `[B]` int64 drawn from `probs [B, V]`, with the noise of each row's own seed and step."""
+def draw(probs: Tensor, seeds: Sequence[int], steps: Sequence[int], ids: Tensor | None = None) -> Tensor:
+    """Columns `[B]` int64 drawn from `probs [B, n]`, with the noise of each row's own seed and step.
+
+    Columns are token ids, unless `ids [B, n]` says which token each column is.
+    """
     if not len(seeds) == len(steps) == len(probs):
         raise ValueError(f"probs has {len(probs)} rows, seeds {len(seeds)}, steps {len(steps)}: expected equal counts")
     keys = [_signed(_key(seed, step)) for seed, step in zip(seeds, steps, strict=True)]
     states = torch.tensor(keys, device=probs.device)[:, None]
+    tokens = torch.arange(probs.shape[-1], device=probs.device).expand_as(probs) if ids is None else ids
     possible = probs > 0
     if int(possible.count_nonzero()) * _SPARSE > probs.numel():
-        return (probs / _exponential(states, torch.arange(probs.shape[-1], device=probs.device))).argmax(-1)
-    rows, tokens = possible.nonzero(as_tuple=True)
+        return (probs / _exponential(states, tokens)).argmax(-1)
+    rows, columns = possible.nonzero(as_tuple=True)
     race = torch.zeros_like(probs, dtype=torch.float64)
-    race[rows, tokens] = probs[rows, tokens] / _exponential(states[rows, 0], tokens)
+    race[rows, columns] = probs[rows, columns] / _exponential(states[rows, 0], tokens[rows, columns])
     return race.argmax(-1)
 
 

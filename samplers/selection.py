@@ -16,6 +16,8 @@ EXCLUDED = float("-inf")
 
 PREFIX = 1024
 """Tokens looked at before a full sort: the sets that a row keeps are nearly always smaller."""
+_FIRST_LOOK = 64
+"""Tokens looked at before that: enough where the model is sure, and four times as fast."""
 
 
 def temperature(logits: Tensor, value: Tensor) -> Tensor:
@@ -41,9 +43,10 @@ def top_k(logits: Tensor, k: Tensor) -> Tensor:
     k is a whole number of at least 0. Neutral: 0 (off), and any k of at least the vocabulary's size.
     """
     vocab = logits.shape[-1]
-    count = torch.where((k <= 0) | (k > vocab), torch.full_like(k, vocab), k)
-    most = int(torch.where(count < vocab, count, torch.ones_like(count)).max())
-    return _only(logits, _largest(logits, count, torch.topk(logits, most, dim=-1).values))
+    off = (k <= 0) | (k >= vocab)
+    most = int(torch.where(off, 1, k).max())
+    last = torch.topk(logits, most, dim=-1).values.gather(-1, torch.where(off, 1, k) - 1)
+    return _only(logits, largest(logits, torch.where(off, vocab, k), last.masked_fill(off, EXCLUDED)))
 
 
 def top_p(logits: Tensor, p: Tensor) -> Tensor:
@@ -59,7 +62,8 @@ def top_p_by_sorting(logits: Tensor, p: Tensor) -> Tensor:
     """The plain definition of `top_p`, by sorting every token: the reference that the fast one must equal."""
     ranked = logits.sort(-1, descending=True).values
     cumulative = (ranked - _normaliser(logits)).exp().cumsum(-1)
-    return _only(logits, _largest(logits, _size(cumulative, p, logits.shape[-1]), ranked))
+    count = torch.where(p < 1, _size(cumulative, p), logits.shape[-1])
+    return _only(logits, largest(logits, count, ranked.gather(-1, count - 1)))
 
 
 def min_p(logits: Tensor, share: Tensor) -> Tensor:
@@ -148,37 +152,38 @@ def _at_least(logits: Tensor, bar: Tensor) -> Tensor:
 def _smallest_set(scores: Tensor, logits: Tensor, mass: Tensor) -> Tensor:
     """Which tokens make up the smallest set, the highest scores first, whose probability reaches `mass`: bool `[B, V]`.
 
-    Looks at the `PREFIX` best first, or at fewer where no row has that many possible tokens left; only rows whose
-    prefix falls short are sorted as a whole.
+    Looks at the 64 best first, then at 1,024, then at all; only rows whose prefix falls short look further.
     """
     vocab = scores.shape[-1]
-    possible = int((scores > EXCLUDED).count_nonzero(-1).max()) if vocab > PREFIX else vocab
     normaliser = _normaliser(logits)
-    values, ids = torch.topk(scores, min(PREFIX, possible), dim=-1)
-    cumulative = (logits.gather(-1, ids) - normaliser).exp().cumsum(-1)
-    keep = _largest(scores, _size(cumulative, mass, vocab), values)
-    short = ((cumulative[:, -1:] < mass) & (mass < 1)).squeeze(-1)
-    if values.shape[-1] < possible and bool(short.any()):
-        values, ids = scores[short].sort(-1, descending=True)
-        cumulative = (logits[short].gather(-1, ids) - normaliser[short]).exp().cumsum(-1)
-        keep[short] = _largest(scores[short], _size(cumulative, mass[short], vocab), values)
-    return keep
+    count = torch.full_like(mass, vocab, dtype=torch.int64)
+    last = torch.full_like(mass, EXCLUDED)
+    short = (mass < 1).squeeze(-1).nonzero().squeeze(-1)
+    for size in (min(_FIRST_LOOK, vocab), min(PREFIX, vocab), vocab):
+        if not len(short):
+            break
+        rows = slice(None) if len(short) == len(scores) else short
+        values, ids = scores[rows].topk(size, dim=-1)
+        cumulative = (logits[rows].gather(-1, ids) - normaliser[rows]).exp().cumsum(-1)
+        needed = _size(cumulative, mass[rows])
+        found = (cumulative[:, -1:] >= mass[rows]).squeeze(-1) | (size == vocab)
+        count[short[found]] = needed[found]
+        last[short[found]] = values.gather(-1, needed - 1)[found]
+        short = short[~found]
+    return largest(scores, count, last)
 
 
-def _size(cumulative: Tensor, mass: Tensor, vocab: int) -> Tensor:
-    """How many of the ranked tokens are needed to reach the mass: `[B, 1]`, the whole vocabulary where it is 1."""
-    count = ((cumulative < mass).count_nonzero(-1)[:, None] + 1).clamp(max=cumulative.shape[-1])
-    return torch.where(mass >= 1, torch.full_like(count, vocab), count)
+def _size(cumulative: Tensor, mass: Tensor) -> Tensor:
+    """How many of the ranked tokens are needed to reach the mass, `[B, 1]`: all of them where they fall short."""
+    return ((cumulative < mass).count_nonzero(-1)[:, None] + 1).clamp(max=cumulative.shape[-1])
 
 
-def _largest(scores: Tensor, count: Tensor, ranked: Tensor) -> Tensor:
+def largest(scores: Tensor, count: Tensor, last: Tensor) -> Tensor:
     """Which are the `count` `[B, 1]` largest scores of each row, the lowest ids first on a tie: bool `[B, V]`.
 
-    `ranked` `[B, n]` are the row's largest scores in descending order; a `count` of V keeps the whole row. Works from
-    the value of the last kept token, so it does not depend on how a sort orders equal values.
+    `last` `[B, 1]` is the smallest of these scores. Working from a value, this does not depend on how a sort orders
+    equal ones.
     """
-    last = ranked.gather(-1, count.clamp(max=ranked.shape[-1]) - 1)
-    last = last.masked_fill(count >= scores.shape[-1], EXCLUDED)
     keep = scores >= last
     crowded = keep.count_nonzero(-1) > count.squeeze(-1)
     if crowded.any():  # several tokens tie for the last place

@@ -15,11 +15,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from samplers.chain import Recording
+    from samplers.shortlist import Scores
 
 CANDIDATES = 40
-FEW = 1024
-"""Tokens left, at most, to measure a stage on these alone."""
-
 EXCLUDED, LOWEST = float("-inf"), -3.0e38
 """What an excluded logit is, and what it counts as where it is multiplied by its probability of 0."""
 
@@ -98,7 +96,7 @@ def summarize(
     """
     import torch
 
-    raw = recording[0].logits
+    raw = recording[0].scores.logits
     asked = [(token, *(also[row] if also is not None else ())) for row, token in enumerate(token_ids)]
     width = max(map(len, asked))
     wanted = torch.tensor([[*ids, *ids[:1] * (width - len(ids))] for ids in asked], device=raw.device)
@@ -133,43 +131,53 @@ def summarize(
 
 def vocabulary_snapshot(recording: Recording, row: int) -> VocabularySnapshot:
     """Every stage of one row of a step, over the whole vocabulary."""
+    from samplers.shortlist import spread
+
+    vocab = recording[0].scores.logits.shape[-1]
     stages = []
     for recorded in recording:
         if row in recorded.rows:
-            logits = recorded.logits[recorded.rows.index(row)]
-            stages.append((recorded.name, array("f", logits.float().cpu().numpy().tobytes())))
+            place = recorded.rows.index(row)
+            logits = spread(recorded.scores, vocab, fill=EXCLUDED)[place]
+            stages.append((recorded.name, array("f", logits.cpu().numpy().tobytes())))
     return VocabularySnapshot(tuple(stages))
 
 
 def _measurements(recording: Recording, ids: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
-    """For each stage: log-probabilities of `ids`, tokens kept, raw mass kept and entropy in bits.
-
-    No stage brings an excluded token back, so once few tokens are left of a group of rows, only those are looked at.
-    """
+    """For each stage: log-probabilities of `ids`, tokens kept, raw mass kept and entropy in bits."""
     import torch
 
-    raw_probs = recording[0].logits.softmax(-1)
-    rows: tuple[int, ...] = ()
-    support = None
+    raw_probs = recording[0].scores.logits.softmax(-1)
     for recorded in recording:
-        if recorded.rows != rows:
-            rows, support = recorded.rows, None
-        members = slice(None) if len(rows) == len(ids) else list(rows)
-        logits, weights = recorded.logits, raw_probs[members]
-        if support is not None:
-            logits, weights = logits.gather(-1, support), weights.gather(-1, support)
-        possible = logits > EXCLUDED
-        kept = possible.count_nonzero(-1)
-        if support is None and (most := int(kept.max())) <= FEW:
-            support = logits.topk(most, dim=-1).indices
-            logits, weights, possible = (part.gather(-1, support) for part in (logits, weights, possible))
-        probs = weights if recorded is recording[0] else logits.softmax(-1)
-        # one exp over the vocabulary is enough: the normaliser follows from the most likely token
+        logits, columns = recorded.scores
+        members = slice(None) if len(recorded.rows) == len(ids) else list(recorded.rows)
+        weights, wanted = raw_probs[members], ids[members]
+        if columns is not None:
+            weights = weights.gather(-1, columns)
+        probs = raw_probs if recorded is recording[0] else logits.softmax(-1)
+        # one exp over the columns is enough: the normaliser follows from the most likely token
         normaliser = logits.amax(-1) - probs.amax(-1).log()
-        entropy = normaliser - (probs * logits.clamp(min=LOWEST)).sum(-1)
-        mass = torch.where(possible, weights, 0.0).sum(-1)
-        logprobs = recorded.logits.gather(-1, ids[members]) - normaliser[:, None]
+        if bool(logits.amin() > EXCLUDED):  # before the first stage that cuts: half of the passes can be left out
+            kept, mass = torch.full_like(normaliser, logits.shape[-1], dtype=torch.int64), weights.sum(-1)
+        else:
+            possible = logits > EXCLUDED
+            kept, mass = possible.count_nonzero(-1), torch.where(possible, weights, 0.0).sum(-1)
+            logits = logits.clamp(min=LOWEST)
+        # row by row: a row stays in the processor's cache, and no product of the whole batch has to be stored
+        entropy = normaliser - torch.stack([torch.dot(*row) for row in zip(probs, logits, strict=True)])
+        logprobs = _at(recorded.scores, wanted) - normaliser[:, None]
         yield logprobs, kept, mass, entropy / math.log(2)
+
+
+def _at(scores: Scores, wanted: Tensor) -> Tensor:
+    """Logits of the wanted tokens, `[b, m]`; a token without a column is excluded."""
+    import torch
+
+    logits, columns = scores
+    if columns is None:
+        return logits.gather(-1, wanted)
+    places = torch.searchsorted(columns, wanted).clamp(max=columns.shape[-1] - 1)
+    return logits.gather(-1, places).masked_fill(columns.gather(-1, places) != wanted, EXCLUDED)
 
 
 def _first_places(ids: list[int], scores: list[float]) -> list[int]:

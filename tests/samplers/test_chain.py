@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from samplers import ORDERS, STAGE_NAMES, RowState, SamplerChain, SamplerConfig, draw, next_token_probs
+from samplers.stages import STAGES
 
 ACTIVE: dict[str, dict] = {
     "logit_bias": {"logit_bias": {3: 2.0, 5: -2.0}},
@@ -47,9 +48,7 @@ def states(rows: int) -> list[RowState]:
 
 
 def tokens_of(logits: torch.Tensor, rows: list[RowState]) -> list[int]:
-    configs = [row.config for row in rows]
-    probs = next_token_probs(logits, configs, rows)
-    return draw(probs, [config.seed for config in configs], [row.step for row in rows]).tolist()
+    return SamplerChain([row.config for row in rows]).sample(logits, rows).tokens
 
 
 def random_logits(rows: int, vocab: int = VOCAB) -> torch.Tensor:
@@ -93,14 +92,42 @@ def test_inputs_rows_and_global_random_state_stay_as_they_were(vocab):
     recording: list = []
     chain = SamplerChain([row.config for row in rows])
     probs = chain.probs(logits, rows, recording)
-    kept = [recorded.logits.clone() for recorded in recording]
+    kept = [recorded.scores.logits.clone() for recorded in recording]
     tokens_of(logits, rows)
     assert torch.equal(logits, before)
     assert torch.equal(torch.get_rng_state(), random)
     assert [(row.prompt, row.answer, row.surprise_limit) for row in rows] == past
-    assert all(torch.equal(recorded.logits, copy) for recorded, copy in zip(recording, kept, strict=True))
+    assert all(torch.equal(recorded.scores.logits, copy) for recorded, copy in zip(recording, kept, strict=True))
     assert torch.equal(chain.probs(logits, rows), probs), "recording changes no result"
     assert probs.sum(-1).tolist() == pytest.approx([1.0] * 36, abs=1e-5)
+
+
+@pytest.mark.parametrize("vocab", [VOCAB, 5000])
+def test_sampling_draws_from_the_probabilities_it_reports(vocab):
+    rows = states(60)
+    logits = random_logits(60, vocab)
+    configs = [row.config for row in rows]
+    probs = next_token_probs(logits, configs, rows)
+    drawn = SamplerChain(configs).sample(logits, rows)
+    assert drawn.tokens == draw(probs, [config.seed for config in configs], [row.step for row in rows]).tolist()
+    wanted = probs[range(60), drawn.tokens].tolist()
+    assert drawn.probabilities == pytest.approx(wanted, rel=1e-5)
+
+
+@pytest.mark.parametrize("fields", [{"temperature": 0}, {"top_k": 9}, {"top_k": 64, "top_p": 0.7, "temperature": 0.5}])
+def test_short_rows_keep_what_whole_rows_keep(fields):
+    """With ties across the shortlist's edge, most of a row impossible, and vocabularies around its width."""
+    for vocab in (1, 2, 8, 9, 10, 16, 17, 63, 64, 65, 66, 3000):
+        logits = random_logits(4, vocab)
+        logits[1] = logits[1].round()
+        logits[2] = 0.0
+        logits[3, vocab // 3 + 1 :] = -math.inf
+        config = SamplerConfig(**fields)
+        stepwise = logits
+        for name in config.stages:
+            stepwise = STAGES[name](stepwise, [RowState(config)] * 4)
+        out = SamplerChain([config] * 4).logits(logits)
+        assert torch.equal(out, stepwise)
 
 
 def test_neutral_rows_come_back_bit_for_bit():

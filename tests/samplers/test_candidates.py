@@ -9,7 +9,7 @@ import random
 import pytest
 import torch
 
-from samplers.best_of_n import best_of_n, expected_best
+from samplers.candidates import best_of_n, expected_best
 
 
 def test_the_highest_score_comes_first_and_ties_go_to_the_lowest_index():

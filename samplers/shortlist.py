@@ -1,0 +1,73 @@
+"""Once a row can keep few tokens, the rest of its stages need not look at the whole vocabulary.
+
+Stages treat columns alike and the lowest first, so they give the same on a few columns, in the order of their ids, as
+on all: tokens that are left out are tokens that were excluded.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from samplers.config import STAGE_NAMES, SamplerConfig
+from samplers.selection import EXCLUDED, PREFIX, largest
+
+_HISTORY = frozenset(STAGE_NAMES[: STAGE_NAMES.index("temperature")])
+"""Stages that name tokens by id, and so need every column."""
+
+
+class Scores(NamedTuple):
+    """Logits (or probabilities) of some tokens of B rows; every other token is excluded."""
+
+    logits: Tensor
+    """`[B, n]`."""
+    ids: Tensor | None = None
+    """Which token each column is: int64 `[B, n]`, ascending. None: column i is token i."""
+
+
+class Shortening(NamedTuple):
+    """Before which stage a row's columns become the `width` most likely ones."""
+
+    stage: str
+    width: int
+
+
+def planned(config: SamplerConfig) -> Shortening | None:
+    """Where a row with these settings can be shortened: greedy to one token, top-K to the power of two from k on.
+
+    Only settings decide, so that a row goes the same way, to the last bit, whatever stands beside it in a batch.
+    """
+    stages = config.stages
+    for place, name in enumerate(stages):
+        if _HISTORY.intersection(stages[place:]):
+            continue
+        if name == "temperature" and config.greedy:
+            return Shortening(name, 1)
+        if name == "top_k" and config.top_k <= PREFIX:
+            return Shortening(name, 1 << (config.top_k - 1).bit_length())
+    return None
+
+
+def shorten(logits: Tensor, width: int) -> Scores:
+    """The `width` largest logits of each row, the lowest ids first on a tie."""
+    if width >= logits.shape[-1]:
+        return Scores(logits)
+    values, ids = torch.topk(logits, width + 1, dim=-1)
+    ids = ids[:, :width]
+    tied = (values[:, width - 1] == values[:, width]) & (values[:, width] > EXCLUDED)
+    if bool(tied.any()):  # which of several equal tokens a sort returns is left to chance
+        edge = values[tied, width - 1 : width]
+        keep = largest(logits[tied], torch.full_like(edge, width, dtype=torch.int64), edge)
+        ids[tied] = keep.nonzero()[:, 1].view(-1, width)
+    ids = ids.sort(-1).values
+    return Scores(logits.gather(-1, ids), ids)
+
+
+def spread(scores: Scores, vocab: int, fill: float) -> Tensor:
+    """The same as a row over the whole vocabulary, `fill` in the columns that were left out."""
+    if scores.ids is None:
+        return scores.logits
+    whole = torch.full((len(scores.logits), vocab), fill, dtype=scores.logits.dtype, device=scores.logits.device)
+    return whole.scatter_(-1, scores.ids, scores.logits)
