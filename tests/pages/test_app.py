@@ -207,3 +207,40 @@ def test_models_page_refuses_a_missing_model_and_comes_back(language):
     assert not errors(app)
     app.switch_page("pages/playground.py").run()
     assert app.text_area(key="instruction").value == "Kept across pages"
+
+
+def test_further_stages_are_added_with_their_settings_and_shown_in_their_order():
+    app = open_app()
+    app.pills(key="strategy").set_value("combined").run()
+    app.multiselect(key="further_stages").set_value(["xtc", "min_p", "dry", "mirostat"]).run()
+    app.number_input(key="setting_min_p").set_value(0.125).run()
+    app.number_input(key="setting_dry_allowed_length").set_value(3).run()
+    app.number_input(key="max_output_tokens").set_value(3)
+    app.selectbox(key="order").set_value("llama_cpp").run()
+    captions = " ".join(caption.value for caption in app.caption)
+    assert "DRY → Top-K → Top-P → Min-P → XTC → Temperature → Mirostat 2.0" in captions
+    assert texts("en")["stages.xtc.text"] in captions
+    finish(press_run(app))
+    sampler = session(app).run.request.sampler
+    assert (sampler.min_p, sampler.dry_allowed_length, sampler.xtc_probability, sampler.mirostat_tau) == (
+        0.125,
+        3,
+        0.5,
+        3,
+    )
+    assert sampler.typical_p == 1
+
+    app.pills(key="strategy").set_value("top_p").run()
+    finish(press_run(app))
+    assert session(app).run.request.sampler.min_p == 0
+
+
+@pytest.mark.parametrize(("value", "words"), [(None, "is empty"), (7.0, "Use a number from 0 to 1")])
+def test_a_bad_setting_of_a_further_stage_is_named(value, words):
+    app = open_app()
+    app.pills(key="strategy").set_value("combined").run()
+    app.multiselect(key="further_stages").set_value(["min_p"]).run()
+    app.number_input(key="setting_min_p").set_value(value).run()
+    press_run(app)
+    assert session(app).run is None
+    assert any("“Min-P”" in error.value and words in error.value for error in app.error)
