@@ -85,6 +85,14 @@ def test_noise_depends_on_seed_step_and_token_only():
     assert torch.equal(torch.get_rng_state(), state)
 
 
+def test_the_noise_stays_what_it_is():
+    """Recorded runs and shared seeds count on it: a change here breaks every one of them."""
+    wanted = [0.418904487888, 2.13234683352, 1.009066667977, 0.179463588484]
+    assert step_noise(7, 3, 4).tolist() == pytest.approx(wanted, abs=1e-11)
+    assert step_uniform(7, 3) == pytest.approx(0.41835731596075, abs=1e-13)
+    assert step_uniform(2**63 - 1, 10**6) == pytest.approx(0.6452273057484136, abs=1e-13)
+
+
 def test_two_rows_with_one_seed_draw_the_same_while_their_samplers_agree():
     """The noise of a token does not depend on which others are possible: cutting tokens that lose changes nothing."""
     logits = torch.randn(1, 3000, generator=torch.Generator().manual_seed(3)) * 3

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from samplers import RowState, SamplerConfig, draw, next_token_probs
+from samplers import RowState, SamplerConfig, draw, next_token_probs, selection
 from samplers.drawing import step_uniform
 from samplers.selection import PREFIX, top_p, top_p_by_sorting
 
@@ -143,6 +143,7 @@ def test_top_k_keeps_exactly_k_of_equal_tokens_lowest_ids_first():
         ({"top_n_sigma": 0.1}, [0, 1, 2, 3]),
         ({"mirostat_tau": 0.1}, [0, 1, 2, 3]),
         ({"xtc_probability": 1, "xtc_threshold": 0.2}, [3]),
+        ({"xtc_probability": 1, "xtc_threshold": 0.25}, [3]),
     ],
 )
 def test_equal_tokens(fields, expected):
@@ -226,3 +227,29 @@ def test_fast_top_p_is_the_plain_one_where_few_tokens_are_left():
     logits[:, 150:] = -math.inf
     values = torch.tensor([[0.9], [0.99999]])
     assert torch.equal(top_p(logits, values), top_p_by_sorting(logits, values))
+
+
+@pytest.mark.parametrize(
+    ("stage", "neutral", "active"),
+    [
+        (selection.temperature, (1.0,), (0.5,)),
+        (selection.top_k, (0,), (2,)),
+        (selection.top_p, (1.0,), (0.5,)),
+        (selection.min_p, (0.0,), (0.5,)),
+        (selection.typical_p, (1.0,), (0.5,)),
+        (selection.epsilon_cutoff, (0.0,), (0.3,)),
+        (selection.eta_cutoff, (0.0,), (0.3,)),
+        (selection.top_n_sigma, (0.0,), (0.5,)),
+        (selection.xtc, (0.0, 0.001, 0.0), (1.0, 0.001, 0.5)),
+        (selection.mirostat, (math.inf,), (1.5,)),
+    ],
+)
+def test_a_neutral_row_beside_an_active_one_comes_back_bit_for_bit(stage, neutral, active):
+    logits = torch.randn(2, 3000, generator=torch.Generator().manual_seed(6)) * 4
+    logits[1, 5] = -math.inf
+    settings = [torch.tensor([[use], [off]]) for use, off in zip(active, neutral, strict=True)]
+    before = logits.clone()
+    out = stage(logits, *settings)
+    assert torch.equal(out[1], logits[1])
+    assert not torch.equal(out[0], logits[0])
+    assert torch.equal(logits, before)

@@ -1,0 +1,196 @@
+"""Which tokens may come next, when the output must be one of some strings, match a regular expression or be JSON.
+
+The grammars, the lexer and the token masks are llguidance's, imported on first use. A vocabulary is its `LLTokenizer`:
+made once per model (`llguidance.hf.from_tokenizer`; half a second for 49,152 tokens), shared by every constraint.
+
+A token is allowed exactly if the text so far with its bytes added can still become a whole output: any tokenisation
+will do, nothing is added in front, and special tokens are never text. Where the text is already whole, the end tokens
+are allowed as well, or alone if nothing may follow.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import reprlib
+from collections.abc import Iterator, Mapping, Sequence
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from llguidance import LLMatcher, LLTokenizer
+
+MAX_CHARACTERS = 20_000
+"""Of a regular expression, of a schema written as JSON, and of all the choices together."""
+MAX_OBJECTS = 400
+MAX_PATTERNS = 10
+MAX_MULTIPLE = 10_000
+"""What a schema may hold. llguidance limits its lexer and parser by itself, but follows references on the call stack,
+tries every combination of patterns, and builds a state for every remainder of `multipleOf`: unlimited, a schema of one
+line could end the process or keep it busy for minutes."""
+
+_LEXER_STATES = 100_000
+"""About 70 MB; they only come into being as a text visits them."""
+_WHITESPACE = r" |\n {0,20}"
+"""Between the parts of a JSON text: a space, or a new line and its indentation. Unlimited, small models never stop."""
+_PREFIX = r"^error: |^at \d+\(\d+\): ((invalid regex .*\(in regex\)|failed to compile JSON schema): )?"
+_PREAMBLE = '%llguidance {"no_forcing": true}\n'
+"""By default llguidance allows one tokenisation only wherever the text is determined."""
+
+
+class Constraint:
+    """Where one row stands in its grammar. Made by `one_of`, `matching` and `json_schema`; changed by `accept` alone.
+
+    Raises `ValueError` where the grammar turns out too complex for llguidance's limits half way, or where the
+    vocabulary has no token for the bytes that would have to come next.
+    """
+
+    def __init__(self, vocabulary: LLTokenizer, matcher: LLMatcher, source: str) -> None:
+        self._vocabulary = vocabulary
+        self._matcher = matcher
+        self._source = source
+
+    def allowed(self) -> Tensor:
+        """bool `[V]` on the CPU, V as in the vocabulary: the tokens that may come next, at least one."""
+        bias = self._matcher.compute_logit_bias()  # one byte a token, and all end tokens after an error
+        self._check()
+        return torch.frombuffer(bytearray(bias), dtype=torch.uint8).bool()
+
+    def accept(self, token_id: int) -> None:
+        """Go on by one token. One that is not allowed raises `ValueError` and changes nothing."""
+        known = 0 <= token_id < self._vocabulary.vocab_size
+        if known and self._matcher.try_consume_tokens([token_id]):
+            return
+        self._check()
+        if not (self.finished and token_id in self._vocabulary.eos_tokens):
+            raise ValueError(f"token_id={token_id!r}: not allowed here by {self._source}; expected one of `allowed()`")
+
+    @property
+    def finished(self) -> bool:
+        """Whether the accepted tokens are a whole output that nothing but an end token can follow."""
+        return self._matcher.is_stopped() and not self._matcher.is_error()
+
+    def copy(self) -> Constraint:
+        """The same place in the same grammar; from here on the two go their own ways."""
+        return Constraint(self._vocabulary, self._matcher.deep_copy(), self._source)
+
+    def _check(self, expected: str = "something simpler, or a vocabulary with the bytes for it") -> None:
+        if self._matcher.is_error():
+            raise ValueError(f"{self._source}: {_reason(self._matcher.get_error())}; expected {expected}")
+
+
+def one_of(vocabulary: LLTokenizer, choices: Sequence[str]) -> Constraint:
+    """The output is one of the strings, character for character."""
+    source = f"choices={reprlib.repr(choices)}"
+    listed = isinstance(choices, Sequence) and not isinstance(choices, str)
+    if not listed or not choices or not all(isinstance(choice, str) for choice in choices):
+        raise ValueError(f"{source}: expected a list of at least one string")
+    _check_text(source, "".join(choices))
+    literals = " | ".join(map(json.dumps, choices))
+    return _compile(vocabulary, f"start: CHOICE\nCHOICE: {literals}", source, "fewer or shorter choices")
+
+
+def matching(vocabulary: LLTokenizer, regex: str) -> Constraint:
+    """The output matches the whole regular expression, with or without `^` and `$` around it.
+
+    The syntax is that of Rust's `regex` crate, which is Python's without look-around and back-references.
+    """
+    import llguidance
+
+    source = f"regex={reprlib.repr(regex)}"
+    if not isinstance(regex, str):
+        raise ValueError(f"{source}: expected a string")
+    _check_text(source, regex)
+    if re.search(r"\(\?[a-zA-Z]*x", regex):  # llguidance writes line breaks as \n, which changes what they mean there
+        raise ValueError(f"{source}: the flag x is not supported; expected the expression without it")
+    # inside a group a backslash at the very end is an error, as it should be; bare, llguidance drops it
+    quoted = llguidance.regex_to_lark(f"(?:{regex})", "")
+    expected = "a regular expression without look-around and back-references"
+    return _compile(vocabulary, f"start: /{quoted}/", source, expected)
+
+
+def json_schema(vocabulary: LLTokenizer, schema: Mapping[str, Any]) -> Constraint:
+    """The output is JSON that is valid under the schema (draft 2020-12), its properties in the schema's order.
+
+    Keywords that llguidance cannot keep raise `ValueError`; `$ref` reaches inside the schema only. The key `x-guidance`
+    sets llguidance's own options, such as the whitespace.
+    """
+    source = f"json_schema={reprlib.repr(schema)}"
+    if not isinstance(schema, Mapping):
+        raise ValueError(f"{source}: expected an object, as in {{'type': 'object', ...}}")
+    try:
+        text = json.dumps(dict(schema), allow_nan=False)
+        plain = json.loads(text)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"{source}: {error}; expected what JSON can say") from error
+    _check_text(source, text)
+    _check_effort(source, plain)
+    complete = {"x-guidance": {"whitespace_pattern": _WHITESPACE}} | plain
+    expected = "keywords from https://github.com/guidance-ai/llguidance/blob/main/docs/json_schema.md"
+    return _compile(vocabulary, f"start: %json {json.dumps(complete)}", source, expected)
+
+
+def _compile(vocabulary: LLTokenizer, grammar: str, source: str, expected: str) -> Constraint:
+    import llguidance
+
+    limits = llguidance.LLParserLimits(max_lexer_states=_LEXER_STATES)
+    matcher = llguidance.LLMatcher(vocabulary, _PREAMBLE + grammar, log_level=0, limits=limits)
+    constraint = Constraint(vocabulary, matcher, source)
+    matcher.compute_logit_bias()  # without it, a grammar that no text satisfies would go unnoticed
+    constraint._check(expected)
+    return constraint
+
+
+def _reason(report: str) -> str:
+    """The line of llguidance's report that tells what is wrong, without places in a grammar that nobody wrote."""
+    if report.startswith("NoExtensionBias"):
+        return "no token can come next"
+    lines = report.splitlines()
+    told = next((line for line in lines if line.startswith("error: ")), lines[0])
+    return re.sub(_PREFIX, "", told)[:200]
+
+
+def _check_text(source: str, text: str) -> None:
+    if len(text) > MAX_CHARACTERS:
+        raise ValueError(f"{source}: has {len(text)} characters; expected at most {MAX_CHARACTERS}")
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise ValueError(f"{source}: has half a surrogate pair; expected whole characters")
+
+
+def _check_effort(source: str, schema: Any) -> None:
+    objects = list(_objects(schema))
+    patterns = {node[key] for node in objects for key in ("pattern", "format") if isinstance(node.get(key), str)}
+    for node in objects:
+        if isinstance(node.get("patternProperties"), dict):
+            patterns.update(node["patternProperties"])
+    for name, count, limit in (
+        ("objects", len(objects), MAX_OBJECTS),
+        ("patterns and formats", len(patterns), MAX_PATTERNS),
+        ("as the least common multiple of multipleOf", _common_multiple(objects), MAX_MULTIPLE),
+    ):
+        if count > limit:
+            raise ValueError(f"{source}: has {count} {name}; expected at most {limit}")
+
+
+def _objects(schema: Any) -> Iterator[dict[str, Any]]:
+    """Every JSON object in the schema, at any depth."""
+    pending = [schema]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, dict):
+            yield node
+            pending.extend(node.values())
+        elif isinstance(node, list):
+            pending.extend(node)
+
+
+def _common_multiple(objects: list[dict[str, Any]]) -> int:
+    """Of every `multipleOf`, in the largest unit that all are whole numbers of: 500 for 0.01 and 2.5."""
+    steps = [node.get("multipleOf") for node in objects]
+    exact = [Fraction(str(step)) for step in steps if isinstance(step, int | float) and not isinstance(step, bool)]
+    unit = math.lcm(*(step.denominator for step in exact))
+    return math.lcm(*(int(step * unit) for step in exact))
