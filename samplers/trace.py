@@ -100,9 +100,15 @@ def summarize(
     asked = [(token, *(also[row] if also is not None else ())) for row, token in enumerate(token_ids)]
     width = max(map(len, asked))
     wanted = torch.tensor([[*ids, *ids[:1] * (width - len(ids))] for ids in asked], device=raw.device)
-    ids = torch.cat([torch.topk(raw, min(n, raw.shape[-1]), dim=-1).indices, wanted], dim=-1)
-    ranks = ((raw > raw.gather(-1, wanted[:, :1])).count_nonzero(-1) + 1).tolist()
+    likeliest = min(n, raw.shape[-1])
+    ids = torch.cat([torch.topk(raw, likeliest, dim=-1).indices, wanted], dim=-1)
     columns, scores = ids.tolist(), raw.gather(-1, ids).tolist()
+    ranks = []
+    for row, token in enumerate(token_ids):
+        # a token that is not among the likeliest has to be compared with every other
+        known = token in columns[row][:likeliest]
+        above = sum(score > scores[row][likeliest] for score in scores[row][:likeliest])
+        ranks.append(1 + (above if known else int((raw[row] > raw[row, token]).count_nonzero())))
     places = [_first_places(*row) for row in zip(columns, scores, strict=True)]
 
     snapshots: list[list[StageSnapshot]] = [[] for _ in token_ids]
