@@ -8,7 +8,7 @@ import json
 import os
 import platform
 
-NAMES = ("page", "samplers", "start")
+NAMES = ("concurrency", "decode", "page", "samplers", "start")
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from statistics import median
 
 from playwright.sync_api import Page, sync_playwright
 
-from llm_core import Engine, GenerationRequest, ModelStore, PromptSpec, builtin_model
+from llm_core import Engine, GenerationRequest, ModelStore, PromptSpec, RowRequest, builtin_model
 from pages.ui.i18n import texts
 from samplers import SamplerConfig
 from tests.browser import FLAGS, find_browser, serve
@@ -50,10 +50,10 @@ def measure() -> dict[str, object]:
 
 
 def alone(engine: Engine) -> float:
-    sampler = SamplerConfig(temperature=1.0, seed=7)
-    run = engine.submit(GenerationRequest(builtin_model.MODEL_ID, PromptSpec(PROMPT), sampler, TOKENS))
+    row = RowRequest(SamplerConfig(temperature=1.0, seed=7), TOKENS)
+    run = engine.submit(GenerationRequest(builtin_model.MODEL_ID, PromptSpec(PROMPT), (row,)))
     run.wait()
-    return run.tokens_per_second
+    return run.rows[0].tokens_per_second
 
 
 def prepare(page: Page, url: str) -> None:

@@ -9,39 +9,39 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from llm_core.engine import Engine, GenerationRequest, Run
+    from llm_core.engine import Engine
     from llm_core.errors import NucleusError
-    from llm_core.generation import FinishEvent, TokenEvent, generate
     from llm_core.language_model import LanguageModel
     from llm_core.model_store import ModelStore
     from llm_core.prompts import PromptSpec, RenderedPrompt
+    from llm_core.records import GenerationRequest, RowRecord, RowRequest, Run, TokenEvent
 
 _HOME = {
     "Engine": "engine",
-    "FinishEvent": "generation",
-    "GenerationRequest": "engine",
+    "GenerationRequest": "records",
     "LanguageModel": "language_model",
     "ModelStore": "model_store",
     "NucleusError": "errors",
     "PromptSpec": "prompts",
     "RenderedPrompt": "prompts",
-    "Run": "engine",
-    "TokenEvent": "generation",
-    "generate": "generation",
+    "RowRecord": "records",
+    "RowRequest": "records",
+    "Run": "records",
+    "TokenEvent": "records",
 }
 
 __all__ = [
     "Engine",
-    "FinishEvent",
     "GenerationRequest",
     "LanguageModel",
     "ModelStore",
     "NucleusError",
     "PromptSpec",
     "RenderedPrompt",
+    "RowRecord",
+    "RowRequest",
     "Run",
     "TokenEvent",
-    "generate",
 ]
 
 

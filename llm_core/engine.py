@@ -1,7 +1,8 @@
 """The one engine that serves every browser tab: requests in, append-only run records out.
 
-One daemon thread takes runs in the order they came, as soon as their model is in memory, and decodes one at a time.
-Pages read a run's events with a cursor and never wait for the thread; the thread never calls a page.
+One daemon thread owns all batches. In each turn it lets waiting rows in (sessions take turns), ends rows that nobody
+wants any more, and advances every batch by one token a row. Pages read records with cursors and never wait for the
+thread; the thread never calls a page.
 """
 
 from __future__ import annotations
@@ -9,114 +10,51 @@ from __future__ import annotations
 import atexit
 import functools
 import logging
-import math
 import threading
-import time
-import uuid
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, NamedTuple
 
 from llm_core.errors import NucleusError
+from llm_core.fair_queue import FairQueue
 from llm_core.model_store import ModelStore
-from llm_core.prompts import PromptSpec, RenderedPrompt
-from samplers import SamplerConfig
+from llm_core.records import GenerationRequest, RowRecord, Run
 
 if TYPE_CHECKING:
-    from llm_core.generation import FinishReason, TokenEvent
+    from llm_core.batch import Batch
+    from llm_core.generation import Answer
     from llm_core.language_model import LanguageModel
+    from llm_core.records import FinishReason, Precision
 
 log = logging.getLogger(__name__)
 
-RunStatus = Literal["waiting", "running", "finished", "failed"]
-
-MAX_WAITING = 64
-ABANDONED_SECONDS = 60.0
-"""A run that nobody has read for this long belongs to a closed tab."""
-
-
-@dataclass(frozen=True, slots=True)
-class GenerationRequest:
-    """Everything that decides a run's tokens."""
-
-    model_id: str
-    prompt: PromptSpec
-    sampler: SamplerConfig
-    max_output_tokens: int = 128
-    stop_sequences: tuple[str, ...] = ()
+MAX_WAITING = 1024
+"""Rows that may wait, over all sessions."""
+MAX_ACTIVE = 64
+"""Rows that read or write at the same time."""
+CACHE_BYTES = 2 * 1024**3
+"""Keys and values of active rows, all models together."""
+PREFIX_BYTES = 512 * 1024**2
+"""Keys and values remembered for later runs, for each model and precision."""
 
 
-class Run:
-    """One request's record. The engine appends; any number of readers follow with cursors of their own."""
+class Job(NamedTuple):
+    """One row in the queue."""
 
-    def __init__(self, request: GenerationRequest) -> None:
-        self.id = uuid.uuid4().hex
-        self.request = request
-        self.status: RunStatus = "waiting"
-        self.model: LanguageModel | None = None
-        self.rendered: RenderedPrompt | None = None
-        self.finish_reason: FinishReason | None = None
-        self.error: NucleusError | None = None
-        self.seconds = 0.0
-        """How long it has been generating."""
-        self._events: list[TokenEvent] = []
-        self._last_text = ""
-        self._cancelled = threading.Event()
-        self._done = threading.Event()
-        self._read_at = time.monotonic()
-
-    @property
-    def active(self) -> bool:
-        return self.status in ("waiting", "running")
-
-    def events(self, cursor: int = 0) -> list[TokenEvent]:
-        """Events from `cursor` on; also tells the engine that somebody is still interested."""
-        self._read_at = time.monotonic()
-        return self._events[cursor:]
-
-    @property
-    def text(self) -> str:
-        """The answer so far."""
-        return "".join(event.text for event in self._events) + self._last_text
-
-    @property
-    def tokens_per_second(self) -> float:
-        """Tokens after the first, over the time since the first: the decoding speed without the prompt."""
-        if len(self._events) < 2:
-            return 0.0
-        return (len(self._events) - 1) / (self._events[-1].seconds - self._events[0].seconds)
-
-    def cancel(self) -> None:
-        """Stop before the next token. What was produced stays."""
-        self._cancelled.set()
-
-    def wait(self, timeout: float | None = None) -> bool:
-        """Wait until the run has ended; false if it has not within `timeout` seconds. Waiting counts as reading."""
-        until = math.inf if timeout is None else time.monotonic() + timeout
-        while not self._done.wait(max(0.0, min(1.0, until - time.monotonic()))):
-            self._read_at = time.monotonic()
-            if self._read_at >= until:
-                return False
-        return True
-
-    def _unwanted(self) -> bool:
-        return self._cancelled.is_set() or self._abandoned()
-
-    def _abandoned(self) -> bool:
-        return time.monotonic() - self._read_at > ABANDONED_SECONDS
-
-    def _end(self, status: RunStatus, error: NucleusError | None = None) -> None:
-        self.error = error
-        self.status = status
-        self._done.set()
+    run: Run
+    record: RowRecord
 
 
 class Engine:
-    """Accepts requests from any thread and runs them, first come first served."""
+    """Accepts requests from any thread. Rows of all of them advance together."""
 
     def __init__(self, models: ModelStore) -> None:
         self._models = models
-        self._waiting: list[Run] = []
+        self._queue: FairQueue[Job] = FairQueue()
         self._wake = models.changed
+        self._owners: dict[Answer, Run] = {}
+        """The run of every answer that is in a batch."""
+        self._batches: dict[tuple[LanguageModel, Precision], Future[Batch]] = {}
+        self._builder = ThreadPoolExecutor(1, thread_name_prefix="decoder")
         self._thread: threading.Thread | None = None
         self._closing = False
         atexit.register(self.close)  # a daemon thread that is inside torch when the interpreter goes would abort it
@@ -125,23 +63,23 @@ class Engine:
         """End every run and the thread. Called when the process ends."""
         self._closing = True
         with self._wake:
-            for run in self._waiting:
-                run.cancel()
+            for job in self._queue:
+                job.run.cancel()
             self._wake.notify_all()
         if self._thread is not None:
             self._thread.join(timeout=10)
+        self._builder.shutdown(wait=False, cancel_futures=True)
 
     def submit(self, request: GenerationRequest) -> Run:
         """Queue a request. Raises `NucleusError` at once for a bad prompt or a full queue."""
-        request.prompt.validate()
-        if not all(request.stop_sequences):
-            raise NucleusError("stop_sequence_empty")
+        request.validate()
         run = Run(request)
         self._models.request(request.model_id)
         with self._wake:
-            if len(self._waiting) >= MAX_WAITING:
+            if len(self._queue) + len(run.rows) > MAX_WAITING:
                 raise NucleusError("queue_full", limit=MAX_WAITING)
-            self._waiting.append(run)
+            for record in run.rows:
+                self._queue.push(request.session or run.id, Job(run, record))
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._serve, name="engine", daemon=True)
                 self._thread.start()
@@ -149,64 +87,175 @@ class Engine:
         return run
 
     def position(self, run: Run) -> int:
-        """Runs in front of this one, counting only those that still wait."""
+        """Runs that will begin before this one; 0 once it has begun."""
         with self._wake:
-            return self._waiting.index(run) if run in self._waiting else 0
+            ahead: dict[str, None] = {}
+            for job in self._queue:
+                if job.run is run:
+                    return len(ahead)
+                if job.run.status == "waiting":
+                    ahead[job.run.id] = None
+            return 0
+
+    @property
+    def active_rows(self) -> int:
+        return len(self._owners)
+
+    @property
+    def waiting_rows(self) -> int:
+        with self._wake:
+            return len(self._queue)
+
+    @property
+    def active_bytes(self) -> int:
+        """Bytes set aside for the keys and values of active rows."""
+        return sum(future.result().active_bytes for future in list(self._batches.values()) if _made(future))
 
     def _serve(self) -> None:
-        while not self._closing:
+        try:
+            while not self._closing:
+                self._admit()
+                self._end_unwanted()
+                batches = [future.result() for future in self._batches.values() if _made(future)]
+                busy = [batch for batch in batches if batch.answers]
+                for batch in busy:
+                    self._advance(batch)
+                if not busy:
+                    self._rest()
+        except BaseException as error:  # the next request starts a new thread; nobody waits for this one
+            log.exception("the engine's thread ended")
+            self._abandon(NucleusError("engine_failed", detail=type(error).__name__))
+            if not isinstance(error, Exception):
+                raise
+        else:
+            self._let_go()
+
+    def _rest(self) -> None:
+        with self._wake:
+            if not self._closing and not any(self._ready(job) for job in self._queue):
+                self._wake.wait(timeout=0.2)  # a Stop on a waiting run sends no notice
+
+    def _admit(self) -> None:
+        while len(self._owners) < MAX_ACTIVE:
             with self._wake:
-                run = self._next()
-                if run is None:
-                    self._wake.wait(timeout=0.5)  # a Stop on a waiting run sends no notice
-                    continue
-                self._waiting.remove(run)
+                job = self._queue.pop(self._ready)
+            if job is None:
+                return
             try:
-                self._perform(run)
+                self._let_in(job)
             except NucleusError as error:
-                run._end("failed", error)
-            except Exception as error:  # one bad run must not end the engine for everybody
-                log.exception("run %s failed", run.id)
-                run._end("failed", NucleusError("engine_failed", detail=type(error).__name__))
+                job.record.fail(error)
+            except Exception as error:  # one bad row must not end the engine for everybody
+                log.exception("run %s failed", job.run.id)
+                job.record.fail(NucleusError("engine_failed", detail=type(error).__name__))
+            job.run.settle()
 
-    def _next(self) -> Run | None:
-        """The first run that can go ahead: its model has settled, or nobody wants it any more."""
-        return next((run for run in self._waiting if run._unwanted() or self._settled(run)), None)
+    def _ready(self, job: Job) -> bool:
+        """Whether a row can leave the queue: nobody wants it, its model failed, or its batch has room for it."""
+        if self._verdict(job) is not None:
+            return True
+        loading = self._models.request(job.run.request.model_id).result
+        if not loading.done():
+            return False
+        return bool(loading.exception()) or self._batch(job).done()
 
-    def _settled(self, run: Run) -> bool:
-        return self._models.request(run.request.model_id).result.done()
+    def _verdict(self, job: Job) -> FinishReason | NucleusError | None:
+        return "cancelled" if self._closing else job.run.verdict(job.record)
 
-    def _perform(self, run: Run) -> None:
-        from llm_core.generation import TokenEvent, check_settings, generate
+    def _batch(self, job: Job) -> Future[Batch]:
+        """The batch of the job's model and precision, being made in the background if it is new."""
+        model = self._models.request(job.run.request.model_id).result.result()
+        key = (model, job.run.request.precision)
+        if key not in self._batches:
+            self._forget_idle()
+            self._batches[key] = self._builder.submit(_make_batch, *key)
+            self._batches[key].add_done_callback(lambda _: self._notify())
+        return self._batches[key]
 
-        request = run.request
-        if run._unwanted():
-            run.finish_reason = "cancelled"
-            run._end("finished")
+    def _notify(self) -> None:
+        with self._wake:
+            self._wake.notify_all()
+
+    def _forget_idle(self) -> None:
+        """Let go of batches that rest, so that models that left the store leave the memory too."""
+        for key, future in list(self._batches.items()):
+            if _made(future) and not future.result().answers:
+                del self._batches[key]
+
+    def _let_in(self, job: Job) -> None:
+        from llm_core.generation import Answer, check_settings
+
+        run, record = job
+        verdict = self._verdict(job)
+        if isinstance(verdict, NucleusError):
+            raise verdict
+        if verdict is not None:
+            record.finish(verdict)
             return
-        model = self._models.request(request.model_id).result.result()
-        _leave_a_core()
-        check_settings(model, request.sampler, request.stop_sequences)
-        run.model = model
-        run.rendered = request.prompt.render(model)
-        run.status = "running"
-        for event in generate(
-            model,
-            run.rendered.token_ids,
-            request.sampler,
-            max_output_tokens=request.max_output_tokens,
-            stop_sequences=request.stop_sequences,
-            cancelled=lambda: self._closing or run._unwanted(),
-        ):
-            run.seconds = event.seconds
-            if isinstance(event, TokenEvent):
-                run._events.append(event)
-            else:
-                run._last_text = event.text
-                run.finish_reason = event.reason
-        abandoned = run.finish_reason == "cancelled" and not run._cancelled.is_set()
-        error = NucleusError("run_abandoned", seconds=int(ABANDONED_SECONDS)) if abandoned else None
-        run._end("failed" if abandoned else "finished", error)
+        model = self._models.request(run.request.model_id).result.result()
+        batch = self._batch(job).result()
+        check_settings(model, record.request.sampler)
+        if run.rendered is None:
+            run.model, run.rendered = model, run.request.prompt.render(model)
+        answer = Answer(model, run.rendered.token_ids, record)
+        if not answer.ended:
+            batch.join(answer)
+            self._owners[answer] = run
+
+    def _end_unwanted(self) -> None:
+        for answer, run in list(self._owners.items()):
+            verdict = self._verdict(Job(run, answer.record))
+            if isinstance(verdict, NucleusError):
+                answer.record.fail(verdict)
+            elif verdict is not None:
+                answer.end(verdict)
+
+    def _let_go(self) -> None:
+        """Closing: what is under way ends as if stopped."""
+        self._end_unwanted()
+        for run in {*self._owners.values(), *(job.run for job in self._queue)}:
+            for record in run.rows:
+                record.finish("cancelled")
+            run.settle()
+
+    def _advance(self, batch: Batch) -> None:
+        try:
+            ended = batch.advance()
+        except Exception as error:  # out of memory, a model that cannot take the batch: its rows end, others do not
+            log.exception("a batch failed")
+            ended = batch.clear(NucleusError("engine_failed", detail=type(error).__name__))
+        for answer in ended:
+            run = self._owners.pop(answer, None)
+            if run is not None:
+                run.settle()
+
+    def _abandon(self, error: NucleusError) -> None:
+        """Fail everything that was under way or waiting, and drop the batches: their state may be half written."""
+        with self._wake:
+            jobs = [*self._queue, *(Job(run, answer.record) for answer, run in self._owners.items())]
+            self._queue, self._owners, self._batches = FairQueue(), {}, {}
+        for run, record in jobs:
+            record.fail(error)
+            run.settle()
+
+
+def _made(future: Future[Batch]) -> bool:
+    return future.done() and not future.exception()
+
+
+def _make_batch(model: LanguageModel, precision: Precision) -> Batch:
+    from llm_core.batch import Batch
+    from llm_core.decoders import UnsupportedModel, make_decoder
+    from llm_core.packed_linear import FormatUnavailable
+
+    _leave_a_core()
+    try:
+        decoder = make_decoder(model, precision)
+    except FormatUnavailable as error:
+        raise NucleusError("precision_unavailable", precision=precision, detail=str(error)) from error
+    except UnsupportedModel as error:
+        raise NucleusError("model_unsupported", model=model.id, detail=str(error)) from error
+    return Batch(decoder, CACHE_BYTES, PREFIX_BYTES)
 
 
 @functools.lru_cache

@@ -18,7 +18,12 @@ MESSAGES = {
     "setting_out_of_range": "{field} is {value}. Use a number from {low} to {high}.",
     "top_k_above_vocabulary": "top_k={value} is larger than the vocabulary of {limit} tokens. Use 0 to {limit}.",
     "stop_sequence_empty": "A stop sequence is empty. Remove it.",
-    "queue_full": "{limit} runs are already waiting. Try again in a moment.",
+    "token_outside_vocabulary": "Token {value} is not in the vocabulary of {limit} tokens. Use ids below {limit}.",
+    "rows_out_of_range": "A request has {value} rows. Use 1 to {limit}.",
+    "precision_unavailable": "The model cannot run in {precision} here ({detail}). Choose another precision.",
+    "queue_full": "{limit} answers are already waiting. Try again in a moment.",
+    "row_too_large": "The answer needs {needed} MB of memory and {limit} MB are set aside. Ask for fewer tokens.",
+    "sampler_failed": "The sampler could not choose a token: {detail}. What was produced is kept.",
     "engine_failed": "The run ended with an unexpected error ({detail}). What was produced is kept; run it again.",
     "run_abandoned": "Nobody was reading this run for {seconds} seconds, so it was ended.",
     "builtin_unreachable": (

@@ -1,100 +1,72 @@
-"""One prompt, one sampler, one token after another.
-
-`generate` yields a `TokenEvent` for every token, with the trace of the step that chose it, then one `FinishEvent`.
-"""
+"""One answer being written: what the model reads next, and what each drawn token becomes for its readers."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Sequence
 
 from llm_core.errors import NucleusError
 from llm_core.language_model import LanguageModel
+from llm_core.records import FinishReason, RowRecord, TokenEvent
 from llm_core.text_stream import CharacterJoiner, StopWatcher
-from samplers import RowState, SamplerConfig, StepTrace, summarize
-from samplers.chain import Recording, SamplerChain
-
-FinishReason = Literal["end", "length", "stop", "context", "cancelled"]
-"""The model ended it, the token limit, a stop sequence, the context window is full, or somebody pressed Stop."""
+from samplers import RowState, SamplerConfig, StepTrace
 
 
-@dataclass(frozen=True, slots=True)
-class TokenEvent:
-    """One chosen token."""
+class Answer:
+    """A row of a batch. `ids` are its tokens so far, prompt included; `state` is what its sampler looks back on."""
 
-    token_id: int
-    piece: str
-    """The whole characters that this token completes: `""` while a character's bytes are still coming."""
-    text: str
-    """The piece as far as it belongs to the answer: without stop sequences, and late while one may be beginning."""
-    trace: StepTrace
-    seconds: float
-    """Since generation began, the prompt's own forward pass included."""
+    def __init__(self, model: LanguageModel, prompt_ids: Sequence[int], record: RowRecord) -> None:
+        request = record.request
+        self.record = record
+        self.ids = [*prompt_ids, *request.begin]
+        self.state = RowState(request.sampler, prompt_ids, request.begin, model.end_ids, record.constraint)
+        self._model = model
+        self._characters = CharacterJoiner(model.decode)
+        for token in request.begin:
+            self._characters.push(token)
+        self._watcher = StopWatcher(request.stop_sequences)
+        self._room = model.context_window - len(self.ids)
+        self._began = time.perf_counter()
+        record.status = "running"
+        if self._room <= 0:
+            record.finish("context")
 
+    @property
+    def left(self) -> int:
+        """Tokens that it may still write."""
+        written = len(self.state.answer) - len(self.record.request.begin)
+        return min(self.record.request.max_output_tokens, self._room) - written
 
-@dataclass(frozen=True, slots=True)
-class FinishEvent:
-    """The last event: why it ended, and the text that was still held back."""
+    @property
+    def ended(self) -> bool:
+        return not self.record.active
 
-    reason: FinishReason
-    text: str
-    seconds: float
+    def accept(self, token_id: int, probability: float, trace: StepTrace) -> None:
+        """Take in the drawn token, tell the readers, and end the answer where it ends."""
+        self.state.accept(token_id, probability)
+        self.ids.append(token_id)
+        is_end = token_id in self._model.end_ids
+        completed = self._characters.finish() if is_end else self._characters.push(token_id)
+        piece = completed + self._model.label(token_id) if is_end else completed
+        event = TokenEvent(token_id, piece, self._watcher.push(completed), trace, time.perf_counter() - self._began)
+        self.record.append(event)
+        if is_end:
+            self.end("end")
+        elif self._watcher.stopped:
+            self.end("stop")
+        elif self.left <= 0:
+            self.end("context" if self._room < self.record.request.max_output_tokens else "length")
 
-
-def generate(
-    model: LanguageModel,
-    prompt_ids: Sequence[int],
-    sampler: SamplerConfig,
-    *,
-    max_output_tokens: int,
-    stop_sequences: Sequence[str] = (),
-    cancelled: Callable[[], bool] = lambda: False,
-) -> Iterator[TokenEvent | FinishEvent]:
-    """Decode until the model ends its answer or a limit is met. `cancelled` is asked before every forward pass.
-
-    Raises `NucleusError` for a setting that does not suit this model.
-    """
-    import torch
-    from transformers import DynamicCache
-
-    check_settings(model, sampler, stop_sequences)
-    chain = SamplerChain([sampler])
-    row = RowState(sampler, prompt_ids, end_ids=model.end_ids)
-    characters = CharacterJoiner(model.decode)
-    watcher = StopWatcher(stop_sequences)
-    room = model.context_window - len(prompt_ids)
-    cache = DynamicCache(config=model.model.config)
-    ids = torch.tensor([list(prompt_ids)])
-    reason: FinishReason = "length" if max_output_tokens <= room else "context"
-    began = time.perf_counter()
-    for _ in range(min(max_output_tokens, room)):
-        if cancelled():
-            reason = "cancelled"
-            break
-        recording: Recording = []
-        with torch.inference_mode():
-            logits = model.model(ids, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[:, -1]
-            [token_id], [probability] = chain.sample(logits, [row], recording)
-            [trace] = summarize(recording, [token_id])
-            row.accept(token_id, probability)
-        ended = token_id in model.end_ids
-        completed = characters.finish() if ended else characters.push(token_id)
-        text = watcher.push(completed)
-        piece = completed + model.label(token_id) if ended else completed
-        yield TokenEvent(token_id, piece, text, trace, time.perf_counter() - began)
-        if ended or watcher.stopped:
-            reason = "end" if ended else "stop"
-            break
-        ids = torch.tensor([[token_id]])
-    rest = "" if watcher.stopped else watcher.push(characters.finish()) + watcher.finish()
-    yield FinishEvent(reason, rest, time.perf_counter() - began)
+    def end(self, reason: FinishReason) -> None:
+        """Close the record, with the text that was still held back."""
+        rest = "" if self._watcher.stopped else self._watcher.push(self._characters.finish()) + self._watcher.finish()
+        self.record.finish(reason, rest)
 
 
-def check_settings(model: LanguageModel, sampler: SamplerConfig, stop_sequences: Sequence[str]) -> None:
+def check_settings(model: LanguageModel, sampler: SamplerConfig) -> None:
     """Refuse what only shows once the model is known."""
     if sampler.top_k > model.vocab_size:
         raise NucleusError("top_k_above_vocabulary", value=sampler.top_k, limit=model.vocab_size)
-    if not all(stop_sequences):
-        raise NucleusError("stop_sequence_empty")
+    named = [*sampler.banned_tokens, *dict(sampler.logit_bias), *sampler.dry_sequence_breakers]
+    if named and max(named) >= model.vocab_size:
+        raise NucleusError("token_outside_vocabulary", value=max(named), limit=model.vocab_size)

@@ -28,7 +28,6 @@ class LanguageModel:
     name: str
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
-    precision: str = "float32"
 
     @functools.cached_property
     def context_window(self) -> int:

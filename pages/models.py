@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from llm_core import builtin_model
+from llm_core.records import PRECISIONS
 from pages.ui.frame import page
 from pages.ui.i18n import number, t
 from pages.ui.model_status import model_status
@@ -22,9 +23,9 @@ def models() -> None:
                     "models.facts",
                     vocabulary=number(model.vocab_size, 0),
                     window=number(model.context_window, 0),
-                    precision=model.precision,
                 )
             )
+        _precision_picker()
         if entry.id != builtin_model.MODEL_ID:
             st.button(t("models.use_builtin"), on_click=_use, args=(builtin_model.MODEL_ID,))
     with st.container(border=True):
@@ -35,6 +36,16 @@ def models() -> None:
         )
         st.button(t("models.load"), type="primary", on_click=_use_typed)
         st.caption(t("models.rules"))
+
+
+def _precision_picker() -> None:
+    if not has(Key.PRECISION):
+        put(Key.PRECISION, session().precision)
+    chosen = st.pills(
+        t("models.precision"), PRECISIONS, key=Key.PRECISION, required=True, help=t("models.precision_help")
+    )
+    session().precision = chosen or "float32"
+    st.caption(t(f"models.precisions.{chosen}"))
 
 
 def _use_typed() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from llm_core import GenerationRequest, NucleusError, PromptSpec
+from llm_core import GenerationRequest, NucleusError, PromptSpec, RowRequest
 from llm_core.language_model import LanguageModel
 from pages.ui import i18n, resources
 from pages.ui.controls import read_settings, sampler_panel
@@ -60,7 +60,7 @@ def _run_and_stop(model: LanguageModel | None) -> None:
         st.caption(t("playground.shortcut"), width="content")
         if model:
             st.space("stretch")
-            st.caption(t("playground.model_line", model=model.name, precision=model.precision), width="content")
+            st.caption(t("playground.model_line", model=model.name, precision=session().precision), width="content")
     if session().notice:
         st.error(session().notice, icon=":material/error:")
 
@@ -78,9 +78,9 @@ def _start() -> None:
         request = GenerationRequest(
             model_id=state.model_id,
             prompt=_prompt(),
-            sampler=settings.sampler,
-            max_output_tokens=settings.max_output_tokens,
-            stop_sequences=settings.stop_sequences,
+            rows=(RowRequest(settings.sampler, settings.max_output_tokens, settings.stop_sequences),),
+            precision=state.precision,
+            session=state.id,
         )
         run = resources.engine().submit(request)
     except NucleusError as error:

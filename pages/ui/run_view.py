@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from llm_core.engine import Run
+from llm_core.records import Run
 from pages.ui import charts, i18n, resources
 from pages.ui.i18n import number, share, t
 from pages.ui.live_plot import live_plot
@@ -18,7 +18,7 @@ from pages.ui.state import session
 from pages.ui.token_strip import Cell, token_strip
 
 if TYPE_CHECKING:
-    from llm_core.generation import TokenEvent
+    from llm_core.records import TokenEvent
 
 REFRESH_SECONDS = 0.3
 
@@ -32,7 +32,7 @@ def run_view() -> None:
 
 def _draw(run: Run | None, following: bool) -> None:
     ended = run is None or not run.active  # before the events are read, so the last ones are never missed
-    events = run.events() if run else []
+    events = run.rows[0].events() if run else []
     selected = session().selected_step
     step = len(events) - 1 if selected is None else min(selected, len(events) - 1)
     with st.container(border=True, key="answer-card"):
@@ -53,20 +53,21 @@ def _answer(run: Run | None, events: list[TokenEvent], step: int) -> None:
     )
     if run is None:
         return
+    answer = run.rows[0]
     if run.error:
         st.error(i18n.explain(run.error), icon=":material/error:")
     if events:
         mean = sum(event.trace.logprob for event in events) / len(events)
         figures = [
-            t("run.tokens_per_second", value=number(run.tokens_per_second, 1)),
+            t("run.tokens_per_second", value=number(answer.tokens_per_second, 1)),
             t("run.tokens", value=len(events)),
             t("run.mean_logprob", value=number(mean)),
         ]
-        if run.finish_reason:
-            figures.append(t(f"run.finished.{run.finish_reason}"))
+        if answer.finish_reason:
+            figures.append(t(f"run.finished.{answer.finish_reason}"))
         st.caption(" · ".join(figures))
     if events and not run.active and st.toggle(t("run.as_text"), key="as_text"):
-        st.code(run.text, language=None, wrap_lines=True)
+        st.code(answer.text, language=None, wrap_lines=True)
 
 
 def _step(run: Run | None, events: list[TokenEvent], step: int) -> None:

@@ -5,13 +5,14 @@ Widgets keep their own values under the keys named here; everything else lives i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import uuid
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 import streamlit as st
 
 from llm_core import builtin_model
-from llm_core.engine import Run
+from llm_core.records import Precision, Run
 
 
 class Key(StrEnum):
@@ -30,16 +31,21 @@ class Key(StrEnum):
     MAX_OUTPUT_TOKENS = "max_output_tokens"
     STOP_SEQUENCES = "stop_sequences"
     MODEL_ID = "model_id"
+    PRECISION = "precision"
 
 
 @dataclass
 class Session:
     """Values that are not a widget's."""
 
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    """Whose turns in the engine's queue this tab uses."""
     routed: bool = False
     language: str | None = None
     language_in_address: str | None = None
     model_id: str = builtin_model.MODEL_ID
+    precision: Precision = "float32"
+    """In which numbers the model computes."""
     run: Run | None = None
     selected_step: int | None = None
     """The step whose distribution is shown; None follows the newest."""

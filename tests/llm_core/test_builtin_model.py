@@ -14,11 +14,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from llm_core import NucleusError, PromptSpec, builtin_model, generate
+from llm_core import NucleusError, PromptSpec, builtin_model
 from llm_core.builtin_model import GGUF_MEMBER, MODEL_ID, NAME, ensure_builtin_model, is_intact
 from llm_core.home import nucleus_home
 from llm_core.language_model import load
 from samplers import SamplerConfig
+from tests.writing import ids_of, write
 
 PROMPTS = [
     "Hi",
@@ -35,16 +36,13 @@ def test_greedy_equals_transformers(builtin, text):
     theirs = builtin.model.generate(
         torch.tensor([ids]), attention_mask=torch.ones(1, len(ids)), do_sample=False, max_new_tokens=24
     )[0, len(ids) :].tolist()
-    *tokens, _ = generate(builtin, ids, SamplerConfig(temperature=0), max_output_tokens=24)
-    assert [token.token_id for token in tokens] == theirs
+    assert ids_of(write(builtin, ids, SamplerConfig(temperature=0), max_output_tokens=24)) == theirs
 
 
 def test_a_seed_replays(builtin):
     ids = PromptSpec(PROMPTS[1]).render(builtin).token_ids
     sampler = SamplerConfig(temperature=1.2, top_p=0.9, seed=11)
-    first, second = (
-        [event.token_id for event in list(generate(builtin, ids, sampler, max_output_tokens=12))[:-1]] for _ in "ab"
-    )
+    first, second = (ids_of(write(builtin, ids, sampler, max_output_tokens=12)) for _ in "ab")
     assert first == second
 
 

@@ -8,17 +8,21 @@ import time
 
 import pytest
 
-from llm_core import Engine, GenerationRequest, ModelStore, NucleusError, PromptSpec
+from llm_core import Engine, GenerationRequest, ModelStore, NucleusError, PromptSpec, RowRequest, records
 from llm_core import engine as engine_module
 from llm_core.progress import Progress
 from samplers import SamplerConfig
 from tests.toy import toy_model
+from tests.writing import ids_of
 
 PATIENCE = 30.0
 
 
-def request(text: str = "Hello", model_id: str = "toy", seed: int = 1, **fields) -> GenerationRequest:
-    return GenerationRequest(model_id, PromptSpec(text), SamplerConfig(seed=seed), **fields)
+def request(text: str = "Hello", model_id: str = "toy", seed: int = 1, rows: int = 1, **fields) -> GenerationRequest:
+    """Rows with seeds from `seed` on. Fields of a row go to the rows, others to the request."""
+    shared = {name: fields.pop(name) for name in list(fields) if name in ("session", "deadline_seconds", "precision")}
+    asked = tuple(RowRequest(SamplerConfig(seed=seed + row), **fields) for row in range(rows))
+    return GenerationRequest(model_id, PromptSpec(text), asked, **shared)
 
 
 def slow_toy():
@@ -53,16 +57,18 @@ def test_a_run_is_recorded_and_replays(engine):
     first = finished(engine.submit(request(max_output_tokens=20)))
     again = finished(engine.submit(request(max_output_tokens=20)))
     assert first.status == "finished"
-    assert first.finish_reason in ("length", "end")
-    assert [e.token_id for e in first.events()] == [e.token_id for e in again.events()]
-    assert first.text == again.text
+    [row], [replayed] = first.rows, again.rows
+    assert row.finish_reason in ("length", "end")
+    assert ids_of(row) == ids_of(replayed)
+    assert row.text == replayed.text
     assert first.rendered.text.endswith("<|assistant|>")
-    assert first.tokens_per_second > 0
-    assert first.events(5) == first.events()[5:]
+    assert row.tokens_per_second > 0
+    assert row.events(5) == row.events()[5:]
+    assert replayed.cached_tokens == len(first.rendered.token_ids) - 1
 
 
 def test_many_threads_submit_and_everyone_gets_their_own_answer(engine):
-    alone = {seed: finished(engine.submit(request(seed=seed, max_output_tokens=8))).text for seed in range(6)}
+    alone = {seed: finished(engine.submit(request(seed=seed, max_output_tokens=8))).rows[0].text for seed in range(6)}
     runs: dict[int, object] = {}
     threads = [
         threading.Thread(target=lambda s=seed: runs.update({s: engine.submit(request(seed=s, max_output_tokens=8))}))
@@ -72,18 +78,19 @@ def test_many_threads_submit_and_everyone_gets_their_own_answer(engine):
         thread.start()
     for thread in threads:
         thread.join()
-    assert {seed: finished(run).text for seed, run in runs.items()} == alone
+    assert {seed: finished(run).rows[0].text for seed, run in runs.items()} == alone
 
 
 def test_stop_keeps_what_was_produced():
     engine = Engine(ModelStore(loader=lambda model_id, report: slow_toy()))
     run = engine.submit(request(max_output_tokens=240))
-    while len(run.events()) < 2:
+    row = run.rows[0]
+    while len(row.events()) < 2:
         time.sleep(0.01)
     run.cancel()
     finished(run)
-    assert run.finish_reason == "cancelled"
-    assert 2 <= len(run.events()) < 240
+    assert (run.status, row.finish_reason) == ("finished", "cancelled")
+    assert 2 <= len(row.events()) < 240
 
 
 def test_a_bad_prompt_is_refused_at_once(engine):
@@ -92,7 +99,7 @@ def test_a_bad_prompt_is_refused_at_once(engine):
 
 
 def test_a_failing_run_fails_alone(engine):
-    broken = engine.submit(GenerationRequest("toy", PromptSpec("Hi"), SamplerConfig(top_k=10**6)))
+    broken = engine.submit(GenerationRequest("toy", PromptSpec("Hi"), (RowRequest(SamplerConfig(top_k=10**6)),)))
     too_long = engine.submit(request("x" * 400))
     healthy = engine.submit(request(max_output_tokens=5))
     assert finished(broken).error.code == "top_k_above_vocabulary"
@@ -100,23 +107,31 @@ def test_a_failing_run_fails_alone(engine):
     assert finished(healthy).status == "finished"
 
 
-def test_an_unexpected_exception_ends_its_run_and_not_the_engine(caplog):
-    toy = toy_model()
+def test_an_unexpected_exception_ends_its_batch_and_not_the_engine(monkeypatch, caplog):
+    models = {name: dataclasses.replace(toy_model()) for name in ("bad", "toy")}
+    made = engine_module._make_batch
 
-    class Exploding:
-        config, generation_config = toy.model.config, toy.model.generation_config
-        get_output_embeddings = toy.model.get_output_embeddings
+    def make(model, precision):
+        batch = made(model, precision)
+        if model is models["bad"]:
+            batch.decoder.step = lambda ids, cache: {}["bang"]
+        return batch
 
-        def __call__(self, *args, **options):
-            raise RuntimeError("bang")
-
-    models = {"bad": dataclasses.replace(toy, model=Exploding()), "toy": toy}
+    monkeypatch.setattr(engine_module, "_make_batch", make)
     engine = Engine(ModelStore(loader=lambda model_id, report: models[model_id]))
-    bad, good = engine.submit(request(model_id="bad")), engine.submit(request())
+    bad, good = engine.submit(request(model_id="bad", rows=2)), engine.submit(request())
     assert finished(bad).error.code == "engine_failed"
-    assert "RuntimeError" in str(bad.error)
+    assert "KeyError" in str(bad.error)
     assert "bang" in caplog.text
     assert finished(good).status == "finished"
+    assert engine.active_rows == 0
+
+
+def test_what_the_model_cannot_do_is_said_clearly(engine):
+    odd = finished(engine.submit(request(precision="int4")))  # the toy's matrices are too small for its blocks
+    assert odd.error.code == "precision_unavailable"
+    assert "int4" in str(odd.error)
+    assert finished(engine.submit(request())).status == "finished"
 
 
 def test_a_model_that_does_not_load_fails_its_runs_and_can_be_retried():
@@ -155,7 +170,7 @@ def test_a_model_still_loading_holds_up_nobody_else_and_its_run_can_be_stopped()
     assert engine.position(stopped) == 1
     assert store.request("slow").progress.fraction == 0.25
     stopped.cancel()
-    assert finished(stopped).finish_reason == "cancelled"
+    assert finished(stopped).rows[0].finish_reason == "cancelled"
     gate.set()
     assert finished(waiting).status == "finished"
 
@@ -172,14 +187,14 @@ def test_the_queue_is_bounded(monkeypatch):
 
 
 def test_a_run_nobody_reads_is_ended(monkeypatch):
-    monkeypatch.setattr(engine_module, "ABANDONED_SECONDS", 0.1)
+    monkeypatch.setattr(records, "ABANDONED_SECONDS", 0.1)
     engine = Engine(ModelStore(loader=lambda model_id, report: slow_toy()))
     run = engine.submit(request(max_output_tokens=240))
     deadline = time.monotonic() + PATIENCE
     while run.active and time.monotonic() < deadline:  # looking at the status is not reading
         time.sleep(0.05)
     assert run.error.code == "run_abandoned"
-    assert len(run.events()) < 240
+    assert len(run.rows[0].events()) < 240
 
 
 def test_the_store_loads_each_model_once_and_keeps_the_latest():
@@ -197,10 +212,71 @@ def test_the_store_loads_each_model_once_and_keeps_the_latest():
 
 def test_closing_ends_runs_and_the_thread():
     engine = Engine(ModelStore(loader=lambda model_id, report: slow_toy()))
-    running, waiting = engine.submit(request(max_output_tokens=240)), engine.submit(request(max_output_tokens=240))
-    while not running.events():
+    running, waiting = engine.submit(request(max_output_tokens=240)), engine.submit(request(model_id="later"))
+    while not running.rows[0].events():
         time.sleep(0.01)
     engine.close()
-    assert running.finish_reason == "cancelled"
-    assert waiting.events() == []
+    assert running.rows[0].finish_reason == waiting.rows[0].finish_reason == "cancelled"
+    assert waiting.wait(1)
     assert engine._thread not in threading.enumerate()
+
+
+def test_rows_of_one_run_share_its_prompt_and_end_on_their_own(engine):
+    run = finished(engine.submit(request(rows=12, max_output_tokens=10)))
+    alone = [finished(engine.submit(request(seed=1 + row, max_output_tokens=10))).rows[0] for row in range(12)]
+    assert [ids_of(row) for row in run.rows] == [ids_of(row) for row in alone]
+    assert sum(row.cached_tokens == 0 for row in run.rows) == 1
+
+
+def test_one_row_can_be_stopped_while_the_others_go_on():
+    engine = Engine(ModelStore(loader=lambda model_id, report: slow_toy()))
+    run = engine.submit(request(rows=3, max_output_tokens=30))
+    while not all(row.events() for row in run.rows):
+        time.sleep(0.01)
+    run.rows[1].cancel()
+    finished(run)
+    assert run.rows[1].finish_reason == "cancelled"
+    assert len(run.rows[1].events()) < 30
+    assert {run.rows[0].finish_reason, run.rows[2].finish_reason} <= {"length", "end"}
+
+
+def test_sessions_take_turns(monkeypatch):
+    monkeypatch.setattr(engine_module, "MAX_ACTIVE", 2)
+    gate = threading.Event()
+    engine = Engine(ModelStore(loader=lambda model_id, report: gate.wait(PATIENCE) and toy_model()))
+    greedy = [engine.submit(request(rows=6, session="greedy", max_output_tokens=6)) for _ in range(3)]
+    modest = engine.submit(request(session="modest", max_output_tokens=6))
+    assert engine.position(greedy[0]) == 0
+    assert engine.position(modest) == 1
+    assert engine.position(greedy[2]) == 3
+    gate.set()
+    finished(modest)
+    assert greedy[2].active
+    for run in greedy:
+        finished(run)
+
+
+def test_a_deadline_ends_rows_as_they_are():
+    engine = Engine(ModelStore(loader=lambda model_id, report: slow_toy()))
+    run = finished(engine.submit(request(max_output_tokens=240, deadline_seconds=0.5)))
+    assert run.rows[0].finish_reason == "deadline"
+    assert len(run.rows[0].events()) < 240
+
+
+@pytest.mark.parametrize("rows", [0, 65])
+def test_the_number_of_rows_is_bounded(engine, rows):
+    with pytest.raises(NucleusError, match="Use 1 to 64"):
+        engine.submit(request(rows=rows))
+
+
+def test_a_dead_thread_fails_its_runs_clearly_and_the_next_request_starts_another(engine, monkeypatch, caplog):
+    finished(engine.submit(request(max_output_tokens=2)))
+    with monkeypatch.context() as broken:
+        broken.setattr(Engine, "_end_unwanted", lambda self: 1 / 0)
+        run = finished(engine.submit(request(rows=2, max_output_tokens=50)))
+        assert run.status == "failed"
+        assert run.error.code == "engine_failed"
+    assert "the engine's thread ended" in caplog.text
+    again = finished(engine.submit(request(max_output_tokens=5)))
+    assert again.status == "finished"
+    assert engine.active_rows == 0

@@ -1,4 +1,4 @@
-"""The loop itself, on the toy: equal to transformers, repeatable, stoppable, honest about why it ended."""
+"""One answer, on the toy: equal to transformers, repeatable, stoppable, honest about why it ended."""
 
 from __future__ import annotations
 
@@ -7,27 +7,19 @@ import itertools
 import pytest
 import torch
 
-from llm_core import FinishEvent, NucleusError, PromptSpec, TokenEvent, generate
+from llm_core import NucleusError, PromptSpec, RowRecord, RowRequest
+from llm_core.generation import Answer, check_settings
 from samplers import SamplerConfig, next_token_probs
 from tests.toy import CONTEXT_WINDOW
+from tests.writing import ids_of, new_batch, write
 
 PROMPT = PromptSpec("Hello there")
 
 
-def run(model, sampler=None, **options) -> tuple[list[TokenEvent], FinishEvent]:
+def run(model, sampler=None, **options) -> RowRecord:
     ids = options.pop("ids", PROMPT.render(model).token_ids)
     options.setdefault("max_output_tokens", 24)
-    *tokens, end = generate(model, ids, sampler or SamplerConfig(seed=1), **options)
-    assert isinstance(end, FinishEvent)
-    return tokens, end
-
-
-def ids_of(tokens: list[TokenEvent]) -> list[int]:
-    return [token.token_id for token in tokens]
-
-
-def text_of(tokens: list[TokenEvent], end: FinishEvent) -> str:
-    return "".join(token.text for token in tokens) + end.text
+    return write(model, ids, sampler or SamplerConfig(seed=1), **options)
 
 
 @pytest.mark.parametrize("text", ["a", "Hello", "Xin chào các bạn", "0 1 2 3 4 5 6 7 8 9 " * 5])
@@ -36,15 +28,15 @@ def test_greedy_equals_transformers(toy, text):
     theirs = toy.model.generate(
         torch.tensor([ids]), attention_mask=torch.ones(1, len(ids)), do_sample=False, max_new_tokens=40
     )[0, len(ids) :].tolist()
-    assert ids_of(run(toy, SamplerConfig(temperature=0), ids=ids, max_output_tokens=40)[0]) == theirs
+    assert ids_of(run(toy, SamplerConfig(temperature=0), ids=ids, max_output_tokens=40)) == theirs
 
 
 def test_cached_steps_draw_from_the_distribution_of_a_full_forward_pass(toy):
     sampler = SamplerConfig(temperature=1.3, top_k=20, top_p=0.9, seed=4)
     prompt = list(PROMPT.render(toy).token_ids)
-    tokens, _ = run(toy, sampler)
-    for step, event in enumerate(tokens):
-        context = torch.tensor([prompt + ids_of(tokens[:step])])
+    answer = run(toy, sampler)
+    for step, event in enumerate(answer.events()):
+        context = torch.tensor([prompt + ids_of(answer)[:step]])
         with torch.inference_mode():
             logits = toy.model(context).logits[:, -1]
         probs = next_token_probs(logits, [sampler])[0]
@@ -55,64 +47,85 @@ def test_cached_steps_draw_from_the_distribution_of_a_full_forward_pass(toy):
 
 
 def test_a_seed_repeats_its_tokens_and_another_does_not(toy):
-    assert ids_of(run(toy, SamplerConfig(seed=5))[0]) == ids_of(run(toy, SamplerConfig(seed=5))[0])
-    assert ids_of(run(toy, SamplerConfig(seed=5))[0]) != ids_of(run(toy, SamplerConfig(seed=6))[0])
+    assert ids_of(run(toy, SamplerConfig(seed=5))) == ids_of(run(toy, SamplerConfig(seed=5)))
+    assert ids_of(run(toy, SamplerConfig(seed=5))) != ids_of(run(toy, SamplerConfig(seed=6)))
 
 
 def test_ends_by_length(toy):
-    tokens, end = run(toy, max_output_tokens=3)
-    assert (len(tokens), end.reason) == (3, "length")
+    answer = run(toy, max_output_tokens=3)
+    assert (len(answer.events()), answer.finish_reason) == (3, "length")
 
 
 def test_ends_with_the_model(toy):
-    ended = next(
-        (tokens, end)
-        for seed in itertools.count()
-        for tokens, end in [run(toy, SamplerConfig(seed=seed), max_output_tokens=200)]
-        if end.reason != "length"
-    )
-    tokens, end = ended
-    assert end.reason == "end"
-    assert tokens[-1].token_id in toy.end_ids
-    assert tokens[-1].piece.endswith("<|end|>")
-    assert "<|end|>" not in text_of(tokens, end)
+    tries = (run(toy, SamplerConfig(seed=seed), max_output_tokens=200) for seed in itertools.count())
+    answer = next(answer for answer in tries if answer.finish_reason != "length")
+    assert answer.finish_reason == "end"
+    assert answer.events()[-1].token_id in toy.end_ids
+    assert answer.events()[-1].piece.endswith("<|end|>")
+    assert "<|end|>" not in answer.text
 
 
 def test_ends_at_a_stop_sequence_that_spans_tokens(toy):
-    tokens, end = run(toy)
-    text = text_of(tokens, end)
-    stop = text[4:7]
-    stopped, reason = run(toy, stop_sequences=[stop, "never to be seen"])
-    assert reason.reason == "stop"
-    assert text_of(stopped, reason) == text[: text.index(stop)]
-    assert ids_of(stopped) == ids_of(tokens)[: len(stopped)]
+    answer = run(toy)
+    stop = answer.text[4:7]
+    stopped = run(toy, stop_sequences=(stop, "never to be seen"))
+    assert stopped.finish_reason == "stop"
+    assert stopped.text == answer.text[: answer.text.index(stop)]
+    assert ids_of(stopped) == ids_of(answer)[: len(stopped.events())]
 
 
 def test_text_is_whole_characters_of_the_same_tokens(toy):
-    tokens, end = run(toy, max_output_tokens=60)
-    assert text_of(tokens, end) == toy.tokenizer.decode(ids_of(tokens), skip_special_tokens=True)
+    answer = run(toy, max_output_tokens=60)
+    assert answer.text == toy.tokenizer.decode(ids_of(answer), skip_special_tokens=True)
 
 
-def test_stops_when_asked(toy):
-    answers = iter([False, False, True])
-    tokens, end = run(toy, cancelled=lambda: next(answers))
-    assert (len(tokens), end.reason) == (2, "cancelled")
+def test_a_branch_goes_on_as_the_whole_answer_did(toy):
+    whole = run(toy, SamplerConfig(seed=3, repetition_penalty=1.2, presence_penalty=0.5), max_output_tokens=20)
+    for place in (1, 7, 19):
+        begin = tuple(ids_of(whole)[:place])
+        branch = run(toy, whole.request.sampler, begin=begin, max_output_tokens=20 - place)
+        assert ids_of(branch) == ids_of(whole)[place:]
+    other = run(toy, whole.request.sampler, begin=(*ids_of(whole)[:6], 40), max_output_tokens=13)
+    assert ids_of(other) != ids_of(whole)[7:]
+
+
+def test_ending_an_answer_from_outside_keeps_what_was_written(toy):
+    record = RowRecord(RowRequest(SamplerConfig(seed=1), 50))
+    answer = Answer(toy, PROMPT.render(toy).token_ids, record)
+    batch = new_batch(toy)
+    batch.join(answer)
+    for _ in range(4):
+        batch.advance()
+    written = len(record.events())
+    answer.end("cancelled")
+    batch.advance()
+    assert (batch.answers, record.finish_reason) == ([], "cancelled")
+    assert 2 <= written == len(record.events())
 
 
 def test_ends_when_the_context_window_is_full(toy):
     ids = list(PROMPT.render(toy).token_ids) * 20
     ids = ids[: CONTEXT_WINDOW - 5]
-    tokens, end = run(toy, SamplerConfig(temperature=0), ids=ids, max_output_tokens=50)
-    assert (len(tokens), end.reason) == (5, "context")
+    answer = run(toy, SamplerConfig(temperature=0), ids=ids, max_output_tokens=50)
+    assert (len(answer.events()), answer.finish_reason) == (5, "context")
+    full = run(toy, SamplerConfig(temperature=0), ids=ids, begin=(40,) * 5)
+    assert (full.events(), full.finish_reason) == ([], "context")
 
 
-def test_settings_that_do_not_suit_the_model(toy):
+@pytest.mark.parametrize(
+    ("fields", "code"),
+    [
+        ({"top_k": 1000}, "top_k_above_vocabulary"),
+        ({"banned_tokens": (1000,)}, "token_outside_vocabulary"),
+        ({"logit_bias": {1000: 1}}, "token_outside_vocabulary"),
+        ({"dry_sequence_breakers": (1000,)}, "token_outside_vocabulary"),
+    ],
+)
+def test_settings_that_do_not_suit_the_model(toy, fields, code):
     with pytest.raises(NucleusError) as caught:
-        run(toy, SamplerConfig(top_k=toy.vocab_size + 1))
-    assert caught.value.code == "top_k_above_vocabulary"
+        check_settings(toy, SamplerConfig(**fields))
+    assert caught.value.code == code
     assert str(toy.vocab_size) in str(caught.value)
-    with pytest.raises(NucleusError, match="stop sequence"):
-        run(toy, stop_sequences=[""])
 
 
 def test_labels_show_bytes_of_unfinished_letters(toy):

@@ -61,10 +61,10 @@ def test_run_answers_in_both_languages(language):
     finish(press_run(app))
     run = session(app).run
     assert run.status == "finished"
-    assert 1 <= len(run.events()) <= 6
+    assert 1 <= len(run.rows[0].events()) <= 6
     assert any(words["step.as_table"] == toggle.label for toggle in app.toggle)
     app.toggle(key="as_text").set_value(True).run()
-    assert app.code[-1].value == run.text
+    assert app.code[-1].value == run.rows[0].text
     app.toggle(key="as_table").set_value(True).run()
     assert len(app.dataframe[0].value) == 12
 
@@ -89,7 +89,7 @@ def test_every_strategy_reaches_the_engine():
     for strategy, fields in expected.items():
         app.pills(key="strategy").set_value(strategy).run()
         finish(press_run(app))
-        sampler = session(app).run.request.sampler
+        sampler = session(app).run.request.rows[0].sampler
         assert {name: getattr(sampler, name) for name in fields} == fields, strategy
         assert sampler.seed == 99
 
@@ -153,7 +153,7 @@ def test_settings_only_the_model_can_refuse():
     app.number_input(key="max_output_tokens").set_value(2)
     finish(press_run(app))
     assert not errors(app)
-    assert session(app).run.request.sampler.greedy
+    assert session(app).run.request.rows[0].sampler.greedy
 
 
 def test_a_prompt_longer_than_the_context_window():
@@ -184,7 +184,7 @@ def test_switching_language_keeps_everything():
     assert app.title[0].value == texts("vi")["playground.title"]
     assert app.text_area(key="instruction").value == "My own prompt"
     assert app.number_input(key="max_output_tokens").value == 2
-    assert len(session(app).run.events()) in (1, 2)
+    assert len(session(app).run.rows[0].events()) in (1, 2)
     assert app.query_params["lang"] in ("vi", ["vi"])
 
 
@@ -221,7 +221,7 @@ def test_further_stages_are_added_with_their_settings_and_shown_in_their_order()
     assert "DRY → Top-K → Top-P → Min-P → XTC → Temperature → Mirostat 2.0" in captions
     assert texts("en")["stages.xtc.text"] in captions
     finish(press_run(app))
-    sampler = session(app).run.request.sampler
+    sampler = session(app).run.request.rows[0].sampler
     assert (sampler.min_p, sampler.dry_allowed_length, sampler.xtc_probability, sampler.mirostat_tau) == (
         0.125,
         3,
@@ -232,7 +232,7 @@ def test_further_stages_are_added_with_their_settings_and_shown_in_their_order()
 
     app.pills(key="strategy").set_value("top_p").run()
     finish(press_run(app))
-    assert session(app).run.request.sampler.min_p == 0
+    assert session(app).run.request.rows[0].sampler.min_p == 0
 
 
 @pytest.mark.parametrize(("value", "words"), [(None, "is empty"), (7.0, "Use a number from 0 to 1")])

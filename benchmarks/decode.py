@@ -1,0 +1,135 @@
+"""Decoding on the built-in model with full traces, beside transformers' `generate` and llama.cpp's own server.
+
+Every side writes 64 tokens a row, sampled with temperature 0.8, top-K 40 and top-P 0.95, and may not end before. Sides
+alternate within a round; a ratio is the median over the rounds of the ratio within a round.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from statistics import median
+
+import torch
+
+from benchmarks.llama_cpp import llama_server
+from benchmarks.samplers import alternate, ratio
+from llm_core import Engine, GenerationRequest, ModelStore, PromptSpec, RowRequest
+from llm_core.builtin_model import GGUF_MEMBER, MODEL_ID
+from llm_core.home import nucleus_home
+from samplers import SamplerConfig
+
+TOKENS = 64
+ROUNDS = 5
+LONG_PROMPT = 512
+SAMPLERS = [
+    SamplerConfig(temperature=0, min_new_tokens=TOKENS),
+    SamplerConfig(min_new_tokens=TOKENS),
+    SamplerConfig(temperature=0.7, min_new_tokens=TOKENS),
+    SamplerConfig(top_k=40, min_new_tokens=TOKENS),
+    SamplerConfig(top_p=0.9, min_new_tokens=TOKENS),
+    SamplerConfig(temperature=0.8, top_k=40, top_p=0.95, min_new_tokens=TOKENS),
+]
+MIXED = SAMPLERS[-1]
+
+
+def measure() -> dict[str, object]:
+    """Ratios of seconds, ours / theirs, so below 1 is faster; milliseconds a token of each side."""
+    engine = Engine(ModelStore())
+    precisions = os.environ.get("NUCLEUS_BENCH_PRECISIONS", "float32,auto").split(",")
+    for precision in precisions:
+        _ours(engine, precision, ["Hello."], [MIXED], tokens=2)
+    model = engine._models.request(MODEL_ID).result.result()
+    gguf = nucleus_home() / "models" / GGUF_MEMBER.rsplit("/", 1)[-1]
+    texts = [PromptSpec(_prompt(number)).render(model).text for number in range(32)]
+
+    def generate(count: int = 1) -> None:
+        for seed in range(count):
+            ids = torch.tensor([model.tokenizer(texts[0], add_special_tokens=False)["input_ids"]])
+            torch.manual_seed(seed)
+            model.model.generate(
+                ids,
+                attention_mask=torch.ones_like(ids),
+                do_sample=True,
+                temperature=0.8,
+                top_k=40,
+                top_p=0.95,
+                max_new_tokens=TOKENS,
+                min_new_tokens=TOKENS,
+                pad_token_id=0,
+            )
+
+    results: dict[str, object] = {
+        "transformers": version("transformers"),
+        "xllamacpp": version("xllamacpp"),
+        "threads": torch.get_num_threads(),
+    }
+    with llama_server(gguf, threads=os.cpu_count() or 1) as llama:
+        for precision in precisions:
+
+            def ours(prompts: int, samplers: list[SamplerConfig], precision: str = precision) -> None:
+                _ours(engine, precision, [_prompt(number) for number in range(prompts)], samplers)
+
+            results[precision] = {
+                "one_stream": _work(
+                    ours=lambda: ours(1, [MIXED]),
+                    generate=generate,
+                    llama_cpp=lambda: llama.complete(texts[:1], TOKENS),
+                ),
+                "requests_8": _work(ours=lambda: ours(8, [MIXED]), llama_cpp=lambda: llama.complete(texts[:8], TOKENS)),
+                "requests_32": _work(ours=lambda: ours(32, [MIXED]), llama_cpp=lambda: llama.complete(texts, TOKENS)),
+                "six_samplers": _work(
+                    ours=lambda: ours(1, SAMPLERS),
+                    one_sampler=lambda: ours(1, [MIXED]),
+                    six_generate=lambda: generate(6),
+                ),
+                "best_of_16": _work(
+                    ours=lambda: ours(1, [MIXED] * 16), llama_cpp=lambda: llama.complete(texts[:1] * 16, TOKENS, True)
+                ),
+                "same_prompt_again": _again(engine, precision),
+            }
+    engine.close()
+    return results
+
+
+def _work(**sides: Callable[[], None]) -> dict[str, object]:
+    times = alternate(sides, ROUNDS)
+    ratios = {f"to_{name}": ratio(times["ours"], each) for name, each in times.items() if name != "ours"}
+    return ratios | {"seconds": {name: round(median(each), 3) for name, each in times.items()}}
+
+
+def _ours(
+    engine: Engine, precision: str, prompts: list[str], samplers: list[SamplerConfig], tokens: int = TOKENS
+) -> None:
+    rows = tuple(RowRequest(sampler, tokens) for sampler in samplers)
+    runs = [engine.submit(GenerationRequest(MODEL_ID, PromptSpec(text), rows, precision)) for text in prompts]
+    for run in runs:
+        assert run.wait(600)
+        assert run.error is None, run.error
+        assert all(len(row.events()) == tokens for row in run.rows)
+
+
+def _again(engine: Engine, precision: str) -> dict[str, object]:
+    """Time to the first token of a long prompt that nobody has seen, and of the same one at once after."""
+    cold, warm = [], []
+    for turn in range(ROUNDS):
+        text = f"Note {time.time_ns()}: " + "the sea is wide and deep. " * (LONG_PROMPT // 7)
+        for times in (cold, warm):
+            request = GenerationRequest(MODEL_ID, PromptSpec(text), (RowRequest(MIXED, 1),), precision)
+            began = time.perf_counter()
+            run = engine.submit(request)
+            assert run.wait(600)
+            if turn:
+                times.append(time.perf_counter() - began)
+    assert run.rendered is not None
+    return {
+        "warm_to_cold": ratio(warm, cold),
+        "prompt_tokens": len(run.rendered.token_ids),
+        "seconds": {"cold": round(median(cold), 3), "warm": round(median(warm), 3)},
+    }
+
+
+def _prompt(number: int) -> str:
+    return f"Describe the sea in {number + 2} sentences."

@@ -1,0 +1,77 @@
+"""llama.cpp's own server, from the `xllamacpp` wheel, in a process of its own on 127.0.0.1."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+SLOTS = 32
+CONTEXT = 1024
+PATIENCE = 120.0
+
+_CHILD = f"""
+import sys, threading, xllamacpp
+params = xllamacpp.CommonParams()
+params.model.path = sys.argv[1]
+params.n_parallel, params.n_ctx = {SLOTS}, {SLOTS * CONTEXT}
+params.cpuparams.n_threads = params.cpuparams_batch.n_threads = int(sys.argv[2])
+params.port = 0
+server = xllamacpp.Server(params)
+print("listening", server.listening_address, flush=True)
+threading.Event().wait()
+"""
+
+
+class LlamaServer:
+    """Completions of text prompts, without llama.cpp's own defaults for samplers."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+
+    def complete(self, prompts: Sequence[str], tokens: int, reuse: bool = False) -> None:
+        """Complete all prompts at the same time. `reuse` lets the server keep what it read for the next call."""
+        with ThreadPoolExecutor(len(prompts)) as pool:
+            for made in pool.map(lambda seeded: self._post(*seeded, tokens, reuse), enumerate(prompts)):
+                assert made["tokens_predicted"] == tokens, made
+
+    def _post(self, seed: int, prompt: str, tokens: int, reuse: bool) -> dict:
+        body = {"prompt": prompt, "n_predict": tokens, "ignore_eos": True, "seed": seed, "cache_prompt": reuse}
+        body |= {"temperature": 0.8, "top_k": 40, "top_p": 0.95, "min_p": 0}
+        request = urllib.request.Request(
+            f"{self._address}/completion", json.dumps(body).encode(), {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+            return json.load(answer)
+
+
+@contextlib.contextmanager
+def llama_server(gguf: Path, threads: int) -> Iterator[LlamaServer]:
+    child = subprocess.Popen(
+        [sys.executable, "-c", _CHILD, str(gguf), str(threads)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        yield LlamaServer(_address(child))
+    finally:
+        child.kill()
+        child.wait()
+
+
+def _address(child: subprocess.Popen[str]) -> str:
+    began = time.monotonic()
+    assert child.stdout is not None
+    for line in child.stdout:
+        if line.startswith("listening "):
+            return line.split()[1]
+        if time.monotonic() - began > PATIENCE:
+            break
+    raise RuntimeError("llama.cpp's server did not start")

@@ -1,0 +1,186 @@
+"""Rows of one model that advance together: read their prompts, then gain a token each in every forward pass.
+
+Rows join and leave at any step. A prompt's last token is always read in a step of the whole batch, so a row needs no
+forward pass of its own once the rest of its prompt is known: sixteen answers to one prompt cost one reading of it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import torch
+
+from llm_core.errors import NucleusError
+from llm_core.prefix_cache import PrefixCache
+from samplers import SamplerChain, summarize
+
+if TYPE_CHECKING:
+    from llm_core.decoders import Decoder
+    from llm_core.generation import Answer
+    from samplers.chain import Drawn, Recording
+
+log = logging.getLogger(__name__)
+
+READ_TOKENS = 128
+"""Prompt tokens read between two steps: a long prompt delays the others by this much a step, and no more."""
+
+
+class Batch:
+    """Owns the decoder's caches. Not locked: one thread uses it."""
+
+    def __init__(self, decoder: Decoder, cache_bytes: int, prefix_bytes: int) -> None:
+        self.decoder = decoder
+        self.prefixes = PrefixCache(prefix_bytes)
+        self._cache_bytes = cache_bytes
+        self._cache = decoder.new_cache(cache_bytes)
+        self._nursery = decoder.new_cache(cache_bytes)
+        """The cache of the one row whose prompt is being read."""
+        self._joining: deque[Answer] = deque()
+        self._rows: list[Answer] = []
+        """In the order of the cache's rows."""
+        self._chain: SamplerChain | None = None
+
+    @property
+    def answers(self) -> list[Answer]:
+        """All rows in here, whether they are still reading or already writing."""
+        return [*self._rows, *self._joining]
+
+    @property
+    def active_bytes(self) -> int:
+        """Bytes set aside for the keys and values of these rows."""
+        return self._cache.nbytes + self._nursery.nbytes
+
+    def join(self, answer: Answer) -> None:
+        self._joining.append(answer)
+
+    @torch.inference_mode()
+    def advance(self) -> list[Answer]:
+        """Read a little, then one token for every row that has read its prompt. Returns the rows that ended."""
+        ended = self._release()
+        self._read()
+        if self._rows:
+            self._step()
+        return ended + self._release()
+
+    def clear(self, error: NucleusError) -> list[Answer]:
+        """End every row with `error`, and start over with empty caches."""
+        answers = self.answers
+        for answer in answers:
+            answer.record.fail(error)
+        self._rows.clear()
+        self._joining.clear()
+        self._cache = self.decoder.new_cache(self._cache_bytes)
+        self._nursery = self.decoder.new_cache(self._cache_bytes)
+        self._chain = None
+        return answers
+
+    def _read(self) -> None:
+        """Spend up to `READ_TOKENS` on the prompts of rows that want to join; all of a prompt if nobody writes."""
+        left = READ_TOKENS
+        while self._joining and left > 0:
+            answer = self._joining[0]
+            wanted = answer.ids[:-1]
+            if not self._nursery.rows:
+                if not self._has_room(answer):
+                    return
+                self._nursery.append()
+                known = self.prefixes.longest(wanted)
+                if known is not None:
+                    self._nursery.put(0, known)
+                answer.record.cached_tokens = self._nursery.lengths[0]
+            start = self._nursery.lengths[0]
+            chunk = wanted[start : start + left]
+            if chunk:
+                self.decoder.prefill(chunk, self._nursery, 0)
+                left -= len(chunk)
+            if self._nursery.lengths[0] == len(wanted):
+                self._admit(answer, wanted)
+                self._joining.popleft()
+
+    def _has_room(self, answer: Answer) -> bool:
+        """Whether the cache can hold the row to its end beside the others, to theirs. A row that could not even alone
+        ends; any other waits until somebody leaves."""
+        lengths = [_longest(each) for each in (*self._rows, answer)]
+        if self._cache.fits(len(lengths), max(lengths)):
+            return True
+        if not self._cache.fits(1, lengths[-1]):
+            needed = lengths[-1] * self._cache.bytes_per_token // 2**20 + 1
+            answer.record.fail(NucleusError("row_too_large", needed=needed, limit=self._cache_bytes // 2**20))
+        return False
+
+    def _admit(self, answer: Answer, ids: list[int]) -> None:
+        row = self._cache.append()
+        if ids:
+            prefix = self._nursery.copy_out(0, len(ids))
+            self._cache.put(row, prefix)
+            self.prefixes.store(ids, prefix)
+        self._nursery.remove(0)
+        self._rows.append(answer)
+        self._chain = None
+
+    def _step(self) -> None:
+        logits = self.decoder.step([answer.ids[-1] for answer in self._rows], self._cache)
+        if self._chain is None:
+            self._chain = SamplerChain([answer.state.config for answer in self._rows])
+        recording: Recording = []
+        states = [answer.state for answer in self._rows]
+        try:
+            drawn = self._chain.sample(logits, states, recording)
+        except ValueError:
+            self._step_singly(logits)
+            return
+        self._hand_out(self._rows, drawn, recording)
+
+    def _step_singly(self, logits: torch.Tensor) -> None:
+        """One row's sampler refused its logits: find it, and let the others go on."""
+        for row, answer in enumerate(self._rows):
+            recording: Recording = []
+            try:
+                drawn = SamplerChain([answer.state.config]).sample(logits[row : row + 1], [answer.state], recording)
+            except ValueError as error:
+                log.warning("a row ended: %s", error)
+                answer.record.fail(NucleusError("sampler_failed", detail=str(error)))
+            else:
+                self._hand_out([answer], drawn, recording)
+
+    @staticmethod
+    def _hand_out(answers: Iterable[Answer], drawn: Drawn, recording: Recording) -> None:
+        traces = summarize(recording, drawn.tokens)
+        for answer, token, probability, trace in zip(answers, *drawn, traces, strict=True):
+            try:
+                answer.accept(token, probability, trace)
+            except Exception as error:  # one bad row must not end its neighbours
+                log.exception("a row failed")
+                answer.record.fail(NucleusError("engine_failed", detail=type(error).__name__))
+
+    def _release(self) -> list[Answer]:
+        """Let ended rows go, and remember what they had read and written."""
+        ended = [answer for answer in self._joining if answer.ended]
+        if ended:
+            if self._joining[0].ended and self._nursery.rows:
+                self._nursery.remove(0)
+            self._joining = deque(answer for answer in self._joining if not answer.ended)
+        for row in reversed(range(len(self._rows))):
+            answer = self._rows[row]
+            if not answer.ended:
+                continue
+            length = self._cache.lengths[row]
+            if length:
+                self.prefixes.store(answer.ids[:length], self._cache.copy_out(row, length))
+            self._cache.remove(row)  # the last row takes its place
+            self._rows[row] = self._rows[-1]
+            self._rows.pop()
+            self._chain = None
+            ended.append(answer)
+        if ended and not self.answers:
+            self._cache.trim()
+            self._nursery.trim()
+        return ended
+
+
+def _longest(answer: Answer) -> int:
+    """Tokens that the row may come to."""
+    return len(answer.ids) + answer.left

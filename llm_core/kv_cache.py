@@ -1,0 +1,204 @@
+"""The keys and values of every row that is being decoded, in storage that is allocated ahead.
+
+Per layer one tensor `[2, rows, heads, capacity, size]`: keys, then values; a row's token `t` lies at position `t`. Rows
+are dense: a row that leaves is replaced by the last one. **Positions beyond a row's length hold zeros**, so attention
+may read them under a mask: memory that was never written, or a NaN of an earlier row, would poison the sum.
+
+Storage doubles when it is full, in rows and in positions, as long as it stays inside `budget_bytes`; near the limit it
+takes what is needed and no more, and then `CacheFull` is raised and nothing has changed. On the CPU, zeroed pages cost
+memory only once they are written, so resident memory follows the tokens held and not the storage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+BLOCK = 64
+"""Capacity comes in whole blocks, and attention reads whole blocks: its sums are then grouped in the same way whatever
+the length of the longest row, and a row gets bit for bit the same result in any company (measured; see tests)."""
+
+
+class CacheFull(Exception):
+    """Holding what was asked for would take more bytes than the budget."""
+
+
+@dataclass(frozen=True, slots=True)
+class LayerShape:
+    """What one layer keeps of a token: `heads` keys and as many values, of `size` numbers each."""
+
+    heads: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prefix:
+    """The first `length` tokens of a row, one tensor `[2, heads, length, size]` a layer. Never written to."""
+
+    layers: tuple[Tensor, ...]
+    length: int
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of these tokens. A prefix cut from a longer one keeps the longer one's memory alive."""
+        return sum(layer.numel() * layer.element_size() for layer in self.layers)
+
+    def first(self, length: int) -> Prefix:
+        """A view of the first `length` tokens."""
+        if not 0 <= length <= self.length:
+            raise ValueError(f"length={length}: this prefix has {self.length} tokens")
+        return Prefix(tuple(layer[:, :, :length] for layer in self.layers), length)
+
+
+class KeyValueCache:
+    """Rows `0 .. len(lengths) - 1`, each with a length of its own."""
+
+    def __init__(
+        self,
+        shapes: Sequence[LayerShape],
+        *,
+        dtype: torch.dtype,
+        budget_bytes: int,
+        max_length: int,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.lengths: list[int] = []
+        """Tokens in each row. Decoders add to it; everybody else uses the methods below."""
+        self.layers: list[Tensor] = []
+        """`[2, row_capacity, heads, capacity, size]` each."""
+        self.row_capacity = 0
+        self.capacity = 0
+        """Tokens that each row can hold without growing."""
+        self.budget_bytes = budget_bytes
+        self.max_length = max_length
+        self.dtype = dtype
+        self._shapes = tuple(shapes)
+        self._device = torch.device(device)
+        self.bytes_per_token = 2 * dtype.itemsize * sum(shape.heads * shape.size for shape in self._shapes)
+        self._allocate(0, 0)
+
+    @property
+    def rows(self) -> int:
+        return len(self.lengths)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of storage allocated: `row_capacity x capacity` tokens, whether they are used or not."""
+        return self.row_capacity * self.capacity * self.bytes_per_token
+
+    def fits(self, rows: int, length: int) -> bool:
+        """Whether `rows` rows, the longest of `length` tokens, can be held within the budget."""
+        return length <= self.max_length and rows * _blocks(length) * self.bytes_per_token <= self.budget_bytes
+
+    def reserve(self, rows: int, length: int) -> None:
+        """Have storage for `rows` rows of up to `length` tokens. Raises `CacheFull`, leaving everything as it was."""
+        if rows <= self.row_capacity and length <= min(self.capacity, self.max_length):
+            return
+        rows, length = max(rows, self.rows), max([length, *self.lengths])
+        if not self.fits(rows, length):
+            raise CacheFull(f"{rows} rows of {length} tokens do not fit in {self.budget_bytes} bytes")
+        roomy_rows = self.row_capacity if rows <= self.row_capacity else 1 << (rows - 1).bit_length()
+        roomy = self.capacity if length <= self.capacity else max(_blocks(length), 2 * self.capacity)
+        roomy = min(roomy, _blocks(self.max_length))
+        tight = _blocks(length)
+        for new_rows, capacity in ((roomy_rows, roomy), (rows, roomy), (roomy_rows, tight), (rows, tight)):
+            if new_rows * capacity * self.bytes_per_token <= self.budget_bytes:
+                self._allocate(new_rows, capacity)
+                return
+
+    def trim(self) -> None:
+        """Give back the storage that the present rows do not need."""
+        self._allocate(self.rows, _blocks(max(self.lengths, default=0)))
+
+    def append(self) -> int:
+        """Add an empty row and return its index, always the last. Raises `CacheFull`."""
+        self.reserve(self.rows + 1, max([1, *self.lengths]))
+        self.lengths.append(0)
+        return self.rows - 1
+
+    def remove(self, row: int) -> int:
+        """Drop `row` and move the last row into its place. Returns the index that row had: `row` if nothing moved."""
+        last = self.rows - 1
+        length, moved = self.lengths[row], self.lengths[last]
+        if row != last:
+            for layer in self.layers:
+                layer[:, row, :, :moved] = layer[:, last, :, :moved]
+            self._zero(row, moved, length)
+            self.lengths[row] = moved
+        self._zero(last, 0, moved)
+        self.lengths.pop()
+        return last
+
+    @contextmanager
+    def extending(self, rows: range, count: int) -> Iterator[None]:
+        """Room for `count` more tokens in each of `rows`, which the block writes behind what is there. They count once
+        the block ends; if it raises, they are wiped and the rows are as before. Raises `CacheFull` before the block."""
+        longest = max(self.lengths[row] for row in rows)
+        self.reserve(self.rows, longest + count)
+        try:
+            yield
+        except BaseException:
+            for row in rows:
+                self._zero(row, self.lengths[row], self.lengths[row] + count)
+            raise
+        for row in rows:
+            self.lengths[row] += count
+
+    def truncate(self, row: int, length: int) -> None:
+        """Forget the row's tokens from position `length` on."""
+        if not 0 <= length <= self.lengths[row]:
+            raise ValueError(f"length={length}: row {row} has {self.lengths[row]} tokens")
+        self._zero(row, length, self.lengths[row])
+        self.lengths[row] = length
+
+    def copy_out(self, row: int, length: int) -> Prefix:
+        """A copy of the row's first `length` tokens, that stays as it is whatever happens to the row."""
+        if not 0 <= length <= self.lengths[row]:
+            raise ValueError(f"length={length}: row {row} has {self.lengths[row]} tokens")
+        return Prefix(tuple(layer[:, row, :, :length].clone() for layer in self.layers), length)
+
+    def put(self, row: int, prefix: Prefix) -> None:
+        """Fill an empty row with a prefix. Raises `CacheFull`."""
+        if self.lengths[row]:
+            raise ValueError(f"row {row} is not empty")
+        self.reserve(self.rows, prefix.length)
+        for layer, kept in zip(self.layers, prefix.layers, strict=True):
+            layer[:, row, :, : prefix.length] = kept
+        self.lengths[row] = prefix.length
+
+    def _zero(self, row: int, start: int, stop: int) -> None:
+        if start < stop:
+            for layer in self.layers:
+                layer[:, row, :, start:stop] = 0
+
+    def _allocate(self, rows: int, capacity: int) -> None:
+        """Move to storage of another size, layer by layer, so that only one layer is ever held twice."""
+        old, used = self.layers, max(self.lengths, default=0)
+        self.layers = []
+        for place, shape in enumerate(self._shapes):
+            layer = _zeros((2, rows, shape.heads, capacity, shape.size), self.dtype, self._device)
+            if used:
+                layer[:, : self.rows, :, :used] = old[place][:, : self.rows, :, :used]
+                old[place] = layer[:, :0]  # frees the storage that was copied
+            self.layers.append(layer)
+        self.row_capacity, self.capacity = rows, capacity
+
+
+def _blocks(length: int) -> int:
+    """`length` rounded up to whole blocks."""
+    return -(-length // BLOCK) * BLOCK
+
+
+def _zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Zeros; on the CPU straight from the operating system, which hands out zeroed pages as they are written
+    (`torch.zeros` writes all of them at once: half a second a gigabyte)."""
+    if device.type != "cpu":
+        return torch.zeros(shape, dtype=dtype, device=device)
+    import numpy as np
+
+    words = torch.from_numpy(np.zeros(shape, {2: np.int16, 4: np.int32}[dtype.itemsize]))
+    return words.view(dtype)

@@ -1,0 +1,212 @@
+"""What is asked for, and the append-only record of what came of it. The engine writes; any number of readers follow."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, get_args
+
+from llm_core.errors import NucleusError
+from llm_core.prompts import PromptSpec, RenderedPrompt
+from samplers import SamplerConfig, StepTrace
+
+if TYPE_CHECKING:
+    from llm_core.language_model import LanguageModel
+    from samplers.state import Constraint
+
+Precision = Literal["float32", "bfloat16", "int8", "int4", "auto"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+RunStatus = Literal["waiting", "running", "finished", "failed"]
+FinishReason = Literal["end", "length", "stop", "context", "cancelled", "deadline"]
+"""The model ended it, the token limit, a stop sequence, the context window is full, somebody pressed Stop, or time."""
+
+ABANDONED_SECONDS = 60.0
+"""A run that nobody has read for this long belongs to a closed tab."""
+MAX_TOKENS = 100_000
+"""Of one answer; context windows are smaller."""
+MAX_ROWS = 64
+"""Rows of one request."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowRequest:
+    """One answer to write."""
+
+    sampler: SamplerConfig
+    max_output_tokens: int = 128
+    stop_sequences: tuple[str, ...] = ()
+    begin: tuple[int, ...] = ()
+    """Token ids that the answer already begins with: a branch of an earlier one. They count as its first steps."""
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationRequest:
+    """Everything that decides a run's tokens: one prompt, and a row for each answer to it."""
+
+    model_id: str
+    prompt: PromptSpec
+    rows: tuple[RowRequest, ...]
+    precision: Precision = "float32"
+    session: str = ""
+    """Whose turn it uses up: sessions take turns, however much each asks for."""
+    deadline_seconds: float = 900.0
+    """After submission; rows that are not done by then end as they are."""
+
+    def validate(self) -> None:
+        """Refuse what needs no model to be seen. Raises `NucleusError`."""
+        self.prompt.validate()
+        if not 1 <= len(self.rows) <= MAX_ROWS:
+            raise NucleusError("rows_out_of_range", value=len(self.rows), limit=MAX_ROWS)
+        for row in self.rows:
+            if not all(row.stop_sequences):
+                raise NucleusError("stop_sequence_empty")
+            if row.max_output_tokens < 1:
+                raise NucleusError(
+                    "setting_out_of_range",
+                    field="max_output_tokens",
+                    value=row.max_output_tokens,
+                    low=1,
+                    high=MAX_TOKENS,
+                )
+
+
+@dataclass(frozen=True, slots=True)
+class TokenEvent:
+    """One chosen token."""
+
+    token_id: int
+    piece: str
+    """The whole characters that this token completes: `""` while a character's bytes are still coming."""
+    text: str
+    """The piece as far as it belongs to the answer: without stop sequences, and late while one may be beginning."""
+    trace: StepTrace
+    seconds: float
+    """Since the row's prompt began to be read."""
+
+
+class RowRecord:
+    """One answer as it comes about."""
+
+    def __init__(self, request: RowRequest, constraint: Constraint | None = None) -> None:
+        self.request = request
+        self.constraint = constraint
+        self.status: RunStatus = "waiting"
+        self.finish_reason: FinishReason | None = None
+        self.error: NucleusError | None = None
+        self.seconds = 0.0
+        """How long it has been generating."""
+        self.cached_tokens = 0
+        """Tokens of the prompt that did not have to be read again."""
+        self._events: list[TokenEvent] = []
+        self._last_text = ""
+        self._cancelled = False
+        self._read_at = time.monotonic()
+
+    @property
+    def active(self) -> bool:
+        return self.status in ("waiting", "running")
+
+    def events(self, cursor: int = 0) -> list[TokenEvent]:
+        """Events from `cursor` on; also tells the engine that somebody is still interested."""
+        self._read_at = time.monotonic()
+        return self._events[cursor:]
+
+    @property
+    def text(self) -> str:
+        """The answer so far, without what it was made to begin with."""
+        return "".join(event.text for event in self._events) + self._last_text
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Tokens after the first, over the time since the first: the decoding speed without the prompt."""
+        if len(self._events) < 2:
+            return 0.0
+        return (len(self._events) - 1) / (self._events[-1].seconds - self._events[0].seconds)
+
+    def cancel(self) -> None:
+        """Stop this row before its next token. What was produced stays."""
+        self._cancelled = True
+
+    def append(self, event: TokenEvent) -> None:
+        """Called by the engine only, as are the methods below."""
+        self._events.append(event)
+        self.seconds = event.seconds
+
+    def finish(self, reason: FinishReason, text: str = "") -> None:
+        if self.active:
+            self._last_text, self.finish_reason = text, reason
+            self.status = "finished"
+
+    def fail(self, error: NucleusError) -> None:
+        if self.active:
+            self.error = error
+            self.status = "failed"
+
+
+class Run:
+    """One request's record: its rows, and what they share."""
+
+    def __init__(self, request: GenerationRequest) -> None:
+        self.id = uuid.uuid4().hex
+        self.request = request
+        self.rows = tuple(RowRecord(row) for row in request.rows)
+        self.model: LanguageModel | None = None
+        self.rendered: RenderedPrompt | None = None
+        self.deadline = time.monotonic() + request.deadline_seconds
+        self._done = threading.Event()
+
+    @property
+    def status(self) -> RunStatus:
+        statuses = {row.status for row in self.rows}
+        if statuses == {"waiting"}:
+            return "waiting"
+        if statuses & {"waiting", "running"}:
+            return "running"
+        return "failed" if statuses == {"failed"} else "finished"
+
+    @property
+    def active(self) -> bool:
+        return any(row.active for row in self.rows)
+
+    @property
+    def error(self) -> NucleusError | None:
+        """The first row's that failed."""
+        return next((row.error for row in self.rows if row.error), None)
+
+    def cancel(self) -> None:
+        """Stop every row before its next token. What was produced stays."""
+        for row in self.rows:
+            row.cancel()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until every row has ended; false if not within `timeout` seconds. Waiting counts as reading."""
+        until = math.inf if timeout is None else time.monotonic() + timeout
+        while not self._done.wait(max(0.0, min(1.0, until - time.monotonic()))):
+            self.touch()
+            if time.monotonic() >= until:
+                return False
+        return True
+
+    def touch(self) -> None:
+        """Somebody is still interested."""
+        for row in self.rows:
+            row._read_at = time.monotonic()
+
+    def verdict(self, row: RowRecord) -> FinishReason | NucleusError | None:
+        """Why this row should end now, if it should: Stop, the deadline, or a tab that was closed."""
+        now = time.monotonic()
+        if row._cancelled:
+            return "cancelled"
+        if now > self.deadline:
+            return "deadline"
+        if now - max(each._read_at for each in self.rows) > ABANDONED_SECONDS:
+            return NucleusError("run_abandoned", seconds=int(ABANDONED_SECONDS))
+        return None
+
+    def settle(self) -> None:
+        """Wake those who wait, once every row has ended. Called by the engine."""
+        if not self.active:
+            self._done.set()
