@@ -123,6 +123,8 @@ class Batch:
 
     def _step(self) -> None:
         logits = self.decoder.step([answer.ids[-1] for answer in self._rows], self._cache)
+        if logits.device.type == "mps":  # which lacks the float64 that the noise is made in
+            logits = logits.cpu()
         if self._chain is None:
             self._chain = SamplerChain([answer.state.config for answer in self._rows])
         recording: Recording = []

@@ -21,6 +21,7 @@ MESSAGES = {
     "token_outside_vocabulary": "Token {value} is not in the vocabulary of {limit} tokens. Use ids below {limit}.",
     "rows_out_of_range": "A request has {value} rows. Use 1 to {limit}.",
     "precision_unavailable": "The model cannot run in {precision} here ({detail}). Choose another precision.",
+    "device_unavailable": "The device '{device}' cannot be used ({detail}). Set NUCLEUS_DEVICE=cpu and start again.",
     "queue_full": "{limit} answers are already waiting. Try again in a moment.",
     "row_too_large": "The answer needs {needed} MB of memory and {limit} MB are set aside. Ask for fewer tokens.",
     "sampler_failed": "The sampler could not choose a token: {detail}. What was produced is kept.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,7 +102,24 @@ def _from_pretrained(model_id: str, name: str, source: Path | str) -> LanguageMo
     except Exception as error:  # transformers, safetensors and the Hub client each raise types of their own
         raise _explained(model_id, error, (HfHubHTTPError, LocalEntryNotFoundError)) from error
     model.eval()
+    device = compute_device()
+    try:
+        model.to(device)
+    except Exception as error:  # each kind of accelerator raises errors of its own
+        first_line = str(error).strip().split("\n")[0][:200]
+        raise NucleusError("device_unavailable", device=device, detail=first_line) from error
     return LanguageModel(id=model_id, name=name, model=model, tokenizer=tokenizer)
+
+
+def compute_device() -> str:
+    """Where models run: `NUCLEUS_DEVICE`, or else the accelerator that torch finds, or else the processor."""
+    import torch
+
+    if wanted := os.environ.get("NUCLEUS_DEVICE"):
+        return wanted
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
 def _explained(model_id: str, error: Exception, hub_errors: tuple[type[Exception], ...]) -> NucleusError:

@@ -9,6 +9,8 @@ Decode = Callable[[list[int]], str]
 BROKEN = "\ufffd"
 _MOST_HELD = 8
 """A character has at most four bytes, so tokens held longer than this are not waiting for one."""
+_MOST_CONTEXT = 16
+"""Tokens decoded again with each new one."""
 
 
 class CharacterJoiner:
@@ -23,6 +25,8 @@ class CharacterJoiner:
         self._ids: list[int] = []
         self._context_from = 0
         self._shown_to = 0
+        self._shown = ""
+        """The text of the tokens from `_context_from` to `_shown_to`."""
 
     def push(self, token_id: int) -> str:
         """The characters that this token completes: `""` while one is still open."""
@@ -34,12 +38,14 @@ class CharacterJoiner:
         return self._release(final=True)
 
     def _release(self, final: bool) -> str:
-        shown = self._decode(self._ids[self._context_from : self._shown_to])
         text = self._decode(self._ids[self._context_from :])
-        if len(text) <= len(shown) or (text.endswith(BROKEN) and not final):
+        if len(text) <= len(self._shown) or (text.endswith(BROKEN) and not final):
             return ""
-        self._context_from, self._shown_to = self._shown_to, len(self._ids)
-        return text[len(shown) :]
+        new = text[len(self._shown) :]
+        before, self._shown_to, self._shown = self._shown_to, len(self._ids), text
+        if self._shown_to - self._context_from > _MOST_CONTEXT:
+            self._context_from, self._shown = before, self._decode(self._ids[before:])
+        return new
 
 
 class StopWatcher:

@@ -127,7 +127,8 @@ class SamplerChain:
             part = Scores(scores if members == everyone else scores[list(members)])
             for name in names:
                 if plan is not None and plan.stage == name:
-                    part = shorten(part.logits, plan.width)
+                    kept = [1 if name == "temperature" else state.config.top_k for state in group]
+                    part = shorten(part.logits, plan.width, kept)
                 part = Scores(STAGES[name](part.logits, group), part.ids)
                 recording.append(Recorded(name, members, part))
             done.append((members, part))

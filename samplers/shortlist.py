@@ -6,6 +6,7 @@ on all: tokens that are left out are tokens that were excluded.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -34,8 +35,13 @@ class Shortening(NamedTuple):
     width: int
 
 
+_SPARE = 7
+"""Columns beyond those that a stage can keep, at least. Coarse number formats make many logits equal: with some room,
+a tie at the edge of the list seldom reaches up to the tokens that are kept, and only then does it matter."""
+
+
 def planned(config: SamplerConfig) -> Shortening | None:
-    """Where a row with these settings can be shortened: greedy to one token, top-K to the power of two from k on.
+    """Where a row with these settings can be shortened: greedy and top-K, to a power of two well above what they keep.
 
     Only settings decide, so that a row goes the same way, to the last bit, whatever stands beside it in a batch.
     """
@@ -44,19 +50,20 @@ def planned(config: SamplerConfig) -> Shortening | None:
         if _HISTORY.intersection(stages[place:]):
             continue
         if name == "temperature" and config.greedy:
-            return Shortening(name, 1)
+            return Shortening(name, _SPARE + 1)
         if name == "top_k" and config.top_k <= PREFIX:
-            return Shortening(name, 1 << (config.top_k - 1).bit_length())
+            return Shortening(name, 1 << (config.top_k + _SPARE - 1).bit_length())
     return None
 
 
-def shorten(logits: Tensor, width: int) -> Scores:
-    """The `width` largest logits of each row, the lowest ids first on a tie."""
+def shorten(logits: Tensor, width: int, kept: Sequence[int]) -> Scores:
+    """The `width` largest logits of each row: on a tie at least the `kept` (one a row) largest with the lowest ids."""
     if width >= logits.shape[-1]:
         return Scores(logits)
     values, ids = torch.topk(logits, width + 1, dim=-1)
     ids = ids[:, :width]
-    tied = (values[:, width - 1] == values[:, width]) & (values[:, width] > EXCLUDED)
+    last_kept = values.gather(-1, torch.tensor(kept, device=logits.device)[:, None] - 1).squeeze(-1)
+    tied = (last_kept == values[:, width]) & (values[:, width] > EXCLUDED)
     if bool(tied.any()):  # which of several equal tokens a sort returns is left to chance
         edge = values[tied, width - 1 : width]
         keep = largest(logits[tied], torch.full_like(edge, width, dtype=torch.int64), edge)

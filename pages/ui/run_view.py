@@ -63,6 +63,9 @@ def _answer(run: Run | None, events: list[TokenEvent], step: int) -> None:
             t("run.tokens", value=len(events)),
             t("run.mean_logprob", value=number(mean)),
         ]
+        if run.rendered:
+            prompt = number(len(run.rendered.token_ids), 0)
+            figures.append(t("run.cached", cached=number(answer.cached_tokens, 0), prompt=prompt))
         if answer.finish_reason:
             figures.append(t(f"run.finished.{answer.finish_reason}"))
         st.caption(" · ".join(figures))

@@ -97,3 +97,14 @@ def test_a_hub_that_does_not_answer(monkeypatch):
 
     monkeypatch.setattr(socket, "getaddrinfo", no_network)
     assert refusal("nobody/nothing-of-this-name").code == "model_not_found"
+
+
+def test_a_device_that_is_not_there_is_named(tmp_path, monkeypatch):
+    save_toy(tmp_path)
+    monkeypatch.setenv("NUCLEUS_DEVICE", "cuda:77")
+    with pytest.raises(NucleusError) as caught:
+        load(str(tmp_path), lambda progress: None)
+    assert caught.value.code == "device_unavailable"
+    assert "cuda:77" in str(caught.value)
+    monkeypatch.setenv("NUCLEUS_DEVICE", "cpu")
+    assert load(str(tmp_path), lambda progress: None).model.device.type == "cpu"

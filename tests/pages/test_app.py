@@ -244,3 +244,22 @@ def test_a_bad_setting_of_a_further_stage_is_named(value, words):
     press_run(app)
     assert session(app).run is None
     assert any("“Min-P”" in error.value and words in error.value for error in app.error)
+
+
+def test_precision_is_chosen_on_the_models_page_and_used_by_the_run():
+    app = open_app()
+    app.switch_page("pages/models.py").run()
+    app.pills(key="precision").set_value("bfloat16").run()
+    assert not app.exception
+    assert any(texts("en")["models.precisions.bfloat16"] == caption.value for caption in app.caption)
+    app.switch_page("pages/playground.py").run()
+    app.number_input(key="max_output_tokens").set_value(3)
+    finish(press_run(app))
+    run = session(app).run
+    assert run.status == "finished"
+    assert run.request.precision == "bfloat16"
+    assert any("bfloat16" in caption.value for caption in app.caption)
+    finish(press_run(app))
+    known = session(app).run.rows[0].cached_tokens
+    assert known == len(run.rendered.token_ids) - 1
+    assert any(f"**{known}** of {known + 1} prompt tokens" in caption.value for caption in app.caption)

@@ -114,11 +114,20 @@ def test_sampling_draws_from_the_probabilities_it_reports(vocab):
     assert drawn.probabilities == pytest.approx(wanted, rel=1e-5)
 
 
-@pytest.mark.parametrize("fields", [{"temperature": 0}, {"top_k": 9}, {"top_k": 64, "top_p": 0.7, "temperature": 0.5}])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"temperature": 0},
+        {"top_k": 9},
+        {"top_k": 64, "top_p": 0.7, "temperature": 0.5},
+        {"temperature": 0, "top_k": 50},
+    ],
+)
 def test_short_rows_keep_what_whole_rows_keep(fields):
     """With ties across the shortlist's edge, most of a row impossible, and vocabularies around its width."""
-    for vocab in (1, 2, 8, 9, 10, 16, 17, 63, 64, 65, 66, 3000):
+    for vocab in (1, 2, 8, 9, 10, 16, 17, 63, 64, 65, 66, 127, 128, 129, 3000):
         logits = random_logits(4, vocab)
+        logits[0] = logits[0].bfloat16().float()
         logits[1] = logits[1].round()
         logits[2] = 0.0
         logits[3, vocab // 3 + 1 :] = -math.inf
