@@ -78,7 +78,7 @@ class Batch:
         return answers
 
     def _read(self) -> None:
-        """Spend up to `READ_TOKENS` on the prompts of rows that want to join; all of a prompt if nobody writes."""
+        """Spend up to `READ_TOKENS` on the prompts of rows that want to join."""
         left = READ_TOKENS
         while self._joining and left > 0:
             answer = self._joining[0]

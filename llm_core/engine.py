@@ -32,7 +32,7 @@ MAX_WAITING = 1024
 MAX_ACTIVE = 64
 """Rows that read or write at the same time."""
 CACHE_BYTES = 2 * 1024**3
-"""Keys and values of active rows, all models together."""
+"""Keys and values of active rows, for each model and precision in use."""
 PREFIX_BYTES = 512 * 1024**2
 """Keys and values remembered for later runs, for each model and precision."""
 
