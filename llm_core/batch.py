@@ -57,25 +57,23 @@ class Batch:
         self._joining.append(answer)
 
     @torch.inference_mode()
-    def advance(self) -> list[Answer]:
-        """Read a little, then one token for every row that has read its prompt. Returns the rows that ended."""
-        ended = self._release()
+    def advance(self) -> None:
+        """Read a little, then one token for every row that has read its prompt. Rows that ended leave."""
+        self._release()
         self._read()
         if self._rows:
             self._step()
-        return ended + self._release()
+        self._release()
 
-    def clear(self, error: NucleusError) -> list[Answer]:
+    def clear(self, error: NucleusError) -> None:
         """End every row with `error`, and start over with empty caches."""
-        answers = self.answers
-        for answer in answers:
+        for answer in self.answers:
             answer.record.fail(error)
         self._rows.clear()
         self._joining.clear()
         self._cache = self.decoder.new_cache(self._cache_bytes)
         self._nursery = self.decoder.new_cache(self._cache_bytes)
         self._chain = None
-        return answers
 
     def _read(self) -> None:
         """Spend up to `READ_TOKENS` on the prompts of rows that want to join."""
@@ -158,13 +156,11 @@ class Batch:
                 log.exception("a row failed")
                 answer.record.fail(NucleusError("engine_failed", detail=type(error).__name__))
 
-    def _release(self) -> list[Answer]:
+    def _release(self) -> None:
         """Let ended rows go, and remember what they had read and written."""
-        ended = [answer for answer in self._joining if answer.ended]
-        if ended:
-            if self._joining[0].ended and self._nursery.rows:
-                self._nursery.remove(0)
-            self._joining = deque(answer for answer in self._joining if not answer.ended)
+        if self._nursery.rows and self._joining[0].ended:
+            self._nursery.remove(0)
+        self._joining = deque(answer for answer in self._joining if not answer.ended)
         for row in reversed(range(len(self._rows))):
             answer = self._rows[row]
             if not answer.ended:
@@ -176,11 +172,9 @@ class Batch:
             self._rows[row] = self._rows[-1]
             self._rows.pop()
             self._chain = None
-            ended.append(answer)
-        if ended and not self.answers:
+        if self.active_bytes and not self.answers:
             self._cache.trim()
             self._nursery.trim()
-        return ended
 
 
 def _longest(answer: Answer) -> int:

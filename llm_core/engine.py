@@ -220,13 +220,13 @@ class Engine:
 
     def _advance(self, batch: Batch) -> None:
         try:
-            ended = batch.advance()
+            batch.advance()
         except Exception as error:  # out of memory, a model that cannot take the batch: its rows end, others do not
             log.exception("a batch failed")
-            ended = batch.clear(NucleusError("engine_failed", detail=type(error).__name__))
-        for answer in ended:
-            run = self._owners.pop(answer, None)
-            if run is not None:
+            batch.clear(NucleusError("engine_failed", detail=type(error).__name__))
+        for answer, run in list(self._owners.items()):
+            if answer.ended:
+                del self._owners[answer]
                 run.settle()
 
     def _abandon(self, error: NucleusError) -> None:

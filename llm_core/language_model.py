@@ -104,7 +104,7 @@ def _from_pretrained(model_id: str, name: str, source: Path | str) -> LanguageMo
     model.eval()
     device = compute_device()
     try:
-        model.to(device)
+        torch.nn.Module.to(model, device)
     except Exception as error:  # each kind of accelerator raises errors of its own
         first_line = str(error).strip().split("\n")[0][:200]
         raise NucleusError("device_unavailable", device=device, detail=first_line) from error

@@ -127,6 +127,33 @@ def test_an_unexpected_exception_ends_its_batch_and_not_the_engine(monkeypatch, 
     assert engine.active_rows == 0
 
 
+def test_a_row_that_ends_as_its_batch_fails_is_not_left_behind(engine, caplog):
+    finished(engine.submit(request(max_output_tokens=2)))
+    [batch] = [future.result() for future in engine._batches.values()]
+    runs, steps = [], []
+    real = batch.decoder.step
+
+    def step(ids, cache):
+        if len(runs) == 2:
+            steps.append(len(ids))
+        if len(steps) == 3:
+            runs[0].cancel()  # it leaves at the beginning of the next turn
+        if len(steps) == 4:
+            raise MemoryError("injected")
+        return real(ids, cache)
+
+    batch.decoder.step = step
+    for seed in (1, 2):
+        runs.append(engine.submit(request(seed=seed, max_output_tokens=240)))  # noqa: PERF401 (the step looks at it)
+    assert finished(runs[0]).rows[0].finish_reason == "cancelled"
+    assert finished(runs[1]).error.code == "engine_failed"
+    deadline = time.monotonic() + PATIENCE
+    while engine.active_rows and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert (engine.active_rows, engine.waiting_rows, engine.active_bytes) == (0, 0, 0)
+    assert finished(engine.submit(request(max_output_tokens=3))).status == "finished"
+
+
 def test_what_the_model_cannot_do_is_said_clearly(engine):
     odd = finished(engine.submit(request(precision="int4")))  # the toy's matrices are too small for its blocks
     assert odd.error.code == "precision_unavailable"
