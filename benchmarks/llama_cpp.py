@@ -17,7 +17,7 @@ CONTEXT = 1024
 PATIENCE = 120.0
 
 _CHILD = f"""
-import sys, threading, xllamacpp
+import os, sys, time, xllamacpp
 params = xllamacpp.CommonParams()
 params.model.path = sys.argv[1]
 params.n_parallel, params.n_ctx = {SLOTS}, {SLOTS * CONTEXT}
@@ -25,7 +25,8 @@ params.cpuparams.n_threads = params.cpuparams_batch.n_threads = int(sys.argv[2])
 params.port = 0
 server = xllamacpp.Server(params)
 print("listening", server.listening_address, flush=True)
-threading.Event().wait()
+os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the server's log would fill the pipe that nobody reads any more
+while True: time.sleep(1)
 """
 
 

@@ -7,16 +7,15 @@ that transformers has. `make_decoder` picks one and proves it on a few tokens be
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Protocol
+
+from llm_core.records import Precision
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from llm_core.kv_cache import KeyValueCache
     from llm_core.language_model import LanguageModel
-
-Precision = Literal["auto", "float32", "float16", "bfloat16", "int8", "int4"]
-PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 
 class UnsupportedModel(Exception):
@@ -50,20 +49,31 @@ class Decoder(Protocol):
 
 
 def make_decoder(model: LanguageModel, precision: Precision = "float32") -> Decoder:
-    """The fastest decoder that gives this model's logits in this precision.
+    """The fastest decoder that gives this model's logits in this precision, one of `PRECISIONS`.
 
-    A model outside the Llama family runs in `float32` (also for `auto`) or `bfloat16`. Raises `UnsupportedModel` for a
+    A model outside the Llama family runs in float32 (also for `auto`) or bfloat16. Raises `UnsupportedModel` for a
     model that cannot share a pass between rows, and `FormatUnavailable` for a precision that cannot be had here.
     """
     from llm_core import lean_decoder
+    from llm_core.auto_decoder import AutoDecoder, text_ids
     from llm_core.packed_linear import FormatUnavailable
     from llm_core.plain_decoder import PlainDecoder
 
-    if lean_decoder.unsupported_reason(model.model) is None and model.model.device.type == "cpu":
-        return lean_decoder.LeanDecoder(model.model, model.context_window, precision)
-    if precision not in ("float32", "bfloat16", "auto"):
+    window, on_cpu = model.context_window, model.model.device.type == "cpu"
+    lean = lean_decoder.unsupported_reason(model.model) is None
+    decoder: Decoder
+    if lean and precision == "auto" and on_cpu:
+        return AutoDecoder(model.model, window, text_ids(model.tokenizer))
+    if precision == "auto":
+        precision = "float32" if on_cpu else "bfloat16"
+    if lean:
+        decoder = lean_decoder.LeanDecoder(model.model, window, precision)
+        if precision != "float32":  # rounded weights give other logits, on purpose: how far off, `fidelity` measures
+            return decoder
+    elif precision in ("float32", "bfloat16"):
+        decoder = PlainDecoder(model.model, window, precision)
+    else:
         raise FormatUnavailable(f"{type(model.model).__name__} runs in float32 and bfloat16 only, not in {precision}")
-    decoder = PlainDecoder(model.model, model.context_window, "bfloat16" if precision == "bfloat16" else "float32")
     probe(decoder, model.model)
     return decoder
 

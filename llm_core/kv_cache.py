@@ -23,6 +23,11 @@ BLOCK = 64
 the length of the longest row, and a row gets bit for bit the same result in any company (measured; see tests)."""
 
 
+def whole_blocks(length: int) -> int:
+    """`length` rounded up to whole blocks."""
+    return -(-length // BLOCK) * BLOCK
+
+
 class CacheFull(Exception):
     """Holding what was asked for would take more bytes than the budget."""
 
@@ -77,7 +82,7 @@ class KeyValueCache:
         self.max_length = max_length
         self.dtype = dtype
         self._shapes = tuple(shapes)
-        self._device = torch.device(device)
+        self.device = torch.device(device)
         self.bytes_per_token = 2 * dtype.itemsize * sum(shape.heads * shape.size for shape in self._shapes)
         self._allocate(0, 0)
 
@@ -92,7 +97,7 @@ class KeyValueCache:
 
     def fits(self, rows: int, length: int) -> bool:
         """Whether `rows` rows, the longest of `length` tokens, can be held within the budget."""
-        return length <= self.max_length and rows * _blocks(length) * self.bytes_per_token <= self.budget_bytes
+        return length <= self.max_length and rows * whole_blocks(length) * self.bytes_per_token <= self.budget_bytes
 
     def reserve(self, rows: int, length: int) -> None:
         """Have storage for `rows` rows of up to `length` tokens. Raises `CacheFull`, leaving everything as it was."""
@@ -102,9 +107,9 @@ class KeyValueCache:
         if not self.fits(rows, length):
             raise CacheFull(f"{rows} rows of {length} tokens do not fit in {self.budget_bytes} bytes")
         roomy_rows = self.row_capacity if rows <= self.row_capacity else 1 << (rows - 1).bit_length()
-        roomy = self.capacity if length <= self.capacity else max(_blocks(length), 2 * self.capacity)
-        roomy = min(roomy, _blocks(self.max_length))
-        tight = _blocks(length)
+        roomy = self.capacity if length <= self.capacity else max(whole_blocks(length), 2 * self.capacity)
+        roomy = min(roomy, whole_blocks(self.max_length))
+        tight = whole_blocks(length)
         for new_rows, capacity in ((roomy_rows, roomy), (rows, roomy), (roomy_rows, tight), (rows, tight)):
             if new_rows * capacity * self.bytes_per_token <= self.budget_bytes:
                 self._allocate(new_rows, capacity)
@@ -112,7 +117,7 @@ class KeyValueCache:
 
     def trim(self) -> None:
         """Give back the storage that the present rows do not need."""
-        self._allocate(self.rows, _blocks(max(self.lengths, default=0)))
+        self._allocate(self.rows, whole_blocks(max(self.lengths, default=0)))
 
     def append(self) -> int:
         """Add an empty row and return its index, always the last. Raises `CacheFull`."""
@@ -175,22 +180,18 @@ class KeyValueCache:
             for layer in self.layers:
                 layer[:, row, :, start:stop] = 0
 
+    @torch.inference_mode(False)  # a tensor made in inference mode, as a step is, could not be written to outside it
     def _allocate(self, rows: int, capacity: int) -> None:
         """Move to storage of another size, layer by layer, so that only one layer is ever held twice."""
         old, used = self.layers, max(self.lengths, default=0)
         self.layers = []
         for place, shape in enumerate(self._shapes):
-            layer = _zeros((2, rows, shape.heads, capacity, shape.size), self.dtype, self._device)
+            layer = _zeros((2, rows, shape.heads, capacity, shape.size), self.dtype, self.device)
             if used:
                 layer[:, : self.rows, :, :used] = old[place][:, : self.rows, :, :used]
                 old[place] = layer[:, :0]  # frees the storage that was copied
             self.layers.append(layer)
         self.row_capacity, self.capacity = rows, capacity
-
-
-def _blocks(length: int) -> int:
-    """`length` rounded up to whole blocks."""
-    return -(-length // BLOCK) * BLOCK
 
 
 def _zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:

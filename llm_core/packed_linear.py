@@ -1,9 +1,9 @@
 """`x @ weight.T + bias` with weights packed once, in the formats that this machine multiplies fastest.
 
-| format | weights | `x` and result | kernel |
+| format | weights | computes in | kernel |
 |---|---|---|---|
 | float32 | float32 | float32 | oneDNN, blocked once |
-| float16 | float16, arithmetic in float32 | float32 | FBGEMM |
+| float16 | float16 | float32 | FBGEMM |
 | bfloat16 | bfloat16 | bfloat16 | oneDNN, blocked once |
 | int8 | int8, a scale per output | bfloat16 | `_weight_int8pack_mm` |
 | int4 | 4 bits, a scale and a zero per 32 inputs | bfloat16 | `_weight_int4pack_mm_for_cpu` |
@@ -23,15 +23,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
-
-PackedLinear = Callable[[Tensor], Tensor]
-"""`[rows, inputs] -> [rows, outputs]`, in the format's own dtype (`INPUT_DTYPE`)."""
+from torch import Tensor, nn
 
 GROUP = 32
 """Inputs that share a scale and a zero in int4, as in the GGUF formats."""
 
-INPUT_DTYPE = {
+COMPUTES_IN = {
     "float32": torch.float32,
     "float16": torch.float32,
     "bfloat16": torch.bfloat16,
@@ -42,6 +39,43 @@ INPUT_DTYPE = {
 
 class FormatUnavailable(Exception):
     """This build of torch, this processor or this matrix has no such format; the text says which."""
+
+
+def pack(weight: Tensor, name: str, dtype: torch.dtype, bias: Tensor | None = None) -> nn.Module:
+    """The product with `weight`, `[outputs, inputs]`, as a module that TorchScript can compile.
+
+    It takes `[rows, inputs]` and returns `[rows, outputs]`, both of `dtype`. Raises `FormatUnavailable`.
+    """
+    if name not in COMPUTES_IN:
+        raise ValueError(f"unknown format {name!r}: expected one of {', '.join(COMPUTES_IN)}")
+    outputs, inputs = weight.shape
+    if name == "int4" and (inputs % GROUP or outputs % 16):
+        raise FormatUnavailable(f"int4 packs {GROUP} inputs by 16 outputs, and {inputs} by {outputs} do not divide")
+    if weight.device.type == "cpu" and available(name):
+        linear = _PACKERS[name](weight.float(), bias)
+    elif name in ("float32", "bfloat16"):
+        linear = _Plain(weight.to(COMPUTES_IN[name]), bias)
+    else:
+        raise FormatUnavailable(f"torch multiplies no {name} weights on this {weight.device.type}")
+    return linear if dtype == COMPUTES_IN[name] else _Converted(linear, COMPUTES_IN[name], dtype)
+
+
+@functools.cache
+def available(name: str) -> bool:
+    """Whether the format works here: its product is compared once with the plain one."""
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.rand(64, 64, generator=generator) - 0.5
+    x = torch.rand(3, 64, generator=generator) - 0.5
+    try:
+        with torch.inference_mode():
+            found = _PACKERS[name](weight, None)(x.to(COMPUTES_IN[name])).float()
+    except (RuntimeError, AttributeError, NotImplementedError):
+        return False
+    return bool((found - x @ weight.T).abs().max() < _TOLERANCE[name])
+
+
+_TOLERANCE = {"float32": 1e-5, "float16": 2e-3, "bfloat16": 0.02, "int8": 0.05, "int4": 0.4}
+"""Of the trial product, whose entries are about 0.7: rounding passes, a wrong layout does not."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,17 +93,13 @@ class Int4Weight:
         grouped = self.quants.unflatten(1, (-1, GROUP)).float() - 8
         return (grouped * self.scales[..., None] + self.zeros[..., None]).flatten(1)
 
-    def select(self, rows: Tensor) -> Int4Weight:
-        return Int4Weight(self.quants[rows], self.scales[rows], self.zeros[rows])
-
-
-def concatenate(parts: list[Int4Weight]) -> Int4Weight:
-    """One matrix with the outputs of all `parts`, in their order."""
-    return Int4Weight(*(torch.cat([getattr(part, name) for part in parts]) for name in ("quants", "scales", "zeros")))
-
 
 def quantize_int4(weight: Tensor) -> Int4Weight:
-    """Round to the nearest of 16 evenly spaced values between each group's smallest and largest weight."""
+    """Round to the nearest of 16 evenly spaced values between each group's smallest and largest weight.
+
+    Weights that came from GGUF's Q4_1 lie on such values, the outermost among them, so that they are found again
+    exactly: for the built-in model int4 is a way of writing the weights down, not an approximation.
+    """
     groups = weight.float().unflatten(1, (-1, GROUP))
     low, high = groups.aminmax(dim=-1, keepdim=True)
     scales = ((high - low) / 15).clamp(min=1e-12)
@@ -77,95 +107,84 @@ def quantize_int4(weight: Tensor) -> Int4Weight:
     return Int4Weight(quants.flatten(1), scales[..., 0], (low + 8 * scales)[..., 0])
 
 
-def pack(weight: Tensor | Int4Weight, name: str, bias: Tensor | None = None) -> PackedLinear:
-    """The product with `weight`, `[outputs, inputs]` in float32 or ready-made int4 blocks, in the format `name`."""
-    if name not in INPUT_DTYPE:
-        raise ValueError(f"unknown format {name!r}: expected one of {', '.join(INPUT_DTYPE)}")
-    outputs, inputs = (weight.quants if isinstance(weight, Int4Weight) else weight).shape
-    if name == "int4" and (inputs % GROUP or outputs % 16):
-        raise FormatUnavailable(f"int4 packs {GROUP} inputs by 16 outputs, and {inputs} by {outputs} do not divide")
-    if available(name):
-        return _PACKERS[name](weight, bias)
-    if name in ("float32", "bfloat16") and isinstance(weight, Tensor):
-        return _unpacked(weight.to(INPUT_DTYPE[name]), bias)
-    raise FormatUnavailable(f"this build of torch multiplies no {name} weights on this processor")
+class _Plain(nn.Module):
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        super().__init__()
+        self.weight = weight
+        self.bias: Tensor | None = None if bias is None else bias.to(weight.dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.linear(x, self.weight, self.bias)
 
 
-@functools.cache
-def available(name: str) -> bool:
-    """Whether the format works here: its product is compared once with the plain one."""
-    generator = torch.Generator().manual_seed(0)
-    weight = torch.rand(64, 64, generator=generator) - 0.5
-    x = torch.rand(3, 64, generator=generator) - 0.5
-    try:
-        with torch.inference_mode():
-            found = _PACKERS[name](weight, None)(x.to(INPUT_DTYPE[name])).float()
-    except (RuntimeError, AttributeError, NotImplementedError):
-        return False
-    return bool((found - x @ weight.T).abs().max() < _TOLERANCE[name])
+class _Blocked(nn.Module):
+    """oneDNN's product, in the dtype of `weight`."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        super().__init__()
+        self.weight = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), None)
+        self.bias: Tensor | None = None if bias is None else bias.to(weight.dtype)
+        self.never_alone = weight.dtype == torch.float32
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.never_alone and x.shape[0] == 1:
+            return torch.ops.mkldnn._linear_pointwise(x.repeat(2, 1), self.weight, self.bias, "none", [], "")[:1]
+        return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
 
 
-_TOLERANCE = {"float32": 1e-5, "float16": 2e-3, "bfloat16": 0.02, "int8": 0.05, "int4": 0.4}
-"""Of the trial product, whose entries are about 0.7: rounding passes, a wrong layout does not."""
+class _Float16(nn.Module):
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        super().__init__()
+        self.packed = torch.ops.quantized.linear_prepack_fp16(weight.contiguous(), bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.ops.quantized.linear_dynamic_fp16(x, self.packed)
 
 
-def _unpacked(weight: Tensor, bias: Tensor | None) -> PackedLinear:
-    same = None if bias is None else bias.to(weight.dtype)
-    return lambda x: torch.nn.functional.linear(x, weight, same)
+class _Int8(nn.Module):
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        super().__init__()
+        scales = (weight.abs().amax(dim=1) / 127).clamp(min=1e-12)
+        self.quants = (weight / scales[:, None]).round().to(torch.int8)
+        self.scales = scales.to(torch.bfloat16)
+        self.bias: Tensor | None = None if bias is None else bias.to(torch.bfloat16)
+
+    def forward(self, x: Tensor) -> Tensor:
+        product = torch.ops.aten._weight_int8pack_mm(x, self.quants, self.scales)
+        return product if self.bias is None else product.add_(self.bias)
 
 
-def _float32(weight: Tensor, bias: Tensor | None) -> PackedLinear:
-    packed = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), None)
-    multiply = torch.ops.mkldnn._linear_pointwise.default
+class _Int4(nn.Module):
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        super().__init__()
+        blocks = quantize_int4(weight)
+        self.packed = torch.ops.aten._convert_weight_to_int4pack_for_cpu(blocks.quants.int(), 1)
+        scales_and_zeros = torch.stack([blocks.scales.T, blocks.zeros.T], dim=-1)
+        self.scales_and_zeros = scales_and_zeros.to(torch.bfloat16).contiguous()
+        self.bias: Tensor | None = None if bias is None else bias.to(torch.bfloat16)
 
-    def linear(x: Tensor) -> Tensor:
-        if len(x) == 1:
-            return multiply(x.repeat(2, 1), packed, bias, "none", [], "")[:1]
-        return multiply(x, packed, bias, "none", [], "")
-
-    return linear
-
-
-def _float16(weight: Tensor, bias: Tensor | None) -> PackedLinear:
-    packed = torch.ops.quantized.linear_prepack_fp16(weight.contiguous(), bias)
-    multiply = torch.ops.quantized.linear_dynamic_fp16.default
-    return lambda x: multiply(x, packed)
+    def forward(self, x: Tensor) -> Tensor:
+        product = torch.ops.aten._weight_int4pack_mm_for_cpu(x, self.packed, 32, self.scales_and_zeros)
+        return product if self.bias is None else product.add_(self.bias)
 
 
-def _bfloat16(weight: Tensor, bias: Tensor | None) -> PackedLinear:
-    packed = torch.ops.mkldnn._reorder_linear_weight(weight.to(torch.bfloat16).contiguous(), None)
-    half = None if bias is None else bias.to(torch.bfloat16)
-    multiply = torch.ops.mkldnn._linear_pointwise.default
-    return lambda x: multiply(x, packed, half, "none", [], "")
+class _Converted(nn.Module):
+    """A product in one dtype between activations of another."""
+
+    def __init__(self, linear: nn.Module, inner: torch.dtype, outer: torch.dtype) -> None:
+        super().__init__()
+        self.linear = linear
+        self.inner = inner
+        self.outer = outer
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(x.to(self.inner)).to(self.outer)
 
 
-def _int8(weight: Tensor, bias: Tensor | None) -> PackedLinear:
-    scales = (weight.abs().amax(dim=1) / 127).clamp(min=1e-12)
-    quants = (weight / scales[:, None]).round().to(torch.int8)
-    scales = scales.to(torch.bfloat16)
-    multiply = torch.ops.aten._weight_int8pack_mm.default
-    return _with_bias(lambda x: multiply(x, quants, scales), bias)
-
-
-def _int4(weight: Tensor | Int4Weight, bias: Tensor | None) -> PackedLinear:
-    blocks = weight if isinstance(weight, Int4Weight) else quantize_int4(weight)
-    packed = torch.ops.aten._convert_weight_to_int4pack_for_cpu(blocks.quants.int(), 1)
-    scales_and_zeros = torch.stack([blocks.scales.T, blocks.zeros.T], dim=-1).to(torch.bfloat16).contiguous()
-    multiply = torch.ops.aten._weight_int4pack_mm_for_cpu.default
-    return _with_bias(lambda x: multiply(x, packed, GROUP, scales_and_zeros), bias)
-
-
-def _with_bias(linear: PackedLinear, bias: Tensor | None) -> PackedLinear:
-    if bias is None:
-        return linear
-    half = bias.to(torch.bfloat16)
-    return lambda x: linear(x).add_(half)
-
-
-_PACKERS: dict[str, Callable[..., PackedLinear]] = {
-    "float32": _float32,
-    "float16": _float16,
-    "bfloat16": _bfloat16,
-    "int8": _int8,
-    "int4": _int4,
+_PACKERS: dict[str, Callable[..., nn.Module]] = {
+    "float32": _Blocked,
+    "float16": _Float16,
+    "bfloat16": lambda weight, bias: _Blocked(weight.to(torch.bfloat16), bias),
+    "int8": _Int8,
+    "int4": _Int4,
 }

@@ -108,10 +108,11 @@ def test_a_branch_from_a_prefix_equals_a_cold_start(kind, name):
         cache.put(row, prefix)
         logits = decoder.prefill(ending, cache, row)
         torch.testing.assert_close(logits, reference(model, ids[:37] + ending)[-1], atol=CLOSE, rtol=0)
+    decoder.prefill(ids, cache, 2)  # grows the storage
     cache.truncate(0, 50)
-    torch.testing.assert_close(
-        decoder.step([1, 2, 3], cache)[0], reference(model, [*ids[:50], 1])[-1], atol=CLOSE, rtol=0
-    )
+    logits = decoder.step([1, 2, 3], cache)
+    torch.testing.assert_close(logits[0], reference(model, [*ids[:50], 1])[-1], atol=CLOSE, rtol=0)
+    assert cache.remove(1) == 2
 
 
 @pytest.mark.parametrize(("kind", "name"), [(LeanDecoder, "llama"), (PlainDecoder, "gpt2")])
