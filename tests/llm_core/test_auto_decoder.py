@@ -1,0 +1,81 @@
+"""What `auto` holds, why, and that rows may pass from one format to the other."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from llm_core import auto_decoder
+from llm_core.auto_decoder import ROWS, AutoDecoder
+from llm_core.fidelity import Fidelity, fidelity
+from llm_core.packed_linear import FormatUnavailable
+from llm_core.plain_decoder import PlainDecoder
+from tests.llm_core.tiny_models import tiny_model
+
+IDS = [(7 * place) % 95 + 1 for place in range(75)]
+
+
+@pytest.fixture
+def speeds(monkeypatch):
+    """Measured speeds, set: int4 is faster up to four rows."""
+
+    def step_seconds(decoder):
+        fixed = decoder.precision == "bfloat16"
+        return {rows: 5.0 if fixed else float(rows) for rows in ROWS}
+
+    monkeypatch.setattr(auto_decoder, "step_seconds", step_seconds)
+
+
+@pytest.fixture
+def coarse(monkeypatch):
+    """How far each format is from float32, set by the test; 0 where it is not."""
+    distances: dict[str, Fidelity] = {}
+
+    class Judged(auto_decoder.LeanDecoder):
+        def __init__(self, model, window, precision, *rest):
+            super().__init__(model, window, precision, *rest)
+            judged.append(precision)
+
+    judged: list[str] = []
+    monkeypatch.setattr(auto_decoder, "LeanDecoder", Judged)
+    monkeypatch.setattr(auto_decoder, "compare", lambda *_: distances.get(judged[-1], Fidelity(0.0, 1.0)))
+    return distances
+
+
+def test_takes_the_fastest_for_each_number_of_rows(speeds, coarse):
+    decoder = AutoDecoder(tiny_model("llama"), 512, IDS)
+    assert decoder.choice == {rows: "int4" if rows <= 4 else "bfloat16" for rows in ROWS}
+    assert [decoder._for(rows).precision for rows in (1, 7, 8, 100)] == ["int4", "int4", "bfloat16", "bfloat16"]
+
+
+@pytest.mark.parametrize("outside", [Fidelity(0.0051, 1.0), Fidelity(0.0, 0.949)])
+def test_leaves_out_what_is_outside_the_bound(speeds, coarse, outside):
+    coarse["int4"] = outside
+    decoder = AutoDecoder(tiny_model("llama"), 512, IDS)
+    assert decoder.choice[1] == "float16"
+    assert decoder.fidelity["int4"] == outside
+    coarse["float16"] = coarse["int8"] = coarse["bfloat16"] = outside
+    with pytest.raises(FormatUnavailable):
+        AutoDecoder(tiny_model("llama"), 512, IDS)
+
+
+def test_rows_pass_from_one_format_to_the_other(speeds, coarse):
+    model = tiny_model("llama")
+    decoder = AutoDecoder(model, 512, IDS)
+    cache = decoder.new_cache(2**28)
+    texts = [IDS[row : row + 20 + row] for row in range(10)]
+    for row, ids in enumerate(texts):
+        decoder.prefill(ids[:-1], cache, cache.append())
+        logits = decoder.step([text[-1] for text in texts[: row + 1]], cache)
+        for earlier in range(row + 1):
+            cache.truncate(earlier, len(texts[earlier]) - 1)
+    assert logits.shape == (10, decoder.vocab_size)
+    assert logits.dtype == torch.float32
+    reference = PlainDecoder(model, 512)
+    assert fidelity(decoder, reference, IDS).mean_kl < 0.05
+
+
+def test_measures_real_steps():
+    seconds = auto_decoder.step_seconds(auto_decoder.LeanDecoder(tiny_model("llama"), 512))
+    assert set(seconds) == set(ROWS)
+    assert all(0 < value < 5 for value in seconds.values())
