@@ -34,7 +34,7 @@ def fidelity(decoder: Decoder, reference: Decoder, ids: Sequence[int]) -> Fideli
 
 def compare(found: Tensor, expected: Tensor) -> Fidelity:
     """Both are logits `[positions, V]`."""
-    log_found, log_expected = found.log_softmax(-1), expected.log_softmax(-1)
+    log_found, log_expected = found.double().log_softmax(-1), expected.double().log_softmax(-1)
     kl = torch.nn.functional.kl_div(log_found, log_expected, reduction="batchmean", log_target=True)
     top1 = (found.argmax(-1) == expected.argmax(-1)).float().mean()
     return Fidelity(float(kl), float(top1))

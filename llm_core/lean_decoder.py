@@ -122,8 +122,8 @@ class LeanDecoder:
             return self._logits(ids, cache, step_pass(cache, self._shape.kv_heads))
 
     def _logits(self, ids: Sequence[int], cache: KeyValueCache, new: Pass) -> Tensor:
-        if new.read > len(self._cos):
-            self._cos, self._sin = self._tables(2 * new.read)
+        if cache.capacity > len(self._cos):
+            self._cos, self._sin = self._tables(cache.capacity)
         tokens = torch.tensor(ids, device=self._device)
         with torch.jit.optimized_execution(False):  # its profiling costs tens of milliseconds and finds nothing here
             logits: Tensor = self._stack(tokens, self._cos, self._sin, new, cache.layers)

@@ -12,8 +12,8 @@ All kernels but the plain product are private operators of torch: they are calle
 tries each of them once against the plain product. Where one is missing, float32 and bfloat16 use the plain product and
 the others raise `FormatUnavailable`.
 
-A row's result does not depend on how many rows `x` has: these kernels add in the same order for any number (measured
-on x86 with AVX-512). oneDNN's float32 kernel is the exception for a single row, so that one is computed as two.
+In float32 and float16 a row's result does not depend on how many rows `x` has: these kernels add in the same order for
+any number (measured on x86 with AVX-512), but for oneDNN's with a single row, which is therefore computed as two.
 """
 
 from __future__ import annotations

@@ -42,6 +42,8 @@ class PlainDecoder:
         kinds = getattr(text, "layer_types", None) or ["sliding_attention" if self._window else "full_attention"]
         if unknown := set(kinds) - set(_MASKED):
             raise UnsupportedModel(f"it has layers of the kind {', '.join(sorted(unknown))}")
+        if "local" in str(getattr(text, "attention_types", "")):
+            raise UnsupportedModel("its local attention counts from the end of the cache")  # GPT-Neo
         if batch_dependent := _rotary_kinds(text) & _BATCH_DEPENDENT_ROTARY:
             raise UnsupportedModel(f"its {batch_dependent.pop()} rotary scaling depends on the longest row of a batch")
         self._kinds = sorted(set(kinds))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 
 import pytest
@@ -163,7 +164,22 @@ def test_make_decoder_picks_the_lean_one_for_its_family(name):
     assert decoder.context_window == language_model(name).context_window
 
 
+def test_the_probe_notices_other_logits():
+    """A model whose logits depend on something that a cache does not hold: here, on how many tokens it is given."""
+    model = copy.deepcopy(tiny_model("gpt2"))
+    forward = model.forward
+
+    def with_a_memory(ids, *rest, **options):
+        output = forward(ids, *rest, **options)
+        output.logits = output.logits + ids.shape[1] * output.logits.flip(-1)
+        return output
+
+    model.forward = with_a_memory
+    with pytest.raises(UnsupportedModel, match="other logits"):
+        make_decoder(LanguageModel(id="x", name="x", model=model, tokenizer=toy_tokenizer()), "float32")
+
+
 @pytest.mark.parametrize("name", REFUSED)
 def test_make_decoder_refuses_what_cannot_share_a_pass(name):
-    with pytest.raises(UnsupportedModel, match=r"linear_attention|dynamic"):
+    with pytest.raises(UnsupportedModel, match=r"linear_attention|dynamic|Bloom|local"):
         make_decoder(language_model(name), "float32")

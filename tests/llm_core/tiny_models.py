@@ -60,6 +60,11 @@ PLAIN: dict[str, tuple[str, dict[str, Any]]] = {
             "layer_types": ["sliding_attention", "sliding_attention", "full_attention"],
         },
     ),
+    "qwen2, windows and not": (
+        "Qwen2",
+        _LLAMA
+        | {"use_sliding_window": True, "sliding_window": 5, "layer_types": ["full_attention", "sliding_attention"]},
+    ),
     "gemma": ("Gemma", _LLAMA | {"head_dim": 16}),
     "gpt-neox": (
         "GPTNeoX",
@@ -77,6 +82,11 @@ PLAIN: dict[str, tuple[str, dict[str, Any]]] = {
 
 REFUSED: dict[str, tuple[str, dict[str, Any]]] = {
     "mamba": ("Mamba", _COMMON | {"hidden_size": 32, "num_hidden_layers": 2, "state_size": 4}),
+    "bloom": ("Bloom", _COMMON | {"hidden_size": 32, "n_layer": 2, "n_head": 4}),
+    "gpt-neo": (
+        "GPTNeo",
+        _COMMON | {"hidden_size": 32, "num_layers": 2, "num_heads": 4, "attention_types": [[["global", "local"], 1]]},
+    ),
     "dynamic rotary scaling": (
         "Llama",
         _LLAMA
