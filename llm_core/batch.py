@@ -20,6 +20,7 @@ from samplers import SamplerChain, summarize
 if TYPE_CHECKING:
     from llm_core.decoders import Decoder
     from llm_core.generation import Answer
+    from llm_core.kv_cache import Prefix
     from samplers.chain import Drawn, Recording
 
 log = logging.getLogger(__name__)
@@ -84,19 +85,23 @@ class Batch:
             if not self._nursery.rows:
                 if not self._has_room(answer):
                     return
-                self._nursery.append()
                 known = self.prefixes.longest(wanted)
-                if known is not None:
+                answer.record.cached_tokens = known.length if known else 0
+                if answer.record.cached_tokens == len(wanted):
+                    self._admit(known)
+                    continue
+                self._nursery.append()
+                if known:
                     self._nursery.put(0, known)
-                answer.record.cached_tokens = self._nursery.lengths[0]
             start = self._nursery.lengths[0]
             chunk = wanted[start : start + left]
-            if chunk:
-                self.decoder.prefill(chunk, self._nursery, 0)
-                left -= len(chunk)
+            self.decoder.prefill(chunk, self._nursery, 0)
+            left -= len(chunk)
             if self._nursery.lengths[0] == len(wanted):
-                self._admit(answer, wanted)
-                self._joining.popleft()
+                read = self._nursery.copy_out(0, len(wanted))
+                self._nursery.remove(0)
+                self.prefixes.store(wanted, read)
+                self._admit(read)
 
     def _has_room(self, answer: Answer) -> bool:
         """Whether the cache can hold the row to its end beside the others, to theirs. A row that could not even alone
@@ -109,14 +114,12 @@ class Batch:
             answer.record.fail(NucleusError("row_too_large", needed=needed, limit=self._cache_bytes // 2**20))
         return False
 
-    def _admit(self, answer: Answer, ids: list[int]) -> None:
+    def _admit(self, read: Prefix | None) -> None:
+        """The first row that wants to join has read what is before its last token."""
         row = self._cache.append()
-        if ids:
-            prefix = self._nursery.copy_out(0, len(ids))
-            self._cache.put(row, prefix)
-            self.prefixes.store(ids, prefix)
-        self._nursery.remove(0)
-        self._rows.append(answer)
+        if read:
+            self._cache.put(row, read)
+        self._rows.append(self._joining.popleft())
         self._chain = None
 
     def _step(self) -> None:

@@ -136,9 +136,10 @@ class Engine:
                 self._wake.wait(timeout=0.2)  # a Stop on a waiting run sends no notice
 
     def _admit(self) -> None:
-        while len(self._owners) < MAX_ACTIVE:
+        while True:
+            full = len(self._owners) >= MAX_ACTIVE
             with self._wake:
-                job = self._queue.pop(self._ready)
+                job = self._queue.pop(self._unwanted if full else self._ready)
             if job is None:
                 return
             try:
@@ -152,12 +153,15 @@ class Engine:
 
     def _ready(self, job: Job) -> bool:
         """Whether a row can leave the queue: nobody wants it, its model failed, or its batch has room for it."""
-        if self._verdict(job) is not None:
+        if self._unwanted(job):
             return True
         loading = self._models.request(job.run.request.model_id).result
         if not loading.done():
             return False
         return bool(loading.exception()) or self._batch(job).done()
+
+    def _unwanted(self, job: Job) -> bool:
+        return self._verdict(job) is not None
 
     def _verdict(self, job: Job) -> FinishReason | NucleusError | None:
         return "cancelled" if self._closing else job.run.verdict(job.record)

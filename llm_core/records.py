@@ -202,7 +202,7 @@ class Run:
             return "cancelled"
         if now > self.deadline:
             return "deadline"
-        if now - max(each._read_at for each in self.rows) > ABANDONED_SECONDS:
+        if all(now - each._read_at > ABANDONED_SECONDS for each in self.rows):
             return NucleusError("run_abandoned", seconds=int(ABANDONED_SECONDS))
         return None
 

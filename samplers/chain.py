@@ -127,8 +127,7 @@ class SamplerChain:
             part = Scores(scores if members == everyone else scores[list(members)])
             for name in names:
                 if plan is not None and plan.stage == name:
-                    kept = [1 if name == "temperature" else state.config.top_k for state in group]
-                    part = shorten(part.logits, plan.width, kept)
+                    part = shorten(part.logits, plan, [state.config for state in group])
                 part = Scores(STAGES[name](part.logits, group), part.ids)
                 recording.append(Recorded(name, members, part))
             done.append((members, part))

@@ -85,17 +85,18 @@ SWITCHES: dict[str, str] = {
 
 STAGE_NAMES = tuple(SWITCHES)
 
-_HISTORY = STAGE_NAMES[: STAGE_NAMES.index("temperature")]
+HISTORY_STAGES = STAGE_NAMES[: STAGE_NAMES.index("temperature")]
+"""Stages that name tokens by id: those of the prompt and the answer, or those that the settings name."""
 
 ORDERS: dict[str, tuple[str, ...]] = {
     "huggingface": STAGE_NAMES,
     "llama_cpp": (
-        *(name for name in _HISTORY if name != "dry"),
+        *(name for name in HISTORY_STAGES if name != "dry"),
         *("dry", "top_n_sigma", "top_k", "typical_p", "top_p", "min_p", "epsilon_cutoff", "eta_cutoff"),
         *("xtc", "temperature", "mirostat"),
     ),
     "gemini": (
-        *_HISTORY,
+        *HISTORY_STAGES,
         *("top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff", "top_n_sigma", "xtc"),
         *("temperature", "mirostat"),
     ),

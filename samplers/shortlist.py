@@ -12,11 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from samplers.config import STAGE_NAMES, SamplerConfig
+from samplers.config import HISTORY_STAGES, SamplerConfig
 from samplers.selection import EXCLUDED, PREFIX, largest
-
-_HISTORY = frozenset(STAGE_NAMES[: STAGE_NAMES.index("temperature")])
-"""Stages that name tokens by id, and so need every column."""
 
 
 class Scores(NamedTuple):
@@ -47,8 +44,8 @@ def planned(config: SamplerConfig) -> Shortening | None:
     """
     stages = config.stages
     for place, name in enumerate(stages):
-        if _HISTORY.intersection(stages[place:]):
-            continue
+        if not set(HISTORY_STAGES).isdisjoint(stages[place:]):
+            continue  # they need every column
         if name == "temperature" and config.greedy:
             return Shortening(name, _SPARE + 1)
         if name == "top_k" and config.top_k <= PREFIX:
@@ -56,8 +53,10 @@ def planned(config: SamplerConfig) -> Shortening | None:
     return None
 
 
-def shorten(logits: Tensor, width: int, kept: Sequence[int]) -> Scores:
-    """The `width` largest logits of each row: on a tie at least the `kept` (one a row) largest with the lowest ids."""
+def shorten(logits: Tensor, plan: Shortening, configs: Sequence[SamplerConfig]) -> Scores:
+    """The `plan.width` largest logits of each row: on a tie, those with the lowest ids that its stage keeps."""
+    width = plan.width
+    kept = [1 if plan.stage == "temperature" else config.top_k for config in configs]
     if width >= logits.shape[-1]:
         return Scores(logits)
     values, ids = torch.topk(logits, width + 1, dim=-1)

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import streamlit as st
 
 from llm_core.errors import NucleusError
+from llm_core.records import MAX_TOKENS
 from pages.ui.i18n import t
 from pages.ui.stage_controls import glossary, read_stages, stage_controls
-from pages.ui.state import Key, get, has, put
+from pages.ui.state import Key, get, get_number, has, put
 from samplers import ORDERS, SamplerConfig
 
 STRATEGIES: dict[str, tuple[Key, ...]] = {
@@ -33,11 +34,14 @@ _DEFAULTS = {
     Key.MAX_OUTPUT_TOKENS: 96,
     Key.STOP_SEQUENCES: "",
 }
-LIMITS = {Key.TOP_K: (0, 10**9), Key.SEED: (0, 2**53 - 1), Key.MAX_OUTPUT_TOKENS: (1, 100_000)}
-"""Smallest and largest value of the number fields. A browser holds whole numbers exactly up to 2^53 - 1.
-
-Checked here and not by the fields themselves: those put a number back in silence, and people should read why.
-"""
+LIMITS = {
+    Key.TEMPERATURE: (0, 2),
+    Key.TOP_K: (0, 10**9),
+    Key.TOP_P: (0.01, 1),
+    Key.SEED: (0, 2**53 - 1),
+    Key.MAX_OUTPUT_TOKENS: (1, MAX_TOKENS),
+}
+"""Smallest and largest value of the number fields. A browser holds whole numbers exactly up to 2^53 - 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,14 +143,16 @@ def sampler_panel() -> None:
 def read_settings() -> Settings:
     """The panel's values, neutral where the strategy does not use them. Raises `NucleusError` naming a bad field."""
     used = STRATEGIES[get(Key.STRATEGY)]
-    chosen = {key.value: _checked(key) for key in used if key is not Key.FURTHER_STAGES}
+    chosen = {key.value: _limited(key) for key in used if key in LIMITS}
+    if Key.ORDER in used:
+        chosen[Key.ORDER.value] = get(Key.ORDER)
     if Key.FURTHER_STAGES in used:
         chosen |= read_stages()
     if get(Key.STRATEGY) == "greedy":
         chosen[Key.TEMPERATURE.value] = 0
-    sampler = SamplerConfig(**chosen, seed=_checked(Key.SEED))
+    sampler = SamplerConfig(**chosen, seed=_limited(Key.SEED))
     stops = tuple(part.replace("\\n", "\n") for part in (get(Key.STOP_SEQUENCES) or "").split("|") if part)
-    return Settings(sampler, _checked(Key.MAX_OUTPUT_TOKENS), stops)
+    return Settings(sampler, _limited(Key.MAX_OUTPUT_TOKENS), stops)
 
 
 def _running_order() -> str:
@@ -158,11 +164,5 @@ def _running_order() -> str:
     return t("stages.runs", order=" → ".join(t(f"stages.{name}.name") for name in stages)) if stages else ""
 
 
-def _checked(key: Key):
-    value = get(key)
-    if value is None:  # a number field that was cleared, or holds what is no number
-        raise NucleusError("setting_empty", field=key.value)
-    if key in LIMITS and not LIMITS[key][0] <= value <= LIMITS[key][1]:
-        low, high = LIMITS[key]
-        raise NucleusError("setting_out_of_range", field=key.value, value=value, low=low, high=high)
-    return value
+def _limited(key: Key):
+    return get_number(key, key.value, *LIMITS[key])

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from llm_core.errors import NucleusError
 from pages.ui.i18n import t
-from pages.ui.state import Key, get, has, put, setting_key
+from pages.ui.state import Key, get, get_number, has, put, setting_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,19 +85,10 @@ def stage_controls() -> None:
 def read_stages() -> dict[str, float]:
     """Settings of the stages that were added. Raises `NucleusError` naming a field that is empty or out of range."""
     return {
-        field: _checked(field, control)
+        field: get_number(setting_key(field), field, control.low, control.high)
         for name in get(Key.FURTHER_STAGES) or ()
         for field, control in FURTHER[name].items()
     }
-
-
-def _checked(field: str, control: Control) -> float:
-    value = get(setting_key(field))
-    if value is None:
-        raise NucleusError("setting_empty", field=field)
-    if not control.low <= value <= control.high:
-        raise NucleusError("setting_out_of_range", field=field, value=value, low=control.low, high=control.high)
-    return value
 
 
 def glossary() -> None:

@@ -11,7 +11,7 @@ from enum import StrEnum
 
 import streamlit as st
 
-from llm_core import builtin_model
+from llm_core import NucleusError, builtin_model
 from llm_core.records import Precision, Run
 
 
@@ -76,3 +76,16 @@ def has(key: str) -> bool:
 
 def get(key: str):
     return st.session_state.get(key)
+
+
+def get_number(key: str, field: str, low: float, high: float) -> float:
+    """The value of a number field. Raises `NucleusError` naming the `field` if it is empty or out of range.
+
+    Checked here and not by the fields themselves: those put a number back in silence, and people should read why.
+    """
+    value = get(key)
+    if value is None:  # the field was cleared, or holds what is no number
+        raise NucleusError("setting_empty", field=field)
+    if not low <= value <= high:
+        raise NucleusError("setting_out_of_range", field=field, value=value, low=low, high=high)
+    return value

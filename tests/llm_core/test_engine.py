@@ -53,6 +53,21 @@ def finished(run):
     return run
 
 
+def test_stop_on_a_waiting_run_ends_it_while_all_places_are_taken(monkeypatch):
+    monkeypatch.setattr(engine_module, "MAX_ACTIVE", 1)
+    engine = Engine(ModelStore(loader=lambda model_id, report: slow_toy()))
+    writing = engine.submit(request(max_output_tokens=200))
+    while not writing.rows[0].events():
+        time.sleep(0.01)
+    waiting = engine.submit(request(seed=2, max_output_tokens=5))
+    waiting.cancel()
+    finished(waiting)
+    assert waiting.rows[0].finish_reason == "cancelled"
+    assert writing.active
+    writing.cancel()
+    finished(writing)
+
+
 def test_a_run_is_recorded_and_replays(engine):
     first = finished(engine.submit(request(max_output_tokens=20)))
     again = finished(engine.submit(request(max_output_tokens=20)))

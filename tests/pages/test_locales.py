@@ -11,7 +11,9 @@ import pytest
 from llm_core.errors import MESSAGES
 from pages.ui.controls import STRATEGIES
 from pages.ui.i18n import LANGUAGES, texts
+from pages.ui.stage_controls import FURTHER, GLOSSARY
 from samplers import ORDERS
+from samplers.config import STAGE_NAMES
 
 PAGES = Path(__file__).parents[2] / "pages"
 STAYS_THE_SAME = {"playground.first_prompt", "playground.shortcut", "settings.order_help"}
@@ -66,3 +68,10 @@ def test_every_strategy_is_explained(name):
 @pytest.mark.parametrize("name", ORDERS)
 def test_every_order_is_named(name):
     assert f"orders.{name}" in texts("vi")
+
+
+def test_every_stage_and_its_settings_are_in_the_glossary_and_named():
+    explained = {name for group in GLOSSARY.values() for name in group}
+    assert {*STAGE_NAMES, "constraint"} <= explained
+    keys = {f"stages.{name}.{part}" for name in explained for part in ("name", "text")}
+    assert keys | {f"fields.{field}" for fields in FURTHER.values() for field in fields} <= texts("vi").keys()
