@@ -13,17 +13,19 @@ if TYPE_CHECKING:
     from llm_core.errors import NucleusError
     from llm_core.language_model import LanguageModel
     from llm_core.model_store import ModelStore
-    from llm_core.prompts import PromptSpec, RenderedPrompt
+    from llm_core.prompts import Example, PromptSpec
     from llm_core.records import GenerationRequest, RowRecord, RowRequest, Run, TokenEvent
+    from llm_core.rendering import RenderedPrompt
 
 _HOME = {
     "Engine": "engine",
+    "Example": "prompts",
     "GenerationRequest": "records",
     "LanguageModel": "language_model",
     "ModelStore": "model_store",
     "NucleusError": "errors",
     "PromptSpec": "prompts",
-    "RenderedPrompt": "prompts",
+    "RenderedPrompt": "rendering",
     "RowRecord": "records",
     "RowRequest": "records",
     "Run": "records",
@@ -32,6 +34,7 @@ _HOME = {
 
 __all__ = [
     "Engine",
+    "Example",
     "GenerationRequest",
     "LanguageModel",
     "ModelStore",

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from llm_core.generation import Answer
     from llm_core.language_model import LanguageModel
     from llm_core.records import FinishReason, Precision
+    from samplers.constraints import Constraint
 
 log = logging.getLogger(__name__)
 
@@ -158,7 +159,9 @@ class Engine:
         loading = self._models.request(job.run.request.model_id).result
         if not loading.done():
             return False
-        return bool(loading.exception()) or self._batch(job).done()
+        if loading.exception():
+            return True
+        return self._batch(job).done() and self._grammar(job.run, loading.result()).done()
 
     def _unwanted(self, job: Job) -> bool:
         return self._verdict(job) is not None
@@ -175,6 +178,13 @@ class Engine:
             self._batches[key] = self._builder.submit(_make_batch, *key)
             self._batches[key].add_done_callback(lambda _: self._notify())
         return self._batches[key]
+
+    def _grammar(self, run: Run, model: LanguageModel) -> Future[Constraint | None]:
+        """The run's output format, being compiled in the background: a large schema takes a while."""
+        if run.grammar is None:
+            run.grammar = self._builder.submit(run.request.prompt.output.constraint, model)
+            run.grammar.add_done_callback(lambda _: self._notify())
+        return run.grammar
 
     def _notify(self) -> None:
         with self._wake:
@@ -201,6 +211,8 @@ class Engine:
         check_settings(model, record.request.sampler)
         if run.rendered is None:
             run.model, run.rendered = model, run.request.prompt.render(model)
+        grammar = self._grammar(run, model).result()
+        record.constraint = grammar and grammar.copy()
         answer = Answer(model, run.rendered.token_ids, record)
         if not answer.ended:
             batch.join(answer)

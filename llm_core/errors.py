@@ -13,7 +13,22 @@ MESSAGES = {
     "prompt_empty": "The prompt is empty. Type an instruction or a question.",
     "prompt_control_character": "The {field} has the control character {character} at position {position}. Remove it.",
     "prompt_too_large": "The {field} has {size} characters; at most {limit} are accepted. Shorten it.",
-    "prompt_too_long": "The prompt has {tokens} tokens and the model's context window {limit}. Shorten the prompt.",
+    "prompt_too_long": (
+        "The prompt has {tokens} tokens and the model's context window is {limit}: {over} too many. "
+        "The longest part is the {field}; shorten that first."
+    ),
+    "technique_unknown": "'{value}' is not a technique. Choose one from the list.",
+    "example_incomplete": "Example {number} has no {field}. Fill it in, or remove the example.",
+    "variable_unbalanced": (
+        "The {field} has '{{{{' at position {position} that no name and '}}}}' follow. "
+        "Write {{{{name}}}}, or \\{{{{ for two braces."
+    ),
+    "variable_without_value": "'{{{{{variable}}}}}' has no value. Columns of the table of values: {known}.",
+    "choices_empty": "The list of allowed answers is empty or has an empty line. Write one answer a line.",
+    "choices_repeated": "The allowed answer '{choice}' is listed twice. Remove one.",
+    "schema_not_json": "The schema is not JSON: line {line}: {detail}.",
+    "schema_not_object": 'The schema must be a JSON object, as in {{"type": "object", "properties": {{}}}}.',
+    "output_not_enforceable": "This model cannot be held to the output format: {detail}.",
     "setting_empty": "{field} is empty. Give it a number.",
     "setting_out_of_range": "{field} is {value}. Use a number from {low} to {high}.",
     "top_k_above_vocabulary": "top_k={value} is larger than the vocabulary of {limit} tokens. Use 0 to {limit}.",

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 from llm_core import builtin_model
 from llm_core.errors import NucleusError
 from llm_core.progress import Progress, Report
+from llm_core.vocabulary import read_vocabulary
 
 if TYPE_CHECKING:
+    from llguidance import LLTokenizer
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 _CODE_WEIGHTS = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.h5", "*.msgpack")
@@ -49,6 +51,11 @@ class LanguageModel:
         ids = self.model.generation_config.eos_token_id
         ids = self.tokenizer.eos_token_id if ids is None else ids
         return frozenset() if ids is None else frozenset([ids] if isinstance(ids, int) else ids)
+
+    @functools.cached_property
+    def vocabulary(self) -> LLTokenizer:
+        """What constraints read. Raises `ValueError` for a tokenizer that they cannot."""
+        return read_vocabulary(self.tokenizer, self.vocab_size, self.end_ids)
 
     def decode(self, ids: Sequence[int]) -> str:
         """The tokens as text, special ones left out."""

@@ -1,72 +1,300 @@
-"""What the user asks, and the exact text and tokens that the model receives for it."""
+"""What the user asks: a prompt composed of named parts, and the technique that arranges them into chat messages.
+
+A `PromptSpec` keeps every part whatever the technique uses, so switching the technique loses nothing. `messages` is
+the arrangement, the same for local and hosted models; `llm_core.rendering` turns it into one model's text and tokens.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import re
 import unicodedata
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 from llm_core.errors import NucleusError
+from llm_core.extraction import Extraction
+from llm_core.output_format import OutputFormat
 
 if TYPE_CHECKING:
     from llm_core.language_model import LanguageModel
+    from llm_core.rendering import RenderedPrompt
 
 MAX_CHARACTERS = 200_000
-"""More than any context window this app meets; a paste beyond it is refused before it is tokenised."""
+"""Of all parts together: more than any context window this app meets; a paste beyond it is refused before it is
+tokenised."""
+MAX_EXAMPLES = 500
+MAX_VALUES = 1_000
+"""Rows of the table of values: prompts that one spec can become."""
+MAX_CHAINS = 64
+
+Technique = Literal[
+    "zero_shot",
+    "one_shot",
+    "few_shot",
+    "chain_of_thought",
+    "few_shot_chain_of_thought",
+    "self_consistency",
+    "step_back",
+]
+
+
+class Method(NamedTuple):
+    """What a technique uses of a prompt's parts."""
+
+    examples: int | None = 0
+    """How many of the examples are shown; None: all."""
+    reasoning: bool = False
+    """The model is to reason before it answers: shown by worked examples, or else asked for by the trigger."""
+    votes: bool = False
+    """Several answers are written, and the one that occurs most often counts."""
+    steps_back: bool = False
+    """A more general question is answered first, and its answer becomes context."""
+
+
+TECHNIQUES: dict[Technique, Method] = {
+    "zero_shot": Method(),
+    "one_shot": Method(examples=1),
+    "few_shot": Method(examples=None),
+    "chain_of_thought": Method(reasoning=True),
+    "few_shot_chain_of_thought": Method(examples=None, reasoning=True),
+    "self_consistency": Method(examples=None, reasoning=True, votes=True),
+    "step_back": Method(steps_back=True),
+}
+assert tuple(TECHNIQUES) == get_args(Technique)
 
 
 @dataclass(frozen=True, slots=True)
-class RenderedPrompt:
-    """The prompt as the model sees it: the text with its special tokens, and the token ids."""
+class Example:
+    """A worked example: an input, and the answer it should get."""
 
+    input: str
+    output: str
+    reasoning: str = ""
+    """How the output follows: shown before it by techniques that reason."""
+
+
+class Piece(NamedTuple):
+    """Text of one part of the prompt."""
+
+    part: str
+    """The field that it comes from, one of `PARTS`."""
     text: str
-    token_ids: tuple[int, ...]
+
+
+PARTS = ("system", "role", "context", "instruction", "examples", "question", "trigger", "prefill", "template")
+"""Where a prompt's tokens come from; `template` is what the chat template adds."""
+
+
+class Message(NamedTuple):
+    """One chat turn."""
+
+    role: Literal["system", "user", "assistant"]
+    pieces: tuple[Piece, ...]
+
+    @property
+    def content(self) -> str:
+        return SEPARATOR.join(piece.text for piece in self.pieces)
+
+
+SEPARATOR = "\n\n"
+"""Between the pieces of a message."""
+
+_VARIABLE = re.compile(r"(?<!\\)\{\{\s*(?P<name>\w[\w\- ]*?)\s*\}\}")
+_OPENING = re.compile(r"(?<!\\)\{\{")
 
 
 @dataclass(frozen=True, slots=True)
 class PromptSpec:
-    """A prompt as its author wrote it. `validate` and `render` raise `NucleusError` naming the field at fault."""
+    """A prompt as its author wrote it. Its methods raise `NucleusError` naming the field at fault.
 
-    instruction: str
+    Texts may hold `{{name}}`, filled from `values`; `\\{{` stands for two braces.
+    """
+
+    instruction: str = ""
+    """What to do, or the whole prompt."""
     system: str = ""
+    technique: Technique = "zero_shot"
+    role: str = ""
+    """Who the model is to be: a sentence, part of the system message."""
+    context: str = ""
+    """What the model should know: background, a passage, rules. Stands before the instruction."""
+    question: str = ""
+    """The input that the instruction is about, if it is a separate one."""
+    examples: tuple[Example, ...] = ()
+    examples_as: Literal["turns", "text"] = "turns"
+    """Examples as earlier turns of the chat, or as text inside one message."""
+    input_label: str = "Input:"
+    output_label: str = "Output:"
+    """What marks an example's parts where they are text."""
+    trigger: str = "Let's think step by step."
+    """Asks for reasoning where no worked example shows it."""
+    answer_marker: str = "Answer:"
+    """Between the reasoning and the answer, in worked examples."""
+    step_back_question: str = "What general principle or fact helps to answer this? State it in one sentence."
+    chains: int = 5
+    """Answers to vote on."""
+    prefill: str = ""
+    """What the answer begins with, where the model allows it."""
+    output: OutputFormat = field(default_factory=OutputFormat)
+    extraction: Extraction = field(default_factory=Extraction)
+    """Where in an answer its result stands."""
+    stop_sequences: tuple[str, ...] = ()
+    values: tuple[Mapping[str, str], ...] = ()
+    """A table of values for the variables: a prompt for each row."""
+
+    @property
+    def method(self) -> Method:
+        return TECHNIQUES[self.technique]
+
+    @property
+    def shown_examples(self) -> tuple[Example, ...]:
+        """Those that the technique shows."""
+        return self.examples[: self.method.examples]
+
+    def texts(self) -> Iterator[tuple[str, str]]:
+        """`(field, text)` of every part that may hold variables, examples included."""
+        for name in _TEXT_FIELDS:
+            yield name, getattr(self, name)
+        for example in self.examples:
+            for part in ("input", "reasoning", "output"):
+                yield "examples", getattr(example, part)
 
     def validate(self) -> None:
-        """Refuse an empty instruction, control characters and texts beyond `MAX_CHARACTERS`."""
-        if not self.instruction.strip():
+        """Refuse a prompt that says nothing, characters that are not text, sizes beyond the limits, examples without
+        input or output, and what `OutputFormat` and `Extraction` refuse."""
+        if self.technique not in TECHNIQUES:
+            raise NucleusError("technique_unknown", value=self.technique)
+        if not (self.instruction.strip() or self.question.strip()):
             raise NucleusError("prompt_empty")
-        for field in fields(self):
-            text = getattr(self, field.name)
-            if len(text) > MAX_CHARACTERS:
-                raise NucleusError("prompt_too_large", field=field.name, size=len(text), limit=MAX_CHARACTERS)
-            for place, character in enumerate(text):
-                if unicodedata.category(character) in ("Cc", "Cs") and character not in "\n\r\t":
-                    code = f"U+{ord(character):04X}"
-                    raise NucleusError("prompt_control_character", field=field.name, character=code, position=place + 1)
+        total = 0
+        for part, text in self.texts():
+            total += len(text)
+            if total > MAX_CHARACTERS:
+                raise NucleusError("prompt_too_large", field=part, size=total, limit=MAX_CHARACTERS)
+            _check_characters(part, text)
+        _check_range("examples", len(self.examples), 0, MAX_EXAMPLES)
+        _check_range("values", len(self.values), 0, MAX_VALUES)
+        _check_range("chains", self.chains, 1, MAX_CHAINS)
+        for place, example in enumerate(self.examples, 1):
+            for part in ("input", "output"):
+                if not getattr(example, part).strip():
+                    raise NucleusError("example_incomplete", number=place, field=part)
+        self.output.validate()
+        self.extraction.validate()
+
+    def variables(self) -> tuple[str, ...]:
+        """Names in `{{…}}`, in the order of their first use. Raises for `{{` without a name and `}}`."""
+        names: dict[str, None] = {}
+        for part, text in self.texts():
+            for opening in _OPENING.finditer(text):
+                found = _VARIABLE.match(text, opening.start())
+                if found is None:
+                    raise NucleusError("variable_unbalanced", field=part, position=opening.start() + 1)
+                names[found["name"]] = None
+        return tuple(names)
+
+    def filled(self, values: Mapping[str, str]) -> PromptSpec:
+        """This prompt with its variables replaced. What a value holds is text: it is not looked at for variables."""
+        for name in self.variables():
+            if name not in values:
+                raise NucleusError("variable_without_value", variable=name, known=", ".join(values) or "–")
+
+        def fill(text: str) -> str:
+            return _VARIABLE.sub(lambda found: values[found["name"]], text).replace("\\{{", "{{")
+
+        fields: dict[str, Any] = {name: fill(getattr(self, name)) for name in _TEXT_FIELDS}
+        examples = tuple(
+            Example(fill(example.input), fill(example.output), fill(example.reasoning)) for example in self.examples
+        )
+        return dataclasses.replace(self, **fields, examples=examples, values=())
+
+    def prompts(self) -> tuple[PromptSpec, ...]:
+        """One prompt for each row of values, or this one where it has no variables."""
+        if not self.variables():
+            return (self.filled({}),)
+        return tuple(self.filled(row) for row in self.values or ({},))
+
+    def messages(self, *, examples_as: Literal["turns", "text"] | None = None) -> tuple[Message, ...]:
+        """The chat that the technique makes of the parts; ends with a turn of the user's. Fill variables before."""
+        style = examples_as or self.examples_as
+        system = _pieces(("role", self.role), ("system", self.system))
+        turns = [Message("system", system)] if system else []
+        head = [("context", self.context)]
+        final = self.question
+        if self.question.strip():
+            head.append(("instruction", self.instruction))
+        else:
+            final = self.instruction
+        shown = self.shown_examples
+        opening = _pieces(*head)
+        if style == "turns":
+            for example in shown:
+                turns.append(Message("user", (*opening, Piece("examples", example.input))))
+                turns.append(Message("assistant", (Piece("examples", self._worked(example)),)))
+                opening = ()
+        else:
+            opening += tuple(Piece("examples", self._as_text(example)) for example in shown)
+        asks = "question" if self.question.strip() else "instruction"
+        if shown and style == "text" and asks == "question":
+            final = f"{self.input_label} {final}\n{self.output_label}".strip()
+        worked = any(example.reasoning.strip() for example in shown)
+        trigger = self.trigger if self.method.reasoning and not worked else ""
+        turns.append(Message("user", (*opening, *_pieces((asks, final), ("trigger", trigger)))))
+        return tuple(turns)
+
+    def stepped_back(self) -> PromptSpec:
+        """The first prompt of a step-back: the general question about this one."""
+        asked = SEPARATOR.join(filter(str.strip, (self.instruction, self.question)))
+        return dataclasses.replace(
+            self,
+            technique="zero_shot",
+            instruction=self.step_back_question,
+            question=asked,
+            prefill="",
+            output=OutputFormat(),
+            extraction=Extraction(),
+        )
+
+    def with_principle(self, principle: str) -> PromptSpec:
+        """The second prompt of a step-back: this one, with the general answer in its context."""
+        context = SEPARATOR.join(filter(str.strip, (self.context, principle.strip())))
+        return dataclasses.replace(self, technique="zero_shot", context=context)
 
     def render(self, model: LanguageModel) -> RenderedPrompt:
-        """Apply the model's chat template; a base model, which has none, gets plain text to continue."""
-        self.validate()
-        tokenizer = model.tokenizer
-        if tokenizer.chat_template:
-            text = self._chat_text(tokenizer)
-            ids = tokenizer(text, add_special_tokens=False)["input_ids"]
-        else:
-            text = "\n\n".join(filter(None, (self.system, self.instruction)))
-            ids = tokenizer(text)["input_ids"]
-        if len(ids) >= model.context_window:
-            raise NucleusError("prompt_too_long", tokens=len(ids), limit=model.context_window)
-        return RenderedPrompt(text, tuple(ids))
+        """The text and tokens that the model receives: `llm_core.rendering.render`."""
+        from llm_core.rendering import render
 
-    def _chat_text(self, tokenizer) -> str:
-        from jinja2 import TemplateError
+        return render(self, model)
 
-        user = {"role": "user", "content": self.instruction}
-        messages = [{"role": "system", "content": self.system}, user] if self.system else [user]
-        try:
-            return tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-        except TemplateError:
-            if not self.system:
-                raise
-            # Some models have no system role; their makers put such text in front of the user's.
-            merged = {"role": "user", "content": f"{self.system}\n\n{self.instruction}"}
-            return tokenizer.apply_chat_template([merged], add_generation_prompt=True, tokenize=False)
+    def _worked(self, example: Example) -> str:
+        """What the model should have said to an example."""
+        if not (self.method.reasoning and example.reasoning.strip()):
+            return example.output
+        return f"{example.reasoning}\n{self.answer_marker} {example.output}"
+
+    def _as_text(self, example: Example) -> str:
+        return f"{self.input_label} {example.input}\n{self.output_label} {self._worked(example)}".strip()
+
+
+_TEXT_FIELDS = (
+    *("system", "role", "context", "instruction", "question"),
+    *("trigger", "step_back_question", "prefill"),
+)
+
+
+def _pieces(*named: tuple[str, str]) -> tuple[Piece, ...]:
+    return tuple(Piece(part, text) for part, text in named if text.strip())
+
+
+def _check_range(field: str, value: int, low: int, high: int) -> None:
+    if not low <= value <= high:
+        raise NucleusError("setting_out_of_range", field=field, value=value, low=low, high=high)
+
+
+def _check_characters(field: str, text: str) -> None:
+    for place, character in enumerate(text):
+        if unicodedata.category(character) in ("Cc", "Cs") and character not in "\n\r\t":
+            code = f"U+{ord(character):04X}"
+            raise NucleusError("prompt_control_character", field=field, character=code, position=place + 1)

@@ -10,12 +10,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
 from llm_core.errors import NucleusError
-from llm_core.prompts import PromptSpec, RenderedPrompt
+from llm_core.prompts import PromptSpec
 from samplers import SamplerConfig, StepTrace
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from llm_core.language_model import LanguageModel
-    from samplers.state import Constraint
+    from llm_core.rendering import RenderedPrompt
+    from samplers.constraints import Constraint
 
 Precision = Literal["float32", "bfloat16", "int8", "int4", "auto"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
@@ -90,9 +93,10 @@ class TokenEvent:
 class RowRecord:
     """One answer as it comes about."""
 
-    def __init__(self, request: RowRequest, constraint: Constraint | None = None) -> None:
+    def __init__(self, request: RowRequest) -> None:
         self.request = request
-        self.constraint = constraint
+        self.constraint: Constraint | None = None
+        """Where it stands in the grammar of the prompt's output format."""
         self.status: RunStatus = "waiting"
         self.finish_reason: FinishReason | None = None
         self.error: NucleusError | None = None
@@ -155,6 +159,8 @@ class Run:
         self.rows = tuple(RowRecord(row) for row in request.rows)
         self.model: LanguageModel | None = None
         self.rendered: RenderedPrompt | None = None
+        self.grammar: Future[Constraint | None] | None = None
+        """The prompt's output format, being made for the model."""
         self.deadline = time.monotonic() + request.deadline_seconds
         self._done = threading.Event()
 
