@@ -6,6 +6,7 @@ alternate within a round; a ratio is the median over the rounds of the ratio wit
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from benchmarks.samplers import alternate, ratio
 from llm_core import Engine, GenerationRequest, ModelStore, PromptSpec, RowRequest
 from llm_core.builtin_model import GGUF_MEMBER, MODEL_ID
 from llm_core.home import nucleus_home
+from llm_core.thread_choice import all_threads
 from samplers import SamplerConfig
 
 TOKENS = 64
@@ -40,14 +42,20 @@ def measure() -> dict[str, object]:
     engine = Engine(ModelStore())
     precisions = os.environ.get("NUCLEUS_BENCH_PRECISIONS", "float32,auto").split(",")
     for precision in precisions:
-        _ours(engine, precision, ["Hello."], [MIXED], tokens=2)
+        _ours(engine, precision, [PromptSpec("Hello.")], [MIXED], tokens=2)
     model = engine._models.request(MODEL_ID).result.result()
     gguf = nucleus_home() / "models" / GGUF_MEMBER.rsplit("/", 1)[-1]
-    texts = [PromptSpec(_prompt(number)).render(model).text for number in range(32)]
+    fresh = itertools.count()
+
+    def prompts(count: int) -> list[PromptSpec]:
+        """Prompts that nobody has read before, so that no side's cache holds them."""
+        return [PromptSpec(f"Describe sea number {next(fresh)} in a few sentences.") for _ in range(count)]
 
     def generate(count: int = 1) -> None:
+        torch.set_num_threads(all_threads())
+        [text] = (prompt.render(model).text for prompt in prompts(1))
         for seed in range(count):
-            ids = torch.tensor([model.tokenizer(texts[0], add_special_tokens=False)["input_ids"]])
+            ids = torch.tensor([model.tokenizer(text, add_special_tokens=False)["input_ids"]])
             torch.manual_seed(seed)
             model.model.generate(
                 ids,
@@ -61,33 +69,30 @@ def measure() -> dict[str, object]:
                 pad_token_id=0,
             )
 
+    def llama_cpp(count: int, answers: int = 1) -> None:
+        texts = [prompt.render(model).text for prompt in prompts(count)]
+        llama.complete(texts * answers, TOKENS)
+
+    def ours(count: int, samplers: list[SamplerConfig]) -> None:
+        _ours(engine, precision, prompts(count), samplers)
+
     results: dict[str, object] = {
         "transformers": version("transformers"),
         "xllamacpp": version("xllamacpp"),
-        "threads": torch.get_num_threads(),
+        "threads": all_threads(),
     }
-    with llama_server(gguf, threads=os.cpu_count() or 1) as llama:
+    with llama_server(gguf, threads=all_threads()) as llama:
         for precision in precisions:
-
-            def ours(prompts: int, samplers: list[SamplerConfig], precision: str = precision) -> None:
-                _ours(engine, precision, [_prompt(number) for number in range(prompts)], samplers)
-
             results[precision] = {
-                "one_stream": _work(
-                    ours=lambda: ours(1, [MIXED]),
-                    generate=generate,
-                    llama_cpp=lambda: llama.complete(texts[:1], TOKENS),
-                ),
-                "requests_8": _work(ours=lambda: ours(8, [MIXED]), llama_cpp=lambda: llama.complete(texts[:8], TOKENS)),
-                "requests_32": _work(ours=lambda: ours(32, [MIXED]), llama_cpp=lambda: llama.complete(texts, TOKENS)),
+                "one_stream": _work(ours=lambda: ours(1, [MIXED]), generate=generate, llama_cpp=lambda: llama_cpp(1)),
+                "requests_8": _work(ours=lambda: ours(8, [MIXED]), llama_cpp=lambda: llama_cpp(8)),
+                "requests_32": _work(ours=lambda: ours(32, [MIXED]), llama_cpp=lambda: llama_cpp(32)),
                 "six_samplers": _work(
                     ours=lambda: ours(1, SAMPLERS),
                     one_sampler=lambda: ours(1, [MIXED]),
                     six_generate=lambda: generate(6),
                 ),
-                "best_of_16": _work(
-                    ours=lambda: ours(1, [MIXED] * 16), llama_cpp=lambda: llama.complete(texts[:1] * 16, TOKENS, True)
-                ),
+                "best_of_16": _work(ours=lambda: ours(1, [MIXED] * 16), llama_cpp=lambda: llama_cpp(1, 16)),
                 "same_prompt_again": _again(engine, precision),
             }
     engine.close()
@@ -101,10 +106,10 @@ def _work(**sides: Callable[[], None]) -> dict[str, object]:
 
 
 def _ours(
-    engine: Engine, precision: str, prompts: list[str], samplers: list[SamplerConfig], tokens: int = TOKENS
+    engine: Engine, precision: str, prompts: list[PromptSpec], samplers: list[SamplerConfig], tokens: int = TOKENS
 ) -> None:
     rows = tuple(RowRequest(sampler, tokens) for sampler in samplers)
-    runs = [engine.submit(GenerationRequest(MODEL_ID, PromptSpec(text), rows, precision)) for text in prompts]
+    runs = [engine.submit(GenerationRequest(MODEL_ID, prompt, rows, precision)) for prompt in prompts]
     for run in runs:
         assert run.wait(600)
         assert run.error is None, run.error
@@ -129,7 +134,3 @@ def _again(engine: Engine, precision: str) -> dict[str, object]:
         "prompt_tokens": len(run.rendered.token_ids),
         "seconds": {"cold": round(median(cold), 3), "warm": round(median(warm), 3)},
     }
-
-
-def _prompt(number: int) -> str:
-    return f"Describe the sea in {number + 2} sentences."

@@ -36,14 +36,14 @@ class LlamaServer:
     def __init__(self, address: str) -> None:
         self._address = address
 
-    def complete(self, prompts: Sequence[str], tokens: int, reuse: bool = False) -> None:
-        """Complete all prompts at the same time. `reuse` lets the server keep what it read for the next call."""
+    def complete(self, prompts: Sequence[str], tokens: int) -> None:
+        """Complete all prompts at the same time."""
         with ThreadPoolExecutor(len(prompts)) as pool:
-            for made in pool.map(lambda seeded: self._post(*seeded, tokens, reuse), enumerate(prompts)):
+            for made in pool.map(lambda seeded: self._post(*seeded, tokens), enumerate(prompts)):
                 assert made["tokens_predicted"] == tokens, made
 
-    def _post(self, seed: int, prompt: str, tokens: int, reuse: bool) -> dict:
-        body = {"prompt": prompt, "n_predict": tokens, "ignore_eos": True, "seed": seed, "cache_prompt": reuse}
+    def _post(self, seed: int, prompt: str, tokens: int) -> dict:
+        body = {"prompt": prompt, "n_predict": tokens, "ignore_eos": True, "seed": seed, "cache_prompt": True}
         body |= {"temperature": 0.8, "top_k": 40, "top_p": 0.95, "min_p": 0}
         request = urllib.request.Request(
             f"{self._address}/completion", json.dumps(body).encode(), {"Content-Type": "application/json"}

@@ -15,6 +15,7 @@ import torch
 
 from llm_core.errors import NucleusError
 from llm_core.prefix_cache import PrefixCache
+from llm_core.thread_choice import ThreadChoice, all_threads
 from samplers import SamplerChain, summarize
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ class Batch:
         self._rows: list[Answer] = []
         """In the order of the cache's rows."""
         self._chain: SamplerChain | None = None
+        on_cpu = self._cache.device.type == "cpu"
+        self._threads = ThreadChoice(all_threads() if on_cpu else 1, torch.set_num_threads)
 
     @property
     def answers(self) -> list[Answer]:
@@ -123,7 +126,8 @@ class Batch:
         self._chain = None
 
     def _step(self) -> None:
-        logits = self.decoder.step([answer.ids[-1] for answer in self._rows], self._cache)
+        with self._threads.timing(len(self._rows)):
+            logits = self.decoder.step([answer.ids[-1] for answer in self._rows], self._cache)
         if logits.device.type == "mps":  # which lacks the float64 that the noise is made in
             logits = logits.cpu()
         if self._chain is None:

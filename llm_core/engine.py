@@ -8,7 +8,6 @@ thread; the thread never calls a page.
 from __future__ import annotations
 
 import atexit
-import functools
 import logging
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -260,11 +259,14 @@ def _made(future: Future[Batch]) -> bool:
 
 
 def _make_batch(model: LanguageModel, precision: Precision) -> Batch:
+    import torch
+
     from llm_core.batch import Batch
     from llm_core.decoders import UnsupportedModel, make_decoder
     from llm_core.packed_linear import FormatUnavailable
+    from llm_core.thread_choice import all_threads
 
-    _leave_a_core()
+    torch.set_num_threads(all_threads())
     try:
         decoder = make_decoder(model, precision)
     except FormatUnavailable as error:
@@ -272,12 +274,3 @@ def _make_batch(model: LanguageModel, precision: Precision) -> Batch:
     except UnsupportedModel as error:
         raise NucleusError("model_unsupported", model=model.id, detail=str(error)) from error
     return Batch(decoder, CACHE_BYTES, PREFIX_BYTES)
-
-
-@functools.lru_cache
-def _leave_a_core() -> None:
-    """Compute on all cores but one, which serves the pages. Decoding waits for memory more than for arithmetic: on two
-    cores one thread decodes as fast as two, and does not stall when a page is drawn in between."""
-    import torch
-
-    torch.set_num_threads(max(1, torch.get_num_threads() - 1))

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     from llm_core.language_model import LanguageModel
     from llm_core.rendering import RenderedPrompt
-    from samplers.constraints import Constraint
+    from samplers.constraints import Constraint as Grammar
+    from samplers.state import Constraint
 
 Precision = Literal["float32", "bfloat16", "int8", "int4", "auto"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
@@ -159,7 +160,7 @@ class Run:
         self.rows = tuple(RowRecord(row) for row in request.rows)
         self.model: LanguageModel | None = None
         self.rendered: RenderedPrompt | None = None
-        self.grammar: Future[Constraint | None] | None = None
+        self.grammar: Future[Grammar | None] | None = None
         """The prompt's output format, being made for the model."""
         self.deadline = time.monotonic() + request.deadline_seconds
         self._done = threading.Event()

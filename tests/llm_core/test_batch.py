@@ -146,7 +146,8 @@ def test_a_row_that_fails_ends_alone(toy, constraint, code, written, caplog):
     ids = PromptSpec("Hi").render(toy).token_ids
     alone = ids_of(write(toy, ids, SamplerConfig(seed=1), max_output_tokens=9))
     batch = new_batch(toy)
-    bad = RowRecord(RowRequest(SamplerConfig(seed=1), 9), constraint(toy.vocab_size))
+    bad = RowRecord(RowRequest(SamplerConfig(seed=1), 9))
+    bad.constraint = constraint(toy.vocab_size)
     good = RowRecord(RowRequest(SamplerConfig(seed=1), 9))
     for record in (good, bad):
         batch.join(Answer(toy, ids, record))
