@@ -10,8 +10,9 @@ from __future__ import annotations
 import atexit
 import logging
 import threading
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, NamedTuple, ParamSpec, TypeVar
 
 from llm_core.errors import NucleusError
 from llm_core.fair_queue import FairQueue
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from llm_core.language_model import LanguageModel
     from llm_core.records import FinishReason, Precision
     from samplers.constraints import Constraint
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +58,6 @@ class Engine:
         self._owners: dict[Answer, Run] = {}
         """The run of every answer that is in a batch."""
         self._batches: dict[tuple[LanguageModel, Precision], Future[Batch]] = {}
-        self._builder = ThreadPoolExecutor(1, thread_name_prefix="decoder")
         self._thread: threading.Thread | None = None
         self._closing = False
         atexit.register(self.close)  # a daemon thread that is inside torch when the interpreter goes would abort it
@@ -68,7 +71,6 @@ class Engine:
             self._wake.notify_all()
         if self._thread is not None:
             self._thread.join(timeout=10)
-        self._builder.shutdown(wait=False, cancel_futures=True)
 
     def submit(self, request: GenerationRequest) -> Run:
         """Queue a request. Raises `NucleusError` at once for a bad prompt or a full queue."""
@@ -174,14 +176,14 @@ class Engine:
         key = (model, job.run.request.precision)
         if key not in self._batches:
             self._forget_idle()
-            self._batches[key] = self._builder.submit(_make_batch, *key)
+            self._batches[key] = _in_background(_make_batch, *key)
             self._batches[key].add_done_callback(lambda _: self._notify())
         return self._batches[key]
 
     def _grammar(self, run: Run, model: LanguageModel) -> Future[Constraint | None]:
         """The run's output format, being compiled in the background: a large schema takes a while."""
         if run.grammar is None:
-            run.grammar = self._builder.submit(run.request.prompt.output.constraint, model)
+            run.grammar = _in_background(run.request.prompt.output.constraint, model)
             run.grammar.add_done_callback(lambda _: self._notify())
         return run.grammar
 
@@ -252,6 +254,22 @@ class Engine:
         for run, record in jobs:
             record.fail(error)
             run.settle()
+
+
+def _in_background(work: Callable[P, T], *args: P.args, **options: P.kwargs) -> Future[T]:
+    """Run it in a thread of its own, which ends with it. A pool's thread would stay, and with it the helpers that
+    OpenMP gave it: then there are more of them than cores, and they stop spinning, which costs the engine's thread all
+    that it gains by a second core."""
+    future: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work(*args, **options))
+        except BaseException as error:  # handed to whoever asks for the result
+            future.set_exception(error)
+
+    threading.Thread(target=run, name=work.__name__, daemon=True).start()
+    return future
 
 
 def _made(future: Future[Batch]) -> bool:
