@@ -48,7 +48,7 @@ def explain(error: NucleusError) -> str:
 
     Details quote what people typed, what files say and what servers answer.
     """
-    details = {name: _plain(str(value)) for name, value in error.details.items()}
+    details = {name: plain(str(value)) for name, value in error.details.items()}
     if "field" in details:
         details["field"] = t(f"fields.{error.details['field']}")
     return t(f"errors.{error.code}", **details)
@@ -65,7 +65,8 @@ def share(value: float) -> str:
     return f"<{number(0.01)}" if 0 < value < 0.005 else number(value)
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
+    """Text that somebody else wrote, as Markdown that shows it as it is."""
     return re.sub(r"([\\`*_\[\]<>#$~|:])", r"\\\1", text)
 
 

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from llm_core.records import Run
+from llm_core.asking import Asking
+from llm_core.records import RowRecord, Run
 from pages.ui import charts, i18n, resources
 from pages.ui.i18n import number, share, t
 from pages.ui.live_plot import live_plot
-from pages.ui.state import session
+from pages.ui.state import get, session
 from pages.ui.token_strip import Cell, token_strip
 
 if TYPE_CHECKING:
@@ -24,26 +25,104 @@ REFRESH_SECONDS = 0.3
 
 
 def run_view() -> None:
-    """Draw the session's run, following it while it is active."""
-    run = session().run
-    following = run is not None and run.active
-    st.fragment(_draw, run_every=REFRESH_SECONDS if following else None)(run, following)
+    """Draw what the session asked, following it while it is active."""
+    following = any(asking.active for asking in session().askings)
+    st.fragment(_draw, run_every=REFRESH_SECONDS if following else None)(following)
 
 
-def _draw(run: Run | None, following: bool) -> None:
-    ended = run is None or not run.active  # before the events are read, so the last ones are never missed
-    events = run.rows[0].events() if run else []
-    selected = session().selected_step
+def _draw(following: bool) -> None:
+    state = session()
+    ended = not any(asking.active for asking in state.askings)  # before the events are read, so none is missed
+    for each in state.askings:
+        each.advance()
+    if len(places := _places()) > 1:
+        _overview(places)
+    asking = state.askings[state.shown[0]] if state.askings else None
+    run = asking.main if asking else None
+    row = run.rows[min(state.shown[1], len(run.rows) - 1)] if run else None
+    events = row.events() if row else []
+    selected = state.selected_step
     step = len(events) - 1 if selected is None else min(selected, len(events) - 1)
     with st.container(border=True, key="answer-card"):
-        _answer(run, events, step)
+        _answer(run, row, events, step)
+        if asking:
+            _result(asking)
     with st.container(border=True):
         _step(run, events, step)
     if following and ended:
         st.rerun()
 
 
-def _answer(run: Run | None, events: list[TokenEvent], step: int) -> None:
+def _places() -> list[tuple[int, int]]:
+    """`(prompt, chain)` of every answer."""
+    return [(place, chain) for place, asking in enumerate(session().askings) for chain in range(asking.chains)]
+
+
+def _overview(places: list[tuple[int, int]]) -> None:
+    """Which of several answers is shown, and what came of each."""
+    state = session()
+    with st.container(border=True):
+        st.selectbox(
+            t("run.which", count=len(places)),
+            places,
+            index=places.index(state.shown) if state.shown in places else 0,
+            format_func=_place_name,
+            key=f"shown_{state.askings[0].runs[0].id}",
+            on_change=_show,
+        )
+        st.dataframe(
+            [_overview_row(*place) for place in places], hide_index=True, height="auto" if len(places) < 9 else 320
+        )
+        if len(state.askings) == 1 and (votes := state.askings[0].votes) and len(places) > 1:
+            counts = ", ".join(f"**{i18n.plain(result)}** × {count}" for result, count in votes[:5])
+            st.markdown(t("run.votes", votes=counts))
+
+
+def _show() -> None:
+    state = session()
+    state.shown, state.selected_step = get(f"shown_{state.askings[0].runs[0].id}"), None
+
+
+def _place_name(place: tuple[int, int]) -> str:
+    asking = session().askings[place[0]]
+    parts = []
+    if len(session().askings) > 1:
+        parts.append(t("run.prompt_number", number=place[0] + 1))
+    if asking.chains > 1:
+        parts.append(t("run.chain_number", number=place[1] + 1))
+    return " · ".join(parts)
+
+
+def _overview_row(place: int, chain: int) -> dict[str, str | int]:
+    asking = session().askings[place]
+    rows = asking.main.rows
+    outcome = asking.outcomes[chain] if asking.outcomes else None
+    values = session().asked_values[place] if place < len(session().asked_values) else {}
+    row = rows[chain] if chain < len(rows) else None
+    return {
+        t("run.number"): _place_name((place, chain)),
+        **values,
+        t("run.result"): (outcome.result or t("run.no_result")) if outcome else "…",
+        t("run.answer"): outcome.text if outcome else row.text if row else "",
+        t("run.token_count"): len(row.events()) if row else 0,
+    }
+
+
+def _result(asking: Asking) -> None:
+    """What the extraction found, where it is not simply the answer."""
+    spec = asking.request.prompt
+    if spec.method.steps_back and len(asking.runs) > 1:
+        with st.expander(t("run.principle")):
+            st.code(asking.runs[0].rows[0].text, language=None, wrap_lines=True)
+    if asking.error and asking.error is not asking.main.error:
+        st.error(i18n.explain(asking.error), icon=":material/error:")
+    if asking.outcomes and (spec.extraction.kind != "whole" or len(asking.runs) > 1 or asking.chains > 1):
+        found = asking.answer
+        st.caption(t("run.result"))
+        st.code(t("run.no_result") if found is None else found, language=None, wrap_lines=True)
+
+
+def _answer(run: Run | None, answer: RowRecord | None, events: list[TokenEvent], step: int) -> None:
     token_strip(
         [_cell(run, step, event) for step, event in enumerate(events)] if run else [],
         key="answer",
@@ -51,11 +130,10 @@ def _answer(run: Run | None, events: list[TokenEvent], step: int) -> None:
         words={"title": t("run.answer"), "legend": t("run.legend"), "empty": _waiting_words(run)},
         on_pick=_pick,
     )
-    if run is None:
+    if run is None or answer is None:
         return
-    answer = run.rows[0]
-    if run.error:
-        st.error(i18n.explain(run.error), icon=":material/error:")
+    if answer.error:
+        st.error(i18n.explain(answer.error), icon=":material/error:")
     if events:
         mean = sum(event.trace.logprob for event in events) / len(events)
         figures = [

@@ -6,21 +6,41 @@ Widgets keep their own values under the keys named here; everything else lives i
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 import streamlit as st
 
 from llm_core import NucleusError, builtin_model
+from llm_core.asking import Asking
 from llm_core.records import Precision, Run
+from pages.ui.example_list import ExampleList
 
 
 class Key(StrEnum):
     """Widget keys."""
 
     LANGUAGE = "language"
+    TECHNIQUE = "technique"
     INSTRUCTION = "instruction"
+    QUESTION = "question"
     SYSTEM = "system"
+    ROLE = "role"
+    CONTEXT = "context"
+    EXAMPLES_AS = "examples_as"
+    INPUT_LABEL = "input_label"
+    OUTPUT_LABEL = "output_label"
+    TRIGGER = "trigger"
+    ANSWER_MARKER = "answer_marker"
+    STEP_BACK_QUESTION = "step_back_question"
+    CHAINS = "chains"
+    PREFILL = "prefill"
+    OUTPUT_KIND = "output_kind"
+    CHOICES = "choices"
+    SCHEMA = "schema"
+    EXTRACTION_KIND = "extraction_kind"
+    EXTRACTION_ARGUMENT = "extraction_argument"
     STRATEGY = "strategy"
     TEMPERATURE = "temperature"
     TOP_K = "top_k"
@@ -35,6 +55,27 @@ class Key(StrEnum):
 
 
 @dataclass
+class ValueTable:
+    """Values of a prompt's variables, as a grid edits them: the grid starts from `start` and keeps the changes, so it
+    is given another start, under another name, only when the rows come from elsewhere."""
+
+    rows: list[dict[str, str]] = field(default_factory=list)
+    start: list[dict[str, str]] = field(default_factory=list)
+    columns: tuple[str, ...] = ()
+    version: int = 0
+
+    def set(self, rows: list[dict[str, str]]) -> None:
+        self.rows = self.start = rows
+        self.version += 1
+
+    def restart(self, columns: tuple[str, ...]) -> None:
+        """Other columns: what was in columns that are gone comes back with them."""
+        kept = self.start + [{}] * (len(self.rows) - len(self.start))
+        self.columns = columns
+        self.set([old | new for old, new in zip(kept, self.rows, strict=False)])
+
+
+@dataclass
 class Session:
     """Values that are not a widget's."""
 
@@ -46,11 +87,25 @@ class Session:
     model_id: str = builtin_model.MODEL_ID
     precision: Precision = "float32"
     """In which numbers the model computes."""
-    run: Run | None = None
+    askings: list[Asking] = field(default_factory=list)
+    """The prompts that were run together: one, or one for each row of values."""
+    asked_values: tuple[Mapping[str, str], ...] = ()
+    """The row of values of each of them, if there is one."""
+    shown: tuple[int, int] = (0, 0)
+    """Which of them is shown, and which of its chains."""
+    examples: ExampleList = field(default_factory=ExampleList)
+    value_table: ValueTable = field(default_factory=ValueTable)
+    import_notes: dict[str, str] = field(default_factory=dict)
+    """What came of the last import into each table, in the reader's language."""
     selected_step: int | None = None
     """The step whose distribution is shown; None follows the newest."""
     notice: str | None = None
     """What the last attempt to run was refused for, already in the reader's language."""
+
+    @property
+    def run(self) -> Run | None:
+        """The run that is shown."""
+        return self.askings[self.shown[0]].main if self.askings else None
 
 
 def session() -> Session:

@@ -1,0 +1,170 @@
+"""One prompt asked the way its technique asks: one run, or several that build on each other.
+
+- A step-back asks the general question first; its answer becomes context of the second prompt.
+- Reasoning cannot be held to an output format, so where a technique reasons and a format is wanted, each chain is
+  written freely, and then goes on after the answer marker under the format (the two stages of zero-shot
+  chain-of-thought, Kojima et al. 2022). The prefix cache makes the second stage cost its few new tokens.
+- Self-consistency writes several chains with seeds of their own, and the result found most often wins (Wang et al.
+  2022).
+
+Nothing here waits: whoever follows an `Asking` calls `advance` from time to time, as a page does when it redraws.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Generator, Sequence
+from typing import NamedTuple
+
+from llm_core.errors import NucleusError
+from llm_core.extraction import vote
+from llm_core.output_format import OutputFormat
+from llm_core.prompts import PromptSpec
+from llm_core.records import GenerationRequest, RowRecord, RowRequest, Run
+
+FINAL_TOKENS = 64
+"""For the answer after the reasoning."""
+
+Submit = Callable[[GenerationRequest], Run]
+
+
+class Outcome(NamedTuple):
+    """One chain's answer."""
+
+    text: str
+    """All that was written for it, what it was made to begin with included."""
+    result: str | None
+    """What the prompt's extraction finds in it."""
+
+
+class Asking:
+    """Runs of one filled prompt. Not locked: one thread at a time."""
+
+    def __init__(self, submit: Submit, request: GenerationRequest) -> None:
+        """`request` has one row: what each chain is written with. Submits the first run at once, and raises the
+        `NucleusError` of a request that is refused."""
+        self.request = request
+        self.runs: list[Run] = []
+        """All of them so far, in the order of submission."""
+        self.outcomes: tuple[Outcome, ...] = ()
+        """One a chain, once all is done."""
+        self.error: NucleusError | None = None
+        self._submit = submit
+        self._stopped = False
+        self._steps = _steps(request)
+        self._under_way = [submit(each) for each in next(self._steps)]
+        self.runs += self._under_way
+
+    @property
+    def active(self) -> bool:
+        return not (self.outcomes or self.error or self._stopped)
+
+    @property
+    def chains(self) -> int:
+        """How many answers it comes to."""
+        return self.request.prompt.chains if self.request.prompt.method.votes else 1
+
+    @property
+    def main(self) -> Run:
+        """The run in which the chains are written, or the latest one while that has not begun."""
+        place = 1 if self.request.prompt.method.steps_back else 0
+        return self.runs[min(place, len(self.runs) - 1)]
+
+    @property
+    def votes(self) -> list[tuple[str, int]]:
+        """Results with the number of chains that gave them, most first."""
+        return vote([outcome.result for outcome in self.outcomes])
+
+    @property
+    def answer(self) -> str | None:
+        """The result that counts: the one chain's, or the one with the most votes."""
+        return self.votes[0][0] if self.votes else None
+
+    @property
+    def tokens(self) -> int:
+        """Tokens written, over all runs."""
+        return sum(len(row.events()) for run in self.runs for row in run.rows)
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Tokens of the prompts, over all runs that have begun."""
+        return sum(len(run.rendered.token_ids) for run in self.runs if run.rendered)
+
+    @property
+    def seconds(self) -> float:
+        """From the first prompt to the last token, without waiting in the queue between."""
+        return sum(max(row.seconds for row in run.rows) for run in self.runs)
+
+    def stop(self) -> None:
+        """End what is under way. What was written stays."""
+        for run in self._under_way:
+            run.cancel()
+        self._stopped = self.active
+
+    def advance(self) -> None:
+        """Take the next step if the runs of the last one have ended; a refusal or a failed run ends the asking."""
+        for run in self._under_way:
+            run.touch()
+        if not self.active or any(run.active for run in self._under_way):
+            return
+        self.error = next((run.error for run in self._under_way if run.error), None)
+        cut = any(row.finish_reason in ("cancelled", "deadline") for run in self._under_way for row in run.rows)
+        if self.error or cut:
+            self._stopped = True
+            return
+        try:
+            self._under_way = [self._submit(each) for each in self._steps.send(self._under_way)]
+            self.runs += self._under_way
+        except StopIteration as end:
+            self.outcomes = end.value
+        except NucleusError as error:
+            self.error = error
+
+
+def _steps(request: GenerationRequest) -> Generator[Sequence[GenerationRequest], list[Run], tuple[Outcome, ...]]:
+    """Yields requests that may run together, is sent their runs once they have ended, and returns the outcomes."""
+    spec, [row] = request.prompt, request.rows
+    method = spec.method
+    if method.steps_back:
+        [principle] = yield [dataclasses.replace(request, prompt=spec.stepped_back())]
+        spec = spec.with_principle(principle.rows[0].text)
+    rows = tuple(_chain(row, number) for number in range(spec.chains if method.votes else 1))
+    if not (method.reasoning and spec.output.kind != "text"):
+        [run] = yield [dataclasses.replace(request, prompt=spec, rows=rows)]
+        texts = [spec.prefill + record.text for record in run.rows]
+        return tuple(Outcome(text, spec.extraction.extract(text)) for text in texts)
+    free = dataclasses.replace(spec, output=OutputFormat())
+    [run] = yield [dataclasses.replace(request, prompt=free, rows=rows)]
+    openings = [_up_to_the_answer(spec.prefill, record, spec.answer_marker) for record in run.rows]
+    finals = yield [
+        dataclasses.replace(
+            request,
+            prompt=dataclasses.replace(spec, prefill=opening, output=_after_a_space(spec.output)),
+            rows=(dataclasses.replace(chain, max_output_tokens=FINAL_TOKENS),),
+        )
+        for opening, chain in zip(openings, rows, strict=True)
+    ]
+    return tuple(
+        Outcome(opening + final.rows[0].text, _final_result(spec, final.rows[0].text))
+        for opening, final in zip(openings, finals, strict=True)
+    )
+
+
+def _chain(row: RowRequest, number: int) -> RowRequest:
+    return dataclasses.replace(row, sampler=dataclasses.replace(row.sampler, seed=row.sampler.seed + number))
+
+
+def _up_to_the_answer(prefill: str, record: RowRecord, marker: str) -> str:
+    """The chain, ending with the answer marker: its own if it wrote one, with what it said after it cut off."""
+    written = prefill + record.text
+    before, found, _ = written.rpartition(marker) if marker else (written, "", "")
+    return before + marker if found else f"{written.rstrip()}\n{marker}"
+
+
+def _after_a_space(output: OutputFormat) -> OutputFormat:
+    """Choices with the space that stands before a word, and belongs to its token."""
+    return dataclasses.replace(output, choices=tuple(f" {choice}" for choice in output.choices))
+
+
+def _final_result(spec: PromptSpec, text: str) -> str | None:
+    return text.strip() if spec.output.kind == "choice" else spec.extraction.extract(text)

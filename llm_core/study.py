@@ -1,0 +1,103 @@
+"""Techniques compared on the items of one task: every item asked in every way, scored as the answers come in.
+
+All prompts go to the engine together and share its passes; what the queue does not take waits here. Stopping keeps
+what is done, and resuming asks only what is missing. Like an `Asking`, a study moves when its follower calls `advance`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Generic, NamedTuple, TypeVar
+
+from llm_core.asking import Asking, Submit
+from llm_core.errors import NucleusError
+from llm_core.records import GenerationRequest
+
+Way = TypeVar("Way")
+"""What is compared: a technique, an order of examples, ..."""
+
+MOST_AT_ONCE = 64
+"""Askings under way: as many rows as the engine takes, so that a study does not fill the queue for everybody."""
+
+
+class Cell(NamedTuple):
+    """One item asked in one way."""
+
+    answer: str | None
+    score: float
+    """In [0, 1]; an asking that failed or found no answer scores 0."""
+    text: str
+    """The first chain's."""
+    tokens: int
+    prompt_tokens: int
+    seconds: float
+    error: NucleusError | None
+
+
+class Study(Generic[Way]):
+    """`len(ways) x items` cells."""
+
+    def __init__(
+        self,
+        submit: Submit,
+        ways: Sequence[Way],
+        items: int,
+        request: Callable[[Way, int], GenerationRequest],
+        score: Callable[[int, str], float],
+    ) -> None:
+        """`request(way, item)` says what is asked, `score(item, answer)` what an answer is worth."""
+        self.ways = tuple(ways)
+        self.items = items
+        self.cells: dict[tuple[Way, int], Cell] = {}
+        """Done."""
+        self.running = True
+        self._submit = submit
+        self._request = request
+        self._score = score
+        self._open: dict[tuple[Way, int], Asking] = {}
+
+    @property
+    def total(self) -> int:
+        return len(self.ways) * self.items
+
+    @property
+    def finished(self) -> bool:
+        return len(self.cells) == self.total
+
+    def stop(self) -> None:
+        """End what is under way; it is asked again when the study resumes."""
+        self.running = False
+        for asking in self._open.values():
+            asking.stop()
+        self._open.clear()
+
+    def resume(self) -> None:
+        self.running = not self.finished
+
+    def advance(self) -> None:
+        """Take in what has ended, and ask more. Items go first: every way has been asked about the same ones."""
+        for place, asking in list(self._open.items()):
+            asking.advance()
+            if not asking.active:
+                del self._open[place]
+                self.cells[place] = self._cell(place[1], asking)
+        if self.finished:
+            self.running = False
+        missing = ((way, item) for item in range(self.items) for way in self.ways)
+        for place in missing:
+            if not self.running or len(self._open) >= MOST_AT_ONCE:
+                return
+            if place in self.cells or place in self._open:
+                continue
+            try:
+                self._open[place] = Asking(self._submit, self._request(*place))
+            except NucleusError as error:
+                if error.code == "queue_full":
+                    return
+                self.cells[place] = Cell(None, 0.0, "", 0, 0, 0.0, error)
+
+    def _cell(self, item: int, asking: Asking) -> Cell:
+        answer = asking.answer
+        score = 0.0 if answer is None else self._score(item, answer)
+        text = asking.outcomes[0].text if asking.outcomes else ""
+        return Cell(answer, score, text, asking.tokens, asking.prompt_tokens, asking.seconds, asking.error)

@@ -1,0 +1,133 @@
+"""Tasks with known answers, to compare prompts by: small sets of our own, and seeded ones from reasoning-gym.
+
+Demonstrations are never among the items.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from llm_core.errors import NucleusError
+from llm_core.extraction import Extraction, normalized
+from llm_core.output_format import OutputFormat
+from llm_core.prompts import TECHNIQUES, Example, PromptSpec, Technique
+
+_SETS = Path(__file__).parent / "task_sets"
+GYM = ("chain_sum", "letter_counting", "number_sorting", "simple_equations", "word_sorting", "gcd", "leg_counting")
+"""Of reasoning-gym's hundred, those that a small model sometimes gets right."""
+MAX_ITEMS = 200
+_GYM_EXAMPLES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One question, and the answers that count as right."""
+
+    question: str
+    answers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """Items to ask about, and what a prompt for them is made of."""
+
+    name: str
+    instruction: str
+    items: tuple[Item, ...]
+    examples: tuple[Example, ...] = ()
+    choices: tuple[str, ...] = ()
+    """Of a classification: the labels."""
+    extraction: Extraction = Extraction()  # noqa: RUF009 (frozen)
+    verify: Callable[[int, str], float] | None = None
+    """A verifier of the task's own, `(item, answer) -> [0, 1]`."""
+
+    def score(self, item: int, answer: str) -> float:
+        """What an answer is worth, in [0, 1]: by the task's verifier, or else 1 for an accepted answer."""
+        if self.verify is not None:
+            return self.verify(item, answer)
+        return float(normalized(answer) in map(normalized, self.items[item].answers))
+
+    def prompt(self, technique: Technique, item: int, examples: Sequence[Example] | None = None) -> PromptSpec:
+        """The item asked by a technique, with these examples or the task's own. Labels are enforced; after reasoning a
+        free answer is what follows the marker."""
+        method = TECHNIQUES[technique]
+        extraction = Extraction("marker", "Answer:") if method.reasoning and not self.choices else self.extraction
+        if self.extraction.kind == "number":
+            extraction = self.extraction
+        return PromptSpec(
+            instruction=self.instruction,
+            question=self.items[item].question,
+            technique=technique,
+            examples=tuple(self.examples if examples is None else examples),
+            output=OutputFormat("choice", self.choices) if self.choices else OutputFormat(),
+            extraction=extraction,
+        )
+
+
+def task_names() -> tuple[str, ...]:
+    """Our own sets first."""
+    return (*sorted(file.stem for file in _SETS.glob("*.json")), *GYM)
+
+
+def load_task(name: str, count: int = 24, seed: int = 1) -> Task:
+    """The first `count` items of a set (they are few), or as many new ones that follow from the seed."""
+    if name in GYM:
+        return _gym_task(name, min(count, MAX_ITEMS), seed)
+    data = json.loads((_SETS / f"{name}.json").read_text(encoding="utf-8"))
+    return Task(
+        name,
+        data["instruction"],
+        tuple(Item(item["question"], tuple(item["answers"])) for item in data["items"][:count]),
+        tuple(Example(**example) for example in data["examples"]),
+        tuple(data.get("choices", ())),
+        Extraction(*data.get("extraction", ("whole", ""))),
+    )
+
+
+def own_task(rows: Sequence[Mapping[str, str]], instruction: str, examples: Sequence[Example] = ()) -> Task:
+    """A task from a user's table with the columns `input` and `output`; several accepted outputs stand between `|`.
+    Rows that are examples already are left out. Raises `NucleusError` for a table without such rows."""
+    from llm_core.tables import to_examples
+
+    wanted, _ = to_examples([dict(row) for row in rows])
+    shown = {example.input for example in examples}
+    items = tuple(
+        Item(each.input, tuple(part.strip() for part in each.output.split("|")))
+        for each in wanted
+        if each.input not in shown
+    )
+    if not items:
+        raise NucleusError("table_empty")
+    return Task("own", instruction, items[:MAX_ITEMS], tuple(examples), extraction=Extraction("last_line"))
+
+
+def _gym_task(name: str, count: int, seed: int) -> Task:
+    dataset = _gym_dataset(name, count + _GYM_EXAMPLES, seed)
+    entries: list[dict[str, Any]] = [dataset[place] for place in range(count + _GYM_EXAMPLES)]
+    shown, asked = entries[:_GYM_EXAMPLES], entries[_GYM_EXAMPLES:]
+    questions = {entry["question"] for entry in shown}
+    asked = [entry for entry in asked if entry["question"] not in questions]
+
+    def verify(item: int, answer: str) -> float:
+        return float(dataset.score_answer(answer=answer, entry=asked[item]) >= 1.0)
+
+    return Task(
+        name,
+        "Solve the task. Give the result only.",
+        tuple(Item(entry["question"], (str(entry["answer"]),)) for entry in asked),
+        tuple(Example(entry["question"], str(entry["answer"])) for entry in shown),
+        extraction=Extraction("last_line"),
+        verify=verify,
+    )
+
+
+@functools.lru_cache(maxsize=16)
+def _gym_dataset(name: str, size: int, seed: int) -> Any:
+    import reasoning_gym
+
+    return reasoning_gym.create_dataset(name, size=size, seed=seed)
