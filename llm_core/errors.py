@@ -29,7 +29,7 @@ MESSAGES = {
         "The {field} has '{{{{' at position {position} that no name and '}}}}' follow. "
         "Write {{{{name}}}}, or \\{{{{ for two braces."
     ),
-    "variable_without_value": "'{{{{{variable}}}}}' has no value. Columns of the table of values: {known}.",
+    "variable_without_value": "'{{{{{variable}}}}}' has no value. Fill in its column in the table of values.",
     "too_many_prompts": "The table of values makes {value} prompts; one run takes {limit}. Use fewer rows.",
     "extraction_without_argument": "The result is to be found by {field}, but nothing says which. Fill in the field.",
     "regex_invalid": "The regular expression cannot be used: {detail}.",

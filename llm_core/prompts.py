@@ -199,7 +199,7 @@ class PromptSpec:
         """This prompt with its variables replaced. What a value holds is text: it is not looked at for variables."""
         for name in self.variables():
             if name not in values:
-                raise NucleusError("variable_without_value", variable=name, known=", ".join(values) or "–")
+                raise NucleusError("variable_without_value", variable=name)
 
         def fill(text: str) -> str:
             return _VARIABLE.sub(lambda found: values[found["name"]], text).replace("\\{{", "{{")

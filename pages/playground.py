@@ -16,8 +16,7 @@ from pages.ui.model_status import model_status
 from pages.ui.run_view import run_view
 from pages.ui.state import session
 
-MAX_PROMPTS = 64
-"""Of one run: as many as the engine writes at the same time."""
+MAX_PROMPTS = 64  # of one run: as many as the engine writes at the same time
 
 
 def playground() -> None:

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from llm_core.statistics import Proportion
 from samplers import StepTrace
 
 RAW, AFTER, DRAWN = "#7f8998", "#2f6fd6", "#d05a0a"
@@ -146,3 +147,43 @@ def _at_right(row: int, text: str) -> dict:
 
 def _in_the_middle(text: str) -> dict:
     return {"xref": "paper", "yref": "paper", "x": 0.5, "y": 0.5, "text": text, "showarrow": False}
+
+
+def accuracy_figure(shares: list[tuple[str, Proportion]]) -> dict:
+    """Accuracies as dots with their intervals, one line each, from 0 to 100 %."""
+    known = [(name, share) for name, share in shares if share.n]
+    return {
+        "data": [
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "x": [100 * share.value for _, share in known],
+                "y": [name for name, _ in known],
+                "error_x": {
+                    "type": "data",
+                    "symmetric": False,
+                    "array": [100 * (share.high - share.value) for _, share in known],
+                    "arrayminus": [100 * (share.value - share.low) for _, share in known],
+                    "color": RAW,
+                    "thickness": 2,
+                },
+                "marker": {"color": AFTER, "size": 11},
+                "hovertemplate": "%{y}: %{x:.0f} %<extra></extra>",
+            }
+        ],
+        "layout": {
+            "height": 90 + 34 * len(shares),
+            "margin": {"l": 8, "r": 16, "t": 8, "b": 32},
+            "xaxis": {"range": [-2, 102], "ticksuffix": " %", "zeroline": False, "fixedrange": True},
+            "yaxis": {
+                "automargin": True,
+                "autorange": "reversed",
+                "categoryorder": "array",
+                "categoryarray": [name for name, _ in shares],
+                "fixedrange": True,
+            },
+            "paper_bgcolor": "rgba(0,0,0,0)",
+            "plot_bgcolor": "rgba(0,0,0,0)",
+            "showlegend": False,
+        },
+    }

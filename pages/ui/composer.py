@@ -126,8 +126,7 @@ def _line(name: str, key: Key) -> None:
 
 
 def _example_style() -> None:
-    style, before, after = st.columns([2, 1, 1], vertical_alignment="bottom")
-    style.segmented_control(
+    st.segmented_control(
         t("examples.as"),
         ["turns", "text"],
         format_func=lambda name: t(f"examples.as_{name}"),
@@ -137,6 +136,7 @@ def _example_style() -> None:
         persist_state="session",
     )
     if get(Key.EXAMPLES_AS) == "text":
+        before, after = st.columns(2)
         before.text_input(t("examples.input_label"), key=Key.INPUT_LABEL, persist_state="session")
         after.text_input(t("examples.output_label"), key=Key.OUTPUT_LABEL, persist_state="session")
 

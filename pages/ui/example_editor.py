@@ -43,8 +43,8 @@ def _toolbar() -> None:
         st.space("stretch")
         st.button(t("examples.add"), icon=":material/add:", on_click=examples.add, key="example_add")
         st.button(
-            t("examples.undo"),
-            icon=":material/undo:",
+            ":material/undo:",
+            help=t("examples.undo"),
             on_click=examples.undo,
             disabled=not examples.can_undo,
             key="example_undo",
@@ -55,11 +55,11 @@ def _toolbar() -> None:
         table_import("example", _take, "input,output\n2 + 2,4")
         if len(examples):
             st.download_button(
-                t("examples.download"),
+                ":material/download:",
                 write_csv([dataclasses.asdict(example) for example in examples.examples]),
                 "examples.csv",
                 "text/csv",
-                icon=":material/download:",
+                help=t("examples.download"),
             )
 
 

@@ -23,7 +23,7 @@ def pages() -> dict[str, list]:
 
     by_name = st.Page(to_playground, title=t("playground.title"), url_path="playground", visibility="hidden")
     return {
-        t("nav.experiment"): [playground, by_name],
+        t("nav.experiment"): [playground, by_name, st.Page("pages/techniques.py", title=t("study.title"))],
         t("nav.setup"): [st.Page("pages/models.py", title=t("models.title"))],
     }
 

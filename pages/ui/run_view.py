@@ -154,7 +154,7 @@ def _answer(run: Run | None, answer: RowRecord | None, events: list[TokenEvent],
 def _step(run: Run | None, events: list[TokenEvent], step: int) -> None:
     trace = events[step].trace if events else None
     candidates = charts.top_candidates(trace, run.model.label) if trace and run and run.model else []
-    heading, legend = st.columns([3, 2], vertical_alignment="bottom")
+    heading, legend = st.columns([1, 1], vertical_alignment="bottom")
     heading.markdown(_heading(step, len(events)))
     legend.html(_legend())
     words = {name: t(f"step.{name}") for name in ("raw", "after", "drawn", "cut", "empty")}

@@ -15,6 +15,8 @@ import streamlit as st
 from llm_core import NucleusError, builtin_model
 from llm_core.asking import Asking
 from llm_core.records import Precision, Run
+from llm_core.study import Study
+from llm_core.tasks import Task
 from pages.ui.example_list import ExampleList
 
 
@@ -76,6 +78,15 @@ class ValueTable:
 
 
 @dataclass
+class ShownStudy:
+    """A study on the Techniques page, with what it is about."""
+
+    study: Study
+    task: Task
+    title: str
+
+
+@dataclass
 class Session:
     """Values that are not a widget's."""
 
@@ -97,6 +108,11 @@ class Session:
     value_table: ValueTable = field(default_factory=ValueTable)
     import_notes: dict[str, str] = field(default_factory=dict)
     """What came of the last import into each table, in the reader's language."""
+    studies: dict[str, ShownStudy] = field(default_factory=dict)
+    """The last one of each kind."""
+    study_rows: list[dict[str, str]] = field(default_factory=list)
+    """The user's own items."""
+    study_notice: str | None = None
     selected_step: int | None = None
     """The step whose distribution is shown; None follows the newest."""
     notice: str | None = None

@@ -1,0 +1,229 @@
+"""Techniques: one task asked in several ways over a set of items, scored; the order of examples; label bias."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import random
+
+import streamlit as st
+
+from llm_core import GenerationRequest, NucleusError, PromptSpec, RowRequest
+from llm_core.prompts import TECHNIQUES, Technique
+from llm_core.study import Study
+from llm_core.tasks import MAX_ITEMS, Task, load_task, own_task, task_names
+from pages.ui import i18n, resources
+from pages.ui.frame import page
+from pages.ui.i18n import number, t
+from pages.ui.model_status import model_status
+from pages.ui.state import ShownStudy, get, session
+from pages.ui.study_view import REFRESH_SECONDS, study_view
+from pages.ui.table_import import table_import
+from samplers import SamplerConfig
+
+OWN = "own"
+KINDS = ("techniques", "order", "bias")
+BLANKS = ("-", "N/A", "…")  # inputs that say nothing (Zhao et al. 2021)
+DRAWS = 32
+MOST_ORDERS = 8
+ANSWER_TOKENS, CHAIN_TOKENS = 32, 160
+
+
+def techniques_page() -> None:
+    entry = model_status()
+    with st.container(border=True):
+        kind = st.segmented_control(
+            t("study.kind"),
+            KINDS,
+            default=KINDS[0],
+            required=True,
+            format_func=lambda each: t(f"study.kinds.{each}.name"),
+            key="study_kind",
+        )
+        st.caption(t(f"study.kinds.{kind}.text"))
+        task = _task_picker()
+        if task is not None:
+            _items_shown(task)
+            _settings(kind, task)
+        if session().study_notice:
+            st.error(session().study_notice, icon=":material/error:")
+        if entry.model:
+            st.caption(t("playground.model_line", model=entry.model.name, precision=session().precision))
+    if (shown := session().studies.get(kind)) is not None:
+        with st.container(border=True):
+            st.markdown(f"**{i18n.plain(shown.title)}**")
+            if kind == "bias":
+                _bias_view(shown.study, shown.task)
+            else:
+                items = shown.task.items
+                name = _technique_name if kind == "techniques" else _order_name
+                study_view(shown.study, name, lambda item: items[item].question, key=f"study_{kind}")
+                if kind == "order":
+                    _spread(shown.study)
+
+
+def _task_picker() -> Task | None:
+    name, count, seed = st.columns([2, 1, 1])
+    chosen = name.selectbox(
+        t("study.task"), [*task_names(), OWN], format_func=lambda each: t(f"tasks.{each}"), key="study_task"
+    )
+    items = count.number_input(t("study.count"), 1, MAX_ITEMS, 20, key="study_count")
+    start = seed.number_input(t("settings.seed"), 0, 10**6, 1, key="study_seed")
+    if chosen != OWN:
+        return load_task(chosen, int(items), int(start))
+    st.text_input(t("playground.prompt"), key="study_instruction", max_chars=2000)
+    table_import("study", _take, "input,output\n2 + 2,4")
+    rows = session().study_rows
+    if not rows:
+        st.caption(t("study.own_empty"))
+        return None
+    try:
+        return own_task(rows[: int(items)], get("study_instruction") or "", session().examples.examples)
+    except NucleusError as error:
+        st.warning(i18n.explain(error))
+        return None
+
+
+def _take(rows: list[dict[str, str]]) -> str:
+    own_task(rows, "")  # refuses what is no task
+    session().study_rows = rows
+    return t("values.imported", count=len(rows))
+
+
+def _items_shown(task: Task) -> None:
+    with st.expander(t("study.show_items", items=len(task.items), examples=len(task.examples))):
+        rows = [
+            {t("examples.input"): item.question, t("examples.output"): " | ".join(item.answers)} for item in task.items
+        ]
+        st.dataframe(rows, hide_index=True, height=220)
+
+
+def _settings(kind: str, task: Task) -> None:
+    chosen: list[Technique] = ["few_shot"]
+    if kind == "techniques":
+        chosen = st.pills(
+            t("techniques.title"),
+            list(TECHNIQUES),
+            selection_mode="multi",
+            default=["zero_shot", "one_shot", "few_shot", "chain_of_thought"],
+            format_func=_technique_name,
+            key="study_techniques",
+        )
+    if kind == "bias" and not task.choices:
+        st.caption(t("study.bias_needs_labels"))
+        return
+    shown = 0
+    if len(task.examples) > 1:
+        shown = st.slider(
+            t("study.example_count"), 1, len(task.examples), min(4, len(task.examples)), key="study_shown"
+        )
+    if kind == "order" and shown < 2:
+        st.caption(t("study.order_needs_examples"))
+        return
+    st.button(
+        t("playground.run"), type="primary", on_click=_start, args=(kind, task, tuple(chosen), shown), key="study_run"
+    )
+
+
+def _start(kind: str, task: Task, techniques: tuple[Technique, ...], shown: int) -> None:
+    """Begin the study; one of the same kind that is under way ends."""
+    state = session()
+    state.study_notice = None
+    if kind == "techniques" and not techniques:
+        state.study_notice = t("study.choose_technique")
+        return
+    if kind in state.studies:
+        state.studies[kind].study.stop()
+    examples = task.examples[: shown or None]
+    submit = resources.engine().submit
+    study: Study
+    if kind == "techniques":
+        study = Study(
+            submit,
+            techniques,
+            len(task.items),
+            lambda technique, item: _request(task.prompt(technique, item, examples)),
+            task.score,
+        )
+    elif kind == "order":
+        study = Study(
+            submit,
+            _orders(len(examples)),
+            len(task.items),
+            lambda order, item: _request(task.prompt("few_shot", item, [examples[place] for place in order])),
+            task.score,
+        )
+    else:
+        study = Study(
+            submit,
+            tuple(itertools.product(("zero_shot", "few_shot"), BLANKS)),
+            DRAWS,
+            lambda way, draw: _request(_blank(task, way, examples), SamplerConfig(seed=draw)),
+            lambda draw, answer: 1.0,
+        )
+    title = f"{t(f'tasks.{task.name}')} · {t(f'study.kinds.{kind}.name')}"
+    state.studies[kind] = ShownStudy(study, task, title)
+
+
+def _request(prompt: PromptSpec, sampler: SamplerConfig | None = None) -> GenerationRequest:
+    """Greedy unless something else is asked for; a vote needs chance."""
+    state, method = session(), prompt.method
+    sampler = sampler or SamplerConfig(temperature=0.7 if method.votes else 0)
+    tokens = CHAIN_TOKENS if method.reasoning else ANSWER_TOKENS
+    return GenerationRequest(state.model_id, prompt, (RowRequest(sampler, tokens),), state.precision, state.id)
+
+
+def _blank(task: Task, way: tuple[Technique, str], examples: tuple) -> PromptSpec:
+    """The first item's prompt with an input that says nothing."""
+    technique, blank = way
+    return dataclasses.replace(task.prompt(technique, 0, examples), question=blank)
+
+
+def _orders(count: int) -> tuple[tuple[int, ...], ...]:
+    """All orders of a few examples, or some of many: drawn with a fixed seed, the given one first."""
+    if count <= 3:
+        return tuple(itertools.permutations(range(count)))
+    source = random.Random(count)
+    orders = {tuple(range(count)): None}
+    while len(orders) < MOST_ORDERS:
+        orders[tuple(source.sample(range(count), count))] = None
+    return tuple(orders)
+
+
+def _technique_name(technique: Technique) -> str:
+    return t(f"techniques.{technique}.name")
+
+
+def _order_name(order: tuple[int, ...]) -> str:
+    return " ".join(str(place + 1) for place in order)
+
+
+def _spread(study: Study) -> None:
+    if not study.finished:
+        return
+    shares = [sum(study.cells[way, item].score for item in range(study.items)) / study.items for way in study.ways]
+    low, high = min(shares), max(shares)
+    st.caption(t("study.spread", low=number(100 * low, 0), high=number(100 * high, 0), orders=len(shares)))
+
+
+def _bias_view(study: Study, task: Task) -> None:
+    st.fragment(_draw_bias, run_every=REFRESH_SECONDS if study.running else None)(study, task, study.running)
+
+
+def _draw_bias(study: Study, task: Task, was_running: bool) -> None:
+    """How often each label is drawn for inputs that say nothing."""
+    study.advance()
+    st.progress(len(study.cells) / study.total, t("study.progress", done=len(study.cells), total=study.total))
+    rows = []
+    for technique, blank in study.ways:
+        answers = [cell.answer for (way, _), cell in study.cells.items() if way == (technique, blank)]
+        shares = {label: number(100 * answers.count(label) / max(1, len(answers)), 0) + " %" for label in task.choices}
+        rows.append({t("study.way"): _technique_name(technique), t("parts.question"): blank} | shares)
+    st.dataframe(rows, hide_index=True)
+    st.caption(t("study.bias_help", draws=DRAWS))
+    if was_running and not study.running:
+        st.rerun()
+
+
+with page("study.title"):
+    techniques_page()
