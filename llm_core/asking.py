@@ -19,7 +19,7 @@ from typing import NamedTuple
 from llm_core.errors import NucleusError
 from llm_core.extraction import vote
 from llm_core.output_format import OutputFormat
-from llm_core.prompts import PromptSpec
+from llm_core.prompts import PromptSpec, plain_text
 from llm_core.records import GenerationRequest, RowRecord, RowRequest, Run
 
 FINAL_TOKENS = 64
@@ -127,7 +127,7 @@ def _steps(request: GenerationRequest) -> Generator[Sequence[GenerationRequest],
     method = spec.method
     if method.steps_back:
         [principle] = yield [dataclasses.replace(request, prompt=spec.stepped_back())]
-        spec = spec.with_principle(principle.rows[0].text)
+        spec = spec.with_principle(plain_text(principle.rows[0].text))
     rows = tuple(_chain(row, number) for number in range(spec.chains if method.votes else 1))
     if not (method.reasoning and spec.output.kind != "text"):
         [run] = yield [dataclasses.replace(request, prompt=spec, rows=rows)]
@@ -156,7 +156,7 @@ def _chain(row: RowRequest, number: int) -> RowRequest:
 
 def _up_to_the_answer(prefill: str, record: RowRecord, marker: str) -> str:
     """The chain, ending with the answer marker: its own if it wrote one, with what it said after it cut off."""
-    written = prefill + record.text
+    written = plain_text(prefill + record.text)
     before, found, _ = written.rpartition(marker) if marker else (written, "", "")
     return before + marker if found else f"{written.rstrip()}\n{marker}"
 

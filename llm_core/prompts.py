@@ -293,8 +293,17 @@ def _check_range(field: str, value: int, low: int, high: int) -> None:
         raise NucleusError("setting_out_of_range", field=field, value=value, low=low, high=high)
 
 
+def plain_text(text: str) -> str:
+    """Without the characters that a prompt may not hold: a model may write them, and be asked about what it wrote."""
+    return "".join(character for character in text if not _is_control(character))
+
+
+def _is_control(character: str) -> bool:
+    return unicodedata.category(character) in ("Cc", "Cs") and character not in "\n\r\t"
+
+
 def _check_characters(field: str, text: str) -> None:
     for place, character in enumerate(text):
-        if unicodedata.category(character) in ("Cc", "Cs") and character not in "\n\r\t":
+        if _is_control(character):
             code = f"U+{ord(character):04X}"
             raise NucleusError("prompt_control_character", field=field, character=code, position=place + 1)
