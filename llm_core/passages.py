@@ -1,0 +1,129 @@
+"""Passages of a pasted document that a question is about, put into the prompt: retrieval, without an index.
+
+A document is split at blank lines, its passages are ranked by BM25, and the best ones become numbered context, so that
+the answer can cite them. Words are compared as they are written: letter case and the way accents are encoded do not
+matter; inflections, synonyms and, in Vietnamese, words of several syllables are not known.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+import unicodedata
+from collections import Counter
+from typing import NamedTuple
+
+from llm_core.errors import NucleusError
+from llm_core.prompts import SEPARATOR, PromptSpec
+
+MAX_PASSAGE = 600
+"""Characters: about one paragraph."""
+MAX_PASSAGES = 50
+"""Shown in one prompt."""
+MAX_DOCUMENT = 1_000_000
+"""Characters; ranked anew for every question, in well under a second."""
+
+K1 = 1.2
+"""How soon more occurrences of a word stop counting."""
+B = 0.75
+"""How much longer passages are held back."""
+
+_PARAGRAPHS = re.compile(r"\n[^\S\n]*(?:\n\s*)+")
+_SENTENCES = re.compile(r"(?<=[.!?…])\s+|\n+")
+
+
+class Passage(NamedTuple):
+    """A part of a document."""
+
+    number: int
+    """Its place in the document, from 1."""
+    text: str
+    score: float
+    """BM25: 0 for no word of the question; only comparable within one document and question."""
+
+
+def split_passages(document: str) -> list[str]:
+    """The document's paragraphs in order, none empty; longer ones than `MAX_PASSAGE` in parts, at sentences where
+    possible. Raises `NucleusError` for a document beyond `MAX_DOCUMENT`."""
+    if len(document) > MAX_DOCUMENT:
+        raise NucleusError("prompt_too_large", field="document", size=len(document), limit=MAX_DOCUMENT)
+    text = document.replace("\r\n", "\n").replace("\r", "\n")
+    return [part for paragraph in _PARAGRAPHS.split(text) for part in _parts(paragraph.strip()) if part]
+
+
+def best_passages(document: str, question: str, count: int) -> list[Passage]:
+    """At most `count` passages, best first, earlier ones first among equals. Those that share no word with the
+    question are never among them, so there may be none. Raises `NucleusError`, also for a count out of range."""
+    if not 1 <= count <= MAX_PASSAGES:
+        raise NucleusError("setting_out_of_range", field="passages", value=count, low=1, high=MAX_PASSAGES)
+    texts = split_passages(document)
+    scores = bm25([words(text) for text in texts], words(question))
+    passages = [Passage(number, text, score) for number, (text, score) in enumerate(zip(texts, scores, strict=True), 1)]
+    found = [passage for passage in passages if passage.score > 0]
+    return sorted(found, key=lambda passage: -passage.score)[:count]
+
+
+def with_passages(spec: PromptSpec, document: str, question: str, count: int) -> PromptSpec:
+    """The prompt with the best passages at the end of its context, as `[number] text`, in the document's order.
+
+    What looks like a variable in the document stays text. Raises `NucleusError` where no passage has a word of the
+    question: an answer without a source is what this is to prevent.
+    """
+    found = best_passages(document, question, count)
+    if not found:
+        raise NucleusError("passage_not_found")
+    numbered = [f"[{passage.number}] {_as_text(passage.text)}" for passage in sorted(found)]
+    context = SEPARATOR.join(filter(str.strip, (spec.context, *numbered)))
+    return dataclasses.replace(spec, context=context)
+
+
+def words(text: str) -> list[str]:
+    """The words of a text, in the form in which they are compared."""
+    folded = unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
+    return re.findall(r"\w+", folded)
+
+
+def bm25(passages: list[list[str]], question: list[str]) -> list[float]:
+    """How well each passage fits the question; every distinct word of the question counts once.
+
+    Robertson and Zaragoza, "The Probabilistic Relevance Framework: BM25 and Beyond" (2009), equation 3.15, with the
+    inverse document frequency `ln(1 + (N - n + 0.5) / (n + 0.5))`, which stays positive for words of most passages.
+    """
+    counts = [Counter(passage) for passage in passages]
+    average = sum(map(len, passages)) / len(passages) if passages else 0.0
+    scores = [0.0] * len(passages)
+    for word in dict.fromkeys(question):
+        holding = sum(word in count for count in counts)
+        weight = math.log(1 + (len(passages) - holding + 0.5) / (holding + 0.5))
+        for place, count in enumerate(counts):
+            if often := count[word]:
+                length = K1 * (1 - B + B * len(passages[place]) / average)
+                scores[place] += weight * often * (K1 + 1) / (often + length)
+    return scores
+
+
+def _parts(paragraph: str) -> list[str]:
+    """Sentences joined up to `MAX_PASSAGE`; a longer sentence is cut between words, a longer word anywhere."""
+    parts: list[str] = [""]
+    for sentence in _SENTENCES.split(paragraph):
+        for piece in _cut(sentence):
+            if parts[-1] and len(parts[-1]) + 1 + len(piece) > MAX_PASSAGE:
+                parts.append("")
+            parts[-1] += f" {piece}" if parts[-1] else piece
+    return [paragraph] if len(paragraph) <= MAX_PASSAGE else parts
+
+
+def _cut(sentence: str) -> list[str]:
+    pieces = []
+    while len(sentence) > MAX_PASSAGE:
+        end = sentence.rfind(" ", 1, MAX_PASSAGE + 1)
+        end = end if end > 0 else MAX_PASSAGE
+        pieces.append(sentence[:end].rstrip())
+        sentence = sentence[end:].lstrip()
+    return [*pieces, sentence]
+
+
+def _as_text(text: str) -> str:
+    r"""With `\{{` for two braces. A third one is set apart, since prompts cannot spell it."""
+    return re.sub(r"\{\{(?=(\{)?)", lambda braces: r"\{{" + " " * bool(braces[1]), text)
