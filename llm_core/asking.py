@@ -57,7 +57,9 @@ class Asking:
 
     @property
     def active(self) -> bool:
-        return not (self.outcomes or self.error or self._stopped)
+        """Whether something is being written, or still to be asked."""
+        writing = any(run.active for run in self._under_way)
+        return writing or not (self.outcomes or self.error or self._stopped)
 
     @property
     def chains(self) -> int:
@@ -99,13 +101,13 @@ class Asking:
         """End what is under way. What was written stays."""
         for run in self._under_way:
             run.cancel()
-        self._stopped = self.active
+        self._stopped = not self.outcomes
 
     def advance(self) -> None:
         """Take the next step if the runs of the last one have ended; a refusal or a failed run ends the asking."""
         for run in self._under_way:
             run.touch()
-        if not self.active or any(run.active for run in self._under_way):
+        if any(run.active for run in self._under_way) or not self.active:
             return
         self.error = next((run.error for run in self._under_way if run.error), None)
         cut = any(row.finish_reason in ("cancelled", "deadline") for run in self._under_way for row in run.rows)

@@ -64,9 +64,8 @@ def techniques_page() -> None:
 
 def _task_picker() -> Task | None:
     name, count, seed = st.columns([2, 1, 1])
-    chosen = name.selectbox(
-        t("study.task"), [*task_names(), OWN], format_func=lambda each: t(f"tasks.{each}"), key="study_task"
-    )
+    names = {each: t(f"tasks.{each}") for each in (*task_names(), OWN)}
+    chosen = name.selectbox(t("study.task"), list(names), format_func=names.__getitem__, key="study_task")
     items = count.number_input(t("study.count"), 1, MAX_ITEMS, 20, key="study_count")
     start = seed.number_input(t("settings.seed"), 0, 10**6, 1, key="study_seed")
     if chosen != OWN:

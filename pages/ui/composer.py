@@ -38,6 +38,8 @@ def composer(model: LanguageModel | None) -> None:
     """Draw the composer. `model` is what it shows the rendered prompt of, once it is loaded."""
     if not has(Key.INSTRUCTION):
         write_prompt(PromptSpec(t("playground.first_prompt")))
+    if session().replaced:
+        st.button(t("playground.bring_back"), on_click=_bring_back, icon=":material/undo:", key="bring_back")
     st.pills(
         t("techniques.title"),
         list(TECHNIQUES),
@@ -111,6 +113,14 @@ def write_prompt(spec: PromptSpec) -> None:
     session().value_table.set([dict(row) for row in spec.values])
 
 
+def _bring_back() -> None:
+    """The prompt from before another one was opened, in place of that one."""
+    state = session()
+    if state.replaced:
+        write_prompt(state.replaced)
+        state.replaced = None
+
+
 def _question() -> None:
     st.text_area(
         t("parts.question"), key=Key.QUESTION, height=68, help=t("parts.question_help"), persist_state="session"
@@ -162,10 +172,11 @@ def _output() -> None:
             persist_state="session",
         )
     kind, argument = st.columns([1, 1], vertical_alignment="bottom")
+    names = {name: t(f"extraction.{name}") for name in get_args(ExtractionKind)}
     kind.selectbox(
         t("extraction.title"),
-        get_args(ExtractionKind),
-        format_func=lambda name: t(f"extraction.{name}"),
+        list(names),
+        format_func=names.__getitem__,
         key=Key.EXTRACTION_KIND,
         help=t("extraction.help"),
         persist_state="session",

@@ -155,6 +155,26 @@ def read_settings() -> Settings:
     return Settings(sampler, _limited(Key.MAX_OUTPUT_TOKENS), stops)
 
 
+def write_settings(sampler: SamplerConfig, max_output_tokens: int, stop_sequences: tuple[str, ...] = ()) -> None:
+    """Fill the panel with what it can show: temperature, Top-K, Top-P, order and seed. Call it before it is drawn."""
+    neutral = SamplerConfig()
+    used = {key for key in (Key.TOP_K, Key.TOP_P) if getattr(sampler, key.value) != getattr(neutral, key.value)}
+    strategy = "temperature"
+    if sampler.greedy:
+        strategy = "greedy"
+    elif used:
+        strategy = "combined" if len(used) > 1 else next(iter(used)).value
+    elif sampler.temperature == neutral.temperature:
+        strategy = "random"
+    put(Key.STRATEGY, strategy)
+    for key in (Key.TOP_K, Key.TOP_P, Key.SEED, Key.ORDER):
+        put(key, getattr(sampler, key.value))
+    put(Key.TEMPERATURE, float(sampler.temperature))
+    put(Key.FURTHER_STAGES, [])
+    put(Key.MAX_OUTPUT_TOKENS, max_output_tokens)
+    put(Key.STOP_SEQUENCES, "|".join(stop.replace("\n", "\\n") for stop in stop_sequences))
+
+
 def _running_order() -> str:
     """The stages that do something, in their order, or nothing while a setting is being typed."""
     try:

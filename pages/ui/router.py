@@ -23,7 +23,12 @@ def pages() -> dict[str, list]:
 
     by_name = st.Page(to_playground, title=t("playground.title"), url_path="playground", visibility="hidden")
     return {
-        t("nav.experiment"): [playground, by_name, st.Page("pages/techniques.py", title=t("study.title"))],
+        t("nav.experiment"): [
+            playground,
+            by_name,
+            st.Page("pages/techniques.py", title=t("study.title")),
+            st.Page("pages/gallery.py", title=t("gallery.title")),
+        ],
         t("nav.setup"): [st.Page("pages/models.py", title=t("models.title"))],
     }
 

@@ -61,12 +61,13 @@ def _places() -> list[tuple[int, int]]:
 def _overview(places: list[tuple[int, int]]) -> None:
     """Which of several answers is shown, and what came of each."""
     state = session()
+    names = {place: _place_name(place) for place in places}
     with st.container(border=True):
         st.selectbox(
             t("run.which", count=len(places)),
             places,
             index=places.index(state.shown) if state.shown in places else 0,
-            format_func=_place_name,
+            format_func=names.__getitem__,
             key=f"shown_{state.askings[0].runs[0].id}",
             on_change=_show,
         )

@@ -14,6 +14,7 @@ import streamlit as st
 
 from llm_core import NucleusError, builtin_model
 from llm_core.asking import Asking
+from llm_core.prompts import PromptSpec
 from llm_core.records import Precision, Run
 from llm_core.study import Study
 from llm_core.tasks import Task
@@ -115,6 +116,8 @@ class Session:
     study_notice: str | None = None
     selected_step: int | None = None
     """The step whose distribution is shown; None follows the newest."""
+    replaced: PromptSpec | None = None
+    """The prompt that stood in the Playground before another one was opened."""
     notice: str | None = None
     """What the last attempt to run was refused for, already in the reader's language."""
 

@@ -1,0 +1,134 @@
+"""The composer, the Techniques page and the gallery through the real app and engine."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from llm_core import Example
+from llm_core.gallery import applications
+from pages.ui.i18n import texts
+from tests.pages.test_app import errors, finish, open_app, press_run, session
+
+PATIENCE = 120
+
+
+@pytest.fixture(scope="module", autouse=True)
+def model_is_there(builtin):
+    """The pages load the built-in model themselves; this makes sure that it has been fetched."""
+
+
+def ended(app):
+    """Rerun until everything that was asked is done, as the page's fragment does."""
+    until = time.monotonic() + PATIENCE
+    while any(asking.active for asking in session(app).askings) and time.monotonic() < until:
+        time.sleep(0.1)
+        app.run()
+    assert not app.exception
+    return app
+
+
+@pytest.mark.parametrize("language", ["en", "vi"])
+def test_few_shot_is_composed_run_and_kept_by_another_technique(language):
+    app = open_app(language)
+    app.button_group(key="technique").set_value(["few_shot"]).run()
+    app.button(key="example_add").click().run()
+    number = session(app).examples.drafts[0].id
+    app.text_area(key=f"example_{number}_input").set_value("Hà Nội").run()
+    app.text_area(key=f"example_{number}_output").set_value("Vietnam").run()
+    app.text_area(key="instruction").set_value("Name the country.")
+    app.text_area(key="question").set_value("Lima")
+    app.number_input(key="max_output_tokens").set_value(3)
+    finish(press_run(app))
+    rendered = session(app).run.rendered.text
+    assert "Name the country.\n\nHà Nội<|im_end|>\n<|im_start|>assistant\nVietnam<|im_end|>" in rendered
+    assert rendered.endswith("<|im_start|>user\nLima<|im_end|>\n<|im_start|>assistant\n")
+    app.button_group(key="technique").set_value(["zero_shot"]).run()
+    app.button_group(key="technique").set_value(["few_shot"]).run()
+    assert session(app).examples.examples == (Example("Hà Nội", "Vietnam"),)
+    assert app.text_area(key=f"example_{number}_output").value == "Vietnam"
+    app.button(key=f"example_remove_{number}").click().run()
+    assert not session(app).examples.examples
+    app.button(key="example_undo").click().run()
+    assert app.text_area(key=f"example_{number}_output").value == "Vietnam"
+
+
+def test_pasted_examples_and_a_refusal_that_loses_nothing():
+    app = open_app()
+    app.button_group(key="technique").set_value(["few_shot"]).run()
+    app.text_area(key="example_paste").set_value("input,output\na,1\nb,2\na,1\n")
+    app.button(key="example_take").click().run()
+    assert session(app).examples.examples == (Example("a", "1"), Example("b", "2"))
+    app.text_area(key="example_paste").set_value("input,output\nc,\n")
+    app.button(key="example_take").click().run()
+    assert texts("en")["errors.row_incomplete"].format(number=1, field="output") in [each.value for each in app.info]
+    assert len(session(app).examples) == 2
+
+
+def test_self_consistency_votes():
+    app = open_app()
+    app.button_group(key="technique").set_value(["self_consistency"]).run()
+    app.number_input(key="chains").set_value(3)
+    app.number_input(key="max_output_tokens").set_value(4)
+    ended(press_run(app))
+    [asking] = session(app).askings
+    assert len(asking.outcomes) == 3
+    assert sum(count for _, count in asking.votes) <= 3
+    assert len(app.dataframe[0].value) == 3
+
+
+def test_variables_make_several_prompts_and_missing_values_are_named():
+    app = open_app()
+    app.text_area(key="instruction").set_value("The capital of {{country}} is").run()
+    press_run(app)
+    assert errors(app) == [texts("en")["errors.variable_without_value"].format(variable="country")]
+    session(app).value_table.set([{"country": "Peru"}, {"country": "Kenya"}])
+    app.number_input(key="max_output_tokens").set_value(2)
+    app.run()
+    ended(press_run(app))
+    asked = [asking.main.rendered.text for asking in session(app).askings]
+    assert ["Peru" in asked[0], "Kenya" in asked[1], len(asked)] == [True, True, 2]
+
+
+def test_a_study_runs_to_its_end_and_says_what_it_found():
+    app = open_app()
+    app.switch_page("pages/techniques.py").run()
+    app.selectbox(key="study_task").set_value("sentiment").run()
+    app.number_input(key="study_count").set_value(3).run()
+    app.button_group(key="study_techniques").set_value(["zero_shot", "few_shot"]).run()
+    app.button(key="study_run").click().run()
+    assert not app.exception
+    study = session(app).studies["techniques"].study
+    until = time.monotonic() + PATIENCE
+    while not study.finished and time.monotonic() < until:
+        time.sleep(0.2)
+        app.run()
+    assert study.finished
+    assert not app.exception
+    table = app.dataframe[1].value
+    assert list(table[texts("en")["study.items"]]) == ["3", "3"]
+    for (_, item), cell in study.cells.items():
+        expected = session(app).studies["techniques"].task.items[item].answers[0]
+        assert cell.score == float(cell.answer == expected)
+
+
+def test_every_gallery_prompt_opens_in_the_playground():
+    app = open_app()
+    app.text_area(key="instruction").set_value("Mine").run()
+    app.switch_page("pages/gallery.py").run()
+    for application in applications():
+        app.selectbox(key="gallery_application").set_value(application.id).run()
+        assert not app.exception
+        entry = application.entries[0]
+        app.button(key=f"open_{application.id}_{entry.id}").click().run()
+        assert not app.exception
+        app.switch_page("pages/playground.py").run()
+        assert not app.exception
+        assert not errors(app)
+        assert app.text_area(key="instruction").value == entry.prompts["en"].instruction
+        assert session(app).examples.examples == entry.prompts["en"].examples
+        if application is applications()[0]:
+            app.button(key="bring_back").click().run()
+            assert app.text_area(key="instruction").value == "Mine"
+        app.switch_page("pages/gallery.py").run()
