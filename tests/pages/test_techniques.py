@@ -32,7 +32,7 @@ def ended(app):
 @pytest.mark.parametrize("language", ["en", "vi"])
 def test_few_shot_is_composed_run_and_kept_by_another_technique(language):
     app = open_app(language)
-    app.button_group(key="technique").set_value(["few_shot"]).run()
+    app.button_group(key="technique").set_value("few_shot").run()
     app.button(key="example_add").click().run()
     number = session(app).examples.drafts[0].id
     app.text_area(key=f"example_{number}_input").set_value("Hà Nội").run()
@@ -44,8 +44,8 @@ def test_few_shot_is_composed_run_and_kept_by_another_technique(language):
     rendered = session(app).run.rendered.text
     assert "Name the country.\n\nHà Nội<|im_end|>\n<|im_start|>assistant\nVietnam<|im_end|>" in rendered
     assert rendered.endswith("<|im_start|>user\nLima<|im_end|>\n<|im_start|>assistant\n")
-    app.button_group(key="technique").set_value(["zero_shot"]).run()
-    app.button_group(key="technique").set_value(["few_shot"]).run()
+    app.button_group(key="technique").set_value("zero_shot").run()
+    app.button_group(key="technique").set_value("few_shot").run()
     assert session(app).examples.examples == (Example("Hà Nội", "Vietnam"),)
     assert app.text_area(key=f"example_{number}_output").value == "Vietnam"
     app.button(key=f"example_remove_{number}").click().run()
@@ -56,7 +56,7 @@ def test_few_shot_is_composed_run_and_kept_by_another_technique(language):
 
 def test_pasted_examples_and_a_refusal_that_loses_nothing():
     app = open_app()
-    app.button_group(key="technique").set_value(["few_shot"]).run()
+    app.button_group(key="technique").set_value("few_shot").run()
     app.text_area(key="example_paste").set_value("input,output\na,1\nb,2\na,1\n")
     app.button(key="example_take").click().run()
     assert session(app).examples.examples == (Example("a", "1"), Example("b", "2"))
@@ -68,7 +68,7 @@ def test_pasted_examples_and_a_refusal_that_loses_nothing():
 
 def test_self_consistency_votes():
     app = open_app()
-    app.button_group(key="technique").set_value(["self_consistency"]).run()
+    app.button_group(key="technique").set_value("self_consistency").run()
     app.number_input(key="chains").set_value(3)
     app.number_input(key="max_output_tokens").set_value(4)
     ended(press_run(app))
