@@ -8,7 +8,7 @@ import json
 import os
 import platform
 
-NAMES = ("concurrency", "decode", "page", "samplers", "start")
+NAMES = ("concurrency", "decode", "page", "samplers", "start", "techniques")
 
 
 def main() -> None:
