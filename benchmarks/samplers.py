@@ -27,7 +27,7 @@ def measure() -> dict[str, object]:
 
     `max_difference` is the largest gap between the two sides' probabilities.
     """
-    torch.set_num_threads(max(1, torch.get_num_threads() - 1))  # as the engine does
+    torch.set_num_threads(max(1, torch.get_num_threads() - 1))  # the engine's choice beside a busy page
     cases = [_case(vocab, batch) for vocab in VOCABULARIES for batch in BATCHES]
     return {"transformers": hf.__version__, "threads": torch.get_num_threads(), "cases": cases, **_against_forward()}
 

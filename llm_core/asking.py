@@ -1,9 +1,9 @@
 """One prompt asked the way its technique asks: one run, or several that build on each other.
 
 - A step-back asks the general question first; its answer becomes context of the second prompt.
-- Reasoning cannot be held to an output format, so where a technique reasons and a format is wanted, each chain is
-  written freely, and then goes on after the answer marker under the format (the two stages of zero-shot
-  chain-of-thought, Kojima et al. 2022). The prefix cache makes the second stage cost its few new tokens.
+- Reasoning is written freely, and where its result is to stand after the answer marker or in an output format, each
+  chain then goes on after the marker, under the format (the two stages of zero-shot chain-of-thought, Kojima et al.
+  2022): nothing in a trigger tells the model to write a marker. The prefix cache makes this cost its few new tokens.
 - Self-consistency writes several chains with seeds of their own, and the result found most often wins (Wang et al.
   2022).
 
@@ -17,7 +17,7 @@ from collections.abc import Callable, Generator, Sequence
 from typing import NamedTuple
 
 from llm_core.errors import NucleusError
-from llm_core.extraction import vote
+from llm_core.extraction import Extraction, vote
 from llm_core.output_format import OutputFormat
 from llm_core.prompts import PromptSpec, plain_text
 from llm_core.records import GenerationRequest, RowRecord, RowRequest, Run
@@ -112,7 +112,7 @@ class Asking:
         self.error = next((run.error for run in self._under_way if run.error), None)
         cut = any(row.finish_reason in ("cancelled", "deadline") for run in self._under_way for row in run.rows)
         if self.error or cut:
-            self._stopped = True
+            self._stopped = cut
             return
         try:
             self._under_way = [self._submit(each) for each in self._steps.send(self._under_way)]
@@ -131,7 +131,8 @@ def _steps(request: GenerationRequest) -> Generator[Sequence[GenerationRequest],
         [principle] = yield [dataclasses.replace(request, prompt=spec.stepped_back())]
         spec = spec.with_principle(plain_text(principle.rows[0].text))
     rows = tuple(_chain(row, number) for number in range(spec.chains if method.votes else 1))
-    if not (method.reasoning and spec.output.kind != "text"):
+    marked = spec.extraction == Extraction("marker", spec.answer_marker)
+    if not (method.reasoning and (marked or spec.output.kind != "text")):
         [run] = yield [dataclasses.replace(request, prompt=spec, rows=rows)]
         texts = [spec.prefill + record.text for record in run.rows]
         return tuple(Outcome(text, spec.extraction.extract(text)) for text in texts)
@@ -142,12 +143,12 @@ def _steps(request: GenerationRequest) -> Generator[Sequence[GenerationRequest],
         dataclasses.replace(
             request,
             prompt=dataclasses.replace(spec, prefill=opening, output=_after_a_space(spec.output)),
-            rows=(dataclasses.replace(chain, max_output_tokens=FINAL_TOKENS),),
+            rows=(_final_row(chain, spec),),
         )
         for opening, chain in zip(openings, rows, strict=True)
     ]
     return tuple(
-        Outcome(opening + final.rows[0].text, _final_result(spec, final.rows[0].text))
+        Outcome(opening + final.rows[0].text, _final_result(spec, opening, final.rows[0].text))
         for opening, final in zip(openings, finals, strict=True)
     )
 
@@ -168,5 +169,13 @@ def _after_a_space(output: OutputFormat) -> OutputFormat:
     return dataclasses.replace(output, choices=tuple(f" {choice}" for choice in output.choices))
 
 
-def _final_result(spec: PromptSpec, text: str) -> str | None:
-    return text.strip() if spec.output.kind == "choice" else spec.extraction.extract(text)
+def _final_row(chain: RowRequest, spec: PromptSpec) -> RowRequest:
+    """A free answer is a line; a format knows where it ends."""
+    stops = ("\n",) if spec.output.kind == "text" else ()
+    return dataclasses.replace(chain, max_output_tokens=FINAL_TOKENS, stop_sequences=chain.stop_sequences + stops)
+
+
+def _final_result(spec: PromptSpec, opening: str, text: str) -> str | None:
+    if spec.output.kind == "choice":
+        return text.strip()
+    return spec.extraction.extract(text if spec.output.kind == "json" else opening + text)

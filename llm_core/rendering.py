@@ -115,8 +115,7 @@ def _applied(tokenizer: Any, messages: Sequence[Message]) -> tuple[str, list[Spa
                 break
             spans.append(Span(TEMPLATE, len(rebuilt), len(rebuilt) + len(before)))
             rebuilt += before
-            inner = _pieces_spans(message.pieces, len(rebuilt), trimmed)
-            spans += inner
+            spans += _pieces_spans(message.pieces, len(rebuilt), trimmed)
             rebuilt += message.content.strip() if trimmed else message.content
         spans.append(Span(TEMPLATE, len(rebuilt), len(rebuilt) + len(rest)))
         if rebuilt + rest == text:
@@ -130,9 +129,8 @@ def _pieces_spans(pieces: Sequence[Piece], start: int, trimmed: bool = False) ->
     texts = [piece.text + SEPARATOR for piece in pieces]
     texts[-1] = pieces[-1].text
     if trimmed:
-        texts[0], texts[-1] = texts[0].lstrip(), texts[-1].rstrip()
-        if len(texts) == 1:
-            texts[0] = pieces[0].text.strip()
+        texts[0] = texts[0].lstrip()
+        texts[-1] = texts[-1].rstrip()
     spans = []
     for piece, text in zip(pieces, texts, strict=True):
         spans.append(Span(piece.part, start, start + len(text)))

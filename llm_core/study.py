@@ -26,8 +26,6 @@ class Cell(NamedTuple):
     answer: str | None
     score: float
     """In [0, 1]; an asking that failed or found no answer scores 0."""
-    text: str
-    """The first chain's."""
     tokens: int
     prompt_tokens: int
     seconds: float
@@ -94,10 +92,9 @@ class Study(Generic[Way]):
             except NucleusError as error:
                 if error.code == "queue_full":
                     return
-                self.cells[place] = Cell(None, 0.0, "", 0, 0, 0.0, error)
+                self.cells[place] = Cell(None, 0.0, 0, 0, 0.0, error)
 
     def _cell(self, item: int, asking: Asking) -> Cell:
         answer = asking.answer
         score = 0.0 if answer is None else self._score(item, answer)
-        text = asking.outcomes[0].text if asking.outcomes else ""
-        return Cell(answer, score, text, asking.tokens, asking.prompt_tokens, asking.seconds, asking.error)
+        return Cell(answer, score, asking.tokens, asking.prompt_tokens, asking.seconds, asking.error)

@@ -17,7 +17,7 @@ from pages.ui.frame import page
 from pages.ui.i18n import number, t
 from pages.ui.model_status import model_status
 from pages.ui.state import ShownStudy, get, session
-from pages.ui.study_view import REFRESH_SECONDS, study_view
+from pages.ui.study_view import accuracies, follow
 from pages.ui.table_import import table_import
 from samplers import SamplerConfig
 
@@ -52,14 +52,18 @@ def techniques_page() -> None:
     if (shown := session().studies.get(kind)) is not None:
         with st.container(border=True):
             st.markdown(f"**{i18n.plain(shown.title)}**")
-            if kind == "bias":
-                _bias_view(shown.study, shown.task)
-            else:
-                items = shown.task.items
-                name = _technique_name if kind == "techniques" else _order_name
-                study_view(shown.study, name, lambda item: items[item].question, key=f"study_{kind}")
-                if kind == "order":
-                    _spread(shown.study)
+            follow(shown.study, lambda: _results(kind, shown), key=f"study_{kind}")
+
+
+def _results(kind: str, shown: ShownStudy) -> None:
+    study, items = shown.study, shown.task.items
+    if kind == "bias":
+        _label_shares(study, shown.task)
+        return
+    name = _technique_name if kind == "techniques" else _order_name
+    accuracies(study, name, lambda item: items[item].question, key=f"study_{kind}")
+    if kind == "order" and study.finished:
+        _spread(study)
 
 
 def _task_picker() -> Task | None:
@@ -198,21 +202,13 @@ def _order_name(order: tuple[int, ...]) -> str:
 
 
 def _spread(study: Study) -> None:
-    if not study.finished:
-        return
     shares = [sum(study.cells[way, item].score for item in range(study.items)) / study.items for way in study.ways]
     low, high = min(shares), max(shares)
     st.caption(t("study.spread", low=number(100 * low, 0), high=number(100 * high, 0), orders=len(shares)))
 
 
-def _bias_view(study: Study, task: Task) -> None:
-    st.fragment(_draw_bias, run_every=REFRESH_SECONDS if study.running else None)(study, task, study.running)
-
-
-def _draw_bias(study: Study, task: Task, was_running: bool) -> None:
+def _label_shares(study: Study, task: Task) -> None:
     """How often each label is drawn for inputs that say nothing."""
-    study.advance()
-    st.progress(len(study.cells) / study.total, t("study.progress", done=len(study.cells), total=study.total))
     rows = []
     for technique, blank in study.ways:
         answers = [cell.answer for (way, _), cell in study.cells.items() if way == (technique, blank)]
@@ -220,8 +216,6 @@ def _draw_bias(study: Study, task: Task, was_running: bool) -> None:
         rows.append({t("study.way"): _technique_name(technique), t("parts.question"): blank} | shares)
     st.dataframe(rows, hide_index=True)
     st.caption(t("study.bias_help", draws=DRAWS))
-    if was_running and not study.running:
-        st.rerun()
 
 
 with page("study.title"):

@@ -50,9 +50,11 @@ def composer(model: LanguageModel | None) -> None:
     )
     technique = str(get(Key.TECHNIQUE))
     method = TECHNIQUES[get(Key.TECHNIQUE)]
+    shows_examples = method.examples != 0
+    about_an_input = shows_examples or bool(get(Key.QUESTION))
     st.caption(t(f"techniques.{technique}.text"))
     st.text_area(t("playground.prompt"), key=Key.INSTRUCTION, height=100, persist_state="session")
-    if method.examples != 0 or get(Key.QUESTION):
+    if about_an_input:
         _question()
     if method.steps_back:
         _line("step_back_question", Key.STEP_BACK_QUESTION)
@@ -65,7 +67,7 @@ def composer(model: LanguageModel | None) -> None:
             _line("trigger", Key.TRIGGER)
         with right:
             _line("answer_marker", Key.ANSWER_MARKER)
-    if method.examples != 0:
+    if shows_examples:
         example_editor(method.reasoning)
         _example_style()
     if variables := _variables():
@@ -74,7 +76,7 @@ def composer(model: LanguageModel | None) -> None:
         _area("role", Key.ROLE)
         _area("system", Key.SYSTEM)
         _area("context", Key.CONTEXT)
-        if not (method.examples != 0 or get(Key.QUESTION)):
+        if not about_an_input:
             _question()
         _line("prefill", Key.PREFILL)
     with st.expander(t("playground.output")):
@@ -135,16 +137,21 @@ def _line(name: str, key: Key) -> None:
     st.text_input(t(f"parts.{name}"), key=key, help=t(f"parts.{name}_help"), persist_state="session")
 
 
-def _example_style() -> None:
+def _switch(title: str, names: dict[str, str], key: Key, text: str) -> None:
     st.segmented_control(
-        t("examples.as"),
-        ["turns", "text"],
-        format_func=lambda name: t(f"examples.as_{name}"),
-        key=Key.EXAMPLES_AS,
+        title,
+        list(names),
+        format_func=names.__getitem__,
+        key=key,
         required=True,
-        help=t("examples.as_help"),
+        help=text,
         persist_state="session",
     )
+
+
+def _example_style() -> None:
+    styles = {style: t(f"examples.as_{style}") for style in ("turns", "text")}
+    _switch(t("examples.as"), styles, Key.EXAMPLES_AS, t("examples.as_help"))
     if get(Key.EXAMPLES_AS) == "text":
         before, after = st.columns(2)
         before.text_input(t("examples.input_label"), key=Key.INPUT_LABEL, persist_state="session")
@@ -152,15 +159,8 @@ def _example_style() -> None:
 
 
 def _output() -> None:
-    st.segmented_control(
-        t("output.title"),
-        get_args(OutputKind),
-        format_func=lambda kind: t(f"output.{kind}"),
-        key=Key.OUTPUT_KIND,
-        required=True,
-        help=t("output.help"),
-        persist_state="session",
-    )
+    kinds = {kind: t(f"output.{kind}") for kind in get_args(OutputKind)}
+    _switch(t("output.title"), kinds, Key.OUTPUT_KIND, t("output.help"))
     if get(Key.OUTPUT_KIND) == "choice":
         st.text_area(t("output.choices"), key=Key.CHOICES, height=100, persist_state="session")
     if get(Key.OUTPUT_KIND) == "json":
@@ -214,14 +214,15 @@ def _as_the_model_sees_it(model: LanguageModel) -> None:
             share=number(100 * total / window, 1),
         )
     )
-    names = {part: t(f"fields.{part}") for part in rendered.tokens_by_part}
+    counts = rendered.tokens_by_part
+    names = {part: t(f"fields.{part}") for part in counts}
     cells = [
         PromptToken(model.label(token).replace("\n", "↵\n"), part, f"{token} · {names[part]}")
-        for token, part in zip(rendered.token_ids, rendered.token_parts, strict=False)
+        for token, part in zip(rendered.token_ids[:_MOST_TOKENS_SHOWN], rendered.token_parts, strict=False)
     ]
     prompt_tokens(
-        cells[:_MOST_TOKENS_SHOWN],
-        {part: (names[part], number(count, 0)) for part, count in rendered.tokens_by_part.items()},
+        cells,
+        {part: (names[part], number(count, 0)) for part, count in counts.items()},
         key="prompt_tokens",
     )
     if total > _MOST_TOKENS_SHOWN:

@@ -16,15 +16,12 @@ from pages.ui.live_plot import live_plot
 REFRESH_SECONDS = 1.0
 
 
-def study_view(study: Study, way_name: Callable[[Any], str], item_name: Callable[[int], str], key: str) -> None:
-    """Draw the study, moving it on while it runs. `way_name` and `item_name` say what is compared and asked."""
-    running = study.running
-    st.fragment(_draw, run_every=REFRESH_SECONDS if running else None)(study, way_name, item_name, key, running)
+def follow(study: Study, draw: Callable[[], None], key: str) -> None:
+    """Move the study on while it runs, with its progress, Stop and Resume, and what `draw` shows of it below."""
+    st.fragment(_step, run_every=REFRESH_SECONDS if study.running else None)(study, draw, key, study.running)
 
 
-def _draw(
-    study: Study, way_name: Callable[[Any], str], item_name: Callable[[int], str], key: str, was_running: bool
-) -> None:
+def _step(study: Study, draw: Callable[[], None], key: str, was_running: bool) -> None:
     study.advance()
     done = len(study.cells)
     st.progress(done / study.total, t("study.progress", done=done, total=study.total))
@@ -33,28 +30,31 @@ def _draw(
         st.button(
             t("study.resume"), on_click=study.resume, disabled=study.running or study.finished, key=f"{key}_resume"
         )
-    rows = [_summary(study, way) for way in study.ways]
+    draw()
+    if errors := [cell.error for cell in study.cells.values() if cell.error]:
+        st.warning(t("study.failures", count=len(errors)))
+        st.caption(i18n.explain(errors[0]))
+    if was_running != study.running:  # the page sets how often this is redrawn
+        st.rerun()
+
+
+def accuracies(study: Study, way_name: Callable[[Any], str], item_name: Callable[[int], str], key: str) -> None:
+    """The accuracy of each way as it stands, and the answers. `way_name` and `item_name` say what is compared."""
+    shares = [(way_name(way), _summary(study, way)) for way in study.ways]
     live_plot(
-        charts.accuracy_figure([(way_name(way), row) for way, row in zip(study.ways, rows, strict=True)]),
+        charts.accuracy_figure(shares),
         key=f"{key}_plot",
-        label=", ".join(f"{way_name(way)} {number(row.value)}" for way, row in zip(study.ways, rows, strict=True)),
+        label=", ".join(f"{name} {number(share.value)}" for name, share in shares),
         failed=t("step.no_plot"),
-        step=str(done),
+        step=str(len(study.cells)),
     )
     st.dataframe([_table_row(study, way, way_name) for way in study.ways], hide_index=True)
-    if study.ways and study.finished and len(study.ways) > 1:
+    if study.finished:
         for line in _comparisons(study, way_name):
             st.caption(line)
-    if done:
+    if study.cells:
         only = st.toggle(t("study.only_disagreements"), key=f"{key}_only")
         st.dataframe(_answers(study, way_name, item_name, only), hide_index=True)
-    errors = {str(cell.error) for cell in study.cells.values() if cell.error}
-    if errors:
-        first = next(cell.error for cell in study.cells.values() if cell.error)
-        st.warning(t("study.failures", count=sum(bool(cell.error) for cell in study.cells.values())))
-        st.caption(i18n.explain(first))
-    if was_running and not study.running:
-        st.rerun()
 
 
 def _of(study: Study, way: Any) -> list:

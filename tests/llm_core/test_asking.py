@@ -74,6 +74,18 @@ def test_reasoning_is_free_and_its_answer_is_held_to_the_format(engine):
     assert asking.answer in ("yes", "no")
 
 
+def test_a_free_answer_after_reasoning_goes_on_after_the_marker(engine):
+    spec = PromptSpec("Hi", technique="self_consistency", chains=2, extraction=Extraction("marker", "Answer:"))
+    asking = done(Asking(engine.submit, request(spec)))
+    chains, *finals = asking.runs
+    assert len(finals) == 2
+    for chain, final, outcome in zip(chains.rows, finals, asking.outcomes, strict=True):
+        assert final.request.prompt.prefill == plain_text(chain.text).rstrip() + "\nAnswer:"
+        assert "\n" not in final.rows[0].text
+        assert outcome.text == final.request.prompt.prefill + final.rows[0].text
+        assert outcome.result == spec.extraction.extract(outcome.text)
+
+
 @pytest.mark.parametrize(
     ("output", "valid"),
     [

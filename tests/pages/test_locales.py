@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from llm_core.errors import MESSAGES
+from llm_core.prompts import PARTS
 from pages.ui.controls import STRATEGIES
 from pages.ui.i18n import LANGUAGES, texts
+from pages.ui.prompt_tokens import COLOURS
 from pages.ui.stage_controls import FURTHER, GLOSSARY
 from samplers import ORDERS
 from samplers.config import STAGE_NAMES
@@ -68,6 +70,11 @@ def test_every_strategy_is_explained(name):
 @pytest.mark.parametrize("name", ORDERS)
 def test_every_order_is_named(name):
     assert f"orders.{name}" in texts("vi")
+
+
+def test_every_part_of_a_prompt_has_a_name_and_a_colour():
+    assert set(COLOURS) == set(PARTS)
+    assert {f"fields.{part}" for part in PARTS} <= texts("vi").keys()
 
 
 def test_every_stage_and_its_settings_are_in_the_glossary_and_named():
