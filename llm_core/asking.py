@@ -170,12 +170,19 @@ def _after_a_space(output: OutputFormat) -> OutputFormat:
 
 
 def _final_row(chain: RowRequest, spec: PromptSpec) -> RowRequest:
-    """A free answer is a line; a format knows where it ends."""
+    """One that may not end before it began. A free answer is a line; a format knows where it ends."""
+    sampler = dataclasses.replace(chain.sampler, min_new_tokens=max(1, chain.sampler.min_new_tokens))
     stops = ("\n",) if spec.output.kind == "text" else ()
-    return dataclasses.replace(chain, max_output_tokens=FINAL_TOKENS, stop_sequences=chain.stop_sequences + stops)
+    return dataclasses.replace(
+        chain, sampler=sampler, max_output_tokens=FINAL_TOKENS, stop_sequences=chain.stop_sequences + stops
+    )
 
 
 def _final_result(spec: PromptSpec, opening: str, text: str) -> str | None:
+    """What stands after the marker. A model that has nothing to add said it in the last line of its reasoning."""
     if spec.output.kind == "choice":
         return text.strip()
-    return spec.extraction.extract(text if spec.output.kind == "json" else opening + text)
+    if spec.output.kind == "json":
+        return spec.extraction.extract(text)
+    concluded = Extraction("last_line").extract(opening.removesuffix(spec.answer_marker))
+    return spec.extraction.extract(opening + text) or concluded

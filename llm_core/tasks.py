@@ -7,19 +7,28 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from llm_core.errors import NucleusError
-from llm_core.extraction import Extraction, normalized
+from llm_core.extraction import Extraction, ExtractionKind, normalized
 from llm_core.output_format import OutputFormat
 from llm_core.prompts import TECHNIQUES, Example, PromptSpec, Technique
 
 _SETS = Path(__file__).parent / "task_sets"
-GYM = ("chain_sum", "letter_counting", "number_sorting", "simple_equations", "word_sorting", "gcd", "leg_counting")
-"""Of reasoning-gym's hundred, those that a small model sometimes gets right."""
+GYM: dict[str, ExtractionKind] = {
+    "chain_sum": "number",
+    "letter_counting": "number",
+    "number_sorting": "last_line",
+    "simple_equations": "number",
+    "word_sorting": "last_line",
+    "gcd": "number",
+    "leg_counting": "number",
+}
+"""Of reasoning-gym's hundred some that are short, with the result that their verifiers want."""
 MAX_ITEMS = 200
 _GYM_EXAMPLES = 5
 
@@ -43,6 +52,8 @@ class Task:
     choices: tuple[str, ...] = ()
     """Of a classification: the labels."""
     extraction: Extraction = Extraction()  # noqa: RUF009 (frozen)
+    within: bool = False
+    """An accepted answer counts as a word or words of a longer one, too: what is asked for is knowledge, not form."""
     verify: Callable[[int, str], float] | None = None
     """A verifier of the task's own, `(item, answer) -> [0, 1]`."""
 
@@ -50,7 +61,10 @@ class Task:
         """What an answer is worth, in [0, 1]: by the task's verifier, or else 1 for an accepted answer."""
         if self.verify is not None:
             return self.verify(item, answer)
-        return float(normalized(answer) in map(normalized, self.items[item].answers))
+        found, accepted = normalized(answer), map(normalized, self.items[item].answers)
+        if self.within:
+            return float(any(re.search(rf"\b{re.escape(each)}\b", found) for each in accepted))
+        return float(found in accepted)
 
     def prompt(self, technique: Technique, item: int, examples: Sequence[Example] | None = None) -> PromptSpec:
         """The item asked by a technique, with these examples or the task's own. Labels are enforced; after reasoning a
@@ -86,6 +100,7 @@ def load_task(name: str, count: int = 24, seed: int = 1) -> Task:
         tuple(Example(**example) for example in data["examples"]),
         tuple(data.get("choices", ())),
         Extraction(*data.get("extraction", ("whole", ""))),
+        data.get("within", False),
     )
 
 
@@ -121,7 +136,7 @@ def _gym_task(name: str, count: int, seed: int) -> Task:
         "Solve the task. Give the result only.",
         tuple(Item(entry["question"], (str(entry["answer"]),)) for entry in asked),
         tuple(Example(entry["question"], str(entry["answer"])) for entry in shown),
-        extraction=Extraction("last_line"),
+        extraction=Extraction(GYM[name]),
         verify=verify,
     )
 

@@ -53,6 +53,21 @@ def test_arithmetic_answers_are_what_the_texts_say():
         assert item.answers == (str(expected),)
 
 
+def test_a_sentence_with_the_right_name_counts_where_knowledge_is_asked_for():
+    task = load_task("capitals", 2)
+    assert task.score(0, "The capital of Japan is Tokyo.") == 1.0
+    assert task.score(0, "Tokyoland") == 0.0
+    assert task.score(0, "Kyoto") == 0.0
+    reviews = load_task("sentiment", 1)
+    assert reviews.score(0, "It is positive") == 0.0
+
+
+def test_numbers_are_found_in_sentences():
+    task = load_task("letter_counting", 1, seed=1)
+    said = task.extraction.extract(f"It appears {task.items[0].answers[0]} times.")
+    assert task.score(0, said) == 1.0
+
+
 def test_seeds_repeat():
     assert load_task("chain_sum", 5, seed=2).items == load_task("chain_sum", 5, seed=2).items
     assert load_task("chain_sum", 5, seed=2).items != load_task("chain_sum", 5, seed=3).items
