@@ -6,6 +6,7 @@ Redrawn by a fragment about three times a second while the engine works; nothing
 from __future__ import annotations
 
 import math
+import textwrap
 from typing import TYPE_CHECKING
 
 import streamlit as st
@@ -75,7 +76,9 @@ def _overview(places: list[tuple[int, int]]) -> None:
             [_overview_row(*place) for place in places], hide_index=True, height="auto" if len(places) < 9 else 320
         )
         if len(state.askings) == 1 and (votes := state.askings[0].votes) and len(places) > 1:
-            counts = ", ".join(f"**{i18n.plain(result)}** × {count}" for result, count in votes[:5])
+            # A result may be a whole answer; the table above has it in full.
+            short = [(textwrap.shorten(result, 40, placeholder="…"), count) for result, count in votes[:5]]
+            counts = ", ".join(f"**{i18n.plain(result)}** × {count}" for result, count in short)
             st.markdown(t("run.votes", votes=counts))
 
 
