@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from llm_core.passages import with_passages
 from llm_core.prompt_data import load_prompt
 from llm_core.prompts import PromptSpec, Technique
 
@@ -26,8 +25,6 @@ APPLICATION_IDS = (
     *("content_generation", "natural_language_inference", "text_classification", "autorater", "text_analysis"),
     "multimodal",
 )
-PASSAGES = 2
-"""Of a document, shown in a prompt that comes with one."""
 
 _FOLDER = Path(__file__).with_name("gallery_prompts")
 
@@ -46,8 +43,6 @@ class Entry:
     """What the built-in model makes of it, in a line."""
     prompts: Mapping[Language, PromptSpec]
     """The same task in each language, by the same technique."""
-    documents: Mapping[Language, str]
-    """What the passages in the prompt's context were retrieved from; empty for most entries."""
     sampler: Mapping[str, Any]
     """Fields of `SamplerConfig` that suit the task; the others stay at their defaults."""
     max_output_tokens: int
@@ -77,11 +72,6 @@ def _application(name: str) -> Application:
     return Application(name, data["title"], tuple(_entry(name, **entry) for entry in data["entries"]))
 
 
-def _entry(
-    application: str, prompts: Mapping[Language, Any], documents: Mapping[Language, str] | None = None, **rest: Any
-) -> Entry:
+def _entry(application: str, prompts: Mapping[Language, Any], **rest: Any) -> Entry:
     specs = {language: load_prompt(prompt) for language, prompt in prompts.items()}
-    for language, document in (documents or {}).items():
-        spec = specs[language]
-        specs[language] = with_passages(spec, document, spec.question, PASSAGES)
-    return Entry(application=application, prompts=specs, documents=documents or {}, **rest)
+    return Entry(application=application, prompts=specs, **rest)

@@ -1,13 +1,13 @@
-"""Passages of a pasted document that a question is about, put into the prompt: retrieval, without an index.
+"""Passages of a pasted document that a question is about: retrieval, without an index.
 
-A document is split at blank lines, its passages are ranked by BM25, and the best ones become numbered context, so that
-the answer can cite them. Words are compared as they are written: letter case and the way accents are encoded do not
+A document is split at blank lines and its passages are ranked by BM25. They keep their numbers, so that an answer can
+cite them. Words are compared as they are written: letter case and the way accents are encoded do not
 matter; inflections, synonyms and, in Vietnamese, words of several syllables are not known.
 """
 
 from __future__ import annotations
 
-import dataclasses
+import functools
 import math
 import re
 import unicodedata
@@ -15,13 +15,12 @@ from collections import Counter
 from typing import NamedTuple
 
 from llm_core.errors import NucleusError
-from llm_core.prompts import SEPARATOR, PromptSpec
 
 MAX_PASSAGE = 600
 """Characters: about one paragraph."""
 MAX_PASSAGES = 50
 """Shown in one prompt."""
-MAX_DOCUMENT = 1_000_000
+MAX_DOCUMENT = 500_000
 """Characters; ranked anew for every question, in well under a second."""
 
 K1 = 1.2
@@ -42,6 +41,11 @@ class Passage(NamedTuple):
     score: float
     """BM25: 0 for no word of the question; only comparable within one document and question."""
 
+    @property
+    def cited(self) -> str:
+        """As a prompt shows it."""
+        return f"[{self.number}] {self.text}"
+
 
 def split_passages(document: str) -> list[str]:
     """The document's paragraphs in order, none empty; longer ones than `MAX_PASSAGE` in parts, at sentences where
@@ -52,30 +56,24 @@ def split_passages(document: str) -> list[str]:
     return [part for paragraph in _PARAGRAPHS.split(text) for part in _parts(paragraph.strip()) if part]
 
 
-def best_passages(document: str, question: str, count: int) -> list[Passage]:
+@functools.lru_cache(maxsize=16)
+def best_passages(document: str, question: str, count: int) -> tuple[Passage, ...]:
     """At most `count` passages, best first, earlier ones first among equals. Those that share no word with the
-    question are never among them, so there may be none. Raises `NucleusError`, also for a count out of range."""
-    if not 1 <= count <= MAX_PASSAGES:
-        raise NucleusError("setting_out_of_range", field="passages", value=count, low=1, high=MAX_PASSAGES)
+    question are never among them. Raises `NucleusError` where that leaves none: an answer without a source is what
+    this is to prevent."""
     texts = split_passages(document)
     scores = bm25([words(text) for text in texts], words(question))
     passages = [Passage(number, text, score) for number, (text, score) in enumerate(zip(texts, scores, strict=True), 1)]
     found = [passage for passage in passages if passage.score > 0]
-    return sorted(found, key=lambda passage: -passage.score)[:count]
-
-
-def with_passages(spec: PromptSpec, document: str, question: str, count: int) -> PromptSpec:
-    """The prompt with the best passages at the end of its context, as `[number] text`, in the document's order.
-
-    What looks like a variable in the document stays text. Raises `NucleusError` where no passage has a word of the
-    question: an answer without a source is what this is to prevent.
-    """
-    found = best_passages(document, question, count)
     if not found:
         raise NucleusError("passage_not_found")
-    numbered = [f"[{passage.number}] {_as_text(passage.text)}" for passage in sorted(found)]
-    context = SEPARATOR.join(filter(str.strip, (spec.context, *numbered)))
-    return dataclasses.replace(spec, context=context)
+    return tuple(sorted(found, key=lambda passage: -passage.score)[:count])
+
+
+def cited_numbers(answer: str) -> set[int]:
+    """Numbers in brackets, as in `[2]` and `[1, 3]`."""
+    lists = re.findall(r"\[(\d{1,6}(?:\s*[,;]\s*\d{1,6})*)\]", answer)
+    return {int(number) for numbers in lists for number in re.findall(r"\d+", numbers)}
 
 
 def words(text: str) -> list[str]:
@@ -122,8 +120,3 @@ def _cut(sentence: str) -> list[str]:
         pieces.append(sentence[:end].rstrip())
         sentence = sentence[end:].lstrip()
     return [*pieces, sentence]
-
-
-def _as_text(text: str) -> str:
-    r"""With `\{{` for two braces. A third one is set apart, since prompts cannot spell it."""
-    return re.sub(r"\{\{(?=(\{)?)", lambda braces: r"\{{" + " " * bool(braces[1]), text)

@@ -43,7 +43,7 @@ def load_prompt(data: object) -> PromptSpec:
     fields = {name: value for name, value in data.items() if name != "version"}
     try:
         # Through JSON, where a list stands for a tuple and nothing else is converted.
-        text = json.dumps(fields)
+        text = json.dumps(fields, ensure_ascii=False)
         if len(text) > MAX_DATA:
             raise NucleusError("prompt_data_too_large", size=len(text), limit=MAX_DATA)
         spec = _adapter().validate_json(text, strict=True, extra="forbid")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 from llm_core.errors import NucleusError
 from llm_core.extraction import Extraction
 from llm_core.output_format import OutputFormat
+from llm_core.passages import MAX_DOCUMENT, MAX_PASSAGES, Passage, best_passages
 
 if TYPE_CHECKING:
     from llm_core.language_model import LanguageModel
@@ -83,7 +83,10 @@ class Piece(NamedTuple):
     text: str
 
 
-PARTS = ("system", "role", "context", "instruction", "examples", "question", "trigger", "prefill", "template")
+PARTS = (
+    *("system", "role", "context", "document", "instruction", "examples", "question", "trigger", "prefill"),
+    "template",
+)
 """Where a prompt's tokens come from; `template` is what the chat template adds."""
 
 
@@ -101,15 +104,15 @@ class Message(NamedTuple):
 SEPARATOR = "\n\n"
 """Between the pieces of a message."""
 
-_VARIABLE = re.compile(r"(?<!\\)\{\{\s*(?P<name>\w[\w\- ]*?)\s*\}\}")
-_OPENING = re.compile(r"(?<!\\)\{\{")
+_BRACES = re.compile(r"\\(?P<text>\{{2,})|\{\{\s*(?P<name>\w[\w\- ]*?)\s*\}\}|\{\{")
+"""Braces that are text, a variable, or two braces that open nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class PromptSpec:
     """A prompt as its author wrote it. Its methods raise `NucleusError` naming the field at fault.
 
-    Texts may hold `{{name}}`, filled from `values`; `\\{{` stands for two braces.
+    Texts may hold `{{name}}`, filled from `values`; after a backslash, two or more braces are text.
     """
 
     instruction: str = ""
@@ -120,6 +123,10 @@ class PromptSpec:
     """Who the model is to be: a sentence, part of the system message."""
     context: str = ""
     """What the model should know: background, a passage, rules. Stands before the instruction."""
+    document: str = ""
+    """Where to look things up: only the passages that the question is about are shown. Variables in it stay text."""
+    passages: int = 2
+    """How many of them, at most."""
     question: str = ""
     """The input that the instruction is about, if it is a separate one."""
     examples: tuple[Example, ...] = ()
@@ -177,6 +184,10 @@ class PromptSpec:
         _check_range("examples", len(self.examples), 0, MAX_EXAMPLES)
         _check_range("values", len(self.values), 0, MAX_VALUES)
         _check_range("chains", self.chains, 1, MAX_CHAINS)
+        _check_range("passages", self.passages, 1, MAX_PASSAGES)
+        if len(self.document) > MAX_DOCUMENT:
+            raise NucleusError("prompt_too_large", field="document", size=len(self.document), limit=MAX_DOCUMENT)
+        _check_characters("document", self.document)
         for place, example in enumerate(self.examples, 1):
             for part in ("input", "output"):
                 if not getattr(example, part).strip():
@@ -188,11 +199,11 @@ class PromptSpec:
         """Names in `{{…}}`, in the order of their first use. Raises for `{{` without a name and `}}`."""
         names: dict[str, None] = {}
         for part, text in self.texts():
-            for opening in _OPENING.finditer(text):
-                found = _VARIABLE.match(text, opening.start())
-                if found is None:
-                    raise NucleusError("variable_unbalanced", field=part, position=opening.start() + 1)
-                names[found["name"]] = None
+            for found in _BRACES.finditer(text):
+                if found["name"]:
+                    names[found["name"]] = None
+                elif not found["text"]:
+                    raise NucleusError("variable_unbalanced", field=part, position=found.start() + 1)
         return tuple(names)
 
     def filled(self, values: Mapping[str, str]) -> PromptSpec:
@@ -202,7 +213,7 @@ class PromptSpec:
                 raise NucleusError("variable_without_value", variable=name)
 
         def fill(text: str) -> str:
-            return _VARIABLE.sub(lambda found: values[found["name"]], text).replace("\\{{", "{{")
+            return _BRACES.sub(lambda found: found["text"] or values[found["name"]], text)
 
         fields: dict[str, Any] = {name: fill(getattr(self, name)) for name in _TEXT_FIELDS}
         examples = tuple(
@@ -216,12 +227,20 @@ class PromptSpec:
             return (self.filled({}),)
         return tuple(self.filled(row) for row in self.values or ({},))
 
+    def found_passages(self) -> tuple[Passage, ...]:
+        """What the document says about the question, in its order. Raises where that is nothing."""
+        if not self.document.strip():
+            return ()
+        return tuple(sorted(best_passages(self.document, self.question.strip() or self.instruction, self.passages)))
+
     def messages(self, *, examples_as: Literal["turns", "text"] | None = None) -> tuple[Message, ...]:
-        """The chat that the technique makes of the parts; ends with a turn of the user's. Fill variables before."""
+        """The chat that the technique makes of the parts; ends with a turn of the user's. Fill variables before.
+        Raises for a document in which the question finds nothing."""
         style = examples_as or self.examples_as
         system = _pieces(("role", self.role), ("system", self.system))
         turns = [Message("system", system)] if system else []
-        head = [("context", self.context)]
+        found = SEPARATOR.join(passage.cited for passage in self.found_passages())
+        head = [("context", self.context), ("document", found)]
         final = self.question
         if self.question.strip():
             head.append(("instruction", self.instruction))
@@ -293,17 +312,16 @@ def _check_range(field: str, value: int, low: int, high: int) -> None:
         raise NucleusError("setting_out_of_range", field=field, value=value, low=low, high=high)
 
 
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
+"""Unicode's categories Cc and Cs, but for tabs and the ends of lines."""
+
+
 def plain_text(text: str) -> str:
     """Without the characters that a prompt may not hold: a model may write them, and be asked about what it wrote."""
-    return "".join(character for character in text if not _is_control(character))
-
-
-def _is_control(character: str) -> bool:
-    return unicodedata.category(character) in ("Cc", "Cs") and character not in "\n\r\t"
+    return _CONTROL.sub("", text)
 
 
 def _check_characters(field: str, text: str) -> None:
-    for place, character in enumerate(text):
-        if _is_control(character):
-            code = f"U+{ord(character):04X}"
-            raise NucleusError("prompt_control_character", field=field, character=code, position=place + 1)
+    if found := _CONTROL.search(text):
+        code = f"U+{ord(found[0]):04X}"
+        raise NucleusError("prompt_control_character", field=field, character=code, position=found.start() + 1)

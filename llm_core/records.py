@@ -62,6 +62,7 @@ class GenerationRequest:
     def validate(self) -> None:
         """Refuse what needs no model to be seen. Raises `NucleusError`."""
         self.prompt.validate()
+        self.prompt.found_passages()
         if not 1 <= len(self.rows) <= MAX_ROWS:
             raise NucleusError("rows_out_of_range", value=len(self.rows), limit=MAX_ROWS)
         for row in self.rows:

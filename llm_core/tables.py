@@ -27,7 +27,7 @@ def read_table(data: bytes | str) -> list[dict[str, str]]:
     size = len(data)
     if size > MAX_BYTES:
         raise NucleusError("table_too_large", size=size, limit=MAX_BYTES)
-    text = _decoded(data) if isinstance(data, bytes) else data
+    text = decoded(data) if isinstance(data, bytes) else data
     text = text.lstrip("\ufeff")
     if not text.strip():
         raise NucleusError("table_empty")
@@ -79,7 +79,8 @@ def write_csv(rows: Sequence[dict[str, Any]]) -> str:
     return out.getvalue()
 
 
-def _decoded(data: bytes) -> str:
+def decoded(data: bytes) -> str:
+    """The text of a file in UTF-8 or marked UTF-16. Raises `NucleusError`."""
     encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8"
     try:
         return data.decode(encoding)

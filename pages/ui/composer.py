@@ -13,8 +13,10 @@ import streamlit as st
 from llm_core import NucleusError, PromptSpec
 from llm_core.extraction import Extraction, ExtractionKind
 from llm_core.output_format import OutputFormat, OutputKind
+from llm_core.passages import MAX_PASSAGES
 from llm_core.prompts import MAX_CHAINS, TECHNIQUES
 from pages.ui import i18n
+from pages.ui.document import document_field, document_given, show_found
 from pages.ui.example_editor import example_editor
 from pages.ui.i18n import number, t
 from pages.ui.prompt_tokens import PromptToken, prompt_tokens
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 _SIMPLE = (
     *(Key.TECHNIQUE, Key.SYSTEM, Key.ROLE, Key.CONTEXT, Key.INSTRUCTION, Key.QUESTION, Key.EXAMPLES_AS),
     *(Key.INPUT_LABEL, Key.OUTPUT_LABEL, Key.TRIGGER, Key.ANSWER_MARKER, Key.STEP_BACK_QUESTION, Key.PREFILL),
+    Key.DOCUMENT,
 )
 """Widgets that hold a field of `PromptSpec` as it is, under the field's own name."""
 
@@ -79,6 +82,9 @@ def composer(model: LanguageModel | None) -> None:
         if not about_an_input:
             _question()
         _line("prefill", Key.PREFILL)
+    with st.expander(t("document.title")):
+        document_field()
+        _found_passages()
     with st.expander(t("playground.output")):
         _output()
     # Behind a switch, since it works at every rerun.
@@ -93,6 +99,7 @@ def read_prompt(stop_sequences: tuple[str, ...] = ()) -> PromptSpec:
     return PromptSpec(
         **simple,
         chains=int(get_number(Key.CHAINS, Key.CHAINS.value, 1, MAX_CHAINS)),
+        passages=int(get_number(Key.PASSAGES, Key.PASSAGES.value, 1, MAX_PASSAGES)),
         examples=session().examples.examples,
         output=OutputFormat(get(Key.OUTPUT_KIND), _lines(get(Key.CHOICES) or ""), get(Key.SCHEMA) or ""),
         extraction=Extraction(get(Key.EXTRACTION_KIND), get(Key.EXTRACTION_ARGUMENT) or ""),
@@ -106,6 +113,7 @@ def write_prompt(spec: PromptSpec) -> None:
     for key in _SIMPLE:
         put(key, getattr(spec, key.value))
     put(Key.CHAINS, spec.chains)
+    put(Key.PASSAGES, spec.passages)
     put(Key.OUTPUT_KIND, spec.output.kind)
     put(Key.CHOICES, "\n".join(spec.output.choices))
     put(Key.SCHEMA, spec.output.schema)
@@ -121,6 +129,15 @@ def _bring_back() -> None:
     if state.replaced:
         write_prompt(state.replaced)
         state.replaced = None
+
+
+def _found_passages() -> None:
+    """What the document has for the question as it stands."""
+    if document_given() and not _variables():
+        try:
+            show_found(read_prompt().filled({}))
+        except NucleusError as error:
+            st.caption(i18n.explain(error))
 
 
 def _question() -> None:

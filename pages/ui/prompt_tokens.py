@@ -14,6 +14,7 @@ COLOURS = {
     "system": "#8a6d00",
     "role": "#a3480a",
     "context": "#2a6f97",
+    "document": "#5b6b1f",
     "instruction": "#2f6fd6",
     "examples": "#2d7d46",
     "question": "#8a3ea8",

@@ -14,6 +14,7 @@ import streamlit as st
 from llm_core.asking import Asking
 from llm_core.records import RowRecord, Run
 from pages.ui import charts, i18n, resources
+from pages.ui.document import show_found
 from pages.ui.i18n import number, share, t
 from pages.ui.live_plot import live_plot
 from pages.ui.state import get, session
@@ -118,6 +119,9 @@ def _result(asking: Asking) -> None:
     if spec.method.steps_back and len(asking.runs) > 1:
         with st.expander(t("run.principle")):
             st.code(asking.runs[0].rows[0].text, language=None, wrap_lines=True)
+    if spec.document and asking.outcomes:
+        with st.expander(t("document.sources"), expanded=True):
+            show_found(spec, asking.outcomes[min(session().shown[1], len(asking.outcomes) - 1)].text)
     if asking.error and asking.error is not asking.main.error:
         st.error(i18n.explain(asking.error), icon=":material/error:")
     if asking.outcomes and (spec.extraction.kind != "whole" or len(asking.runs) > 1 or asking.chains > 1):

@@ -39,6 +39,8 @@ class Key(StrEnum):
     STEP_BACK_QUESTION = "step_back_question"
     CHAINS = "chains"
     PREFILL = "prefill"
+    DOCUMENT = "document"
+    PASSAGES = "passages"
     OUTPUT_KIND = "output_kind"
     CHOICES = "choices"
     SCHEMA = "schema"
@@ -109,6 +111,8 @@ class Session:
     value_table: ValueTable = field(default_factory=ValueTable)
     import_notes: dict[str, str] = field(default_factory=dict)
     """What came of the last import into each table, in the reader's language."""
+    document_note: str | None = None
+    """Why the last file was not taken as the document."""
     studies: dict[str, ShownStudy] = field(default_factory=dict)
     """The last one of each kind."""
     study_rows: list[dict[str, str]] = field(default_factory=list)

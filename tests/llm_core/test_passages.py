@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import unicodedata
 
@@ -9,17 +10,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_core import NucleusError, PromptSpec
+from llm_core import GenerationRequest, NucleusError, PromptSpec, RowRequest
 from llm_core.passages import (
     MAX_DOCUMENT,
     MAX_PASSAGE,
     MAX_PASSAGES,
     best_passages,
     bm25,
+    cited_numbers,
     split_passages,
-    with_passages,
     words,
 )
+from samplers import SamplerConfig
 
 LIBRARY = "The library opens at eight.\n\nCards are free for students.\n\nA late book costs a fine."
 
@@ -80,7 +82,6 @@ def test_best_first_and_only_what_fits():
     best, *others = best_passages(LIBRARY, "Which fine costs a LATE book?", 3)
     assert (best.number, best.text) == (3, "A late book costs a fine.")
     assert others == []
-    assert best_passages(LIBRARY, "weather", 3) == []
 
 
 def test_equals_stand_in_the_documents_order_and_count_is_a_limit():
@@ -93,29 +94,46 @@ def test_vietnamese_with_other_accents_encoding():
     assert best_passages(document, "Sinh viên trả bao nhiêu?", 1)[0].number == 2
 
 
-def test_numbered_passages_end_the_context():
-    spec = with_passages(PromptSpec("Answer.", context="Rules."), LIBRARY, "late students", 2)
-    assert spec.context == "Rules.\n\n[2] Cards are free for students.\n\n[3] A late book costs a fine."
+def ask(document: str, question: str, count: int = 2) -> PromptSpec:
+    return PromptSpec("Answer.", context="Rules.", question=question, document=document, passages=count)
+
+
+def test_numbered_passages_follow_the_context_in_the_documents_order():
+    spec = ask(LIBRARY, "late students")
+    [message] = spec.messages()
+    assert message.pieces[1] == ("document", "[2] Cards are free for students.\n\n[3] A late book costs a fine.")
+    assert [piece.part for piece in message.pieces] == ["context", "document", "instruction", "question"]
+    assert PromptSpec("late students?", document=LIBRARY).found_passages() == spec.found_passages()
+
+
+def test_each_row_of_values_finds_its_own():
+    spec = dataclasses.replace(ask(LIBRARY, "{{about}}", 1), values=({"about": "students"}, {"about": "a late book"}))
+    assert [prompt.found_passages()[0].number for prompt in spec.prompts()] == [2, 3]
+
+
+@pytest.mark.parametrize("text", ["a {{x}} b", "{{{x}}}", r"\{{x", "{{{{x"])
+def test_braces_of_a_document_are_no_variables(text):
+    [spec] = ask(text, "x").prompts()
+    assert spec.messages()[0].pieces[1].text == f"[1] {text}"
 
 
 @pytest.mark.parametrize(
-    ("text", "shown"), [("a {{x}} b", "a {{x}} b"), ("{{{x}}}", "{{ {x}}}"), (r"\{{x", r"\{{x"), ("{{{{x", "{{ {{x")]
+    ("answer", "numbers"),
+    [("It is free [2].", {2}), ("[1, 3]; [12]", {1, 3, 12}), ("[x] 4 [5", set()), ("passage [3]. [3]", {3})],
 )
-def test_braces_of_a_document_are_no_variables(text, shown):
-    spec = with_passages(PromptSpec("Answer."), text, "x", 1)
-    assert spec.variables() == ()
-    assert spec.filled({}).context == f"[1] {shown}"
+def test_numbers_that_an_answer_cites(answer, numbers):
+    assert cited_numbers(answer) == numbers
 
 
-def refusal(document: str, question: str, count: int = 1) -> NucleusError:
+def refusal(spec: PromptSpec) -> NucleusError:
     with pytest.raises(NucleusError) as caught:
-        with_passages(PromptSpec("Answer."), document, question, count)
+        GenerationRequest("toy", spec, (RowRequest(SamplerConfig()),)).validate()
     return caught.value
 
 
 def test_refusals():
-    assert refusal(LIBRARY, "weather").code == "passage_not_found"
-    assert refusal("", "weather").code == "passage_not_found"
-    assert refusal("x" * (MAX_DOCUMENT + 1), "x").details["field"] == "document"
+    assert refusal(ask(LIBRARY, "weather")).code == "passage_not_found"
+    assert refusal(ask("x" * (MAX_DOCUMENT + 1), "x")).details["field"] == "document"
+    assert refusal(ask("bell \a", "bell")).details == {"field": "document", "character": "U+0007", "position": 6}
     for count in (0, MAX_PASSAGES + 1):
-        assert refusal(LIBRARY, "late", count).details["field"] == "passages"
+        assert refusal(ask(LIBRARY, "late", count)).details["field"] == "passages"

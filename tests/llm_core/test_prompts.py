@@ -128,11 +128,11 @@ def test_switching_the_technique_keeps_everything(technique):
 
 
 def test_variables_make_a_prompt_for_each_row():
-    spec = PromptSpec(
-        "Capital of {{ nước }}? \\{{x}}", values=({"nước": "Peru", "more": ""}, {"nước": "{{nước}}", "more": ""})
-    )
+    values = ({"nước": "Peru", "more": ""}, {"nước": "{{nước}}", "more": ""})
+    spec = PromptSpec("Capital of {{ nước }}? \\{{x}}", values=values)
     assert spec.variables() == ("nước",)
     assert [prompt.instruction for prompt in spec.prompts()] == ["Capital of Peru? {{x}}", "Capital of {{nước}}? {{x}}"]
+    assert PromptSpec("\\{{{x}} \\\\{{{{").prompts()[0].instruction == "{{{x}} \\{{{{"
     assert PromptSpec("no variables {x}").prompts()[0].instruction == "no variables {x}"
 
 
