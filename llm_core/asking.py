@@ -104,13 +104,16 @@ class Asking:
         self._stopped = not self.outcomes
 
     def advance(self) -> None:
-        """Take the next step if the runs of the last one have ended; a refusal or a failed run ends the asking."""
+        """Take the next step if the runs of the last one have ended. A refusal ends the asking, and so does a step of
+        which every row failed; a chain that failed beside others has no result."""
         for run in self._under_way:
             run.touch()
         if any(run.active for run in self._under_way) or not self.active:
             return
-        self.error = next((run.error for run in self._under_way if run.error), None)
-        cut = any(row.finish_reason in ("cancelled", "deadline") for run in self._under_way for row in run.rows)
+        rows = [row for run in self._under_way for row in run.rows]
+        if all(row.error for row in rows):
+            self.error = rows[0].error
+        cut = any(row.finish_reason in ("cancelled", "deadline") for row in rows)
         if self.error or cut:
             self._stopped = cut
             return
@@ -134,23 +137,33 @@ def _steps(request: GenerationRequest) -> Generator[Sequence[GenerationRequest],
     marked = spec.extraction == Extraction("marker", spec.answer_marker)
     if not (method.reasoning and (marked or spec.output.kind != "text")):
         [run] = yield [dataclasses.replace(request, prompt=spec, rows=rows)]
-        texts = [spec.prefill + record.text for record in run.rows]
-        return tuple(Outcome(text, spec.extraction.extract(text)) for text in texts)
+        return tuple(_outcome(spec, record) for record in run.rows)
     free = dataclasses.replace(spec, output=OutputFormat())
     [run] = yield [dataclasses.replace(request, prompt=free, rows=rows)]
-    openings = [_up_to_the_answer(spec.prefill, record, spec.answer_marker) for record in run.rows]
+    openings = {
+        place: _up_to_the_answer(spec.prefill, record, spec.answer_marker)
+        for place, record in enumerate(run.rows)
+        if not record.error
+    }
     finals = yield [
         dataclasses.replace(
             request,
             prompt=dataclasses.replace(spec, prefill=opening, output=_after_a_space(spec.output)),
-            rows=(_final_row(chain, spec),),
+            rows=(_final_row(rows[place], spec),),
         )
-        for opening, chain in zip(openings, rows, strict=True)
+        for place, opening in openings.items()
     ]
-    return tuple(
-        Outcome(opening + final.rows[0].text, _final_result(spec, opening, final.rows[0].text))
-        for opening, final in zip(openings, finals, strict=True)
-    )
+    outcomes = [_outcome(spec, record) for record in run.rows]
+    for (place, opening), final in zip(openings.items(), finals, strict=True):
+        [record] = final.rows
+        result = None if record.error else _final_result(spec, opening, record.text)
+        outcomes[place] = Outcome(opening + record.text, result)
+    return tuple(outcomes)
+
+
+def _outcome(spec: PromptSpec, record: RowRecord) -> Outcome:
+    text = spec.prefill + record.text
+    return Outcome(text, None if record.error else spec.extraction.extract(text))
 
 
 def _chain(row: RowRequest, number: int) -> RowRequest:

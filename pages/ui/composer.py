@@ -33,6 +33,9 @@ _SIMPLE = (
 )
 """Widgets that hold a field of `PromptSpec` as it is, under the field's own name."""
 
+_FIRST_WORDS = ("trigger", "answer_marker", "step_back_question", "input_label", "output_label")
+"""Fields that are filled before anything is typed, in the reader's language."""
+
 _MOST_TOKENS_SHOWN = 4000
 """Of the prompt as the model sees it: a page with more elements becomes slow."""
 
@@ -40,7 +43,8 @@ _MOST_TOKENS_SHOWN = 4000
 def composer(model: LanguageModel | None) -> None:
     """Draw the composer. `model` is what it shows the rendered prompt of, once it is loaded."""
     if not has(Key.INSTRUCTION):
-        write_prompt(PromptSpec(t("playground.first_prompt")))
+        words: dict[str, Any] = {field: t(f"first_prompt.{field}") for field in _FIRST_WORDS}
+        write_prompt(PromptSpec(t("playground.first_prompt"), **words))
     if session().replaced:
         st.button(t("playground.bring_back"), on_click=_bring_back, icon=":material/undo:", key="bring_back")
     st.pills(

@@ -104,13 +104,20 @@ def _overview_row(place: int, chain: int) -> dict[str, str | int]:
     outcome = asking.outcomes[chain] if asking.outcomes else None
     values = session().asked_values[place] if place < len(session().asked_values) else {}
     row = rows[chain] if chain < len(rows) else None
+    result = {t("run.result"): (outcome.result or t("run.no_result")) if outcome else "…"}
     return {
         t("run.number"): _place_name((place, chain)),
         **values,
-        t("run.result"): (outcome.result or t("run.no_result")) if outcome else "…",
+        **(result if _looks_for_a_result(asking) else {}),
         t("run.answer"): outcome.text if outcome else row.text if row else "",
         t("run.token_count"): len(row.events()) if row else 0,
     }
+
+
+def _looks_for_a_result(asking: Asking) -> bool:
+    """Whether what counts is something else than the whole answer."""
+    spec = asking.request.prompt
+    return spec.extraction.kind != "whole" or spec.method.reasoning or asking.chains > 1
 
 
 def _result(asking: Asking) -> None:
@@ -124,7 +131,7 @@ def _result(asking: Asking) -> None:
             show_found(spec, asking.outcomes[min(session().shown[1], len(asking.outcomes) - 1)].text)
     if asking.error and asking.error is not asking.main.error:
         st.error(i18n.explain(asking.error), icon=":material/error:")
-    if asking.outcomes and (spec.extraction.kind != "whole" or len(asking.runs) > 1 or asking.chains > 1):
+    if asking.outcomes and _looks_for_a_result(asking):
         found = asking.answer
         st.caption(t("run.result"))
         st.code(t("run.no_result") if found is None else found, language=None, wrap_lines=True)

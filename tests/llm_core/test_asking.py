@@ -100,6 +100,30 @@ def test_output_formats_are_enforced(engine, output, valid):
     assert asking.answer in valid
 
 
+@pytest.mark.parametrize("marked", [False, True])
+@pytest.mark.parametrize("failing", [{1}, {0, 1, 2}])
+def test_a_chain_that_fails_spoils_no_other(engine, marked, failing):
+    def submit(wanted: GenerationRequest):
+        """With a setting that is refused once the model is known, in the first run."""
+        rows = [
+            dataclasses.replace(row, sampler=SamplerConfig(top_k=10**6))
+            if len(wanted.rows) == 3 and n in failing
+            else row
+            for n, row in enumerate(wanted.rows)
+        ]
+        return engine.submit(dataclasses.replace(wanted, rows=tuple(rows)))
+
+    extraction = Extraction("marker", "Answer:") if marked else Extraction()
+    spec = PromptSpec("Hi", technique="self_consistency", chains=3, extraction=extraction)
+    asking = done(Asking(submit, request(spec)))
+    if len(failing) == 3:
+        assert asking.error.code == "top_k_above_vocabulary"
+        assert not asking.outcomes
+    else:
+        assert asking.error is None
+        assert [outcome.result is None for outcome in asking.outcomes] == [False, True, False]
+
+
 def test_a_format_that_cannot_be_enforced_fails_that_run_only(engine):
     spec = PromptSpec("Hi", output=OutputFormat("json", schema='{"type": "nonsense"}'))
     bad = Asking(engine.submit, request(spec))
