@@ -61,9 +61,9 @@ def _results(kind: str, shown: ShownStudy) -> None:
         _label_shares(study, shown.task)
         return
     name = _technique_name if kind == "techniques" else _order_name
-    accuracies(study, name, lambda item: items[item].question, key=f"study_{kind}")
     if kind == "order" and study.finished:
         _spread(study)
+    accuracies(study, name, lambda item: items[item].question, key=f"study_{kind}")
 
 
 def _task_picker() -> Task | None:
@@ -198,13 +198,13 @@ def _technique_name(technique: Technique) -> str:
 
 
 def _order_name(order: tuple[int, ...]) -> str:
-    return " ".join(str(place + 1) for place in order)
+    return "·".join(str(place + 1) for place in order)
 
 
 def _spread(study: Study) -> None:
     shares = [sum(study.cells[way, item].score for item in range(study.items)) / study.items for way in study.ways]
     low, high = min(shares), max(shares)
-    st.caption(t("study.spread", low=number(100 * low, 0), high=number(100 * high, 0), orders=len(shares)))
+    st.markdown(t("study.spread", low=number(100 * low, 0), high=number(100 * high, 0), orders=len(shares)))
 
 
 def _label_shares(study: Study, task: Task) -> None:

@@ -178,6 +178,7 @@ def accuracy_figure(shares: list[tuple[str, Proportion]]) -> dict:
             "yaxis": {
                 "automargin": True,
                 "autorange": "reversed",
+                "type": "category",  # plotly would read names of digits as numbers
                 "categoryorder": "array",
                 "categoryarray": [name for name, _ in shares],
                 "fixedrange": True,

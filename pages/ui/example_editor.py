@@ -43,11 +43,12 @@ def _toolbar() -> None:
         st.space("stretch")
         st.button(t("examples.add"), icon=":material/add:", on_click=examples.add, key="example_add")
         st.button(
-            ":material/undo:",
+            t("examples.undo"),
+            icon=":material/undo:",
             help=t("examples.undo"),
             on_click=examples.undo,
             disabled=not examples.can_undo,
-            key="example_undo",
+            key="icon_example_undo",
         )
         with st.popover(t("examples.shuffle"), icon=":material/shuffle:", disabled=len(examples) < 2):
             seed = st.number_input(t("examples.shuffle_seed"), min_value=0, step=1, value=1, key="shuffle_seed")
@@ -55,11 +56,13 @@ def _toolbar() -> None:
         table_import("example", _take, "input,output\n2 + 2,4")
         if len(examples):
             st.download_button(
-                ":material/download:",
+                t("examples.download"),
                 write_csv([dataclasses.asdict(example) for example in examples.examples]),
                 "examples.csv",
                 "text/csv",
                 help=t("examples.download"),
+                icon=":material/download:",
+                key="icon_example_download",
             )
 
 
@@ -95,8 +98,9 @@ def _card(place: int, reasoning: bool) -> None:
 
 def _icon(icon: str, name: str, number: int, action, args: tuple, disabled: bool = False) -> None:
     st.button(
-        f":material/{icon}:",
-        key=f"example_{name}_{number}",
+        t(f"examples.{name}"),
+        icon=f":material/{icon}:",
+        key=f"icon_example_{name}_{number}",
         help=t(f"examples.{name}"),
         on_click=action,
         args=args,

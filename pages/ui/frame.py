@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 _ASSETS = Path(__file__).parent / "assets"
 MARK = str(_ASSETS / "mark.svg")
 
+# A button whose key begins with "icon_" shows its icon only; its name is there for screen readers and tests.
 # Buttons show their shortcut beside them, so that a screen reader and a test find "Run" by that name.
 _STYLE = """
 <style>
@@ -26,6 +27,8 @@ _STYLE = """
 [data-testid="stMain"] h1 { font-size: 1.55rem; padding: 0 0 0.4rem; }
 [data-testid="stSliderThumbValue"] { color: inherit !important; }
 [data-testid="stMain"] button kbd { display: none; }
+[class*="st-key-icon_"] button [data-testid="stMarkdownContainer"] {
+  position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
 @media (max-width: 640px) { [data-testid="stMainBlockContainer"] { padding-top: 4.5rem; } }
 </style>
 """

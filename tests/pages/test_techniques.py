@@ -48,9 +48,9 @@ def test_few_shot_is_composed_run_and_kept_by_another_technique(language):
     app.button_group(key="technique").set_value("few_shot").run()
     assert session(app).examples.examples == (Example("Hà Nội", "Vietnam"),)
     assert app.text_area(key=f"example_{number}_output").value == "Vietnam"
-    app.button(key=f"example_remove_{number}").click().run()
+    app.button(key=f"icon_example_remove_{number}").click().run()
     assert not session(app).examples.examples
-    app.button(key="example_undo").click().run()
+    app.button(key="icon_example_undo").click().run()
     assert app.text_area(key=f"example_{number}_output").value == "Vietnam"
 
 
