@@ -79,6 +79,28 @@ def test_self_consistency_votes():
     assert len(app.dataframe[0].value) == 3
 
 
+def test_a_document_is_looked_up_shown_and_cited():
+    document = "The library opens at eight.\n\nCards are free for students.\n\nA late book costs a fine."
+    app = open_app()
+    app.text_area(key="instruction").set_value("What do cards cost students?")
+    app.text_area(key="document").set_value(document)
+    app.text_input(key="prefill").set_value("It is free [2] [3].")
+    app.number_input(key="max_output_tokens").set_value(2)
+    app.number_input(key="passages").set_value(1).run()
+    found = texts("en")["document.found"].format(count=1)
+    assert found in [caption.value for caption in app.caption]
+    assert "Cards are free for students." in [code.value for code in app.code]
+    ended(press_run(app))
+    captions = [caption.value for caption in app.caption]
+    assert any(texts("en")["document.cited"] in caption for caption in captions)
+    assert texts("en")["document.invented"].format(numbers="[3]") in captions
+    assert "[2] Cards are free" in session(app).askings[0].main.rendered.text
+    app.text_area(key="instruction").set_value("Weather?").run()
+    press_run(app)
+    assert errors(app) == [texts("en")["errors.passage_not_found"]]
+    assert session(app).askings, "the run before is still there"
+
+
 def test_variables_make_several_prompts_and_missing_values_are_named():
     app = open_app()
     app.text_area(key="instruction").set_value("The capital of {{country}} is").run()
