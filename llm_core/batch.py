@@ -15,6 +15,7 @@ import torch
 
 from llm_core.errors import NucleusError
 from llm_core.prefix_cache import PrefixCache
+from llm_core.records import KeptStep
 from llm_core.thread_choice import ThreadChoice, all_threads
 from samplers import SamplerChain, summarize
 
@@ -133,6 +134,9 @@ class Batch:
         if self._chain is None:
             self._chain = SamplerChain([answer.state.config for answer in self._rows])
         recording: Recording = []
+        for row, answer in enumerate(self._rows):
+            if answer.record.request.keep_logits and answer.record.kept is None:
+                answer.record.kept = _kept(logits[row], answer)
         states = [answer.state for answer in self._rows]
         try:
             drawn = self._chain.sample(logits, states, recording)
@@ -182,6 +186,11 @@ class Batch:
         if self.active_bytes and not self.answers:
             self._cache.trim()
             self._nursery.trim()
+
+
+def _kept(logits: torch.Tensor, answer: Answer) -> KeptStep:
+    constraint = answer.state.constraint
+    return KeptStep(logits.float().cpu().clone(), constraint.allowed().clone() if constraint else None)
 
 
 def _longest(answer: Answer) -> int:

@@ -16,6 +16,8 @@ from samplers import SamplerConfig, StepTrace
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
+    from torch import Tensor
+
     from llm_core.language_model import LanguageModel
     from llm_core.rendering import RenderedPrompt
     from samplers.constraints import Constraint as Grammar
@@ -44,6 +46,8 @@ class RowRequest:
     stop_sequences: tuple[str, ...] = ()
     begin: tuple[int, ...] = ()
     """Token ids that the answer already begins with: a branch of an earlier one. They count as its first steps."""
+    keep_logits: bool = False
+    """Keep what the model gave for the first token that is written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +83,16 @@ class GenerationRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class KeptStep:
+    """What one step was drawn from, before any stage."""
+
+    logits: Tensor
+    """float32 `[V]`."""
+    allowed: Tensor | None
+    """bool `[V]`: what the output format allowed, if there is one."""
+
+
+@dataclass(frozen=True, slots=True)
 class TokenEvent:
     """One chosen token."""
 
@@ -99,6 +113,8 @@ class RowRecord:
         self.request = request
         self.constraint: Constraint | None = None
         """Where it stands in the grammar of the prompt's output format."""
+        self.kept: KeptStep | None = None
+        """The first step, if the request asks for it."""
         self.status: RunStatus = "waiting"
         self.finish_reason: FinishReason | None = None
         self.error: NucleusError | None = None

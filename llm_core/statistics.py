@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import comb, sqrt
 from typing import NamedTuple
 
@@ -35,3 +36,39 @@ def mcnemar(only_first: int, only_second: int) -> float:
     if n == 0:
         return 1.0
     return min(1.0, 2 * sum(comb(n, k) for k in range(fewer + 1)) / 2**n)
+
+
+LEAST_EXPECTED = 5.0
+"""Classes that expect less are put together: the chi-square distribution describes them badly (Cochran 1954)."""
+
+
+class Fit(NamedTuple):
+    """Pearson's chi-square test of counts against what was expected (Pearson 1900)."""
+
+    statistic: float
+    degrees: int
+    """Of freedom: classes less one."""
+    p: float
+    """Probability of counts at least this far off if the expectation is right; 1 where there is one class only."""
+
+
+def goodness_of_fit(observed: Sequence[float], expected: Sequence[float]) -> Fit:
+    """`sum (observed - expected)^2 / expected` over the classes, those that expect little pooled into one."""
+    large = [(o, e) for o, e in zip(observed, expected, strict=True) if e >= LEAST_EXPECTED]
+    small = [(o, e) for o, e in zip(observed, expected, strict=True) if e < LEAST_EXPECTED]
+    pooled = (sum(o for o, _ in small), sum(e for _, e in small))
+    if pooled[1] >= LEAST_EXPECTED or not large:
+        large.append(pooled)
+    elif pooled != (0, 0):  # too little even together
+        o, e = min(large, key=lambda each: each[1])
+        large[large.index((o, e))] = (o + pooled[0], e + pooled[1])
+    statistic = sum((o - e) ** 2 / e for o, e in large)
+    degrees = len(large) - 1
+    return Fit(statistic, degrees, _chi_square_above(statistic, degrees) if degrees else 1.0)
+
+
+def _chi_square_above(value: float, degrees: int) -> float:
+    import torch
+
+    half = torch.tensor(degrees / 2, dtype=torch.float64)
+    return float(torch.special.gammaincc(half, torch.tensor(value / 2, dtype=torch.float64)))
