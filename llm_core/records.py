@@ -44,6 +44,9 @@ class RowRequest:
     stop_sequences: tuple[str, ...] = ()
     begin: tuple[int, ...] = ()
     """Token ids that the answer already begins with: a branch of an earlier one. They count as its first steps."""
+    forced: tuple[int, ...] = ()
+    """Token ids that come next whatever the sampler draws: picked or typed by somebody. Each becomes an event with the
+    probabilities that it stood among, and counts towards `max_output_tokens`."""
 
 
 @dataclass(frozen=True, slots=True)
