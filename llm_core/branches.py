@@ -96,9 +96,14 @@ class BranchTree:
         return next(known, None) or self._add(Branch(self._next, run, chain))
 
     def grow(self, parent: Branch, step: int, run: Run, origin: Origin) -> Branch:
-        """A branch that leaves `parent` before its token `step`, counted from 0. `run` has one row: what comes then."""
+        """A branch that leaves `parent` before its token `step`, counted from 0. `run` has one row: what comes then.
+
+        One that leaves where `parent` itself has not begun belongs to the answer that `parent` grew from.
+        """
         if parent not in self:
             raise ValueError("the parent is not in this tree")
+        while parent.parent and step <= parent.step:
+            parent = parent.parent
         return self._add(Branch(self._next, run, 0, parent, step, origin))
 
     def outline(self) -> list[tuple[Branch, int]]:
@@ -149,6 +154,11 @@ class BranchTree:
     @property
     def active(self) -> bool:
         return any(branch.row.active for branch in self._branches.values())
+
+    @property
+    def tokens(self) -> int:
+        """Tokens written, over all branches."""
+        return sum(branch.row.length for branch in self._branches.values())
 
     def touch(self) -> None:
         """Somebody is still interested in what is being written."""

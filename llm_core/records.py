@@ -123,6 +123,11 @@ class RowRecord:
         return self._events[cursor:]
 
     @property
+    def length(self) -> int:
+        """Tokens so far; asking for it is not reading."""
+        return len(self._events)
+
+    @property
     def text(self) -> str:
         """The answer so far, without what it was made to begin with."""
         return "".join(event.text for event in self._events) + self._last_text

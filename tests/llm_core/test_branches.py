@@ -79,6 +79,8 @@ def test_a_branch_of_a_branch_begins_with_both(engine, tree, root):
     early = grow(engine, tree, first, 2, (other_token(first, 2),))
     assert ids(second)[:6] == ids(first)[:6]
     assert ids(early)[:2] == ids(root)[:2]
+    sibling = grow(engine, tree, first, 4)
+    assert (second.parent, early.parent, sibling.parent) == (first, root, root)
     assert second.root is root
     text = toy_model().decode(ids(second))
     assert second.text == text
