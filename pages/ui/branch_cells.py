@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from llm_core.branches import Branch
     from llm_core.records import RowRecord, Run, TokenEvent
 
+_WORDS = ("token", "after", "entropy", "surprisal", "id", "part", "given", "fork", "image")
+
 _known: WeakKeyDictionary[RowRecord, tuple[Cell, ...]] = WeakKeyDictionary()
 _lock = threading.Lock()
 

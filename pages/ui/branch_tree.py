@@ -24,7 +24,8 @@ _CSS = """
 .guide { flex: none; align-self: stretch; color: #7f8998; white-space: pre;
   font-family: var(--st-code-font, monospace); }
 .name { flex: none; font-weight: 600; max-width: 14em; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
-.fork { flex: 0 1 auto; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; font-family: var(--st-code-font, monospace); font-size: 0.82rem; }
+.fork { flex: 0 1 auto; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; font-size: 0.82rem;
+  font-family: var(--st-code-font, monospace); }
 .text { flex: 1 1 8em; min-width: 4em; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; opacity: 0.8; }
 .facts { flex: none; font-variant-numeric: tabular-nums; font-size: 0.82rem; opacity: 0.85; }
 @media (max-width: 640px) {

@@ -182,7 +182,7 @@ def _comparison(shown: Branch, other: Branch, mode: Mode) -> None:
                 key=key,
                 mode=mode,
                 selected=None,
-                words=strip_words(mode, name_of(branch), t("branches.nothing_more")),
+                words=strip_words(mode, name_of(branch), t("branches.nothing_more")) | {"legend": ""},
                 on_pick=functools.partial(_open, branch, shared),
             )
             events = branch.events()[shared:]
@@ -206,7 +206,7 @@ def _row(branch: Branch) -> dict[str, Any]:
         t("branches.name"): name_of(branch),
         t("branches.parent"): name_of(branch.parent) if branch.parent else "",
         t("branches.at"): branch.step + 1 if branch.parent else None,
-        t("branches.with"): "".join(charts.visible(cell.text) for cell in _given(branch)),
+        t("branches.with"): charts.visible(_given(branch)) if branch.given else "",
         t("branches.seed"): branch.row.request.sampler.seed,
         t("branches.count"): len(events),
         t("branches.total"): round(total, 3),
@@ -215,5 +215,5 @@ def _row(branch: Branch) -> dict[str, Any]:
     }
 
 
-def _given(branch: Branch):
-    return cells_of(branch)[branch.given.start : branch.given.stop]
+def _given(branch: Branch) -> str:
+    return "".join(cell.text for cell in cells_of(branch)[branch.given.start : branch.given.stop])

@@ -29,7 +29,7 @@ _CSS = """
 .strip { position: relative; font-family: var(--st-font, sans-serif); color: var(--st-text-color); }
 .head { display: flex; flex-wrap: wrap; gap: 2px 14px; align-items: center; font-size: 0.82rem; margin-bottom: 6px; }
 .head .title { opacity: 0.85; margin-right: auto; }
-.legend { display: inline-flex; align-items: center; gap: 6px; }
+.legend:not([hidden]) { display: inline-flex; align-items: center; gap: 6px; }
 .ramp { width: 90px; height: 9px; border-radius: 3px; background: linear-gradient(90deg, #fff3c4, #8ecae6, #2a6f97);
   outline: 1px solid var(--st-border-color); }
 .save { font: inherit; color: inherit; background: none; border: 1px solid var(--st-border-color); border-radius: 5px;
@@ -41,20 +41,20 @@ _CSS = """
 .token.dark { color: #fff; }
 .token.mark { font-size: 0.8rem; font-family: var(--st-code-font, monospace); }
 .token.given { text-decoration: underline; text-decoration-style: double; text-underline-offset: 3px; }
-.token.fork::before { content: "↳"; color: #d05a0a; background: var(--st-background-color); display: inline-block;
-  font: 700 0.95em/1.2 var(--st-code-font, monospace); padding: 0 3px 0 1px; margin-left: 2px; }
+.token.fork { border-left: 4px solid #d05a0a; margin-left: 2px; }
+.token.fork:not(.letter *)::before { content: "↳"; font-weight: 700; text-decoration: none; display: inline-block;
+  padding: 0 2px; }
 .token:focus-visible, .token.selected { outline: 2px solid var(--st-text-color); outline-offset: 1px; }
-.letter { display: inline-grid; grid-auto-flow: column; grid-auto-columns: 1fr; column-gap: 1px; position: relative;
-  line-height: 1.35; vertical-align: baseline; border: 1px solid var(--st-text-color); border-radius: 4px;
-  margin: 0 1px; }
-.letter::before { content: attr(data-whole); visibility: hidden; grid-area: 1 / 1 / 2 / -1; padding: 0 3px;
-  text-align: center; }
-.letter .token { grid-row: 1; min-width: 0.55em; padding: 0; border-radius: 0; border-bottom: 6px solid; height: 100%;
-  box-sizing: content-box; color: inherit; background: none; }
-.letter .token.fork { box-shadow: -3px 0 0 #d05a0a; }
-.letter .token.fork::before { content: none; }
-.letter .whole { position: absolute; left: 0; right: 0; top: 0; text-align: center; pointer-events: none;
-  color: var(--st-text-color); }
+.letter { display: inline-grid; grid-auto-columns: 1fr; position: relative; line-height: 1.45; border-radius: 4px;
+  outline: 1.5px solid rgb(0 0 0 / 0.8); outline-offset: -1px; margin: 0 2px; vertical-align: baseline; }
+.letter::before { content: attr(data-whole); visibility: hidden; grid-area: 1 / 1 / 2 / -1; padding: 0 3px; }
+.letter .token { grid-row: 1; min-width: 0.5em; padding: 0; border-radius: 0; position: relative; }
+.letter .token:first-of-type { border-radius: 4px 0 0 4px; }
+.letter .token:last-of-type { border-radius: 0 4px 4px 0; }
+.letter .token + .token::after { content: ""; position: absolute; left: -1px; bottom: 0; height: 34%;
+  border-left: 2px solid #000; }
+.letter .whole { position: absolute; inset: 0; text-align: center; pointer-events: none; z-index: 1; color: #000;
+  text-shadow: 0 0 2px #fff, 0 0 2px #fff, 0 0 3px #fff, 0 0 3px #fff; }
 .tip { position: absolute; z-index: 5; pointer-events: none; max-width: 21em; padding: 7px 10px; border-radius: 6px;
   font-size: 0.8rem; line-height: 1.45; color: var(--st-text-color); background: var(--st-background-color);
   border: 1px solid var(--st-border-color); box-shadow: 0 3px 14px rgb(0 0 0 / 0.25); }
@@ -114,18 +114,17 @@ function unitNode(cells, unit) {
     return node;
   }
   const group = element("span", "group"), letter = element("span", "letter");
-  const characters = [...last[TEXT]], whole = characters.shift() ?? "‥";
-  letter.dataset.whole = whole;
+  const [, before, whole, after] = last[TEXT].match(/^(\\s*)(.?\\p{M}*)(.*)$/su);
+  letter.dataset.whole = whole || "‥";
   unit.forEach((_, place) => {
     const node = option();
     node.style.gridColumn = place + 1;
     letter.append(node);
   });
-  const shown = element("span", "whole", whole);
-  if (last[KIND] === "part") shown.setAttribute("aria-hidden", "true");
-  letter.lastChild.append(shown);
+  letter.append(element("span", "whole", letter.dataset.whole));
   group.append(letter);
-  if (characters.length) group.append(element("span", "token rest", characters.join("")));
+  if (before) group.prepend(element("span", "token rest", before));
+  if (after) group.append(element("span", "token rest", after));
   return group;
 }
 
@@ -135,7 +134,7 @@ function dress(node, index, { data, spoken }) {
   const state = `${index} ${cell[X]} ${cell[LABEL]} ${selected} ${fork} ${given} ${data.words.lang}`;
   if (node.state === state) return;
   node.state = state;
-  const rgb = colour(cell[X]), sliced = node.parentElement.className === "letter";
+  const rgb = colour(cell[X]);
   const classes = ["token"];
   if (isDark(rgb)) classes.push("dark");
   if (cell[KIND] === "mark") classes.push("mark");
@@ -144,8 +143,7 @@ function dress(node, index, { data, spoken }) {
   if (given) classes.push("given");
   if (selected) classes.push("selected");
   node.className = classes.join(" ");
-  if (sliced) node.style.borderBottomColor = `rgb(${rgb})`;
-  else node.style.background = `rgb(${rgb})`;
+  node.style.background = `rgb(${rgb})`;
   node.dataset.index = index;
   if (node.getAttribute("role") !== "option") return;
   node.setAttribute("aria-label", spoken(index));
@@ -236,6 +234,7 @@ function picture(data) {
 
 function head(root, { words, cells }) {
   root.querySelector(".title").textContent = words.title;
+  root.querySelector(".legend").hidden = !words.legend;
   root.querySelector(".what").textContent = words.legend;
   root.querySelector(".low").textContent = words.low;
   root.querySelector(".high").textContent = words.high;
@@ -276,8 +275,10 @@ export default function ({ data, parentElement, setTriggerValue }) {
     return [head, ...notes, ...rows.slice(0, 5).map((row) => row.join(" "))].join(" · ");
   };
   options.forEach((node, index) => dress(node, index, { data, spoken }));
-  list.querySelectorAll(".rest").forEach((node) => {
-    dress(node, Number(node.previousSibling.lastChild.dataset.index), { data, spoken });
+  list.querySelectorAll(".rest").forEach((node) => {  // what the first and the last token of a letter have besides
+    const slices = node.parentElement.querySelectorAll("[role=option]");
+    const owner = node.nextSibling ? slices[0] : slices[slices.length - 1];
+    dress(node, Number(owner.dataset.index), { data, spoken });
   });
   const reachable = data.selected ?? cells.length - 1;
   options.forEach((node, index) => { node.tabIndex = index === reachable ? 0 : -1; });
@@ -366,9 +367,10 @@ def token_strip(
 ) -> None:
     """Draw the strip. `on_pick` gets the index of the chosen token before the rest of the page is drawn.
 
-    `words` gives the texts `title`, `legend`, `low`, `high`, `empty`, `token`, `after`, `entropy`,
-    `surprisal`, `id`, `part`, `given`, `fork`, `image`, the language's code as `lang`, and in `names` one text for each mode. `forks` are the tokens at which the
-    answer left another one, `given` those that the model did not choose; a `live` strip keeps its end in view.
+    `words` gives the texts `title`, `legend`, `low`, `high`, `empty`, `token`, `after`, `entropy`, `surprisal`, `id`,
+    `part`, `given`, `fork` and `image`, the language's code as `lang`, and in `names` one text for each mode. `forks`
+    are the tokens at which the answer left another one, `given` those that the model did not choose. A `live` strip
+    keeps its end in view.
     """
 
     def picked() -> None:
