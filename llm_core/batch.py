@@ -159,8 +159,11 @@ class Batch:
 
     @staticmethod
     def _hand_out(answers: Iterable[Answer], drawn: Drawn, recording: Recording) -> None:
-        traces = summarize(recording, drawn.tokens)
-        for answer, token, probability, trace in zip(answers, *drawn, traces, strict=True):
+        rows = list(answers)
+        forced = [answer.forced for answer in rows]
+        tokens = [own if given is None else given for own, given in zip(drawn.tokens, forced, strict=True)]
+        traces = summarize(recording, tokens)
+        for answer, token, probability, trace in zip(rows, tokens, drawn.probabilities, traces, strict=True):
             try:
                 answer.accept(token, probability, trace)
             except Exception as error:  # one bad row must not end its neighbours

@@ -198,7 +198,7 @@ class Engine:
                 del self._batches[key]
 
     def _let_in(self, job: Job) -> None:
-        from llm_core.generation import Answer, check_settings
+        from llm_core.generation import Answer, check_settings, continued
 
         run, record = job
         verdict = self._verdict(job)
@@ -209,11 +209,11 @@ class Engine:
             return
         model = self._models.request(run.request.model_id).result.result()
         batch = self._batch(job).result()
-        check_settings(model, record.request.sampler)
+        check_settings(model, record.request)
         if run.rendered is None:
             run.model, run.rendered = model, run.request.prompt.render(model)
         grammar = self._grammar(run, model).result()
-        record.constraint = grammar and grammar.copy()
+        record.constraint = grammar and continued(grammar, record.request)
         answer = Answer(model, run.rendered.token_ids, record)
         if not answer.ended:
             batch.join(answer)

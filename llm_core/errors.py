@@ -51,6 +51,8 @@ MESSAGES = {
     "schema_not_json": "The schema is not JSON: line {line}: {detail}.",
     "schema_not_object": 'The schema must be a JSON object, as in {{"type": "object", "properties": {{}}}}.',
     "output_not_enforceable": "This model cannot be held to the output format: {detail}.",
+    "too_many_branches": "There are {limit} answers and branches already. Prune some of them.",
+    "branch_outside_format": "The output format of this prompt does not allow that token or text here.",
     "setting_empty": "{field} is empty. Give it a number.",
     "setting_out_of_range": "{field} is {value}. Use a number from {low} to {high}.",
     "top_k_above_vocabulary": "top_k={value} is larger than the vocabulary of {limit} tokens. Use 0 to {limit}.",

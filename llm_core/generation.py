@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from llm_core.errors import NucleusError
 from llm_core.language_model import LanguageModel
-from llm_core.records import FinishReason, RowRecord, TokenEvent
+from llm_core.records import FinishReason, RowRecord, RowRequest, TokenEvent
 from llm_core.text_stream import CharacterJoiner, StopWatcher
-from samplers import RowState, SamplerConfig, StepTrace
+from samplers import RowState, StepTrace
+
+if TYPE_CHECKING:
+    from samplers.constraints import Constraint
 
 
 class Answer:
@@ -38,11 +43,20 @@ class Answer:
         return min(self.record.request.max_output_tokens, self._room) - written
 
     @property
+    def forced(self) -> int | None:
+        """The token that comes next whatever the sampler draws, if there is one."""
+        request = self.record.request
+        place = len(self.state.answer) - len(request.begin)
+        return request.forced[place] if place < len(request.forced) else None
+
+    @property
     def ended(self) -> bool:
         return not self.record.active
 
     def accept(self, token_id: int, probability: float, trace: StepTrace) -> None:
         """Take in the drawn token, tell the readers, and end the answer where it ends."""
+        if self.forced is not None:  # no probability that it was drawn with, and the sampler may have excluded it
+            probability = math.exp(trace.logprob)
         self.state.accept(token_id, probability)
         self.ids.append(token_id)
         is_end = token_id in self._model.end_ids
@@ -63,10 +77,31 @@ class Answer:
         self.record.finish(reason, rest)
 
 
-def check_settings(model: LanguageModel, sampler: SamplerConfig) -> None:
+def continued(grammar: Constraint, request: RowRequest) -> Constraint:
+    """Where an answer that begins with given tokens stands in its grammar. Raises `NucleusError` if they leave it."""
+    here = grammar.copy()
+    try:
+        for token in request.begin:
+            here.accept(token)
+        ahead = here.copy()
+        for token in request.forced:
+            ahead.accept(token)
+    except ValueError as error:
+        raise NucleusError("branch_outside_format") from error
+    return here
+
+
+def check_settings(model: LanguageModel, request: RowRequest) -> None:
     """Refuse what only shows once the model is known."""
+    sampler = request.sampler
     if sampler.top_k > model.vocab_size:
         raise NucleusError("top_k_above_vocabulary", value=sampler.top_k, limit=model.vocab_size)
-    named = [*sampler.banned_tokens, *dict(sampler.logit_bias), *sampler.dry_sequence_breakers]
+    named = [
+        *request.begin,
+        *request.forced,
+        *sampler.banned_tokens,
+        *dict(sampler.logit_bias),
+        *sampler.dry_sequence_breakers,
+    ]
     if named and max(named) >= model.vocab_size:
         raise NucleusError("token_outside_vocabulary", value=max(named), limit=model.vocab_size)

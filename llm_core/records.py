@@ -48,6 +48,9 @@ class RowRequest:
     """Token ids that the answer already begins with: a branch of an earlier one. They count as its first steps."""
     keep_logits: bool = False
     """Keep what the model gave for the first token that is written."""
+    forced: tuple[int, ...] = ()
+    """Token ids that come next whatever the sampler draws: picked or typed by somebody. Each becomes an event with the
+    probabilities that it stood among, and counts towards `max_output_tokens`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +138,11 @@ class RowRecord:
         """Events from `cursor` on; also tells the engine that somebody is still interested."""
         self._read_at = time.monotonic()
         return self._events[cursor:]
+
+    @property
+    def length(self) -> int:
+        """Tokens so far; asking for it is not reading."""
+        return len(self._events)
 
     @property
     def text(self) -> str:

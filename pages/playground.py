@@ -8,18 +8,23 @@ from llm_core import GenerationRequest, NucleusError, RowRequest
 from llm_core.asking import Asking
 from llm_core.language_model import LanguageModel
 from pages.ui import i18n, resources
+from pages.ui.branch_address import open_work
 from pages.ui.composer import composer, read_prompt
 from pages.ui.controls import read_settings, sampler_panel
 from pages.ui.frame import page
 from pages.ui.i18n import t
 from pages.ui.model_status import model_status
-from pages.ui.run_view import run_view
+from pages.ui.run_view import active, run_view
 from pages.ui.state import session
 
 MAX_PROMPTS = 64  # of one run: as many as the engine writes at the same time
 
 
+KEPT_ANSWERS = 8  # earlier ones, that stay in the tree though nobody branched from them
+
+
 def playground() -> None:
+    open_work()
     work, panel = st.columns([2.1, 1], gap="medium")
     with panel:
         sampler_panel()
@@ -32,10 +37,9 @@ def playground() -> None:
 
 
 def _run_and_stop(model: LanguageModel | None) -> None:
-    active = any(asking.active for asking in session().askings)
     with st.container(horizontal=True, vertical_alignment="center"):
         st.button(t("playground.run"), key="run", type="primary", on_click=_start, shortcut="Ctrl+Enter")
-        st.button(t("playground.stop"), key="stop", on_click=_stop, disabled=not active)
+        st.button(t("playground.stop"), key="stop", on_click=_stop, disabled=not active())
         st.caption(t("playground.shortcut"), width="content")
         if model:
             st.space("stretch")
@@ -67,12 +71,16 @@ def _start() -> None:
         return
     _stop()
     state.askings, state.asked_values = begun, spec.values if spec.variables() else ()
-    state.shown, state.selected_step = (0, 0), None
+    state.asked_prompt = spec
+    state.shown, state.selected_step, state.branch, state.compared = (0, 0), None, None, None
+    state.tree.forget_bare_roots(KEPT_ANSWERS)
 
 
 def _stop() -> None:
     for asking in session().askings:
         asking.stop()
+    for branch, _ in session().tree.outline():
+        branch.run.cancel()
 
 
 with page("playground.title"):

@@ -40,7 +40,7 @@ def test_imports_point_one_way(package):
 def test_only_state_touches_session_state_and_only_pages_are_discovered():
     pages = ROOT / "pages"
     users = {file.name for file in pages.rglob("*.py") if "st.session_state" in file.read_text(encoding="utf-8")}
-    assert users <= {"state.py", "token_strip.py"}  # a component's own value lives under its own key
+    assert users == {"state.py"}
     discovered = {file.stem for file in pages.glob("*.py")}
     assert discovered == {"__init__", "gallery", "models", "playground", "techniques"}
 

@@ -1,11 +1,14 @@
-"""The process-wide engine and models, shared by every browser tab."""
+"""What is shared by every browser tab: the engine, the models, and the work that outlives a reload."""
 
 from __future__ import annotations
+
+import threading
 
 import streamlit as st
 
 from llm_core.engine import Engine
 from llm_core.model_store import ModelStore
+from pages.ui.branch_store import WorkStore
 
 
 @st.cache_resource
@@ -16,3 +19,14 @@ def models() -> ModelStore:
 @st.cache_resource
 def engine() -> Engine:
     return Engine(models())
+
+
+@st.cache_resource
+def works() -> WorkStore:
+    return WorkStore()
+
+
+@st.cache_resource
+def asking_lock() -> threading.Lock:
+    """Held while an `Asking` advances: two tabs may follow the same one."""
+    return threading.Lock()

@@ -12,13 +12,18 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from llm_core.asking import Asking
-from llm_core.records import RowRecord, Run
+from llm_core.branches import Branch, total_logprob
+from llm_core.records import Run
 from pages.ui import charts, i18n, resources
+from pages.ui.branch_address import keep_work
+from pages.ui.branch_cells import cells_of, forks_of, given_in, strip_words, token_table
+from pages.ui.branch_panel import branch_panel
+from pages.ui.branch_view import branch_view, name_of
 from pages.ui.document import show_found
 from pages.ui.i18n import number, share, t
 from pages.ui.live_plot import live_plot
-from pages.ui.state import get, session
-from pages.ui.token_strip import Cell, token_strip
+from pages.ui.state import get, has, put, session
+from pages.ui.token_strip import MODES, Mode, token_strip
 
 if TYPE_CHECKING:
     from llm_core.records import TokenEvent
@@ -28,31 +33,53 @@ REFRESH_SECONDS = 0.3
 
 def run_view() -> None:
     """Draw what the session asked, following it while it is active."""
-    following = any(asking.active for asking in session().askings)
+    following = active()
     st.fragment(_draw, run_every=REFRESH_SECONDS if following else None)(following)
+
+
+def active() -> bool:
+    """Whether anything of this session is being written, or still to be asked."""
+    return any(asking.active for asking in session().askings) or session().tree.active
 
 
 def _draw(following: bool) -> None:
     state = session()
-    ended = not any(asking.active for asking in state.askings)  # before the events are read, so none is missed
-    for each in state.askings:
-        each.advance()
+    still = active()  # before the events are read, so none is missed
+    with resources.asking_lock():
+        for each in state.askings:
+            each.advance()
+    state.tree.touch()
+    keep_work()
     if len(places := _places()) > 1:
         _overview(places)
     asking = state.askings[state.shown[0]] if state.askings else None
-    run = asking.main if asking else None
-    row = run.rows[min(state.shown[1], len(run.rows) - 1)] if run else None
-    events = row.events() if row else []
+    branch = _shown_branch(asking)
+    events = branch.events() if branch else []
     selected = state.selected_step
     step = len(events) - 1 if selected is None else min(selected, len(events) - 1)
     with st.container(border=True, key="answer-card"):
-        _answer(run, row, events, step)
-        if asking:
+        mode = _answer(branch, events, step)
+        if asking and branch and branch.run is asking.main:
             _result(asking)
+    if branch:
+        branch_view(branch, mode)
     with st.container(border=True):
-        _step(run, events, step)
-    if following and ended:
+        _step(branch.run if branch else None, events, step)
+        if branch and branch in state.tree and events and selected is not None:
+            branch_panel(branch, events, step)
+    if following != still:
         st.rerun()
+
+
+def _shown_branch(asking: Asking | None) -> Branch | None:
+    """The chosen branch, or else the answer at the chosen place. Answers join the tree when they are looked at."""
+    state = session()
+    if asking is None or (chosen := state.tree.get(state.branch)):
+        return chosen if asking else None
+    run, chain = asking.main, min(state.shown[1], len(asking.main.rows) - 1)
+    if asking.request.prompt.method.steps_back and run is asking.runs[0]:
+        return Branch(0, run, chain)  # a step on the way to the answer, and soon to be replaced
+    return state.tree.root(run, chain)
 
 
 def _places() -> list[tuple[int, int]]:
@@ -64,14 +91,18 @@ def _overview(places: list[tuple[int, int]]) -> None:
     """Which of several answers is shown, and what came of each."""
     state = session()
     names = {place: _place_name(place) for place in places}
+    key = f"shown_{state.askings[0].runs[0].id}"
+    if has(key):  # a branch of another answer may have been chosen meanwhile
+        put(key, state.shown)
     with st.container(border=True):
         st.selectbox(
             t("run.which", count=len(places)),
             places,
             index=places.index(state.shown) if state.shown in places else 0,
             format_func=names.__getitem__,
-            key=f"shown_{state.askings[0].runs[0].id}",
+            key=key,
             on_change=_show,
+            args=(key,),
         )
         st.dataframe(
             [_overview_row(*place) for place in places], hide_index=True, height="auto" if len(places) < 9 else 320
@@ -83,9 +114,9 @@ def _overview(places: list[tuple[int, int]]) -> None:
             st.markdown(t("run.votes", votes=counts))
 
 
-def _show() -> None:
+def _show(key: str) -> None:
     state = session()
-    state.shown, state.selected_step = get(f"shown_{state.askings[0].runs[0].id}"), None
+    state.shown, state.branch, state.selected_step = get(key), None, None
 
 
 def _place_name(place: tuple[int, int]) -> str:
@@ -137,40 +168,77 @@ def _result(asking: Asking) -> None:
         st.code(t("run.no_result") if found is None else found, language=None, wrap_lines=True)
 
 
-def _answer(run: Run | None, answer: RowRecord | None, events: list[TokenEvent], step: int) -> None:
+def _answer(branch: Branch | None, events: list[TokenEvent], step: int) -> Mode:
+    """The strip with what belongs to it. Returns by what it is coloured."""
+    mode = _mode()
+    cells = cells_of(branch) if branch else ()
+    running = bool(branch and branch.row.active)
+    title = name_of(branch) if branch and len(session().tree) > 1 else t("run.answer")
     token_strip(
-        [_cell(run, step, event) for step, event in enumerate(events)] if run else [],
+        cells[: len(events)],
         key="answer",
+        mode=mode,
         selected=step if events else None,
-        words={"title": t("run.answer"), "legend": t("run.legend"), "empty": _waiting_words(run)},
+        words=strip_words(mode, title, _waiting_words(branch.run if branch else None)),
         on_pick=_pick,
+        live=running and session().selected_step is None,
+        forks=forks_of(branch) if branch else (),
+        given=given_in(branch) if branch else (),
     )
-    if run is None or answer is None:
-        return
-    if answer.error:
-        st.error(i18n.explain(answer.error), icon=":material/error:")
-    if events:
-        mean = sum(event.trace.logprob for event in events) / len(events)
-        figures = [
-            t("run.tokens_per_second", value=number(answer.tokens_per_second, 1)),
-            t("run.tokens", value=len(events)),
-            t("run.mean_logprob", value=number(mean)),
-        ]
-        if run.rendered:
-            prompt = number(len(run.rendered.token_ids), 0)
-            figures.append(t("run.cached", cached=number(answer.cached_tokens, 0), prompt=prompt))
-        if answer.finish_reason:
-            figures.append(t(f"run.finished.{answer.finish_reason}"))
-        st.caption(" · ".join(figures))
-    if events and not run.active and st.toggle(t("run.as_text"), key="as_text"):
-        st.code(answer.text, language=None, wrap_lines=True)
+    if branch is None:
+        return mode
+    if branch.row.error:
+        st.error(i18n.explain(branch.row.error), icon=":material/error:")
+    if not events:
+        return mode
+    st.caption(" · ".join(_figures(branch, events)))
+    with st.container(horizontal=True):
+        as_text = not running and st.toggle(t("run.as_text"), key="as_text")
+        as_table = st.toggle(t("strip.as_table"), key="strip_table")
+    if as_text:
+        st.code(branch.text, language=None, wrap_lines=True)
+    if as_table:
+        st.dataframe(token_table(cells[: len(events)]), hide_index=True, height="auto" if len(cells) < 9 else 320)
+    return mode
+
+
+def _mode() -> Mode:
+    key = "strip_mode"
+    if not has(key):
+        put(key, MODES[0])
+    chosen = st.segmented_control(
+        t("strip.mode"),
+        MODES,
+        format_func=lambda mode: t(f"strip.modes.{mode}"),
+        key=key,
+        required=True,
+        label_visibility="collapsed",
+        persist_state="session",
+    )
+    return chosen or MODES[0]
+
+
+def _figures(branch: Branch, events: list[TokenEvent]) -> list[str]:
+    row, run = branch.row, branch.run
+    speed = [t("run.tokens_per_second", value=number(row.tokens_per_second, 1))] if row.length > 1 else []
+    figures = [
+        *speed,
+        t("run.tokens", value=len(events)),
+        t("run.mean_logprob", value=number(total_logprob(events) / len(events))),
+    ]
+    if run.rendered:
+        prompt = number(len(run.rendered.token_ids) + len(row.request.begin), 0)
+        figures.append(t("run.cached", cached=number(row.cached_tokens, 0), prompt=prompt))
+    if row.finish_reason:
+        figures.append(t(f"run.finished.{row.finish_reason}"))
+    return figures
 
 
 def _step(run: Run | None, events: list[TokenEvent], step: int) -> None:
     trace = events[step].trace if events else None
     candidates = charts.top_candidates(trace, run.model.label) if trace and run and run.model else []
     heading, legend = st.columns([1, 1], vertical_alignment="bottom")
-    heading.markdown(_heading(step, len(events)))
+    heading.markdown(_heading(step, len(events), bool(run and run.active)))
     legend.html(_legend())
     words = {name: t(f"step.{name}") for name in ("raw", "after", "drawn", "cut", "empty")}
     live_plot(
@@ -199,11 +267,13 @@ def _outside(candidates: list[charts.Candidate]) -> float:
     return max(0.0, 1.0 - math.fsum(candidate.raw for candidate in candidates))
 
 
-def _heading(step: int, count: int) -> str:
+def _heading(step: int, count: int, running: bool) -> str:
     if not count:
         return f"**{t('step.title')}**"
     where = t("step.place", step=step + 1, count=count)
-    return f"**{where}**" if session().selected_step is None else f"**{where}** · {t('step.pinned')}"
+    if session().selected_step is not None:
+        return f"**{where}** · {t('step.pinned')}"
+    return f"**{where}**" if running else f"**{where}** · {t('branches.hint')}"
 
 
 def _legend() -> str:
@@ -239,17 +309,6 @@ def _waiting_words(run: Run | None) -> str:
         ahead = resources.engine().position(run)
         return t("run.queued", ahead=ahead) if ahead else t("run.starting")
     return t("run.reading") if run.active else t("run.nothing")
-
-
-def _cell(run: Run, step: int, event: TokenEvent) -> Cell:
-    probability = math.exp(event.trace.logprob)
-    label = charts.visible(run.model.label(event.token_id)) if run.model else ""
-    title = t("run.token", step=step + 1, token=label, value=number(probability, 3), rank=event.trace.rank)
-    if run.model and event.token_id in run.model.end_ids:
-        return Cell(event.piece, probability, title, "mark")
-    if not event.piece:
-        return Cell("‥", probability, title, "part")
-    return Cell(event.piece, probability, title)
 
 
 def _pick(index: int) -> None:

@@ -14,6 +14,7 @@ import streamlit as st
 
 from llm_core import NucleusError, builtin_model
 from llm_core.asking import Asking
+from llm_core.branches import Branch, BranchTree
 from llm_core.prompts import PromptSpec
 from llm_core.records import Precision, Run
 from llm_core.study import Study
@@ -101,6 +102,8 @@ class Session:
     model_id: str = builtin_model.MODEL_ID
     precision: Precision = "float32"
     """In which numbers the model computes."""
+    work_id: str = ""
+    """Under which the page's address finds this tab's work again."""
     askings: list[Asking] = field(default_factory=list)
     """The prompts that were run together: one, or one for each row of values."""
     asked_values: tuple[Mapping[str, str], ...] = ()
@@ -118,6 +121,18 @@ class Session:
     study_rows: list[dict[str, str]] = field(default_factory=list)
     """The user's own items."""
     study_notice: str | None = None
+    asked_prompt: PromptSpec | None = None
+    """The prompt that they were filled from."""
+    tree: BranchTree = field(default_factory=BranchTree)
+    """Answers and their branches."""
+    branch: int | None = None
+    """The one that is shown; None is the answer at `shown`."""
+    compared: int | None = None
+    """The one beside it."""
+    pruned: list[Branch] = field(default_factory=list)
+    """What was pruned last."""
+    branch_notice: str | None = None
+    """Why the last branch was refused, in the reader's language."""
     selected_step: int | None = None
     """The step whose distribution is shown; None follows the newest."""
     replaced: PromptSpec | None = None
@@ -128,6 +143,8 @@ class Session:
     @property
     def run(self) -> Run | None:
         """The run that is shown."""
+        if branch := self.tree.get(self.branch):
+            return branch.run
         return self.askings[self.shown[0]].main if self.askings else None
 
 

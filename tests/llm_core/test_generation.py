@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import pytest
 import torch
@@ -89,6 +90,30 @@ def test_a_branch_goes_on_as_the_whole_answer_did(toy):
     assert ids_of(other) != ids_of(whole)[7:]
 
 
+def test_forced_tokens_come_first_with_their_own_probabilities_and_the_sampler_goes_on(toy):
+    sampler = SamplerConfig(seed=3, top_k=2, mirostat_tau=2, presence_penalty=0.5)
+    whole = run(toy, sampler, max_output_tokens=12)
+    unlikely = whole.events()[4].trace.candidates[-1]
+    branch = run(toy, sampler, begin=tuple(ids_of(whole)[:4]), forced=(unlikely, 200), max_output_tokens=6)
+    assert ids_of(branch)[:2] == [unlikely, 200]
+    assert len(branch.events()) == 6
+    forced, original = branch.events()[0].trace, whole.events()[4].trace
+    assert (forced.token_id, forced.candidates) == (unlikely, original.candidates)
+    assert forced.logprob == pytest.approx(original.raw.logprobs[-1], abs=1e-4)
+    assert forced.rank > 2
+    assert forced.final.logprobs[-1] == -math.inf  # Top-K had excluded it
+    same = run(toy, sampler, begin=tuple(ids_of(whole)[:4]), forced=tuple(ids_of(whole)[4:6]), max_output_tokens=6)
+    assert ids_of(same) == ids_of(whole)[4:10]
+
+
+def test_a_forced_end_token_ends_the_answer_and_a_forced_letter_is_joined(toy):
+    end = next(iter(toy.end_ids))
+    letter = tuple(toy.tokenizer("ế")["input_ids"])
+    answer = run(toy, SamplerConfig(seed=1), forced=(*letter, end), max_output_tokens=9)
+    assert [event.piece for event in answer.events()] == ["", "", "ế", "<|end|>"]
+    assert (answer.text, answer.finish_reason) == ("ế", "end")
+
+
 def test_ending_an_answer_from_outside_keeps_what_was_written(toy):
     record = RowRecord(RowRequest(SamplerConfig(seed=1), 50))
     answer = Answer(toy, PROMPT.render(toy).token_ids, record)
@@ -123,9 +148,16 @@ def test_ends_when_the_context_window_is_full(toy):
 )
 def test_settings_that_do_not_suit_the_model(toy, fields, code):
     with pytest.raises(NucleusError) as caught:
-        check_settings(toy, SamplerConfig(**fields))
+        check_settings(toy, RowRequest(SamplerConfig(**fields)))
     assert caught.value.code == code
     assert str(toy.vocab_size) in str(caught.value)
+
+
+@pytest.mark.parametrize("given", [{"begin": (1000,)}, {"forced": (1000,)}])
+def test_given_tokens_must_be_in_the_vocabulary(toy, given):
+    with pytest.raises(NucleusError) as caught:
+        check_settings(toy, RowRequest(SamplerConfig(), **given))
+    assert caught.value.code == "token_outside_vocabulary"
 
 
 def test_labels_show_bytes_of_unfinished_letters(toy):

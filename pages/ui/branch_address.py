@@ -1,0 +1,65 @@
+"""The Playground's work and the page's address: `?w=` names it, and a reload of the page brings it back."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from pages.ui import resources
+from pages.ui.branch_store import HOURS, Work
+from pages.ui.composer import write_prompt
+from pages.ui.i18n import t
+from pages.ui.stage_controls import FURTHER
+from pages.ui.state import Key, get, has, put, session, setting_key
+
+NAME = "w"
+
+_PANEL = (
+    *(Key.STRATEGY, Key.TEMPERATURE, Key.TOP_K, Key.TOP_P, Key.ORDER, Key.FURTHER_STAGES),
+    *(Key.SEED, Key.MAX_OUTPUT_TOKENS, Key.STOP_SEQUENCES),
+    *(setting_key(name) for fields in FURTHER.values() for name in fields),
+)
+"""Widgets of the sampler's panel."""
+
+
+def open_work() -> None:
+    """In a new session, bring back what the address names. To be called before the composer and the panel are drawn."""
+    state = session()
+    asked = st.query_params.get(NAME)
+    if not asked or state.work_id:
+        return
+    work = resources.works().open(asked)
+    if work is None:
+        del st.query_params[NAME]
+        st.toast(t("branches.gone", hours=HOURS), icon=":material/history:")
+        return
+    state.work_id, state.tree = asked, work.tree
+    state.askings, state.asked_values = list(work.askings), work.asked_values
+    state.asked_prompt = work.prompt
+    if work.prompt:
+        write_prompt(work.prompt)
+    for key, value in work.panel.items():
+        put(key, value)
+    if work.askings:
+        request = work.askings[0].request
+        state.model_id, state.precision = request.model_id, request.precision
+    state.shown, state.branch, state.selected_step = work.shown, work.branch, work.step
+
+
+def keep_work() -> None:
+    """Keep what is there to be kept, and name it in the address."""
+    state = session()
+    if not state.askings:
+        return
+    work = Work(
+        tree=state.tree,
+        askings=tuple(state.askings),
+        asked_values=state.asked_values,
+        prompt=state.asked_prompt,
+        panel={key: get(key) for key in _PANEL if has(key)},
+        shown=state.shown,
+        branch=state.branch,
+        step=state.selected_step,
+    )
+    state.work_id = resources.works().keep(state.work_id, work)
+    if st.query_params.get(NAME) != state.work_id:
+        st.query_params[NAME] = state.work_id
