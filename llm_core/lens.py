@@ -140,6 +140,11 @@ class Lens:
             stages.append(_stage_view(name, probs, stages[-1] if stages else None))
         return View(tuple(stages))
 
+    def drawn(self, config: SamplerConfig) -> int:
+        """The token that a run with these settings draws here, with the noise of its seed."""
+        probs = self.look(config).final.probs
+        return int(draw(probs[None], [config.seed], [len(self.answer)]))
+
     def orders(self, config: SamplerConfig, own: tuple[str, ...] = ()) -> dict[str, View]:
         """The same settings under each preset's order, and under one's own as `own` if given."""
         orders: dict[str, str | tuple[str, ...]] = {name: name for name in ORDERS}
@@ -207,9 +212,11 @@ def spellings(model: LanguageModel, text: str) -> dict[str, tuple[int, ...]]:
 
 
 def request_for(request: GenerationRequest, row: RowRequest, answer: Sequence[int]) -> GenerationRequest:
-    """What to submit for the logits of the step after `answer`: one token, whose logits are kept."""
-    begin = (*row.begin, *answer)
-    asked = dataclasses.replace(row, begin=begin, max_output_tokens=1, stop_sequences=(), keep_logits=True)
+    """What to submit for the logits of the step after the tokens `answer`, counted from the beginning of the answer:
+    one token of that row, whose logits are kept."""
+    asked = dataclasses.replace(
+        row, begin=tuple(answer), forced=(), max_output_tokens=1, stop_sequences=(), keep_logits=True
+    )
     return dataclasses.replace(request, rows=(asked,))
 
 

@@ -68,7 +68,9 @@ def step_figure(candidates: list[Candidate], number: Callable[[float], str], wor
     """
     rows = list(range(len(candidates)))
     numbers = [f"{number(c.raw)} → {words['cut'] if c.excluded else number(c.after)}" for c in candidates]
-    hover = [f"{_plain(c.label)}<br>{words['raw']}: {c.raw:.4f}<br>{words['after']}: {c.after:.4f}" for c in candidates]
+    hover = [
+        f"{plain_label(c.label)}<br>{words['raw']}: {c.raw:.4f}<br>{words['after']}: {c.after:.4f}" for c in candidates
+    ]
 
     def bars(name: str, values: list[float], width: float, color: object) -> dict:
         return {
@@ -122,13 +124,13 @@ def step_figure(candidates: list[Candidate], number: Callable[[float], str], wor
 def _tick(candidate: Candidate) -> str:
     label = candidate.label
     label = label if len(label) <= _MOST_LABEL else label[: _MOST_LABEL - 1] + "…"
-    text = _plain(label)
+    text = plain_label(label)
     if candidate.excluded:
         return f"<s>{text}</s>"
     return f"<b>{text}</b>" if candidate.drawn else text
 
 
-def _plain(text: str) -> str:
+def plain_label(text: str) -> str:
     """Model output is untrusted, and plotly reads tags in labels: none may come from a token."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
@@ -140,7 +142,7 @@ def _at_right(row: int, text: str) -> dict:
         "xanchor": "left",
         "y": row,
         "yref": "y",
-        "text": _plain(text),
+        "text": plain_label(text),
         "showarrow": False,
     }
 

@@ -9,7 +9,7 @@ import streamlit as st
 from llm_core.errors import NucleusError
 from llm_core.records import MAX_TOKENS
 from pages.ui.i18n import t
-from pages.ui.stage_controls import glossary, read_stages, stage_controls
+from pages.ui.stage_controls import glossary, read_stages, stage_controls, write_stages
 from pages.ui.state import Key, get, get_number, has, put
 from samplers import ORDERS, SamplerConfig
 
@@ -156,11 +156,14 @@ def read_settings() -> Settings:
 
 
 def write_settings(sampler: SamplerConfig, max_output_tokens: int, stop_sequences: tuple[str, ...] = ()) -> None:
-    """Fill the panel with what it can show: temperature, Top-K, Top-P, order and seed. Call it before it is drawn."""
+    """Fill the panel with everything that it can show. Call it before it is drawn."""
     neutral = SamplerConfig()
     used = {key for key in (Key.TOP_K, Key.TOP_P) if getattr(sampler, key.value) != getattr(neutral, key.value)}
+    further = write_stages(sampler)
     strategy = "temperature"
-    if sampler.greedy:
+    if further:
+        strategy = "combined"
+    elif sampler.greedy:
         strategy = "greedy"
     elif used:
         strategy = "combined" if len(used) > 1 else next(iter(used)).value
@@ -170,7 +173,7 @@ def write_settings(sampler: SamplerConfig, max_output_tokens: int, stop_sequence
     for key in (Key.TOP_K, Key.TOP_P, Key.SEED, Key.ORDER):
         put(key, getattr(sampler, key.value))
     put(Key.TEMPERATURE, float(sampler.temperature))
-    put(Key.FURTHER_STAGES, [])
+    put(Key.FURTHER_STAGES, further)
     put(Key.MAX_OUTPUT_TOKENS, max_output_tokens)
     put(Key.STOP_SEQUENCES, "|".join(stop.replace("\n", "\\n") for stop in stop_sequences))
 

@@ -27,7 +27,9 @@ export default function ({ data, parentElement }) {
   plotly(data.url).then((Plotly) => {
     const { figure, step } = host.latest;
     const font = { family: getComputedStyle(host).fontFamily, size: 13 };
-    Plotly.react(host, figure.data, { ...figure.layout, font }, { displayModeBar: false, responsive: true });
+    const config = { displaylogo: false, modeBarButtons: [["toImage"]], displayModeBar: "hover", responsive: true };
+    host.style.minWidth = `${host.latest.min_width}px`;
+    Plotly.react(host, figure.data, { ...figure.layout, font }, config);
     host.dataset.step = step;
   }).catch(() => { host.textContent = data.failed; });
 }
@@ -35,6 +37,7 @@ export default function ({ data, parentElement }) {
 
 # Colours come from the theme by style sheet, so that switching between light and dark needs no redraw.
 _CSS = """
+.nucleus-scroll { overflow-x: auto; overflow-y: hidden; }
 .nucleus-plot { width: 100%; font-family: var(--st-font, sans-serif); color: var(--st-text-color); }
 .nucleus-plot .main-svg text { fill: var(--st-text-color) !important; }
 .nucleus-plot .main-svg .hoverlayer text { fill: #fff !important; }
@@ -43,17 +46,25 @@ _CSS = """
 
 _render = st.components.v2.component(
     "nucleus_live_plot",
-    html='<div class="nucleus-plot" role="img"></div>',
+    html='<div class="nucleus-scroll"><div class="nucleus-plot" role="img"></div></div>',
     css=_CSS,
     js=_JS,
     isolate_styles=False,
 )
 
 
-def live_plot(figure: dict, *, key: str, label: str, failed: str, step: str) -> None:
+def live_plot(figure: dict, *, key: str, label: str, failed: str, step: str, min_width: int = 0) -> None:
     """Draw `figure` (plotly JSON with a fixed height). Same `key`, same node: new data changes it in place.
 
     `label` is read by screen readers, `failed` shows if plotly.js cannot be loaded, `step` marks what is drawn.
+    A screen narrower than `min_width` pixels scrolls sideways. A button over the chart saves it as an image.
     """
-    data = {"figure": figure, "url": plotly_js.url(), "label": label, "failed": failed, "step": step}
+    data = {
+        "figure": figure,
+        "url": plotly_js.url(),
+        "label": label,
+        "failed": failed,
+        "step": step,
+        "min_width": min_width,
+    }
     _render(key=key, data=data, height=figure["layout"]["height"])

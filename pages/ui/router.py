@@ -26,6 +26,7 @@ def pages() -> dict[str, list]:
         t("nav.experiment"): [
             playground,
             by_name,
+            st.Page("pages/lens.py", title=t("lens.title")),
             st.Page("pages/techniques.py", title=t("study.title")),
             st.Page("pages/gallery.py", title=t("gallery.title")),
         ],

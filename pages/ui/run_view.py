@@ -53,7 +53,7 @@ def _draw(following: bool) -> None:
     if len(places := _places()) > 1:
         _overview(places)
     asking = state.askings[state.shown[0]] if state.askings else None
-    branch = _shown_branch(asking)
+    branch = shown_branch(asking)
     events = branch.events() if branch else []
     selected = state.selected_step
     step = len(events) - 1 if selected is None else min(selected, len(events) - 1)
@@ -71,7 +71,7 @@ def _draw(following: bool) -> None:
         st.rerun()
 
 
-def _shown_branch(asking: Asking | None) -> Branch | None:
+def shown_branch(asking: Asking | None) -> Branch | None:
     """The chosen branch, or else the answer at the chosen place. Answers join the tree when they are looked at."""
     state = session()
     if asking is None or (chosen := state.tree.get(state.branch)):

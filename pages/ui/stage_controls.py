@@ -8,6 +8,7 @@ import streamlit as st
 
 from pages.ui.i18n import t
 from pages.ui.state import Key, get, get_number, has, put, setting_key
+from samplers import SamplerConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,15 @@ def read_stages() -> dict[str, float]:
         for name in get(Key.FURTHER_STAGES) or ()
         for field, control in FURTHER[name].items()
     }
+
+
+def write_stages(sampler: SamplerConfig) -> list[str]:
+    """Fill the settings of the stages that the sampler uses. Returns these stages."""
+    used = [name for name in FURTHER if sampler.uses(name)]
+    for name in used:
+        for field in FURTHER[name]:
+            put(setting_key(field), getattr(sampler, field))
+    return used
 
 
 def glossary() -> None:

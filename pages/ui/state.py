@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 import streamlit as st
 
@@ -20,6 +21,9 @@ from llm_core.records import Precision, Run
 from llm_core.study import Study
 from llm_core.tasks import Task
 from pages.ui.example_list import ExampleList
+
+if TYPE_CHECKING:
+    from llm_core.lens import Lens
 
 
 class Key(StrEnum):
@@ -90,6 +94,31 @@ class ShownStudy:
     title: str
 
 
+Guess = tuple[int | None, float, bool]
+"""A token (None: no guess), the probability that the model gave it, and whether it was the likeliest."""
+
+
+@dataclass
+class LensState:
+    """Where the Lens stands."""
+
+    of: tuple[str, int] = ("", 0)
+    """The run's id and the row."""
+    step: int = 0
+    runs: dict[tuple[str, int, int], Run] = field(default_factory=dict)
+    """What is being asked for: the logits of a step."""
+    lenses: dict[tuple[str, int, int], Lens] = field(default_factory=dict)
+    """Steps that were looked at, the oldest first."""
+    guesses: dict[int, Guess] = field(default_factory=dict)
+    """What the learner said before the distribution was shown, by step."""
+    own_order: tuple[str, ...] = ()
+    """Stages as the reader put them."""
+
+    def start(self, of: tuple[str, int], step: int) -> None:
+        """Another answer."""
+        self.of, self.step, self.guesses = of, step, {}
+
+
 @dataclass
 class Session:
     """Values that are not a widget's."""
@@ -116,6 +145,7 @@ class Session:
     """What came of the last import into each table, in the reader's language."""
     document_note: str | None = None
     """Why the last file was not taken as the document."""
+    lens: LensState = field(default_factory=LensState)
     studies: dict[str, ShownStudy] = field(default_factory=dict)
     """The last one of each kind."""
     study_rows: list[dict[str, str]] = field(default_factory=list)

@@ -77,6 +77,7 @@ def test_the_lens_sees_the_step_of_the_run(engine, config):
         answer = [event.token_id for event in events[:step]]
         lens = lens_of(ended(engine, request_for(request, request.rows[0], answer)))
         view, trace = lens.look(config), events[step].trace
+        assert lens.drawn(config) == trace.token_id
         assert [stage.name for stage in view.stages] == [stage.name for stage in trace.stages]
         for stage, recorded in zip(view.stages, trace.stages, strict=True):
             assert stage.kept == recorded.kept
@@ -86,8 +87,9 @@ def test_the_lens_sees_the_step_of_the_run(engine, config):
 
 
 def test_the_lens_on_a_branch_begins_where_the_branch_does(engine):
-    row = RowRequest(SamplerConfig(), 4, begin=(5, 6))
-    asked = request_for(GenerationRequest("toy", PromptSpec("Hi"), (row,)), row, [7])
+    row = RowRequest(SamplerConfig(), 4, begin=(5, 6), forced=(7, 8))
+    run = ended(engine, GenerationRequest("toy", PromptSpec("Hi"), (row,)))
+    asked = request_for(run.request, row, [5, 6, 7])
     assert asked.rows[0].begin == (5, 6, 7)
     assert lens_of(ended(engine, asked)).answer == (5, 6, 7)
 

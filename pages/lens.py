@@ -1,0 +1,146 @@
+"""Lens: one decoding step under the microscope, every sampler stage before and after."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from llm_core import NucleusError
+from pages.ui import i18n
+from pages.ui.branch_address import keep_work, open_work
+from pages.ui.branch_cells import cells_of, forks_of, given_in, strip_words
+from pages.ui.controls import read_settings, sampler_panel, write_settings
+from pages.ui.frame import page
+from pages.ui.i18n import number, share, t
+from pages.ui.lens_guess import guessing
+from pages.ui.lens_step import Place, current_place, lens_at
+from pages.ui.lens_views import VIEWS, Scene
+from pages.ui.run_view import active
+from pages.ui.state import get, session
+from pages.ui.token_strip import token_strip
+
+REFRESH_SECONDS = 0.5
+
+
+def lens() -> None:
+    open_work()
+    waiting = bool(session().lens.runs) or active()
+    st.fragment(_draw, run_every=REFRESH_SECONDS if waiting else None)(waiting)
+
+
+def _draw(waited: bool) -> None:
+    place = current_place()
+    keep_work()
+    if place is None:
+        with st.container(border=True):
+            st.markdown(t("lens.empty"))
+            st.page_link("pages/playground.py", label=t("lens.to_playground"), icon=":material/arrow_forward:")
+        return
+    work, panel = st.columns([2.5, 1], gap="medium")
+    with panel:
+        _settings(place)
+    with work:
+        hidden = bool(get("lens_guess")) and place.step not in session().lens.guesses
+        with st.container(border=True):
+            _where(place, hidden)
+        _microscope(place)
+    if waited != (bool(session().lens.runs) or active()):
+        st.rerun()
+
+
+def _settings(place: Place) -> None:
+    st.caption(t("lens.move_anything"))
+    row = place.branch.row.request
+    st.button(
+        t("lens.as_in_the_run"),
+        on_click=write_settings,
+        args=(row.sampler, row.max_output_tokens, row.stop_sequences),
+        icon=":material/settings_backup_restore:",
+        key="lens_reset",
+    )
+    sampler_panel()
+
+
+def _where(place: Place, hidden: bool) -> None:
+    """The answer with the step in it, and the way to the steps beside it."""
+    count = len(place.events)
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.markdown(f"**{t('step.place', step=place.step + 1, count=count)}**", width="content")
+        st.space("stretch")
+        st.toggle(t("lens.guess_first"), key="lens_guess", help=t("lens.guess_help"))
+        _step_button("lens.previous", "chevron_left", place.step - 1, place.step == 0)
+        _step_button("lens.next", "chevron_right", place.step + 1, place.step == count - 1)
+    token_strip(
+        cells_of(place.branch)[: place.step if hidden else count],
+        key="lens_strip",
+        mode="probability",
+        selected=None if hidden else place.step,
+        words=strip_words("probability", t("run.answer"), t("lens.first_step")),
+        on_pick=_go,
+        forks=forks_of(place.branch),
+        given=given_in(place.branch),
+    )
+
+
+def _step_button(name: str, icon: str, step: int, disabled: bool) -> None:
+    st.button(
+        t(name),
+        key=f"icon_{name}",
+        icon=f":material/{icon}:",
+        help=t(name),
+        on_click=_go,
+        args=(step,),
+        disabled=disabled,
+    )
+
+
+def _go(step: int) -> None:
+    session().lens.step = step
+
+
+def _microscope(place: Place) -> None:
+    try:
+        looking = lens_at(place)
+    except NucleusError as error:
+        st.error(i18n.explain(error), icon=":material/error:")
+        return
+    model = place.branch.run.model
+    if looking is None or model is None:
+        st.info(t("lens.waiting"), icon=":material/hourglass_top:")
+        return
+    config = read_settings().sampler
+    scene = Scene(looking, model, config, looking.look(config), place.events[place.step].token_id)
+    if get("lens_guess") and not guessing(scene, place.step):
+        return
+    with st.container(border=True):
+        names = {name: t(f"lens.views.{name}") for name in VIEWS}
+        st.segmented_control(
+            t("lens.view"),
+            list(names),
+            format_func=names.__getitem__,
+            key="lens_view",
+            default="stages",
+            required=True,
+            label_visibility="collapsed",
+        )
+        VIEWS[get("lens_view")](scene)
+        _figures(scene)
+
+
+def _figures(scene: Scene) -> None:
+    raw, final = scene.view.raw, scene.view.final
+    drawn = scene.lens.drawn(scene.config)
+    same = drawn == scene.token_id
+    st.caption(
+        " · ".join(
+            (
+                t("step.kept", kept=number(final.kept, 0), vocabulary=number(raw.kept, 0)),
+                t("lens.entropy", before=number(raw.entropy_bits), after=number(final.entropy_bits)),
+                t("lens.top", value=share(float(final.probs.max()))),
+                t("lens.draws_same" if same else "lens.draws_other", token=i18n.plain(scene.label(drawn))),
+            )
+        )
+    )
+
+
+with page("lens.title"):
+    lens()

@@ -1,0 +1,255 @@
+"""What the Lens shows of one step: its stages, orders, curves, any token, and draws. One function a view."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import streamlit as st
+
+from llm_core.language_model import LanguageModel
+from llm_core.lens import Lens, StageView, View, draw_many, spellings
+from pages.ui import lens_figures as figures
+from pages.ui.charts import visible
+from pages.ui.i18n import number, plain, share, t
+from pages.ui.lens_figures import Column
+from pages.ui.live_plot import live_plot
+from pages.ui.state import session
+from samplers import ORDERS, SamplerConfig
+
+_BLANK = "\u00a0"
+DRAW_COUNTS = (100, 1_000, 10_000, 100_000)
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What is looked at, and with which settings."""
+
+    lens: Lens
+    model: LanguageModel
+    config: SamplerConfig
+    view: View
+    token_id: int
+    """What the run drew."""
+
+    def label(self, token_id: int) -> str:
+        return visible(self.model.label(token_id))
+
+    @property
+    def shown(self) -> list[int]:
+        """The tokens that figures show, the run's among them."""
+        return self.view.likeliest(figures.ROWS, also=[self.token_id])
+
+
+def stages(scene: Scene) -> None:
+    """The waterfall: a panel for each stage, in the order in which they run."""
+    columns = {stage.name: stage for stage in scene.view.stages}
+    _waterfall(scene, columns, stage_title, _stage_lines, "lens_stages")
+    st.caption(t("lens.stages_help"))
+
+
+def orders(scene: Scene) -> None:
+    """The same settings in the order of each provider, and in one's own."""
+    st.caption(t("lens.orders_help"))
+    own = _own_order(scene.config)
+    views = scene.lens.orders(scene.config, own)
+    finals = {name: view.final for name, view in views.items()}
+    _waterfall(scene, finals, lambda name: t(f"lens.order_names.{name}"), _final_lines, "lens_orders")
+    kept = {name: frozenset(view.final.probs.nonzero().flatten().tolist()) for name, view in views.items()}
+    if len(set(kept.values())) == 1:
+        st.caption(t("lens.orders_same"))
+        return
+    common = frozenset.intersection(*kept.values())
+    for name, ids in kept.items():
+        more = sorted(ids - common, key=lambda token: -float(scene.view.raw.probs[token]))
+        listed = ", ".join(f"`{scene.label(token).replace('`', 'ˋ')}`" for token in more[:6])
+        more_than = t("lens.order_more", count=number(len(more), 0), tokens=listed) if more else t("lens.order_common")
+        title, chain = t(f"lens.order_names.{name}"), _chain(ORDERS.get(name, own), scene.config)
+        st.markdown(f"**{title}** ({chain}): {more_than}")
+
+
+def _own_order(config: SamplerConfig) -> tuple[str, ...]:
+    """The stages in use, as the reader put them; those that came since go to the end."""
+    active = config.stages
+    known = [name for name in session().lens.own_order if name in active]
+    order = tuple(known + [name for name in active if name not in known])
+    if len(order) < 2:
+        return ()
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.caption(t("lens.own_order"), width="content")
+        for place, name in enumerate(order):
+            st.button(
+                stage_title(name),
+                icon=":material/arrow_back:" if place else None,
+                disabled=place == 0,
+                help=t("lens.earlier", stage=stage_title(name)),
+                on_click=_earlier,
+                args=(order, place),
+                key=f"lens_own_{name}",
+            )
+    return order
+
+
+def _earlier(order: tuple[str, ...], place: int) -> None:
+    moved = list(order)
+    moved[place - 1 : place + 1] = moved[place], moved[place - 1]
+    session().lens.own_order = tuple(moved)
+
+
+def _chain(order: Sequence[str], config: SamplerConfig) -> str:
+    return " → ".join(stage_title(name) for name in order if config.uses(name)) or t("lens.nothing")
+
+
+def curves(scene: Scene) -> None:
+    """How much the most likely tokens have together, with top-P's line."""
+    words = {name: t(f"lens.curve.{name}") for name in ("raw", "after", "rank", "cumulative")}
+    top_p = scene.config.top_p if scene.config.top_p < 1 else None
+    words["top_p"] = t("lens.curve.top_p", value=number(scene.config.top_p))
+    _plot(scene, figures.cumulative(scene.view, words, top_p), "lens_cumulative", t("lens.views.curves"))
+    st.caption(t("lens.curves_help"))
+    _table("lens_curve_table", lambda: _rank_rows(scene, words))
+
+
+def ranks(scene: Scene) -> None:
+    """Probability by rank, both logarithmic."""
+    words = {name: t(f"lens.curve.{name}") for name in ("raw", "after", "rank", "probability")}
+    _plot(scene, figures.rank_frequency(scene.view, words), "lens_ranks", t("lens.views.ranks"))
+    st.caption(t("lens.ranks_help"))
+    _table("lens_rank_table", lambda: _rank_rows(scene, words))
+
+
+def _rank_rows(scene: Scene, words: dict[str, str]) -> list[dict]:
+    raw, after = (stage.probs.sort(descending=True).values for stage in (scene.view.raw, scene.view.final))
+    sums = raw.cumsum(0), after.cumsum(0)
+    places = [rank for rank in (1, 2, 3, 5, 10, 20, 50, 100, 1_000, 10_000) if rank <= len(raw)]
+    return [
+        {
+            words["rank"]: rank,
+            words["raw"]: f"{float(raw[rank - 1]):.3g}",
+            words["after"]: f"{float(after[rank - 1]):.3g}",
+            t("lens.curve.sum_raw"): round(float(sums[0][rank - 1]), 4),
+            t("lens.curve.sum_after"): round(float(sums[1][rank - 1]), 4),
+        }
+        for rank in places
+    ]
+
+
+def any_token(scene: Scene) -> None:
+    """A token asked for by its text: its probability and rank at every stage."""
+    text = st.text_input(t("lens.ask"), key="lens_ask", placeholder=t("lens.ask_example"), help=t("lens.ask_help"))
+    if not text:
+        return
+    for spelled, ids in spellings(scene.model, text).items():
+        st.markdown(f"**`{visible(spelled).replace('`', 'ˋ')}`** · {t('step.token_id')} {ids[0]}")
+        if len(ids) > 1:
+            pieces = " + ".join(scene.label(token) for token in ids)
+            st.caption(t("lens.several_tokens", pieces=plain(pieces), first=plain(scene.label(ids[0]))))
+        st.dataframe(
+            [
+                {
+                    t("lens.stage"): stage_title(seen.stage),
+                    t("step.probability"): f"{seen.probability:.3g}",
+                    t("lens.log_probability"): number(math.log(seen.probability)) if seen.probability else "−∞",
+                    t("lens.rank"): t("step.cut") if seen.rank is None else number(seen.rank, 0),
+                }
+                for seen in scene.view.follow(ids[0])
+            ],
+            hide_index=True,
+        )
+
+
+def draws(scene: Scene) -> None:
+    """What was predicted against what is drawn."""
+    counts = {count: number(count, 0) for count in DRAW_COUNTS}
+    count = st.segmented_control(
+        t("lens.draw_count"),
+        list(counts),
+        format_func=counts.__getitem__,
+        default=1_000,
+        required=True,
+        key="lens_draw_count",
+    )
+    seed = int(st.number_input(t("settings.seed"), 0, 10**6, 0, key="lens_draw_seed"))
+    drawn = draw_many(scene.view.final.probs, count or 1_000, seed)
+    words = {name: t(f"lens.draw.{name}") for name in ("counted", "predicted", "count")} | {"rest": t("lens.rest")}
+    labels = [scene.label(token) for token in drawn.token_ids[: figures.ROWS]]
+    _plot(scene, figures.draws_figure(drawn, labels, words), "lens_draws", t("lens.views.draws"))
+    if drawn.fit.degrees:
+        fit = {"statistic": number(drawn.fit.statistic), "degrees": drawn.fit.degrees, "p": number(drawn.fit.p, 3)}
+        st.markdown(t("lens.fit_good" if drawn.fit.p >= 0.01 else "lens.fit_bad", **fit))
+    else:
+        st.markdown(t("lens.fit_none"))
+    _table(
+        "lens_draw_table",
+        lambda: [
+            {t("step.token"): label, words["predicted"]: round(expected, 1), words["counted"]: observed}
+            for label, expected, observed in zip(labels, drawn.expected, drawn.observed, strict=False)
+        ],
+    )
+
+
+VIEWS: dict[str, Callable[[Scene], None]] = {
+    "stages": stages,
+    "orders": orders,
+    "curves": curves,
+    "ranks": ranks,
+    "token": any_token,
+    "draws": draws,
+}
+
+
+def stage_title(name: str) -> str:
+    return t("lens.raw") if name == "raw" else t(f"stages.{name}.name")
+
+
+def _stage_lines(stage: StageView) -> tuple[str, ...]:
+    removed = t("lens.removed", count=number(stage.removed, 0), mass=share(stage.removed_mass))
+    kept, bits = _final_lines(stage)
+    return kept, removed if stage.removed else _BLANK, bits
+
+
+def _final_lines(stage: StageView) -> tuple[str, ...]:
+    return t("lens.kept", count=number(stage.kept, 0)), t("lens.bits", value=number(stage.entropy_bits))
+
+
+def _waterfall(
+    scene: Scene,
+    panels: Mapping[str, StageView],
+    title: Callable[[str], str],
+    lines: Callable[[StageView], tuple[str, ...]],
+    key: str,
+) -> None:
+    logarithmic = st.toggle(t("lens.logarithmic"), key=f"{key}_log", help=t("lens.logarithmic_help"))
+    ids = scene.shown
+    columns = []
+    for name, stage in panels.items():
+        values = [float(value) for value in stage.probs[ids]]
+        rest = max(0.0, 1.0 - math.fsum(values)) if stage.kept > sum(value > 0 for value in values) else 0.0
+        columns.append(Column(title(name), lines(stage), tuple(values), rest))
+    labels = [scene.label(token) for token in ids]
+    words = {"rest": t("lens.rest"), "probability": t("step.probability"), "cut": t("step.cut")}
+    figure = figures.waterfall(
+        columns, labels, marked=ids.index(scene.token_id), logarithmic=logarithmic, number=share, words=words
+    )
+    _plot(scene, figure, key, t("lens.views.stages"), figures.waterfall_width(len(columns)))
+
+    def rows() -> list[dict]:
+        shown = zip((*labels, t("lens.rest")), range(len(ids) + 1), strict=True)
+        return [
+            {t("step.token"): label}
+            | {column.title: f"{(*column.values, column.rest)[place]:.4g}" for column in columns}
+            for label, place in shown
+        ]
+
+    _table(f"{key}_table", rows)
+
+
+def _plot(scene: Scene, figure: dict, key: str, label: str, min_width: int = 0) -> None:
+    live_plot(figure, key=key, label=label, failed=t("step.no_plot"), step=repr(scene.config), min_width=min_width)
+
+
+def _table(key: str, rows: Callable[[], list[dict]]) -> None:
+    """A figure's twin in numbers, behind a switch."""
+    if st.toggle(t("step.as_table"), key=key):
+        st.dataframe(rows(), hide_index=True)

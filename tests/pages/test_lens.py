@@ -1,0 +1,145 @@
+"""The Lens on steps of real runs, in the real app."""
+
+from __future__ import annotations
+
+import pytest
+
+from pages.ui import lens_figures
+from pages.ui.i18n import texts
+from pages.ui.lens_step import KEPT
+from samplers import SamplerConfig
+from tests.pages.test_app import errors, finish, open_app, press_run, session
+
+EN = texts("en")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def model_is_there(builtin):
+    """The pages load the built-in model themselves; this makes sure that it has been fetched."""
+
+
+def ran(tokens: int = 6, language: str = "en"):
+    """The Lens after a run in the Playground."""
+    app = open_app(language)
+    app.pills(key="strategy").set_value("combined").run()
+    app.number_input(key="max_output_tokens").set_value(tokens).run()
+    finish(press_run(app))
+    return to_lens(app)
+
+
+def to_lens(app):
+    """By way of a page without these widgets: unlike a browser, AppTest sends the values of the page that it leaves."""
+    app.switch_page("pages/models.py").run()
+    return app.switch_page("pages/lens.py").run()
+
+
+def looked_at(app) -> list:
+    return list(session(app).lens.lenses)
+
+
+def captions(app) -> str:
+    return "\n".join(caption.value for caption in app.caption)
+
+
+@pytest.mark.parametrize("language", ["en", "vi"])
+def test_without_a_run_it_says_where_to_begin(language):
+    app = open_app(language).switch_page("pages/lens.py").run()
+    assert not app.exception
+    assert texts(language)["lens.empty"] in [markdown.value for markdown in app.markdown]
+
+
+@pytest.mark.parametrize("language", ["en", "vi"])
+def test_every_view_of_the_newest_step(language):
+    app = ran(language=language)
+    assert not app.exception
+    run = session(app).run
+    events = run.rows[0].events()
+    assert looked_at(app) == [(run.id, 0, len(events) - 1)]
+    drawn = texts(language)["lens.draws_same"].split("{")[0]
+    assert drawn in captions(app)
+    for view in ("orders", "curves", "ranks", "token", "draws", "stages"):
+        app.button_group(key="lens_view").set_value(view).run()
+        assert not app.exception, view
+        assert not errors(app)
+
+
+def test_settings_recompute_the_step_without_the_model():
+    app = ran()
+    run = session(app).run
+    app.slider(key="temperature").set_value(2.0)
+    app.slider(key="top_p").set_value(0.5).run()
+    assert len(looked_at(app)) == 1, "no other forward pass"
+    assert not session(app).lens.runs
+    assert "Hugging Face" in app.selectbox(key="order").format_func(app.selectbox(key="order").value)
+    app.toggle(key="lens_stages_table").set_value(True).run()
+    [table] = [frame.value for frame in app.dataframe]
+    assert [EN["lens.raw"], *(EN[f"stages.{name}.name"] for name in ("temperature", "top_k", "top_p"))] == list(table)[
+        1:
+    ]
+    assert len(table) == lens_figures.ROWS + 1
+    app.button(key="lens_reset").click().run()
+    assert session(app).run is run
+    assert app.slider(key="temperature").value == run.rows[0].request.sampler.temperature
+    assert app.slider(key="top_p").value == run.rows[0].request.sampler.top_p
+
+
+def test_steps_are_walked_and_remembered():
+    app = ran()
+    count = len(session(app).run.rows[0].events())
+    for _ in range(count - 1):
+        app.button(key="icon_lens.previous").click().run()
+    assert session(app).lens.step == 0
+    assert app.button(key="icon_lens.previous").disabled
+    assert [step for *_, step in looked_at(app)] == list(reversed(range(count)))
+    app.button(key="icon_lens.next").click().run()
+    assert len(looked_at(app)) == count <= KEPT
+
+
+def test_a_token_outside_the_list_is_found_with_its_rank_at_every_stage():
+    app = ran()
+    app.button_group(key="lens_view").set_value("token").run()
+    app.text_input(key="lens_ask").set_value("xylophone").run()
+    tables = [frame.value for frame in app.dataframe]
+    assert len(tables) == 2, "as it is, and after a space"
+    for table in tables:
+        assert int(table[EN["lens.rank"]][0].replace(",", "")) > 40
+        assert table[EN["lens.rank"]].iloc[-1] == EN["step.cut"]
+    assert "xylophone" in "".join(markdown.value for markdown in app.markdown)
+
+
+def test_a_guess_comes_before_the_distribution():
+    app = ran()
+    app.toggle(key="lens_guess").set_value(True).run()
+    step = session(app).lens.step
+    assert "lens_view" not in [group.key for group in app.button_group]
+    app.text_input(key=f"lens_guess_{step}").set_value("the")
+    next(button for button in app.button if button.label == EN["lens.guess.reveal"]).click().run()
+    token, probability, _ = session(app).lens.guesses[step]
+    assert token is not None
+    assert 0 < probability < 1
+    said = "\n".join(markdown.value for markdown in app.markdown)
+    assert EN["lens.guess.yours"].split("{")[0] in said
+    assert "lens_view" in [group.key for group in app.button_group]
+    app.button(key="icon_lens.previous").click().run()
+    assert "lens_view" not in [group.key for group in app.button_group], "the next one is hidden again"
+
+
+def test_the_panel_shows_every_setting_of_a_run():
+    app = open_app()
+    sampler = SamplerConfig(temperature=0.5, min_p=0.2, mirostat_tau=4.0, order="llama_cpp", seed=5)
+    app.pills(key="strategy").set_value("combined").run()
+    app.multiselect(key="further_stages").set_value(["min_p", "mirostat"]).run()
+    app.number_input(key="setting_min_p").set_value(sampler.min_p)
+    app.number_input(key="setting_mirostat_tau").set_value(sampler.mirostat_tau)
+    app.slider(key="temperature").set_value(sampler.temperature)
+    app.selectbox(key="order").set_value("llama_cpp")
+    app.number_input(key="max_output_tokens").set_value(3).run()
+    finish(press_run(app))
+    asked = session(app).run.rows[0].request.sampler
+    to_lens(app)
+    app.pills(key="strategy").set_value("greedy").run()
+    app.button(key="lens_reset").click().run()
+    assert app.pills(key="strategy").value == "combined"
+    assert set(app.multiselect(key="further_stages").value) == {"min_p", "mirostat"}
+    assert app.number_input(key="setting_min_p").value == asked.min_p == 0.2
+    assert app.selectbox(key="order").value == "llama_cpp"
