@@ -140,10 +140,9 @@ class Lens:
             stages.append(_stage_view(name, probs, stages[-1] if stages else None))
         return View(tuple(stages))
 
-    def drawn(self, config: SamplerConfig) -> int:
-        """The token that a run with these settings draws here, with the noise of its seed."""
-        probs = self.look(config).final.probs
-        return int(draw(probs[None], [config.seed], [len(self.answer)]))
+    def drawn(self, view: View, seed: int) -> int:
+        """The token that a run draws here from what `look` showed, with the noise of its seed."""
+        return int(draw(view.final.probs[None], [seed], [len(self.answer)]))
 
     def orders(self, config: SamplerConfig, own: tuple[str, ...] = ()) -> dict[str, View]:
         """The same settings under each preset's order, and under one's own as `own` if given."""

@@ -128,7 +128,7 @@ def _microscope(place: Place) -> None:
 
 def _figures(scene: Scene) -> None:
     raw, final = scene.view.raw, scene.view.final
-    drawn = scene.lens.drawn(scene.config)
+    drawn = scene.lens.drawn(scene.view, scene.config.seed)
     same = drawn == scene.token_id
     st.caption(
         " · ".join(

@@ -77,7 +77,7 @@ def test_the_lens_sees_the_step_of_the_run(engine, config):
         answer = [event.token_id for event in events[:step]]
         lens = lens_of(ended(engine, request_for(request, request.rows[0], answer)))
         view, trace = lens.look(config), events[step].trace
-        assert lens.drawn(config) == trace.token_id
+        assert lens.drawn(view, config.seed) == trace.token_id
         assert [stage.name for stage in view.stages] == [stage.name for stage in trace.stages]
         for stage, recorded in zip(view.stages, trace.stages, strict=True):
             assert stage.kept == recorded.kept
