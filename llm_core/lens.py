@@ -18,6 +18,7 @@ from torch import Tensor
 from llm_core.errors import NucleusError
 from llm_core.records import GenerationRequest, RowRequest
 from llm_core.statistics import Fit, goodness_of_fit
+from llm_core.thread_choice import one_thread
 from samplers import ORDERS, RowState, SamplerChain, SamplerConfig, vocabulary_snapshot
 from samplers.drawing import draw
 
@@ -123,6 +124,7 @@ class Lens:
         self._constraint = None if allowed is None else Allowed(allowed)
 
     @torch.inference_mode()
+    @one_thread()
     def look(self, config: SamplerConfig) -> View:
         """The step under these settings. Mirostat's limit is that of its first step: it depends on the whole run.
 
@@ -175,6 +177,7 @@ class Draws:
 
 
 @torch.inference_mode()
+@one_thread()
 def draw_many(probs: Tensor, count: int, seed: int) -> Draws:
     """Draw `count` tokens from `probs [V]` as a run does, with the noise of `seed` at steps 0, 1, 2, ...
 

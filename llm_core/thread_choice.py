@@ -73,3 +73,17 @@ def all_threads() -> int:
     import torch
 
     return torch.get_num_threads()
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """For small work beside the engine's: with several threads, each operation would wait for cores that it holds."""
+    import torch
+
+    all_threads()
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from llm_core.thread_choice import LAST_TRIAL, ThreadChoice
+import pytest
+import torch
+
+from llm_core.thread_choice import LAST_TRIAL, ThreadChoice, one_thread
 
 
 class Machine:
@@ -48,3 +51,11 @@ def test_passes_of_different_sizes_are_not_compared():
 def test_one_core_leaves_nothing_to_choose():
     machine = Machine(1, {1: 1.0})
     assert set(machine.run(200)) == {1}
+
+
+def test_one_thread_is_given_back():
+    before = torch.get_num_threads()
+    with pytest.raises(KeyError), one_thread():
+        assert torch.get_num_threads() == 1
+        raise KeyError
+    assert torch.get_num_threads() == before
