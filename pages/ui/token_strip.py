@@ -131,7 +131,8 @@ function unitNode(cells, unit) {
 function dress(node, index, { data, spoken }) {
   const cell = data.cells[index], selected = index === data.selected;
   const fork = data.forks.includes(index), given = data.given.includes(index);
-  const state = `${index} ${cell[X]} ${cell[LABEL]} ${selected} ${fork} ${given} ${data.words.lang}`;
+  const said = `${index} ${cell[LABEL]} ${fork} ${given} ${data.words.lang}`;
+  const state = `${said} ${cell[X]} ${selected}`;
   if (node.state === state) return;
   node.state = state;
   const rgb = colour(cell[X]);
@@ -146,13 +147,20 @@ function dress(node, index, { data, spoken }) {
   node.style.background = `rgb(${rgb})`;
   node.dataset.index = index;
   if (node.getAttribute("role") !== "option") return;
-  node.setAttribute("aria-label", spoken(index));
   node.setAttribute("aria-selected", String(selected));
+  if (node.said === said) return;
+  node.said = said;
+  node.setAttribute("aria-label", spoken(index));
+}
+
+const formats = {};
+function format(lang, digits) {  // making one takes longer than using it a hundred times
+  return formats[lang + digits] ??= new Intl.NumberFormat(lang, { maximumFractionDigits: digits });
 }
 
 function details(data, index) {
   const cell = data.cells[index], words = data.words;
-  const show = (value, digits) => value.toLocaleString(words.lang, { maximumFractionDigits: digits });
+  const show = (value, digits) => format(words.lang, digits).format(value);
   const head = words.token.replace("{step}", index + 1).replace("{token}", () => cell[LABEL]);
   const notes = [];
   if (cell[KIND] === "part") notes.push(words.part);
