@@ -217,7 +217,7 @@ def test_beam_search_grows_a_tree_in_which_a_hypothesis_can_be_followed(page: Pa
     button(page, "beam.start").click()
     nodes = page.locator(".st-key-beam_tree").get_by_role("treeitem")
     expect(nodes.first).to_be_attached()
-    expect(page.get_by_text(EN["beam.best"])).to_be_visible()
+    expect(page.get_by_text(EN["beam.best"])).to_be_visible(timeout=120_000)
     expect(button(page, "beam.stop")).to_be_disabled()
     pruned = page.locator(".st-key-beam_tree .node.pruned")
     assert nodes.count() > pruned.count() > 12
