@@ -5,7 +5,7 @@ knows all but the newest token of each, so a step costs one forward pass, and ot
 steps. A row's trace holds the 40 likeliest tokens; a search looks at `beams * max(2, 1 + end tokens)` candidates, so
 as long as that is no more than 40, the result is exactly `samplers.beam`'s over the whole vocabulary.
 
-The search runs in a thread of its own, follows its requests, and ends when nobody asks for its progress any more.
+Threads of the search follow its requests; it ends when nobody asks for its progress any more.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ class BeamRun:
         self._search: BeamSearch | None = None
         self._stopped = False
         self._read_at = time.monotonic()
-        first = self._ask([()])
-        threading.Thread(target=self._work, args=(first,), name="beam search", daemon=True).start()
+        self._beams: list[tuple[int, ...]] = [()]
+        self._ask()
 
     @property
     def nodes(self) -> list[BeamNode]:
@@ -99,36 +99,37 @@ class BeamRun:
             time.sleep(0.01)
         return not self.active
 
-    def _ask(self, beams: list[tuple[int, ...]]) -> Run:
-        rows = tuple(RowRequest(SamplerConfig(), 1, begin=beam) for beam in beams)
-        return self._submit(dataclasses.replace(self._request, rows=rows))
+    def _ask(self) -> None:
+        """Submit the next step, and follow it in a thread that ends with it: one that stayed would keep the helpers
+        that OpenMP gave it, and slow the engine's thread down (see `engine._in_background`)."""
+        rows = tuple(RowRequest(SamplerConfig(), 1, begin=beam) for beam in self._beams)
+        run = self._submit(dataclasses.replace(self._request, rows=rows))
+        threading.Thread(target=self._follow, args=(run,), name="beam search", daemon=True).start()
 
-    def _work(self, run: Run) -> None:
+    def _follow(self, run: Run) -> None:
         try:
-            self._follow(run)
+            if self._ended(run) and self._advance(run):
+                self._ask()
+                return
         except NucleusError as error:
             self.error = error
         except Exception as error:
             log.exception("a beam search failed")
             self.error = NucleusError("engine_failed", detail=type(error).__name__)
-        finally:
-            self.active = False
+        self.active = False
 
-    def _follow(self, run: Run) -> None:
-        beams: list[tuple[int, ...]] = [()]
-        while self._ended(run):
-            if run.error:
-                raise run.error
-            assert run.model  # a run that ended well has begun
-            search = self._search or self._begin(run.model)
-            if not all(row.events() for row in run.rows):  # the context window is full
-                return
-            parents, tokens = search.step(_logprobs(run, run.model.vocab_size))
-            beams = [(*beams[parent], token) for parent, token in zip(parents.tolist(), tokens.tolist(), strict=True)]
-            self._write(search, run.model)
-            if search.done:
-                return
-            run = self._ask(beams)
+    def _advance(self, run: Run) -> bool:
+        """Take in what may follow each beam; whether the search goes on."""
+        if run.error:
+            raise run.error
+        assert run.model  # a run that ended well has begun
+        search = self._search or self._begin(run.model)
+        if not all(row.events() for row in run.rows):  # the context window is full, or the engine closes
+            return False
+        parents, tokens = (each.tolist() for each in search.step(_logprobs(run, run.model.vocab_size)))
+        self._beams = [(*self._beams[parent], token) for parent, token in zip(parents, tokens, strict=True)]
+        self._write(search, run.model)
+        return not search.done
 
     def _ended(self, run: Run) -> bool:
         """Wait for the run; false if the search is to end instead."""

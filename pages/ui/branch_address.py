@@ -23,6 +23,11 @@ _PANEL = (
 
 def open_work() -> None:
     """In a new session, bring back what the address names. To be called before the composer and the panel are drawn."""
+    _bring_back()
+    session().panel = {key: get(key) for key in _PANEL if has(key)}
+
+
+def _bring_back() -> None:
     state = session()
     asked = st.query_params.get(NAME)
     if not asked or state.work_id:
@@ -55,7 +60,7 @@ def keep_work() -> None:
         askings=tuple(state.askings),
         asked_values=state.asked_values,
         prompt=state.asked_prompt,
-        panel={key: get(key) for key in _PANEL if has(key)},
+        panel=state.panel,
         shown=state.shown,
         branch=state.branch,
         step=state.selected_step,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import TYPE_CHECKING
 
 import streamlit as st
@@ -69,8 +70,6 @@ def branch_panel(branch: Branch, events: list[TokenEvent], step: int) -> None:
 
 
 def _candidate(label: str, raw: float, final: float) -> str:
-    import math
-
     cut = f" · {t('step.cut')}" if final == -math.inf else ""
     return f"{charts.visible(label)}  ·  {share(math.exp(raw))}{cut}"
 

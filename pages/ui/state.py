@@ -120,6 +120,8 @@ class Session:
     study_notice: str | None = None
     asked_prompt: PromptSpec | None = None
     """The prompt that they were filled from."""
+    panel: dict[str, object] = field(default_factory=dict)
+    """The sampler's panel when the page was last drawn as a whole, by widget."""
     tree: BranchTree = field(default_factory=BranchTree)
     """Answers and their branches."""
     branch: int | None = None
