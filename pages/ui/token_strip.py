@@ -44,6 +44,9 @@ _CSS = """
 .token.fork { border-left: 4px solid #d05a0a; margin-left: 2px; }
 .token.fork:not(.letter *)::before { content: "↳"; font-weight: 700; text-decoration: none; display: inline-block;
   padding: 0 2px; }
+.token.newline::after { content: "↵"; opacity: 0.7; font-size: 0.85em; }
+.token.newline { position: relative; padding-right: 0.9em; }
+.token.newline::after { position: absolute; left: 0; top: 0; }
 .token:focus-visible, .token.selected { outline: 2px solid var(--st-text-color); outline-offset: 1px; }
 .letter { display: inline-grid; grid-auto-columns: 1fr; position: relative; line-height: 1.45; border-radius: 4px;
   outline: 1.5px solid rgb(0 0 0 / 0.8); outline-offset: -1px; margin: 0 2px; vertical-align: baseline; }
@@ -141,6 +144,7 @@ function dress(node, index, { data, spoken }) {
   if (cell[KIND] === "mark") classes.push("mark");
   if (node.getAttribute("role") !== "option") classes.push("rest");
   else if (fork) classes.push("fork");
+  if (/^\\s*\\n\\s*$/.test(cell[TEXT])) classes.push("newline");
   if (given) classes.push("given");
   if (selected) classes.push("selected");
   node.className = classes.join(" ");
