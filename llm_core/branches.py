@@ -155,11 +155,6 @@ class BranchTree:
     def active(self) -> bool:
         return any(branch.row.active for branch in self._branches.values())
 
-    @property
-    def tokens(self) -> int:
-        """Tokens written, over all branches."""
-        return sum(branch.row.length for branch in self._branches.values())
-
     def touch(self) -> None:
         """Somebody is still interested in what is being written."""
         for branch in self._branches.values():

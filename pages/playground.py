@@ -8,7 +8,7 @@ from llm_core import GenerationRequest, NucleusError, RowRequest
 from llm_core.asking import Asking
 from llm_core.language_model import LanguageModel
 from pages.ui import i18n, resources
-from pages.ui.branch_address import open_work
+from pages.ui.beam_view import beam_view
 from pages.ui.composer import composer, read_prompt
 from pages.ui.controls import read_settings, sampler_panel
 from pages.ui.frame import page
@@ -24,7 +24,6 @@ KEPT_ANSWERS = 8  # earlier ones, that stay in the tree though nobody branched f
 
 
 def playground() -> None:
-    open_work()
     work, panel = st.columns([2.1, 1], gap="medium")
     with panel:
         sampler_panel()
@@ -34,6 +33,7 @@ def playground() -> None:
             composer(entry.model)
             _run_and_stop(entry.model)
         run_view()
+        beam_view()
 
 
 def _run_and_stop(model: LanguageModel | None) -> None:

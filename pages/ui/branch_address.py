@@ -1,4 +1,4 @@
-"""The Playground's work and the page's address: `?w=` names it, and a reload of the page brings it back."""
+"""The Playground's work and the address: `?w=` names it, and a reload of any page brings it back."""
 
 from __future__ import annotations
 
@@ -21,12 +21,20 @@ _PANEL = (
 """Widgets of the sampler's panel."""
 
 
-def open_work() -> None:
-    """In a new session, bring back what the address names. To be called before the composer and the panel are drawn."""
+def settle_work() -> None:
+    """Once a rerun, before any page is drawn: in a new session bring back what the address names, and have the address
+    name what is kept, whatever the page."""
     state = session()
     asked = st.query_params.get(NAME)
-    if not asked or state.work_id:
-        return
+    if asked and not state.work_id:
+        _bring_back(asked)
+    elif state.work_id and asked != state.work_id:
+        st.query_params[NAME] = state.work_id
+    state.panel |= {key: get(key) for key in _PANEL if has(key)}
+
+
+def _bring_back(asked: str) -> None:
+    state = session()
     work = resources.works().open(asked)
     if work is None:
         del st.query_params[NAME]
@@ -55,7 +63,7 @@ def keep_work() -> None:
         askings=tuple(state.askings),
         asked_values=state.asked_values,
         prompt=state.asked_prompt,
-        panel={key: get(key) for key in _PANEL if has(key)},
+        panel=state.panel,
         shown=state.shown,
         branch=state.branch,
         step=state.selected_step,

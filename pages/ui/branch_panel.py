@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import TYPE_CHECKING
 
 import streamlit as st
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 MAX_BRANCHES = 64
 """In one tab; an answer takes a kilobyte or two a token."""
+MAX_CHARACTERS = 4000
+"""Of a typed text: the model takes it a token at a time, as it writes."""
 
 
 def branch_panel(branch: Branch, events: list[TokenEvent], step: int) -> None:
@@ -61,16 +64,16 @@ def branch_panel(branch: Branch, events: list[TokenEvent], step: int) -> None:
         text_key = f"branch_text_{place}"
         if not has(text_key):
             rest = events[step:-1] if events[-1].token_id in model.end_ids else events[step:]
-            put(text_key, "".join(event.piece for event in rest))
-        st.text_area(t("branches.text"), key=text_key, height=90, help=t("branches.text_help"))
+            put(text_key, "".join(event.piece for event in rest)[:MAX_CHARACTERS])
+        st.text_area(
+            t("branches.text"), key=text_key, height=90, max_chars=MAX_CHARACTERS, help=t("branches.text_help")
+        )
         st.button(t("branches.take_text"), key="branch_take_text", on_click=_type, args=(branch, step, text_key))
     if session().branch_notice:
         st.error(session().branch_notice, icon=":material/error:")
 
 
 def _candidate(label: str, raw: float, final: float) -> str:
-    import math
-
     cut = f" · {t('step.cut')}" if final == -math.inf else ""
     return f"{charts.visible(label)}  ·  {share(math.exp(raw))}{cut}"
 
@@ -91,7 +94,7 @@ def _type(branch: Branch, step: int, key: str) -> None:
     tokens = typed_tokens(model, [event.token_id for event in events[:step]], get(key) or "")
     while tokens and step < len(events) and events[step].token_id == tokens[0]:
         step, tokens = step + 1, tokens[1:]
-    _grow(branch, step, tokens, "text")
+    _grow(branch, step, tokens, "text" if tokens else "again")
 
 
 def _grow(branch: Branch, step: int, forced: tuple[int, ...], origin: Origin) -> None:

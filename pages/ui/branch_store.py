@@ -24,7 +24,7 @@ from llm_core.prompts import PromptSpec
 
 HOURS = 12
 MAX_WORKS = 256
-MAX_TOKENS = 200_000
+MAX_TOKENS = 100_000
 """Of all answers kept; a token's record takes about two kilobytes."""
 TIDY_SECONDS = 30
 
@@ -48,7 +48,10 @@ class Work:
 
     @property
     def tokens(self) -> int:
-        return self.tree.tokens
+        """Of every answer that this work keeps from being forgotten."""
+        rows = {branch.row for branch, _ in self.tree.outline()}
+        rows |= {row for asking in self.askings for run in asking.runs for row in run.rows}
+        return sum(row.length for row in rows)
 
 
 class WorkStore:

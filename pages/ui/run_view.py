@@ -74,8 +74,10 @@ def _draw(following: bool) -> None:
 def shown_branch(asking: Asking | None) -> Branch | None:
     """The chosen branch, or else the answer at the chosen place. Answers join the tree when they are looked at."""
     state = session()
-    if asking is None or (chosen := state.tree.get(state.branch)):
-        return chosen if asking else None
+    if asking is None:
+        return None
+    if chosen := state.tree.get(state.branch):
+        return chosen
     run, chain = asking.main, min(state.shown[1], len(asking.main.rows) - 1)
     if asking.request.prompt.method.steps_back and run is asking.runs[0]:
         return Branch(0, run, chain)  # a step on the way to the answer, and soon to be replaced

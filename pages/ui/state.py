@@ -15,6 +15,7 @@ import streamlit as st
 
 from llm_core import NucleusError, builtin_model
 from llm_core.asking import Asking
+from llm_core.beam_search import BeamRun
 from llm_core.branches import Branch, BranchTree
 from llm_core.prompts import PromptSpec
 from llm_core.records import Precision, Run
@@ -153,6 +154,8 @@ class Session:
     study_notice: str | None = None
     asked_prompt: PromptSpec | None = None
     """The prompt that they were filled from."""
+    panel: dict[str, object] = field(default_factory=dict)
+    """The sampler's panel when the page was last drawn as a whole, by widget."""
     tree: BranchTree = field(default_factory=BranchTree)
     """Answers and their branches."""
     branch: int | None = None
@@ -161,6 +164,9 @@ class Session:
     """The one beside it."""
     pruned: list[Branch] = field(default_factory=list)
     """What was pruned last."""
+    beam: BeamRun | None = None
+    """The last beam search."""
+    beam_notice: str | None = None
     branch_notice: str | None = None
     """Why the last branch was refused, in the reader's language."""
     selected_step: int | None = None

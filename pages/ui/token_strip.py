@@ -44,6 +44,9 @@ _CSS = """
 .token.fork { border-left: 4px solid #d05a0a; margin-left: 2px; }
 .token.fork:not(.letter *)::before { content: "↳"; font-weight: 700; text-decoration: none; display: inline-block;
   padding: 0 2px; }
+.token.newline::after { content: "↵"; opacity: 0.7; font-size: 0.85em; }
+.token.newline { position: relative; padding-right: 0.9em; }
+.token.newline::after { position: absolute; left: 0; top: 0; }
 .token:focus-visible, .token.selected { outline: 2px solid var(--st-text-color); outline-offset: 1px; }
 .letter { display: inline-grid; grid-auto-columns: 1fr; position: relative; line-height: 1.45; border-radius: 4px;
   outline: 1.5px solid rgb(0 0 0 / 0.8); outline-offset: -1px; margin: 0 2px; vertical-align: baseline; }
@@ -131,7 +134,8 @@ function unitNode(cells, unit) {
 function dress(node, index, { data, spoken }) {
   const cell = data.cells[index], selected = index === data.selected;
   const fork = data.forks.includes(index), given = data.given.includes(index);
-  const state = `${index} ${cell[X]} ${cell[LABEL]} ${selected} ${fork} ${given} ${data.words.lang}`;
+  const said = `${index} ${cell[LABEL]} ${fork} ${given} ${data.words.lang}`;
+  const state = `${said} ${cell[X]} ${selected}`;
   if (node.state === state) return;
   node.state = state;
   const rgb = colour(cell[X]);
@@ -140,19 +144,27 @@ function dress(node, index, { data, spoken }) {
   if (cell[KIND] === "mark") classes.push("mark");
   if (node.getAttribute("role") !== "option") classes.push("rest");
   else if (fork) classes.push("fork");
+  if (/^\\s*\\n\\s*$/.test(cell[TEXT])) classes.push("newline");
   if (given) classes.push("given");
   if (selected) classes.push("selected");
   node.className = classes.join(" ");
   node.style.background = `rgb(${rgb})`;
   node.dataset.index = index;
   if (node.getAttribute("role") !== "option") return;
-  node.setAttribute("aria-label", spoken(index));
   node.setAttribute("aria-selected", String(selected));
+  if (node.said === said) return;
+  node.said = said;
+  node.setAttribute("aria-label", spoken(index));
+}
+
+const formats = {};
+function format(lang, digits) {  // making one takes longer than using it a hundred times
+  return formats[lang + digits] ??= new Intl.NumberFormat(lang, { maximumFractionDigits: digits });
 }
 
 function details(data, index) {
   const cell = data.cells[index], words = data.words;
-  const show = (value, digits) => value.toLocaleString(words.lang, { maximumFractionDigits: digits });
+  const show = (value, digits) => format(words.lang, digits).format(value);
   const head = words.token.replace("{step}", index + 1).replace("{token}", () => cell[LABEL]);
   const notes = [];
   if (cell[KIND] === "part") notes.push(words.part);

@@ -209,3 +209,29 @@ def test_a_phone_shows_the_tree_without_sideways_scrolling(browser, server, lang
     widths = lines(page).evaluate_all("(nodes) => nodes.map((node) => node.scrollWidth - node.clientWidth)")
     assert max(widths) <= 1
     context.close()
+
+
+def test_beam_search_grows_a_tree_in_which_a_hypothesis_can_be_followed(page: Page, server):
+    open_playground(page, server)
+    page.locator("summary").filter(has_text=EN["beam.title"]).click()
+    button(page, "beam.start").click()
+    nodes = page.locator(".st-key-beam_tree").get_by_role("treeitem")
+    expect(nodes.first).to_be_attached()
+    expect(page.get_by_text(EN["beam.best"])).to_be_visible(timeout=120_000)
+    expect(button(page, "beam.stop")).to_be_disabled()
+    pruned = page.locator(".st-key-beam_tree .node.pruned")
+    assert nodes.count() > pruned.count() > 12
+    told = page.locator(".st-key-beam_tree .told")
+    expect(told).to_contain_text(EN["beam.finished"])
+    nodes.nth(1).click()
+    expect(told).to_contain_text(EN["beam.kept"])
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    expect(told).to_contain_text(EN["beam.pruned"])
+    expect(page.locator(".st-key-beam_tree .node.way")).to_have_count(1)
+    with page.expect_download() as download:
+        page.locator(".st-key-beam_tree .save").click()
+    drawing = Path(download.value.path()).read_text(encoding="utf-8")
+    assert drawing.startswith("<svg")
+    assert drawing.count('class="node') == nodes.count()

@@ -117,6 +117,17 @@ def test_a_typed_text_replaces_the_rest_and_what_was_left_as_it_was_stays(app):
     assert all(event.trace.logprob < 0 for event in given)
 
 
+def test_a_text_that_was_not_changed_goes_on_after_the_end(app):
+    root = session(app).tree.outline()[0][0]
+    pin(app, 2)
+    press(app, "branch_take_text")
+    branch = shown(app)
+    written = len(root.events())
+    assert branch.row.request.begin == tuple(ids(root)[:written])
+    assert len(branch.events()) > written
+    assert list(branch.given) == []
+
+
 def test_a_setting_out_of_range_is_named_beside_the_panel(app):
     pin(app, 1)
     app.number_input(key="seed").set_value(None).run()
@@ -190,6 +201,14 @@ def test_a_new_session_with_the_address_finds_the_tree_the_prompt_and_the_settin
     assert again.text_area(key="instruction").value == "Name a colour."
     assert again.slider(key="top_p").value == 0.5
     assert again.number_input(key="max_output_tokens").value == 6
+
+    # a reload of another page brings it back as well
+    elsewhere = open_address(work_id)
+    elsewhere.switch_page("pages/models.py").run()
+    assert elsewhere.query_params[NAME] in (work_id, [work_id])
+    elsewhere.switch_page("pages/playground.py").run()
+    assert elsewhere.text_area(key="instruction").value == "Name a colour."
+    again = open_address(work_id)
 
     # two tabs with one address: each goes on with a tree of its own, and the first gets another address
     again.button(key="branch_prune").click().run()
