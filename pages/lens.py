@@ -6,7 +6,6 @@ import streamlit as st
 
 from llm_core import NucleusError
 from pages.ui import i18n
-from pages.ui.branch_address import keep_work, open_work
 from pages.ui.branch_cells import cells_of, forks_of, given_in, strip_words
 from pages.ui.controls import read_settings, sampler_panel, write_settings
 from pages.ui.frame import page
@@ -22,14 +21,12 @@ REFRESH_SECONDS = 0.5
 
 
 def lens() -> None:
-    open_work()
     waiting = bool(session().lens.runs) or active()
     st.fragment(_draw, run_every=REFRESH_SECONDS if waiting else None)(waiting)
 
 
 def _draw(waited: bool) -> None:
     place = current_place()
-    keep_work()
     if place is None:
         with st.container(border=True):
             st.markdown(t("lens.empty"))
