@@ -139,12 +139,13 @@ def _answer(run: Run | None, answer: RowRecord | None, events: list[TokenEvent],
     if answer.error:
         st.error(i18n.explain(answer.error), icon=":material/error:")
     if events:
-        mean = sum(event.trace.logprob for event in events) / len(events)
+        logprobs = [event.trace.logprob for event in events if event.trace]
         figures = [
             t("run.tokens_per_second", value=number(answer.tokens_per_second, 1)),
             t("run.tokens", value=len(events)),
-            t("run.mean_logprob", value=number(mean)),
         ]
+        if logprobs:
+            figures.append(t("run.mean_logprob", value=number(sum(logprobs) / len(logprobs))))
         if run.rendered:
             prompt = number(len(run.rendered.token_ids), 0)
             figures.append(t("run.cached", cached=number(answer.cached_tokens, 0), prompt=prompt))
@@ -157,7 +158,7 @@ def _answer(run: Run | None, answer: RowRecord | None, events: list[TokenEvent],
 
 def _step(run: Run | None, events: list[TokenEvent], step: int) -> None:
     trace = events[step].trace if events else None
-    candidates = charts.top_candidates(trace, run.model.label) if trace and run and run.model else []
+    candidates = charts.top_candidates(trace, run.label) if trace and run else []
     heading, legend = st.columns([1, 1], vertical_alignment="bottom")
     heading.markdown(_heading(step, len(events)))
     legend.html(_legend())
@@ -231,8 +232,10 @@ def _waiting_words(run: Run | None) -> str:
 
 
 def _cell(run: Run, step: int, event: TokenEvent) -> Cell:
+    if event.trace is None or event.token_id is None:
+        return Cell(event.piece, 0.0, "")
     probability = math.exp(event.trace.logprob)
-    label = charts.visible(run.model.label(event.token_id)) if run.model else ""
+    label = charts.visible(run.label(event.token_id))
     title = t("run.token", step=step + 1, token=label, value=number(probability, 3), rank=event.trace.rank)
     if run.model and event.token_id in run.model.end_ids:
         return Cell(event.piece, probability, title, "mark")

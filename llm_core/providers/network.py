@@ -1,0 +1,95 @@
+"""One request's connection: bounded in time, refused where it may not lead, and cut by another thread at any moment.
+
+Every request opens a connection of its own. So Stop can shut its socket down, which wakes a thread that waits for a
+slow server, and a key never travels on a connection that was made for another.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import socket
+import ssl
+import threading
+from typing import Any
+
+import httpx
+
+from llm_core.providers.addresses import Addresses
+
+CONNECT_SECONDS = 10.0
+SILENCE_SECONDS = 120.0
+"""Without a byte from the server. A model that thinks before it answers may be silent for long."""
+
+
+class LineCut(Exception):
+    """The line was cut while a request was on its way."""
+
+
+class Line:
+    """Makes the HTTP client of one request. `cut` may be called from any thread, at any time and more than once."""
+
+    def __init__(self, addresses: Addresses, silence_seconds: float = SILENCE_SECONDS) -> None:
+        self._addresses = addresses
+        self._silence = silence_seconds
+        self._cut = threading.Event()
+        self._socket: socket.socket | None = None
+
+    @property
+    def is_cut(self) -> bool:
+        return self._cut.is_set()
+
+    def cut(self) -> None:
+        """End the request: whoever reads from the connection gets an error at once."""
+        self._cut.set()
+        _shut_down(self._socket)
+
+    def pause(self, seconds: float) -> None:
+        """Sleep, or raise `LineCut` as soon as the line is cut."""
+        if self._cut.wait(seconds):
+            raise LineCut
+
+    def client(self) -> httpx.Client:
+        """A client for this line only. It follows no redirects, which could lead a key elsewhere, and goes to this
+        machine's own addresses without a proxy; an installation that others use asks no proxy at all."""
+        return httpx.Client(
+            timeout=httpx.Timeout(self._silence, connect=CONNECT_SECONDS),
+            limits=httpx.Limits(max_keepalive_connections=0),
+            verify=_certificates(),
+            trust_env=not self._addresses.hosted,
+            mounts=dict.fromkeys(("all://127.0.0.1", "all://localhost", "all://[::1]")),
+            event_hooks={"request": [self._watch]},
+        )
+
+    def _watch(self, request: httpx.Request) -> None:
+        url = str(request.url.copy_with(query=None))
+
+        def trace(event: str, info: dict[str, Any]) -> None:
+            if event.endswith(("connect_tcp.complete", "start_tls.complete")):
+                self._connected(info["return_value"], url)
+
+        if self.is_cut:
+            raise LineCut
+        request.extensions["trace"] = trace
+
+    def _connected(self, stream: Any, url: str) -> None:
+        """Called before anything is sent."""
+        peer = stream.get_extra_info("server_addr")
+        self._addresses.check_peer(str(peer[0]), url)
+        self._socket = stream.get_extra_info("socket")
+        if self.is_cut:
+            _shut_down(self._socket)
+            raise LineCut
+
+
+@functools.lru_cache
+def _certificates() -> ssl.SSLContext:
+    return httpx.create_ssl_context()
+
+
+def _shut_down(connection: socket.socket | None) -> None:
+    if connection is None:
+        return
+    with contextlib.suppress(OSError):  # where it had ended by itself
+        # of the class: `SSLSocket.shutdown` also drops what a reading thread still uses
+        socket.socket.shutdown(connection, socket.SHUT_RDWR)
