@@ -124,6 +124,7 @@ MESSAGES = {
     "provider_address_private": "'{url}' leads into a private network, which this installation does not allow.",
     "provider_image_type": "A picture is of the type {value}. Use one of {known}.",
     "provider_image_large": "The pictures have {size} bytes; at most {limit} can be sent. Make them smaller.",
+    "provider_logprobs_range": "{value} log-probabilities were asked for. Use 0 to {limit}.",
 }
 
 

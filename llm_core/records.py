@@ -79,9 +79,7 @@ class HostedOptions:
     def validate(self) -> None:
         """Raises `NucleusError`."""
         if not 0 <= self.top_logprobs <= MAX_LOGPROBS:
-            raise NucleusError(
-                "setting_out_of_range", field="top_logprobs", value=self.top_logprobs, low=0, high=MAX_LOGPROBS
-            )
+            raise NucleusError("provider_logprobs_range", value=self.top_logprobs, limit=MAX_LOGPROBS)
         for image in self.images:
             if image.media_type not in IMAGE_TYPES:
                 raise NucleusError("provider_image_type", value=image.media_type, known=", ".join(IMAGE_TYPES))

@@ -30,11 +30,15 @@ _REFUSALS = re.compile(
 _PHRASES: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = tuple(
     (re.compile(phrase, re.IGNORECASE), fields)
     for phrase, fields in (
+        (r"chat template", ("messages",)),
         (r"multiple candidates", ("candidate_count",)),
         (r"logprobs? (?:is|are) not|request logprobs", ("logprobs", "response_logprobs")),
         (r"sample logprobs|top_logprobs", ("top_logprobs", "logprobs")),
         (r"penalty is not enabled", ("presence_penalty", "frequency_penalty")),
-        (r"ending with a model turn|assistant (?:message )?prefill|must end with a user", ("continue_final_message",)),
+        (
+            r"ending with a model turn|assistant (?:message )?prefill|must end with a user",
+            ("continue_final_message", "prefill"),
+        ),
         (r"thinking", ("thinking_config", "reasoning_effort")),
         (r"(?:developer|system) (?:instruction|role)|system message", ("system_instruction",)),
     )
@@ -162,7 +166,7 @@ def _stripped(body: str) -> str:
 
 
 def _shortened(text: str, key: str) -> str:
-    text = " ".join(text.split())
+    text = " ".join(text.split()).rstrip(".")
     if key:
         text = text.replace(key, "•••")
     text = "".join(character for character in text if character.isprintable())

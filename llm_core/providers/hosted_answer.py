@@ -47,17 +47,18 @@ class TokenNames:
 
 
 class HostedAnswer:
-    """Writes one row's record. `view` computes the sampler's stages where the provider gives log-probabilities."""
+    """Writes one row's record."""
 
-    def __init__(self, run: Run, record: RowRecord, names: TokenNames, view: PartialView) -> None:
+    def __init__(self, run: Run, record: RowRecord, names: TokenNames) -> None:
         self.run = run
         self.record = record
+        self.view = PartialView(record.request.sampler)
+        """Computes the sampler's stages where the provider gives log-probabilities."""
         self.evidence: dict[str, float] = {}
         """What the drawn tokens say of each setting so far, in nats."""
         self.steps = 0
         """Tokens that came with log-probabilities."""
         self._names = names
-        self._view = view
         self._watcher = StopWatcher(record.request.stop_sequences)
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         self._end: FinishReason | NucleusError | None = None
@@ -151,7 +152,7 @@ class HostedAnswer:
         chosen, known = self._names.ids(step)
         if not all(map(math.isfinite, known.values())):
             return chosen, None
-        seen = self._view.step(chosen, known, len({*known} - {chosen}) + _among(step))
+        seen = self.view.step(chosen, known, len({*known} - {chosen}) + _among(step))
         self.steps += 1
         for field, evidence in seen.evidence.items():
             self.evidence[field] = self.evidence.get(field, 0.0) + evidence

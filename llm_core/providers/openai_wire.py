@@ -95,8 +95,8 @@ def chunk(data: Mapping[str, Any], key: str = "") -> Chunk:
         choice = data["choices"][0]
         said = choice.get("delta") or choice.get("message") or {}
         return Chunk(
-            text=said.get("content") or choice.get("text") or "",
-            thought=said.get("reasoning_content") or said.get("reasoning") or "",
+            text=_text(said.get("content") or choice.get("text")),
+            thought=_text(said.get("reasoning_content") or said.get("reasoning")),
             steps=_steps(choice.get("logprobs")),
             end=_end(choice, said),
             usage=usage,
@@ -200,6 +200,12 @@ def _thinking(call: Call) -> dict[str, Any]:
     if isinstance(level, int):
         level = "low" if level < 2048 else "medium" if level < 16384 else "high"
     return {"reasoning_effort": level, "chat_template_kwargs": {"enable_thinking": True}}
+
+
+def _text(value: object) -> str:
+    if value is not None and not isinstance(value, str):
+        raise TypeError
+    return value or ""
 
 
 def _steps(logprobs: Mapping[str, Any] | None) -> tuple[Step, ...]:

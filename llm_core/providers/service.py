@@ -150,6 +150,12 @@ class HostedService:
         return 0
 
     @property
+    def active_rows(self) -> int:
+        """Rows whose threads are at work."""
+        with self._lock:
+            return len(self._active)
+
+    @property
     def waiting_rows(self) -> int:
         with self._lock:
             return sum(len(lane.queue) for lane in self._lanes.values())
@@ -219,7 +225,7 @@ class HostedService:
                 if job is None:
                     lane.workers -= 1
                     return
-                answer = HostedAnswer(job.run, job.record, job.names, self._view(job))
+                answer = HostedAnswer(job.run, job.record, job.names)
                 self._active[id(job.record)] = (job, answer)
             try:
                 self._write(job, answer)
@@ -267,6 +273,7 @@ class HostedService:
         """Send the row once. None when the answer has ended."""
         request = job.run.request
         call = Call(job.target, request.prompt, job.record.request, request.hosted, job.secret, job.line, known.refused)
+        answer.view = self._view(job, provider, known)
         try:
             with contextlib.closing(provider.stream(call)) as chunks:
                 for chunk in chunks:
@@ -308,10 +315,8 @@ class HostedService:
             elif support == "ignored":
                 run.notify(NucleusError("provider_setting_ignored", setting=field))
 
-    def _view(self, job: Job) -> PartialView:
+    def _view(self, job: Job, provider: Provider, known: Capabilities) -> PartialView:
         """The sampler as the provider runs it: without what it was not sent, refused or ignores."""
-        provider = self.provider(job.target.scheme)
-        known = self.table.of(job.target.model_id)
         config = job.record.request.sampler
         neutral: dict[str, object] = {}
         for stage in config.stages:
