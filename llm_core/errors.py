@@ -125,6 +125,7 @@ MESSAGES = {
     "provider_image_type": "A picture is of the type {value}. Use one of {known}.",
     "provider_image_large": "The pictures have {size} bytes; at most {limit} can be sent. Make them smaller.",
     "provider_logprobs_range": "{value} log-probabilities were asked for. Use 0 to {limit}.",
+    "provider_place_invalid": "'{place}' is not a project and a location. Write them as my-project/us-central1.",
 }
 
 

@@ -31,9 +31,13 @@ class Line:
 
     def __init__(self, addresses: Addresses, silence_seconds: float = SILENCE_SECONDS) -> None:
         self._addresses = addresses
-        self._silence = silence_seconds
+        self.silence_seconds = silence_seconds
         self._cut = threading.Event()
         self._socket: socket.socket | None = None
+
+    @property
+    def _timeout(self) -> httpx.Timeout:
+        return httpx.Timeout(self.silence_seconds, connect=min(CONNECT_SECONDS, self.silence_seconds))
 
     @property
     def is_cut(self) -> bool:
@@ -53,7 +57,7 @@ class Line:
         """A client for this line only. It follows no redirects, which could lead a key elsewhere, and goes to this
         machine's own addresses without a proxy; an installation that others use asks no proxy at all."""
         return httpx.Client(
-            timeout=httpx.Timeout(self._silence, connect=CONNECT_SECONDS),
+            timeout=self._timeout,
             limits=httpx.Limits(max_keepalive_connections=0),
             verify=_certificates(),
             trust_env=not self._addresses.hosted,
@@ -70,7 +74,7 @@ class Line:
 
         if self.is_cut:
             raise LineCut
-        request.extensions["trace"] = trace
+        request.extensions |= {"trace": trace, "timeout": self._timeout.as_dict()}
 
     def _connected(self, stream: Any, url: str) -> None:
         """Called before anything is sent."""
