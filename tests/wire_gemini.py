@@ -104,7 +104,9 @@ class GeminiServer(WireServer):
             return None
         found = re.fullmatch(re.escape(self._models) + "/" + ACTIONS, path)
         if not found or asked.method != "POST":
-            return Reply(404, "<html><title>Error 404 (Not Found)!!1</title></html>", headers={"Content-Type": "text/html"})
+            return Reply(
+                404, "<html><title>Error 404 (Not Found)!!1</title></html>", headers={"Content-Type": "text/html"}
+            )
         if found["action"] == "streamGenerateContent" and query != "alt=sse":
             return error(400, "Expected alt=sse", "INVALID_ARGUMENT")
         if found["model"] != "sea":

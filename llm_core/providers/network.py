@@ -77,13 +77,16 @@ class Line:
         request.extensions |= {"trace": trace, "timeout": self._timeout.as_dict()}
 
     def _connected(self, stream: Any, url: str) -> None:
-        """Called before anything is sent."""
+        """Called before anything is sent. Who raises here has to close the connection."""
         peer = stream.get_extra_info("server_addr")
-        self._addresses.check_peer(str(peer[0]), url)
         self._socket = stream.get_extra_info("socket")
-        if self.is_cut:
-            _shut_down(self._socket)
-            raise LineCut
+        try:
+            self._addresses.check_peer(str(peer[0]), url)
+            if self.is_cut:
+                raise LineCut
+        except Exception:
+            stream.close()
+            raise
 
 
 @functools.lru_cache

@@ -249,10 +249,11 @@ class HostedService:
         answer.start()
         attempts, refusals = 1, 0
         while True:
-            failure = self._try(provider, job, answer, known)
+            without = known.refused
+            failure = self._try(provider, job, answer, known, without)
             if failure is None:
                 return
-            new = [name for name in failure.refused if name not in known.refused]
+            new = [name for name in failure.refused if name not in without]
             if answer.begun:
                 answer.fail(failure.error)
                 return
@@ -269,7 +270,9 @@ class HostedService:
             attempts += 1
             job.line.pause(wait)
 
-    def _try(self, provider: Provider, job: Job, answer: HostedAnswer, known: Capabilities) -> Failure | None:
+    def _try(
+        self, provider: Provider, job: Job, answer: HostedAnswer, known: Capabilities, without: frozenset[str]
+    ) -> Failure | None:
         """Send the row once. None when the answer has ended."""
         request = job.run.request
         call = Call(job.target, request.prompt, job.record.request, request.hosted, job.secret, job.line, known.refused)
