@@ -126,6 +126,7 @@ MESSAGES = {
     "provider_image_large": "The pictures have {size} bytes; at most {limit} can be sent. Make them smaller.",
     "provider_logprobs_range": "{value} log-probabilities were asked for. Use 0 to {limit}.",
     "provider_place_invalid": "'{place}' is not a project and a location. Write them as my-project/us-central1.",
+    "prices_unreadable": "The table of prices {path} cannot be read ({detail}). Correct it, or unset NUCLEUS_PRICES.",
 }
 
 

@@ -1,11 +1,11 @@
 """The sampler's stages over the few tokens that a provider shows, with what that leaves open.
 
 A provider gives raw log-probabilities of the likeliest K tokens and of the drawn one. The rest of the vocabulary has
-the probability that is missing to 1, and no token of it has more than the K-th. The real `SamplerChain` runs on two
-vocabularies between which the true one lies: the rest gathered in as few tokens as possible, and spread over as many
-as possible. The first makes the trace, and the largest difference between the two is the error bound. It holds for
-temperature, top_k, top_p, min_p and penalties on what was answered; for stages that look at the whole vocabulary or at
-the prompt nothing is promised, and the bound is 1.
+the probability that is missing to 1, and no token of it has more than the K-th. The real `SamplerChain` runs on
+vocabularies between which the true one lies: the rest gathered in as few tokens as possible, spread over many, and cut
+off. The first makes the trace; how far the others are from it is the error bound. It holds for temperature, top_k,
+top_p, min_p and penalties on what was answered. For stages that look at the whole vocabulary or at the prompt nothing
+is promised, and the bound is 1.
 """
 
 from __future__ import annotations
@@ -74,15 +74,21 @@ class PartialView:
             for field, few, many in zip(self._tested, in_few[1:], in_many[1:], strict=True)
         }
         self._answer.append(chosen)
-        bound = self._bound(in_few[0], in_many[0], gathered, len(spread)) if self._certain else 1.0
+        bound = 1.0
+        if self._certain:
+            cut = _outcomes(logprobs, [], states[:1])[0]
+            bound = self._bound(in_few[0], in_many[0], cut, gathered, len(spread))
         return Seen(trace, bound, evidence)
 
     def _rests(self, logprobs: list[float], largest: float) -> tuple[list[float], list[float]]:
         """Probabilities of the tokens that are not known, gathered and spread."""
         rest = 1.0 - math.fsum(map(math.exp, logprobs))
         room = (self._vocabulary or LARGEST_VOCABULARY) - len(logprobs)
-        if rest < NEGLIGIBLE or room <= 0:
+        if room <= 0:
             return [], []
+        if rest < NEGLIGIBLE:
+            # heat makes much of little
+            return [], [NEGLIGIBLE / min(SPREAD, room)] * (min(SPREAD, room) * (self._config.temperature > 1))
         most = min(largest, rest) * (1 - 1e-4)  # just below the known ones, so that no tie is broken in its favour
         whole = min(int(rest / most), MOST_GATHERED, room)
         if whole in (MOST_GATHERED, room):
@@ -121,7 +127,7 @@ class PartialView:
         candidates = array("i", [ids[place] for place in trace.candidates])
         return StepTrace(ids[column], column + 1, candidates, tuple(stages))
 
-    def _bound(self, few: Tensor, many: Tensor, gathered: list[float], spread: int) -> float:
+    def _bound(self, few: Tensor, many: Tensor, cut: Tensor, gathered: list[float], spread: int) -> float:
         if not spread:
             return 0.0
         if self._config.temperature > 0:
@@ -129,8 +135,15 @@ class PartialView:
             room = (self._vocabulary or LARGEST_VOCABULARY) / spread
             unseen = float(1 - many.sum()) * room ** (1 - 1 / self._config.temperature)
             many = many / (float(many.sum()) + unseen)
-        edge = gathered[0] if self._config.top_p < 1 and float(few.sum()) < 1 else 0.0  # the last token of the nucleus
-        return min(1.0, float((few - many).abs().max()) + edge)
+        others = [many]
+        if self._config.top_k or self._config.min_p:
+            others.append(cut)  # a longer tail falls below what these keep
+        edge = 0.0
+        if self._config.top_p < 1:
+            others.append(many * (few[0] / many[0]))  # a known token at the nucleus's edge, and nothing after it
+            if gathered and float(few.sum()) < 1:
+                edge = gathered[0]  # or an unknown one, which may reach beyond it
+        return min(1.0, max(float((few - other).abs().max()) for other in others) + edge)
 
 
 def _without(config: SamplerConfig, field: str) -> SamplerConfig:
