@@ -192,7 +192,9 @@ class RowRecord:
         """Tokens after the first, over the time since the first: the decoding speed without the prompt."""
         if len(self._events) < 2:
             return 0.0
-        return (len(self._events) - 1) / (self._events[-1].seconds - self._events[0].seconds)
+        written = max(len(self._events), self.usage.output_tokens if self.usage else 0)
+        seconds = self._events[-1].seconds - self._events[0].seconds
+        return (written - 1) / seconds if seconds else 0.0
 
     def cancel(self) -> None:
         """Stop this row before its next token. What was produced stays."""

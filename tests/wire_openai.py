@@ -6,11 +6,13 @@ them; `llama_cpp` gives ids with its log-probabilities and has sampler defaults 
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Literal
 
 from samplers import SamplerConfig
 from tests.wire_server import WORDS, Asked, Drawn, Reply, WireServer, tokens
 
+Dialect = Literal["openai", "vllm", "llama_cpp"]
 NUMBER = (int, float)
 OFFICIAL = {
     "model": str,
@@ -36,8 +38,8 @@ LLAMA_CPP_DEFAULTS = {"temperature": 0.8, "top_k": 40, "top_p": 0.95, "min_p": 0
 
 
 class OpenAIServer(WireServer):
-    def __init__(self, dialect: Literal["openai", "vllm", "llama_cpp"] = "vllm", key: str = "") -> None:
-        super().__init__()
+    def __init__(self, dialect: Dialect = "vllm", key: str = "", tls: Path | None = None) -> None:
+        super().__init__(tls)
         self.dialect = dialect
         self.key = key
         self.honours = {"temperature", "top_p", "top_k", "min_p", "presence_penalty", "frequency_penalty", "seed"}

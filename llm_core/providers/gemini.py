@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 _MOST_MODELS = 1000
 _SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
+_NAME = re.compile(r"[\w.-]+(/[\w.-]+)*", re.ASCII)
+"""Of a model: it becomes a part of the request's path."""
 _PROJECT_AND_LOCATION = re.compile(r"[a-z0-9][a-z0-9.:-]*/[a-z0-9-]+")
 
 
@@ -42,6 +44,7 @@ class Gemini:
 
     def stream(self, call: Call) -> Generator[Chunk, None, None]:
         begun = False
+        _check_name(call)
         with self._client(call.target.place, call.secret, call.line) as client, _explained(call, lambda: begun):
             responses = client.models.generate_content_stream(
                 model=call.target.name,
@@ -64,6 +67,7 @@ class Gemini:
 
     def count_tokens(self, call: Call) -> int | None:
         """System text included: as a turn of its own, since this API counts no other."""
+        _check_name(call)
         turns = gemini_wire.contents(call)
         if system := gemini_wire.config(call).get("system_instruction"):
             turns.insert(0, {"role": "user", "parts": [{"text": system}]})
@@ -152,6 +156,11 @@ class EscapedSeparators(httpx.SyncByteStream):
 
     def close(self) -> None:
         self._body.close()
+
+
+def _check_name(call: Call) -> None:
+    if not _NAME.fullmatch(call.target.name) or ".." in call.target.name:
+        raise Failure(NucleusError("provider_model_unnamed", model=call.target.model_id))
 
 
 @contextmanager

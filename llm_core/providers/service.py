@@ -268,6 +268,7 @@ class HostedService:
                 answer.fail(failure.error)
                 return
             attempts += 1
+            job.run.notify(NucleusError("provider_tried_again", seconds=max(1, round(wait))))
             job.line.pause(wait)
 
     def _try(
@@ -294,8 +295,10 @@ class HostedService:
 
     def _learn(self, call: Call, answer: HostedAnswer, known: Capabilities) -> None:
         """Note what the answer shows of what was asked for, and tell the reader of what is ignored."""
+        first = next(row for row in answer.run.rows if row.request == call.row) is answer.record
         for field, evidence in answer.evidence.items():
-            known.observe(field, evidence)
+            if first:  # a second row with the same seed says the same again
+                known.observe(field, evidence)
         answer.evidence.clear()
         if answer.steps:
             known.observe("logprobs", ENOUGH)

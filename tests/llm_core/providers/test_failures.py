@@ -103,6 +103,7 @@ def test_failures_that_pass_are_survived(router, openai):
     run = finished(router.submit(request(openai.model, max_output_tokens=3), keys_for(openai)))
     assert run.status == "finished", run.error
     assert len(openai.asked) == 4
+    assert [notice.code for notice in run.notices] == ["provider_tried_again"]
 
 
 def test_a_wait_that_was_asked_for_is_obeyed(router, openai):

@@ -102,6 +102,13 @@ def test_a_place_that_is_no_project_and_location(gemini):
     assert run.error.code == "provider_place_invalid"
 
 
+@pytest.mark.parametrize("name", ["../../v1/x", "a?b", "a#b", "a%2fb", "a b"])
+def test_names_cannot_lead_elsewhere(gemini, name):
+    run = finished(router_for(gemini).submit(request(f"gemini:{name}@{gemini.address}"), keys(gemini)))
+    assert run.error.code == "provider_model_unnamed"
+    assert gemini.asked == []
+
+
 def test_what_is_sent_for_a_whole_prompt(gemini):
     run = ask(
         gemini,
