@@ -16,8 +16,6 @@ from llm_core.providers.credentials import Credentials
 from llm_core.providers.service import HostedService
 from llm_core.records import GenerationRequest, Run
 
-NOBODY = Credentials()
-
 
 def _openai() -> Provider:
     from llm_core.providers.openai_compatible import OpenAICompatible
@@ -41,7 +39,8 @@ PROVIDERS: dict[str, Callable[[], Provider]] = {"openai": _openai, "gemini": _ge
 
 
 class Router:
-    """Engine and providers as one. Keys come with each call and are not kept."""
+    """Engine and providers as one. Keys come with each call and are not kept; without any, those of the environment
+    count."""
 
     def __init__(self, engine: Engine, hosted: HostedService | None = None) -> None:
         self.engine = engine
@@ -52,10 +51,12 @@ class Router:
         malformed or may not be called."""
         return self.hosted.target(model_id)
 
-    def submit(self, request: GenerationRequest, credentials: Credentials = NOBODY) -> Run:
+    def submit(self, request: GenerationRequest, credentials: Credentials | None = None) -> Run:
         """Queue a request. Raises `NucleusError` at once for what needs no model to be refused."""
         target = self.target(request.model_id)
-        return self.hosted.submit(request, target, credentials) if target else self.engine.submit(request)
+        if target is None:
+            return self.engine.submit(request)
+        return self.hosted.submit(request, target, credentials or Credentials.gathered(environment=os.environ))
 
     def position(self, run: Run) -> int:
         """Runs that will begin before this one; 0 once it has begun."""

@@ -48,12 +48,15 @@ class OpenAIServer(WireServer):
         """Messages for fields that its model does not take."""
         self.logprobs = True
         self.has_chat_template = True
+        self.detokenizes = True
 
     @property
     def model(self) -> str:
         return f"openai:sea@{self.address}/v1"
 
     def check(self, asked: Asked) -> Reply | None:
+        if asked.path == "/detokenize" and self.dialect == "vllm" and self.detokenizes:
+            return None
         if asked.path not in ("/v1/chat/completions", "/v1/completions", "/v1/models"):
             return error(404, f"Invalid URL ({asked.method} {asked.path})")
         if self.key and asked.headers.get("authorization") != f"Bearer {self.key}":
@@ -90,6 +93,8 @@ class OpenAIServer(WireServer):
         if asked.path == "/v1/models":
             meta = {"meta": {"n_vocab": len(WORDS), "n_ctx": 4096}} if self.dialect == "llama_cpp" else {}
             return Reply(body={"object": "list", "data": [{"id": "sea", "object": "model", **meta}]})
+        if asked.path == "/detokenize":
+            return Reply(body={"prompt": "".join(WORDS[token] for token in asked.body["tokens"])})
         body = asked.body
         most = body.get("max_tokens") or body["max_completion_tokens"]
         drawn = list(tokens(self._config(body), most))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -53,6 +53,8 @@ class Chunk(NamedTuple):
     end: FinishReason | NucleusError | None = None
     """Why the answer ended. Usage may still follow."""
     usage: Usage | None = None
+    labels: Mapping[int, str] = {}
+    """Texts of tokens by id, where the steps do not have them."""
 
 
 @dataclass(frozen=True)

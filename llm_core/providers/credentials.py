@@ -28,8 +28,21 @@ class Credentials:
     typed: Mapping[str, SecretStr] = field(default_factory=dict)
     """By `scheme` for a provider's own address, by `scheme:place` for others."""
     stored: Mapping[str, object] = field(default_factory=dict, repr=False)
-    """A secrets file and the environment, as one mapping: names as in `ENVIRONMENT`, and a table `[keys]` by
-    `scheme:place`."""
+    """Names as in `ENVIRONMENT`, and a table `keys` by `scheme:place`."""
+
+    @classmethod
+    def gathered(
+        cls,
+        typed: Mapping[str, SecretStr] | None = None,
+        secrets: Mapping[str, object] | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> Credentials:
+        """From all three sources; a secrets file comes before the environment."""
+        names = [name for family in ENVIRONMENT.values() for name in family]
+        stored: dict[str, object] = {}
+        for source, known in ((environment or {}, names), (secrets or {}, [*names, "keys"])):
+            stored |= {name: source[name] for name in known if name in source}
+        return cls(typed or {}, stored)
 
     def key(self, target: Target, own_place: str) -> SecretStr | None:
         """The key for this target, if there is one."""

@@ -81,6 +81,7 @@ class HostedAnswer:
         with self._lock:
             if not self.record.active:
                 return False
+            self.run.labels.update(chunk.labels)
             events = self._events(chunk)
             self.record.thoughts += chunk.thought
             if chunk.usage is not None:

@@ -33,7 +33,7 @@ class Line:
         self._addresses = addresses
         self.silence_seconds = silence_seconds
         self._cut = threading.Event()
-        self._socket: socket.socket | None = None
+        self._sockets: list[socket.socket] = []
 
     @property
     def _timeout(self) -> httpx.Timeout:
@@ -46,7 +46,10 @@ class Line:
     def cut(self) -> None:
         """End the request: whoever reads from the connection gets an error at once."""
         self._cut.set()
-        _shut_down(self._socket)
+        for each in list(self._sockets):
+            with contextlib.suppress(OSError):  # where it had ended by itself
+                # of the class: `SSLSocket.shutdown` also drops what a reading thread still uses
+                socket.socket.shutdown(each, socket.SHUT_RDWR)
 
     def pause(self, seconds: float) -> None:
         """Sleep, or raise `LineCut` as soon as the line is cut."""
@@ -79,7 +82,8 @@ class Line:
     def _connected(self, stream: Any, url: str) -> None:
         """Called before anything is sent. Who raises here has to close the connection."""
         peer = stream.get_extra_info("server_addr")
-        self._socket = stream.get_extra_info("socket")
+        # those that have ended are forgotten: a run may take many requests
+        self._sockets = [each for each in self._sockets if each.fileno() >= 0] + [stream.get_extra_info("socket")]
         try:
             self._addresses.check_peer(str(peer[0]), url)
             if self.is_cut:
@@ -92,11 +96,3 @@ class Line:
 @functools.lru_cache
 def _certificates() -> ssl.SSLContext:
     return httpx.create_ssl_context()
-
-
-def _shut_down(connection: socket.socket | None) -> None:
-    if connection is None:
-        return
-    with contextlib.suppress(OSError):  # where it had ended by itself
-        # of the class: `SSLSocket.shutdown` also drops what a reading thread still uses
-        socket.socket.shutdown(connection, socket.SHUT_RDWR)

@@ -19,6 +19,7 @@ from llm_core.providers import failures, openai_wire
 from llm_core.providers.base import Call, Chunk, Failure, HostedModel
 from llm_core.providers.network import Line
 from llm_core.providers.sse import LARGEST, events
+from llm_core.providers.token_texts import TokenTexts
 
 OWN_PLACE = "https://api.openai.com/v1"
 
@@ -29,6 +30,9 @@ class OpenAICompatible:
     settings = openai_wire.SETTINGS
     order: str | None = None
     own_place = OWN_PLACE
+
+    def __init__(self) -> None:
+        self._texts = TokenTexts()
 
     def needs_key(self, place: str) -> bool:
         return not place
@@ -47,7 +51,12 @@ class OpenAICompatible:
                     response.status_code, _some(response), sent, response.headers, call.target.name, key
                 )
             if "text/event-stream" in response.headers.get("content-type", ""):
-                yield from _streamed(response, key)
+                chunks = _streamed(response, key)
+                if "return_tokens_as_token_ids" in body:
+                    base, name = _base(call.target.place), call.target.name
+                    reader = self._texts.reader(client, base, name, _headers(key))
+                    chunks = (chunk._replace(labels=reader.texts(chunk.steps)) for chunk in chunks)
+                yield from chunks
             else:
                 yield openai_wire.chunk(_whole(response), key)
 

@@ -123,7 +123,8 @@ class HostedService:
         names = TokenNames(run)
         self._tell_what_is_left_out(run, provider, target)
         with self._lock:
-            lane = self._lanes.setdefault((target.scheme, target.place), Lane())
+            key = (target.scheme, target.place)
+            lane = self._lanes.setdefault(key, Lane())
             if len(lane.queue) + len(run.rows) > MAX_WAITING:
                 raise NucleusError("queue_full", limit=MAX_WAITING)
             for record in run.rows:
@@ -131,7 +132,7 @@ class HostedService:
                 lane.queue.push(request.session or run.id, Job(run, record, target, secret, names, line))
             for _ in range(min(len(run.rows), self._limits.parallel - lane.workers)):
                 lane.workers += 1
-                threading.Thread(target=self._work, args=(lane,), name=f"{target.scheme} row", daemon=True).start()
+                threading.Thread(target=self._work, args=(key, lane), name=f"{target.scheme} row", daemon=True).start()
             if self._watcher is None:
                 self._watcher = threading.Thread(target=self._watch, name="hosted runs", daemon=True)
                 self._watcher.start()
@@ -218,12 +219,14 @@ class HostedService:
                 raise NucleusError("provider_key_malformed")
         return secret
 
-    def _work(self, lane: Lane) -> None:
+    def _work(self, key: tuple[str, str], lane: Lane) -> None:
         while True:
             with self._lock:
                 job = lane.queue.pop(lambda _: True)
                 if job is None:
                     lane.workers -= 1
+                    if not lane.workers:
+                        del self._lanes[key]
                     return
                 answer = HostedAnswer(job.run, job.record, job.names)
                 self._active[id(job.record)] = (job, answer)

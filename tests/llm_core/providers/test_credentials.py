@@ -45,6 +45,15 @@ def test_a_secrets_file_names_addresses():
     assert key(Credentials(stored=stored), "gemini") == "g"
 
 
+def test_all_sources_together():
+    environment = {"OPENAI_API_KEY": "env", "GEMINI_API_KEY": "env", "HOME": "/root"}
+    secrets = {"GEMINI_API_KEY": "file", "keys": {f"openai:{MINE}": "filed"}, "database": "hidden"}
+    credentials = Credentials.gathered({"vertex": SecretStr("typed")}, secrets, environment)
+    found = [key(credentials, *each) for each in (("openai",), ("gemini",), ("vertex",), ("openai", MINE))]
+    assert found == ["env", "file", "typed", "filed"]
+    assert set(credentials.stored) == {"OPENAI_API_KEY", "GEMINI_API_KEY", "keys"}
+
+
 @pytest.mark.parametrize("fails", [False, True])
 def test_a_planted_key_is_nowhere_but_in_the_requests_header(caplog, capfd, fails):
     """After runs that succeed and fail: in records, messages, logs, output, the environment, and text forms."""

@@ -205,7 +205,7 @@ def test_rows_queue_under_the_limit_and_see_their_place(openai):
 
 def test_a_missing_key_is_told_before_anything_is_sent(router):
     with pytest.raises(NucleusError) as caught:
-        router.submit(request("openai:gpt-9"))
+        router.submit(request("openai:gpt-9"), Credentials())
     assert caught.value.code == "provider_key_missing"
 
 

@@ -296,5 +296,5 @@ def test_the_environment_cannot_redirect_it(gemini, monkeypatch):
 
 def test_no_key_is_told_before_anything_is_sent(gemini):
     with pytest.raises(NucleusError) as caught:
-        router_for(gemini).submit(request("gemini:sea"))
+        router_for(gemini).submit(request("gemini:sea"), Credentials())
     assert caught.value.code == "provider_key_missing"

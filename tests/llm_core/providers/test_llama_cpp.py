@@ -13,8 +13,8 @@ from llm_core import GenerationRequest, PromptSpec, RowRequest
 from llm_core.builtin_model import GGUF_MEMBER
 from llm_core.home import nucleus_home
 from llm_core.output_format import OutputFormat
+from llm_core.providers.credentials import Credentials
 from llm_core.providers.service import Limits
-from llm_core.router import NOBODY
 from samplers import SamplerConfig, next_token_probs
 from tests.llm_core.providers.conftest import finished, make_router, request
 
@@ -39,7 +39,7 @@ def router():
 
 @pytest.fixture
 def model(server, router) -> str:
-    [model] = router.hosted.models("openai", server.address, NOBODY)
+    [model] = router.hosted.models("openai", server.address, Credentials())
     return model.id
 
 

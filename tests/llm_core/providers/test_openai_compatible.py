@@ -132,10 +132,15 @@ def test_a_model_without_chat_template_gets_plain_text_and_its_logprobs_by_token
         server.has_chat_template = False
         run = ask(router, server, max_output_tokens=5, prefill="It")
         assert run.status == "finished", run.error
-        assert server.asked[-1].path == "/v1/completions"
-        assert server.asked[-1].body["prompt"] == "Describe the sea. It"
+        [asked] = [each for each in server.asked if each.path == "/v1/completions"]
+        assert asked.body["prompt"] == "Describe the sea. It"
         drawn = list(tokens(SamplerConfig(seed=1), 5))
         assert [event.token_id for event in run.rows[0].events()] == [each.token_id for each in drawn]
+        likeliest = {token for event in run.rows[0].events() for token in event.trace.candidates[:8]}
+        likeliest |= {each.token_id for each in drawn}
+        assert {token: run.label(token) for token in likeliest} == {token: WORDS[token] for token in likeliest}
+        looked_up = [each.body["tokens"][0] for each in server.asked if each.path == "/detokenize"]
+        assert len(looked_up) == len(set(looked_up)) > 8
         assert run.rows[0].text == "".join(WORDS[each.token_id] for each in drawn)
 
 
@@ -231,3 +236,14 @@ def test_error_bounds_are_given_with_the_steps(router, openai):
     for event in run.rows[0].events():
         assert 0 < event.error_bound < 0.5
         assert math.isclose(sum(map(math.exp, event.trace.raw.logprobs)) + event.trace.residual, 1, abs_tol=1e-5)
+
+
+def test_a_server_that_cannot_spell_its_tokens_is_asked_once():
+    router = make_router()
+    with OpenAIServer("vllm") as server:
+        server.has_chat_template = server.detokenizes = False
+        for _ in range(2):
+            run = ask(router, server, max_output_tokens=4)
+            token = run.rows[0].events()[0].token_id
+            assert run.label(token) == f"<{token}>"
+        assert [asked.path for asked in server.asked].count("/detokenize") == 1
