@@ -105,7 +105,8 @@ def refused_fields(said: str, error: Mapping[str, Any], sent: Iterable[str]) -> 
 
 def retry_after(error: Mapping[str, Any], headers: Mapping[str, str]) -> float | None:
     """Seconds that the provider asks to wait: Google's RetryInfo, or a `Retry-After` header in seconds."""
-    for detail in error.get("details") or ():
+    details = error.get("details")
+    for detail in details if isinstance(details, list) else ():
         if isinstance(detail, Mapping) and str(detail.get("@type", "")).endswith("RetryInfo"):
             found = re.fullmatch(r"(\d+(?:\.\d+)?)s", str(detail.get("retryDelay", "")))
             if found:

@@ -28,7 +28,7 @@ def gguf(builtin) -> Path:
 
 @pytest.fixture(scope="module")
 def server(gguf):
-    with llama_server(gguf, threads=2) as running:
+    with llama_server(gguf, threads=1) as running:
         yield running
 
 
