@@ -128,6 +128,7 @@ MESSAGES = {
     "provider_place_invalid": "'{place}' is not a project and a location. Write them as my-project/us-central1.",
     "prices_unreadable": "The table of prices {path} cannot be read ({detail}). Correct it, or unset NUCLEUS_PRICES.",
     "provider_tried_again": "The provider was busy; it was asked again after {seconds} seconds.",
+    "provider_setting_documented": "The model's maker says that it takes no notice of {setting}.",
 }
 
 

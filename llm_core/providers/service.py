@@ -172,7 +172,7 @@ class HostedService:
         target = self.target(model_id)
         if target is None:
             return {}
-        known = self.table.of(target.model_id)
+        known = self.table.of(target)
         return {field: known.support(field, names) for field, names in self.provider(target.scheme).settings.items()}
 
     def models(self, scheme: str, place: str, credentials: Credentials) -> tuple[HostedModel, ...]:
@@ -191,7 +191,7 @@ class HostedService:
         provider = self.provider(target.scheme)
         secret = self._secret(provider, target, credentials)
         line = Line(self._addresses, self._limits.silence_seconds)
-        known = self.table.of(target.model_id)
+        known = self.table.of(target)
         call = Call(target, request.prompt, request.rows[0], request.hosted, secret, line, known.refused)
         return self._explained(lambda: provider.count_tokens(call), provider, target)
 
@@ -248,7 +248,7 @@ class HostedService:
             _end(answer, verdict)
             return
         provider = self.provider(job.target.scheme)
-        known = self.table.of(job.target.model_id)
+        known = self.table.of(job.target)
         answer.start()
         attempts, refusals = 1, 0
         while True:
@@ -312,7 +312,7 @@ class HostedService:
         self._tell_what_is_left_out(answer.run, self.provider(call.target.scheme), call.target)
 
     def _tell_what_is_left_out(self, run: Run, provider: Provider, target: Target) -> None:
-        known = self.table.of(target.model_id)
+        known = self.table.of(target)
         for field in _asked(run.request):
             if field not in provider.settings:
                 run.notify(NucleusError("provider_setting_unknown", setting=field))
@@ -322,7 +322,8 @@ class HostedService:
                 said = next((known.reasons[name] for name in provider.settings[field] if known.reasons.get(name)), "")
                 run.notify(NucleusError("provider_setting_rejected", setting=field, detail=said))
             elif support == "ignored":
-                run.notify(NucleusError("provider_setting_ignored", setting=field))
+                how = "documented" if field in known.documented else "ignored"
+                run.notify(NucleusError(f"provider_setting_{how}", setting=field))
 
     def _view(self, job: Job, provider: Provider, known: Capabilities) -> PartialView:
         """The sampler as the provider runs it: without what it was not sent, refused or ignores."""

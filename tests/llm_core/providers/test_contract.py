@@ -6,6 +6,8 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from pydantic import SecretStr
@@ -73,7 +75,9 @@ def openai(dialect: str) -> Iterator[Subject]:
 
 
 def gemini(vertex: str) -> Iterator[Subject]:
-    with GeminiServer(PLANTED, vertex) as server:
+    with GeminiServer(PLANTED, vertex) as server, TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        account = server.service_account(Path(folder) / "account.json")
+        patch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(account))
         providers = PROVIDERS | {"vertex": lambda: Vertex(server.address)}
         yield subject(server.model, server.model.replace("sea", "none"), providers)
 
@@ -84,6 +88,7 @@ SUBJECTS: dict[str, Callable[[], Iterator[Subject]]] = {
     "vllm": lambda: openai("vllm"),
     "llama_cpp": lambda: openai("llama_cpp"),
     "gemini": lambda: gemini(""),
+    "vertex": lambda: gemini("my-project/europe-west4"),
     "vertex_express": lambda: gemini("express"),
 }
 

@@ -72,7 +72,11 @@ def test_a_planted_key_is_nowhere_but_in_the_requests_header(caplog, capfd, fail
         seen = [
             *(repr(vars(run)), repr(run.request), repr(run.notices), repr(run.error), str(run.error)),
             *(repr(vars(row)) for row in run.rows),
-            *(repr(router.hosted.table.of(server.model).reasons), repr(vars(router.hosted)), repr(credentials)),
+            *(
+                repr(router.hosted.table.of(router.target(server.model)).reasons),
+                repr(vars(router.hosted)),
+                repr(credentials),
+            ),
             *(caplog.text, repr(os.environ), *capfd.readouterr()),
         ]
         assert PLANTED not in "\n".join(seen)

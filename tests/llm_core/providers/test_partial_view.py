@@ -7,7 +7,8 @@ import math
 import pytest
 import torch
 
-from llm_core.providers.capabilities import ENOUGH, Capabilities
+from llm_core.providers.base import Target
+from llm_core.providers.capabilities import ENOUGH, Capabilities, CapabilityTable
 from llm_core.providers.partial_view import PartialView
 from samplers import SamplerConfig, next_token_probs
 
@@ -111,3 +112,15 @@ def test_a_verdict_takes_enough_evidence_and_can_be_overturned():
     assert known.support("penalty", ("repetition_penalty", "top_k")) == "untried"
     known.forget()
     assert known.support("top_k", ("top_k",)) == "untried"
+
+
+def test_what_a_maker_says_holds_until_the_tokens_say_otherwise():
+    table = CapabilityTable()
+    known = table.of(Target("gemini", "gemini-3.8-flash-001"))
+    assert known is table.of(Target("gemini", "gemini-3.8-flash-001"))
+    assert known.support("temperature", ("temperature",)) == "ignored"
+    assert known.support("seed", ("seed",)) == "untried"
+    known.observe("temperature", ENOUGH)
+    assert known.support("temperature", ("temperature",)) == "honoured"
+    for other in (Target("gemini", "gemini-2.5-flash"), Target("openai", "gemini-4"), Target("gemini", "gemini-40")):
+        assert table.of(other).support("temperature", ("temperature",)) == "untried"
