@@ -93,6 +93,8 @@ class Failure(Exception):
     """How long the provider asked to wait."""
     refused: tuple[str, ...] = field(default=())
     """Wire names of the fields at fault, where the message tells."""
+    lasting: bool = True
+    """Whether the model refuses these fields as such, and not only the value."""
 
     def __str__(self) -> str:
         return str(self.error)

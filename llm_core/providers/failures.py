@@ -23,10 +23,11 @@ _MAX_DETAIL = 300
 _PASSING = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 _REFUSALS = re.compile(
     r"not (?:be )?(?:supported|enabled|allowed|permitted|available|accepted)|unsupported|does not support|unrecognized|"
-    r"unknown|extra_forbidden|extra inputs|deprecated|no longer|cannot be used|greater than max|must be|at most|"
-    r"out of range|default \(1\)",
+    r"unknown|extra_forbidden|extra inputs|deprecated|no longer|cannot be used",
     re.IGNORECASE,
 )
+"""A value out of range is no refusal of its field: what was asked for is wrong, and the reader is told."""
+_OF_A_VALUE = re.compile(r"unsupported value(?!.*only the default)|supported values", re.IGNORECASE)
 _PHRASES: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = tuple(
     (re.compile(phrase, re.IGNORECASE), fields)
     for phrase, fields in (
@@ -60,7 +61,8 @@ def from_response(
     wait = retry_after(error, headers or {})
     refused = refused_fields(said, error, sent) if status in (400, 403, 422) else ()
     passing = status in _PASSING
-    return Failure(_explained(status, error, said, model, wait), passing, wait, refused)
+    lasting = not _OF_A_VALUE.search(said)
+    return Failure(_explained(status, error, said, model, wait), passing, wait, refused, lasting)
 
 
 def from_event(error: Mapping[str, Any], key: str = "") -> Failure:

@@ -56,6 +56,8 @@ class HostedAnswer:
         """Computes the sampler's stages where the provider gives log-probabilities."""
         self.evidence: dict[str, float] = {}
         """What the drawn tokens say of each setting so far, in nats."""
+        self.written = 0
+        """Events so far."""
         self.steps = 0
         """Tokens that came with log-probabilities."""
         self._names = names
@@ -68,7 +70,7 @@ class HostedAnswer:
     @property
     def begun(self) -> bool:
         """Whether anything of the answer has come, so that it must not be asked for again."""
-        return bool(self.record.events() or self.record.thoughts)
+        return bool(self.written or self.record.thoughts)
 
     def start(self) -> None:
         with self._lock:
@@ -87,6 +89,7 @@ class HostedAnswer:
             if chunk.usage is not None:
                 self._count(chunk.usage)
             self._end = self._end or chunk.end
+            self.written += len(events)
             for event in events:
                 self.record.append(event)
             if self._watcher.stopped:
@@ -95,7 +98,7 @@ class HostedAnswer:
 
     def close(self) -> None:
         """The stream has ended as it should: end the answer for the reason that was given."""
-        written = bool(self.record.events())
+        written = self.written > 0
         match self._end:
             case None:
                 self.fail(NucleusError("provider_disconnected"))

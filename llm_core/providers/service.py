@@ -12,6 +12,7 @@ import logging
 import random
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
@@ -24,7 +25,7 @@ from llm_core.fair_queue import FairQueue
 from llm_core.providers import failures
 from llm_core.providers.addresses import Addresses
 from llm_core.providers.base import Call, Failure, HostedModel, Provider, Target
-from llm_core.providers.capabilities import ENOUGH, Capabilities, CapabilityTable
+from llm_core.providers.capabilities import ENOUGH, CapabilityTable
 from llm_core.providers.credentials import Credentials
 from llm_core.providers.hosted_answer import HostedAnswer, TokenNames
 from llm_core.providers.network import SILENCE_SECONDS, Line, LineCut
@@ -235,7 +236,8 @@ class HostedService:
             except LineCut:
                 pass  # the watcher has ended the record
             except Exception as error:  # one bad row must not end the thread; its text could quote a header
-                log.error("a hosted row failed: %s", type(error).__name__)
+                where = "".join(traceback.format_tb(error.__traceback__))
+                log.error("a hosted row failed: %s\n%s", type(error).__name__, where)
                 answer.fail(NucleusError("engine_failed", detail=type(error).__name__))
             finally:
                 with self._lock:
@@ -250,21 +252,21 @@ class HostedService:
         provider = self.provider(job.target.scheme)
         known = self.table.of(job.target)
         answer.start()
-        attempts, refusals = 1, 0
+        attempts, dropped = 1, set[str]()
         while True:
-            without = known.refused
-            failure = self._try(provider, job, answer, known, without)
+            without = known.refused | dropped
+            failure = self._try(provider, job, answer, without)
             if failure is None:
                 return
-            new = [name for name in failure.refused if name not in without]
+            new = set(failure.refused) - without
             if answer.begun:
                 answer.fail(failure.error)
                 return
-            if new and refusals < self._limits.refusals:
-                refusals += 1
-                for name in new:
+            if new and len(dropped) < self._limits.refusals:
+                dropped |= new
+                for name in new if failure.lasting else ():
                     known.refuse(name, str(failure.error.details.get("detail", "")))
-                self._tell_what_is_left_out(job.run, provider, job.target)
+                self._tell_what_is_left_out(job.run, provider, job.target, failure)
                 continue
             wait = failure.wait_seconds or self._limits.first_wait * 2 ** (attempts - 1) * random.uniform(0.8, 1.2)
             if not failure.passing or attempts >= self._limits.attempts or wait > self._limits.longest_wait:
@@ -274,13 +276,11 @@ class HostedService:
             job.run.notify(NucleusError("provider_tried_again", seconds=max(1, round(wait))))
             job.line.pause(wait)
 
-    def _try(
-        self, provider: Provider, job: Job, answer: HostedAnswer, known: Capabilities, without: frozenset[str]
-    ) -> Failure | None:
+    def _try(self, provider: Provider, job: Job, answer: HostedAnswer, without: frozenset[str]) -> Failure | None:
         """Send the row once. None when the answer has ended."""
         request = job.run.request
-        call = Call(job.target, request.prompt, job.record.request, request.hosted, job.secret, job.line, known.refused)
-        answer.view = self._view(job, provider, known)
+        call = Call(job.target, request.prompt, job.record.request, request.hosted, job.secret, job.line, without)
+        answer.view = self._view(call, provider)
         try:
             with contextlib.closing(provider.stream(call)) as chunks:
                 for chunk in chunks:
@@ -293,11 +293,12 @@ class HostedService:
                 raise LineCut from None
             return self._failure(error, provider, job.target)
         finally:
-            self._learn(call, answer, known)
+            self._learn(call, answer, provider)
         return None
 
-    def _learn(self, call: Call, answer: HostedAnswer, known: Capabilities) -> None:
+    def _learn(self, call: Call, answer: HostedAnswer, provider: Provider) -> None:
         """Note what the answer shows of what was asked for, and tell the reader of what is ignored."""
+        known = self.table.of(call.target)
         first = next(row for row in answer.run.rows if row.request == call.row) is answer.record
         for field, evidence in answer.evidence.items():
             if first:  # a second row with the same seed says the same again
@@ -305,39 +306,48 @@ class HostedService:
         answer.evidence.clear()
         if answer.steps:
             known.observe("logprobs", ENOUGH)
-        elif call.options.top_logprobs and "logprobs" not in call.without and len(answer.record.events()) >= _PROVEN:
+        elif call.options.top_logprobs and "logprobs" not in call.without and answer.written >= _PROVEN:
             known.observe("logprobs", -ENOUGH)
         if answer.record.thoughts:
             known.observe("thinking", ENOUGH)
-        self._tell_what_is_left_out(answer.run, self.provider(call.target.scheme), call.target)
+        self._tell_what_is_left_out(answer.run, provider, call.target)
 
-    def _tell_what_is_left_out(self, run: Run, provider: Provider, target: Target) -> None:
+    def _tell_what_is_left_out(
+        self, run: Run, provider: Provider, target: Target, failure: Failure | None = None
+    ) -> None:
+        """Of what was asked for: what cannot be sent, what the model is known to refuse or ignore, and what it has just
+        refused."""
         known = self.table.of(target)
         for field in _asked(run.request):
             if field not in provider.settings:
                 run.notify(NucleusError("provider_setting_unknown", setting=field))
                 continue
-            support = known.support(field, provider.settings[field])
-            if support == "rejected":
-                said = next((known.reasons[name] for name in provider.settings[field] if known.reasons.get(name)), "")
+            names = provider.settings[field]
+            support = known.support(field, names)
+            if failure and set(names) & set(failure.refused):
+                detail = failure.error.details.get("detail", "")
+                run.notify(NucleusError("provider_setting_rejected", setting=field, detail=detail))
+            elif support == "rejected":
+                said = next((known.reasons[name] for name in names if known.reasons.get(name)), "")
                 run.notify(NucleusError("provider_setting_rejected", setting=field, detail=said))
             elif support == "ignored":
                 how = "documented" if field in known.documented else "ignored"
                 run.notify(NucleusError(f"provider_setting_{how}", setting=field))
 
-    def _view(self, job: Job, provider: Provider, known: Capabilities) -> PartialView:
-        """The sampler as the provider runs it: without what it was not sent, refused or ignores."""
-        config = job.record.request.sampler
+    def _view(self, call: Call, provider: Provider) -> PartialView:
+        """The sampler as the provider runs it: without what it is not sent, and what it ignores."""
+        known = self.table.of(call.target)
+        config = call.row.sampler
         neutral: dict[str, object] = {}
         for stage in config.stages:
             field = SWITCHES[stage]
-            names = provider.settings.get(field)
-            if names is None or known.support(field, names) in ("rejected", "ignored"):
+            names = provider.settings.get(field, ())
+            if call.without.issuperset(names) or known.support(field, names) == "ignored":
                 neutral[field] = SETTINGS[field].default if field in SETTINGS else ()
         if provider.order:
             neutral["order"] = provider.order
         config = dataclasses.replace(config, **neutral)  # type: ignore[arg-type]
-        return PartialView(config, self._vocabularies.get(job.target.model_id))
+        return PartialView(config, self._vocabularies.get(call.target.model_id))
 
     def _watch(self) -> None:
         while True:

@@ -15,6 +15,7 @@ from llm_core import NucleusError
 from llm_core.providers import failures
 from llm_core.providers.credentials import Credentials
 from llm_core.providers.service import Limits
+from llm_core.records import HostedOptions
 from tests.llm_core.providers.conftest import PLANTED, finished, keys_for, make_router, request
 from tests.wire_openai import error, finish, said, usage
 from tests.wire_server import Reply
@@ -241,6 +242,34 @@ def test_echoed_keys_are_hidden(router, openai):
 def test_messages_that_name_a_field(message, param, sent, refused):
     body = json.dumps({"error": {"message": message, "param": param}})
     assert failures.from_response(400, body, sent).refused == refused
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Invalid 'temperature': decimal above maximum value. Expected a value <= 2, but got 3 instead.",
+        "temperature must be in the range [0, 2], got 3",
+        "temperature is out of range",
+    ],
+)
+def test_a_value_out_of_range_is_told_and_not_dropped(router, openai, message):
+    openai.replies.append(error(400, message, param="temperature"))
+    run = finished(router.submit(request(openai.model, temperature=3), keys_for(openai)))
+    assert run.error.code == "provider_request_refused"
+    assert router.hosted.support(openai.model)["temperature"] == "untried"
+
+
+def test_a_refused_value_is_dropped_once_and_not_remembered(router, openai):
+    message = "Unsupported value: 'none' is not supported with this model. Supported values are: 'low' and 'high'."
+    openai.replies.append(error(400, message, param="reasoning_effort"))
+    asked = request(openai.model, max_output_tokens=3, hosted=HostedOptions("off"))
+    run = finished(router.submit(asked, keys_for(openai)))
+    assert run.status == "finished", run.error
+    assert "reasoning_effort" not in openai.asked[1].body
+    assert [notice.details["setting"] for notice in run.notices] == ["thinking"]
+    assert router.hosted.support(openai.model)["thinking"] == "untried"
+    finished(router.submit(request(openai.model, max_output_tokens=3, hosted=HostedOptions("low")), keys_for(openai)))
+    assert openai.asked[-1].body["reasoning_effort"] == "low"
 
 
 def test_exceptions_of_others_are_not_hidden():
