@@ -34,7 +34,7 @@ class LlamaServer:
     """Completions of text prompts, without llama.cpp's own defaults for samplers."""
 
     def __init__(self, address: str) -> None:
-        self._address = address
+        self.address = address
 
     def complete(self, prompts: Sequence[str], tokens: int) -> None:
         """Complete all prompts at the same time."""
@@ -46,7 +46,7 @@ class LlamaServer:
         body = {"prompt": prompt, "n_predict": tokens, "ignore_eos": True, "seed": seed, "cache_prompt": True}
         body |= {"temperature": 0.8, "top_k": 40, "top_p": 0.95, "min_p": 0}
         request = urllib.request.Request(
-            f"{self._address}/completion", json.dumps(body).encode(), {"Content-Type": "application/json"}
+            f"{self.address}/completion", json.dumps(body).encode(), {"Content-Type": "application/json"}
         )
         with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
             return json.load(answer)
@@ -64,7 +64,7 @@ def llama_server(gguf: Path, threads: int) -> Iterator[LlamaServer]:
         yield LlamaServer(_address(child))
     finally:
         child.kill()
-        child.wait()
+        child.communicate()
 
 
 def _address(child: subprocess.Popen[str]) -> str:

@@ -14,18 +14,23 @@ if TYPE_CHECKING:
     from llm_core.language_model import LanguageModel
     from llm_core.model_store import ModelStore
     from llm_core.prompts import Example, PromptSpec
-    from llm_core.records import GenerationRequest, RowRecord, RowRequest, Run, TokenEvent
+    from llm_core.providers.credentials import Credentials
+    from llm_core.records import GenerationRequest, HostedOptions, RowRecord, RowRequest, Run, TokenEvent
     from llm_core.rendering import RenderedPrompt
+    from llm_core.router import Router
 
 _HOME = {
+    "Credentials": "providers.credentials",
     "Engine": "engine",
     "Example": "prompts",
     "GenerationRequest": "records",
+    "HostedOptions": "records",
     "LanguageModel": "language_model",
     "ModelStore": "model_store",
     "NucleusError": "errors",
     "PromptSpec": "prompts",
     "RenderedPrompt": "rendering",
+    "Router": "router",
     "RowRecord": "records",
     "RowRequest": "records",
     "Run": "records",
@@ -33,14 +38,17 @@ _HOME = {
 }
 
 __all__ = [
+    "Credentials",
     "Engine",
     "Example",
     "GenerationRequest",
+    "HostedOptions",
     "LanguageModel",
     "ModelStore",
     "NucleusError",
     "PromptSpec",
     "RenderedPrompt",
+    "Router",
     "RowRecord",
     "RowRequest",
     "Run",

@@ -90,7 +90,8 @@ class Asking:
     @property
     def prompt_tokens(self) -> int:
         """Tokens of the prompts, over all runs that have begun."""
-        return sum(len(run.rendered.token_ids) for run in self.runs if run.rendered)
+        local = sum(len(run.rendered.token_ids) for run in self.runs if run.rendered)
+        return local + sum(row.usage.prompt_tokens for run in self.runs for row in run.rows if row.usage)
 
     @property
     def seconds(self) -> float:

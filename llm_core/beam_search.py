@@ -168,6 +168,6 @@ def _logprobs(run: Run, vocabulary: int) -> Any:
 
     logprobs = torch.full((len(run.rows), vocabulary), -torch.inf)
     for place, row in enumerate(run.rows):
-        trace = row.events()[0].trace
+        trace = row.events()[0].known_trace
         logprobs[place, torch.tensor(trace.candidates)] = torch.tensor(trace.raw.logprobs)
     return logprobs

@@ -183,7 +183,7 @@ def continuation(parent: Branch, step: int, row: RowRequest, forced: tuple[int, 
     events = parent.events()
     if not 0 <= step <= len(events):
         raise ValueError(f"step={step}: the answer has {len(events)} tokens")
-    begin = tuple(event.token_id for event in events[:step])
+    begin = tuple(event.known_id for event in events[:step])
     longest = row.max_output_tokens + len(forced)
     row = dataclasses.replace(row, begin=begin, forced=forced, max_output_tokens=longest)
     return dataclasses.replace(parent.run.request, rows=(row,))
@@ -229,5 +229,5 @@ def compare(left: Branch, right: Branch) -> Comparison:
 
 
 def total_logprob(events: Iterable[TokenEvent]) -> float:
-    """Of the tokens together, under the model's own distribution."""
-    return math.fsum(event.trace.logprob for event in events)
+    """Of the tokens together, under the model's own distribution. All of them have to have a trace."""
+    return math.fsum(event.known_trace.logprob for event in events)

@@ -82,6 +82,56 @@ MESSAGES = {
     "model_needs_code": "'{model}' needs code of its own, which is never run. Use a model transformers supports.",
     "model_unsupported": "'{model}' is not a causal language model that transformers supports ({detail}).",
     "model_damaged": "'{model}' could not be read ({detail}). Download or copy it again.",
+    "provider_key_missing": "This provider needs a key. Type one on the Models page, or set it in the environment.",
+    "provider_key_malformed": "The key has a space, a line break or a letter that no key has. Copy it again.",
+    "provider_key_refused": "The provider does not accept the key. Check it, or make a new one.",
+    "provider_credentials_missing": (
+        "No Google Cloud credentials. Run 'gcloud auth application-default login' and start again."
+    ),
+    "provider_forbidden": "The key may not do this: {detail}. Use another key or model.",
+    "provider_model_unknown": "The provider has no model '{model}' at this address ({detail}). Check the name.",
+    "provider_model_unnamed": "'{model}' names no model. Write it as scheme:name or scheme:name@address.",
+    "provider_request_refused": "The provider refuses the request: {detail}.",
+    "provider_prompt_too_long": (
+        "Prompt and answer do not fit the model's context window: {detail}. Shorten the prompt."
+    ),
+    "provider_quota": "The provider's limit is reached: {detail}. Try again in {seconds} seconds.",
+    "provider_busy": "The provider cannot answer now (status {status}: {detail}). Try again in a few minutes.",
+    "provider_timeout": "The provider was silent for {seconds} seconds. Try again, or ask for less.",
+    "provider_unreachable": "{host} cannot be reached. Check the address and the network.",
+    "provider_certificate": "{host} has no certificate that this machine trusts. Check the address.",
+    "provider_disconnected": (
+        "The connection broke before the answer was complete. What was written is kept; run it again."
+    ),
+    "provider_not_api": "The address answers, but not as the API does (status {status}: {detail}). Check it.",
+    "provider_malformed": "The provider's answer cannot be read ({detail}). What was written is kept; run it again.",
+    "provider_stream_error": "The provider broke off with an error: {detail}. What was written is kept; run it again.",
+    "provider_empty": "The model's answer is empty. Change the prompt, or run it again.",
+    "provider_prompt_blocked": "The provider refuses to answer this prompt ({reason}). Change it.",
+    "provider_answer_blocked": (
+        "The provider cut the answer off ({reason}). What was written is kept; change the prompt."
+    ),
+    "provider_only_thoughts": (
+        "All tokens went into thinking, none is left to answer. Ask for more tokens or less thinking."
+    ),
+    "provider_finish_unknown": "The answer ended for an unknown reason ({reason}). What was written is kept.",
+    "provider_cannot_branch": "A hosted model cannot go on from a chosen token. Put the beginning into the prefill.",
+    "provider_setting_rejected": "The model does not accept {setting}, so it was left out ({detail}).",
+    "provider_setting_ignored": "The model was sent {setting}, and its tokens show that it takes no notice of it.",
+    "provider_setting_unknown": "This provider has no {setting}; it was not sent.",
+    "provider_address_invalid": "'{url}' is not a base URL. Write it as http://host:port/v1 or https://host/v1.",
+    "provider_address_with_key": (
+        "An address holds no key, user name or query: '{url}' is enough. Give the key by itself."
+    ),
+    "provider_address_not_allowed": "'{url}' is not one of the addresses that may be used here: {known}.",
+    "provider_address_private": "'{url}' leads into a private network, which this installation does not allow.",
+    "provider_image_type": "A picture is of the type {value}. Use one of {known}.",
+    "provider_image_large": "The pictures have {size} bytes; at most {limit} can be sent. Make them smaller.",
+    "provider_logprobs_range": "{value} log-probabilities were asked for. Use 0 to {limit}.",
+    "provider_place_invalid": "'{place}' is not a project and a location. Write them as my-project/us-central1.",
+    "prices_unreadable": "The table of prices {path} cannot be read ({detail}). Correct it, or unset NUCLEUS_PRICES.",
+    "provider_tried_again": "The provider was busy; it was asked again after {seconds} seconds.",
+    "provider_setting_documented": "The model's maker says that it takes no notice of {setting}.",
 }
 
 

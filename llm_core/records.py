@@ -6,7 +6,7 @@ import math
 import threading
 import time
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, get_args
 
 from llm_core.errors import NucleusError
@@ -28,6 +28,8 @@ PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 RunStatus = Literal["waiting", "running", "finished", "failed"]
 FinishReason = Literal["end", "length", "stop", "context", "cancelled", "deadline"]
 """The model ended it, the token limit, a stop sequence, the context window is full, somebody pressed Stop, or time."""
+Thinking = Literal["default", "off", "minimal", "low", "medium", "high"]
+THINKING: tuple[Thinking, ...] = get_args(Thinking)
 
 ABANDONED_SECONDS = 60.0
 """A run that nobody has read for this long belongs to a closed tab."""
@@ -35,6 +37,11 @@ MAX_TOKENS = 100_000
 """Of one answer; context windows are smaller."""
 MAX_ROWS = 64
 """Rows of one request."""
+MAX_LOGPROBS = 20
+"""Most that a provider gives of the likeliest tokens of a step."""
+MAX_IMAGE_BYTES = 7_000_000
+"""Of all images together: requests are limited to 20 MB, and base64 adds a third."""
+IMAGE_TYPES = ("image/png", "image/jpeg", "image/webp", "image/gif", "image/heic")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +61,40 @@ class RowRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class Image:
+    """A picture that the question is about."""
+
+    media_type: str
+    data: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class HostedOptions:
+    """What only hosted models have. A local model takes no notice of it."""
+
+    thinking: Thinking | int = "default"
+    """How much the model thinks before it answers: a level, or a number of tokens."""
+    show_thoughts: bool = False
+    """Ask for what it thought."""
+    safety: tuple[tuple[str, str], ...] = ()
+    """`(category, threshold)` as Gemini names them, without prefixes, as in `("HARASSMENT", "BLOCK_ONLY_HIGH")`."""
+    images: tuple[Image, ...] = ()
+    """Shown with the last message."""
+    top_logprobs: int = MAX_LOGPROBS
+    """How many of the likeliest tokens of each step to ask for; 0 asks for none."""
+
+    def validate(self) -> None:
+        """Raises `NucleusError`."""
+        if not 0 <= self.top_logprobs <= MAX_LOGPROBS:
+            raise NucleusError("provider_logprobs_range", value=self.top_logprobs, limit=MAX_LOGPROBS)
+        for image in self.images:
+            if image.media_type not in IMAGE_TYPES:
+                raise NucleusError("provider_image_type", value=image.media_type, known=", ".join(IMAGE_TYPES))
+        if (size := sum(len(image.data) for image in self.images)) > MAX_IMAGE_BYTES:
+            raise NucleusError("provider_image_large", size=size, limit=MAX_IMAGE_BYTES)
+
+
+@dataclass(frozen=True, slots=True)
 class GenerationRequest:
     """Everything that decides a run's tokens: one prompt, and a row for each answer to it."""
 
@@ -65,11 +106,13 @@ class GenerationRequest:
     """Whose turn it uses up: sessions take turns, however much each asks for."""
     deadline_seconds: float = 900.0
     """After submission; rows that are not done by then end as they are."""
+    hosted: HostedOptions = field(default_factory=HostedOptions)
 
     def validate(self) -> None:
         """Refuse what needs no model to be seen. Raises `NucleusError`."""
         self.prompt.validate()
         self.prompt.found_passages()
+        self.hosted.validate()
         if not 1 <= len(self.rows) <= MAX_ROWS:
             raise NucleusError("rows_out_of_range", value=len(self.rows), limit=MAX_ROWS)
         for row in self.rows:
@@ -97,16 +140,46 @@ class KeptStep:
 
 @dataclass(frozen=True, slots=True)
 class TokenEvent:
-    """One chosen token."""
+    """One chosen token; from a provider that does not tell its tokens apart, a piece of text."""
 
-    token_id: int
+    token_id: int | None
     piece: str
     """The whole characters that this token completes: `""` while a character's bytes are still coming."""
     text: str
     """The piece as far as it belongs to the answer: without stop sequences, and late while one may be beginning."""
-    trace: StepTrace
+    trace: StepTrace | None
+    """None where a provider gives no log-probabilities."""
     seconds: float
     """Since the row's prompt began to be read."""
+    error_bound: float = 0.0
+    """The farthest that a probability after the sampler's stages may be from the true one, in [0, 1]: a provider shows
+    only the likeliest tokens, and how the rest is spread is not known. The raw probabilities are exact."""
+
+    @property
+    def known_id(self) -> int:
+        """The token's id. Raises `ValueError` for a piece of text that came without one."""
+        if self.token_id is None:
+            raise ValueError("this piece of text came without its tokens")
+        return self.token_id
+
+    @property
+    def known_trace(self) -> StepTrace:
+        """Raises `ValueError` for a token that came without log-probabilities."""
+        if self.trace is None:
+            raise ValueError("this token came without log-probabilities")
+        return self.trace
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens as the provider counted them for one row. Thoughts are billed as output."""
+
+    prompt_tokens: int = 0
+    output_tokens: int = 0
+    thought_tokens: int = 0
+    """Not among the output tokens."""
+    cached_tokens: int = 0
+    """Of the prompt's tokens."""
 
 
 class RowRecord:
@@ -125,6 +198,10 @@ class RowRecord:
         """How long it has been generating."""
         self.cached_tokens = 0
         """Tokens of the prompt that did not have to be read again."""
+        self.thoughts = ""
+        """What a hosted model thought before it answered, where it shows that."""
+        self.usage: Usage | None = None
+        """What a provider counted."""
         self._events: list[TokenEvent] = []
         self._last_text = ""
         self._cancelled = False
@@ -154,7 +231,9 @@ class RowRecord:
         """Tokens after the first, over the time since the first: the decoding speed without the prompt."""
         if len(self._events) < 2:
             return 0.0
-        return (len(self._events) - 1) / (self._events[-1].seconds - self._events[0].seconds)
+        written = max(len(self._events), self.usage.output_tokens if self.usage else 0)
+        seconds = self._events[-1].seconds - self._events[0].seconds
+        return (written - 1) / seconds if seconds else 0.0
 
     def cancel(self) -> None:
         """Stop this row before its next token. What was produced stays."""
@@ -170,9 +249,9 @@ class RowRecord:
             self._last_text, self.finish_reason = text, reason
             self.status = "finished"
 
-    def fail(self, error: NucleusError) -> None:
+    def fail(self, error: NucleusError, text: str = "") -> None:
         if self.active:
-            self.error = error
+            self._last_text, self.error = text, error
             self.status = "failed"
 
 
@@ -184,6 +263,11 @@ class Run:
         self.request = request
         self.rows = tuple(RowRecord(row) for row in request.rows)
         self.model: LanguageModel | None = None
+        """None for a hosted model."""
+        self.labels: dict[int, str] = {}
+        """Tokens of a hosted model as text. Ids are the provider's own, or else numbers given in this run."""
+        self.notices: list[NucleusError] = []
+        """What readers should know of a run that goes on, such as a setting that the provider refused."""
         self.rendered: RenderedPrompt | None = None
         self.grammar: Future[Grammar | None] | None = None
         """The prompt's output format, being made for the model."""
@@ -207,6 +291,15 @@ class Run:
     def error(self) -> NucleusError | None:
         """The first row's that failed."""
         return next((row.error for row in self.rows if row.error), None)
+
+    def label(self, token_id: int) -> str:
+        """One token as text."""
+        return self.model.label(token_id) if self.model else self.labels.get(token_id, f"<{token_id}>")
+
+    def notify(self, notice: NucleusError) -> None:
+        """Tell readers something once. Called by whoever writes the record."""
+        if str(notice) not in map(str, self.notices):
+            self.notices.append(notice)
 
     def cancel(self) -> None:
         """Stop every row before its next token. What was produced stays."""

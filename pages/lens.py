@@ -105,7 +105,7 @@ def _microscope(place: Place) -> None:
         st.info(t("lens.waiting"), icon=":material/hourglass_top:")
         return
     config = read_settings().sampler
-    scene = Scene(looking, model, config, looking.look(config), place.events[place.step].token_id)
+    scene = Scene(looking, model, config, looking.look(config), place.events[place.step].known_id)
     if get("lens_guess") and not guessing(scene, place.step):
         return
     with st.container(border=True):

@@ -45,7 +45,7 @@ def test_only_state_touches_session_state_and_only_pages_are_discovered():
     assert discovered == {"__init__", "gallery", "lens", "models", "playground", "techniques"}
 
 
-@pytest.mark.parametrize("module", ["llm_core", "pages.ui.frame", "pages.ui.run_view"])
+@pytest.mark.parametrize("module", ["llm_core", "llm_core.router", "pages.ui.frame", "pages.ui.run_view"])
 def test_heavy_packages_load_lazily(module):
     """So that the first page shows before torch, transformers and the provider SDKs have been read."""
     heavy = "{'transformers', 'google.genai', 'vertexai', 'torch'}"

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from llm_core.branches import Branch
     from llm_core.records import RowRecord, Run, TokenEvent
 
-_WORDS = ("token", "after", "entropy", "surprisal", "id", "part", "given", "fork", "image")
+_WORDS = ("token", "after", "entropy", "surprisal", "id", "part", "bare", "given", "fork", "image")
 
 _known: WeakKeyDictionary[RowRecord, tuple[Cell, ...]] = WeakKeyDictionary()
 _lock = threading.Lock()
@@ -61,17 +61,16 @@ def strip_words(mode: Mode, title: str, empty: str = "") -> dict[str, Any]:
         "high": most,
         "names": {name: t(f"strip.modes.{name}") for name in MODES},
         "lang": i18n.language(),
-        **{
-            name: t(f"strip.{name}")
-            for name in ("token", "after", "entropy", "surprisal", "id", "part", "given", "fork", "image")
-        },
+        **{name: t(f"strip.{name}") for name in _WORDS},
     }
 
 
 def token_table(cells: Sequence[Cell]) -> list[dict[str, Any]]:
     """The strip's table twin."""
     return [
-        {
+        {t("strip.number"): step + 1, t("step.token"): cell.label}
+        if cell.kind == "bare"
+        else {
             t("strip.number"): step + 1,
             t("step.token"): cell.label,
             t("strip.id"): cell.token_id,
@@ -86,16 +85,18 @@ def token_table(cells: Sequence[Cell]) -> list[dict[str, Any]]:
 
 
 def _cell(run: Run, event: TokenEvent) -> Cell:
-    model, trace = run.model, event.trace
-    label = charts.visible(model.label(event.token_id) if model else event.piece)
-    is_mark = model is not None and event.token_id in model.end_ids
+    trace = event.trace
+    if trace is None:
+        return Cell(event.piece, charts.visible(event.piece), event.token_id, "bare", 0.0, 0.0, 0, 0.0, 0.0)
+    label = charts.visible(run.label(trace.token_id))
+    is_mark = run.model is not None and event.token_id in run.model.end_ids
     return Cell(
         text=event.piece,
         label=label,
         token_id=event.token_id,
         kind="mark" if is_mark else "text" if event.piece else "part",
         probability=math.exp(trace.logprob),
-        after=math.exp(trace.final.logprobs[trace.candidates.index(event.token_id)]),
+        after=math.exp(trace.final.logprobs[trace.candidates.index(trace.token_id)]),
         rank=trace.rank,
         entropy=trace.raw.entropy_bits,
         surprisal=max(0.0, trace.surprisal_bits),

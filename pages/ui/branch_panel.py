@@ -26,9 +26,10 @@ MAX_CHARACTERS = 4000
 
 def branch_panel(branch: Branch, events: list[TokenEvent], step: int) -> None:
     """Draw the panel for one step of the answer that is shown."""
-    model, trace = branch.run.model, events[step].trace
+    model = branch.run.model
     if model is None:
         return
+    trace = events[step].known_trace
     place = f"{branch.run.id}_{step}"
     others = {
         token: _candidate(model.label(token), *logprobs)
@@ -91,7 +92,7 @@ def _type(branch: Branch, step: int, key: str) -> None:
     events, model = branch.events(), branch.run.model
     if model is None:
         return
-    tokens = typed_tokens(model, [event.token_id for event in events[:step]], get(key) or "")
+    tokens = typed_tokens(model, [event.known_id for event in events[:step]], get(key) or "")
     while tokens and step < len(events) and events[step].token_id == tokens[0]:
         step, tokens = step + 1, tokens[1:]
     _grow(branch, step, tokens, "text" if tokens else "again")

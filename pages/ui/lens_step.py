@@ -48,7 +48,7 @@ def lens_at(place: Place) -> Lens | None:
     if key not in state.runs:
         for run in state.runs.values():  # the reader has moved on
             run.cancel()
-        answer = [event.token_id for event in place.events[: place.step]]
+        answer = [event.known_id for event in place.events[: place.step]]
         request = request_for(place.branch.run.request, place.branch.row.request, answer)
         state.runs = {key: resources.engine().submit(request)}
     if not state.runs[key].wait(_AT_ONCE):

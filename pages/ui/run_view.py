@@ -223,11 +223,9 @@ def _mode() -> Mode:
 def _figures(branch: Branch, events: list[TokenEvent]) -> list[str]:
     row, run = branch.row, branch.run
     speed = [t("run.tokens_per_second", value=number(row.tokens_per_second, 1))] if row.length > 1 else []
-    figures = [
-        *speed,
-        t("run.tokens", value=len(events)),
-        t("run.mean_logprob", value=number(total_logprob(events) / len(events))),
-    ]
+    figures = [*speed, t("run.tokens", value=len(events))]
+    if traced := [event for event in events if event.trace]:
+        figures.append(t("run.mean_logprob", value=number(total_logprob(traced) / len(traced))))
     if run.rendered:
         prompt = number(len(run.rendered.token_ids) + len(row.request.begin), 0)
         figures.append(t("run.cached", cached=number(row.cached_tokens, 0), prompt=prompt))
@@ -238,7 +236,7 @@ def _figures(branch: Branch, events: list[TokenEvent]) -> list[str]:
 
 def _step(run: Run | None, events: list[TokenEvent], step: int) -> None:
     trace = events[step].trace if events else None
-    candidates = charts.top_candidates(trace, run.model.label) if trace and run and run.model else []
+    candidates = charts.top_candidates(trace, run.label) if trace and run else []
     heading, legend = st.columns([1, 1], vertical_alignment="bottom")
     heading.markdown(_heading(step, len(events), bool(run and run.active)))
     legend.html(_legend())

@@ -73,7 +73,9 @@ _JS = """
 const STOPS = [[255, 243, 196], [142, 202, 230], [42, 111, 151]];
 const TEXT = 0, LABEL = 1, ID = 2, KIND = 3, PROBABILITY = 4, AFTER = 5, RANK = 6, ENTROPY = 7, SURPRISAL = 8, X = 9;
 
+const GREY = [222, 225, 230];  // a piece of text whose probability nobody knows
 function colour(x) {
+  if (x === null) return GREY;
   const at = Math.min(1, Math.max(0, x)) * 2, i = Math.min(1, Math.floor(at)), f = at - i;
   return STOPS[i].map((v, k) => Math.round(v + (STOPS[i + 1][k] - v) * f));
 }
@@ -168,6 +170,7 @@ function details(data, index) {
   const head = words.token.replace("{step}", index + 1).replace("{token}", () => cell[LABEL]);
   const notes = [];
   if (cell[KIND] === "part") notes.push(words.part);
+  if (cell[KIND] === "bare") return { head, notes: [words.bare], rows: [] };
   if (data.given.includes(index)) notes.push(words.given);
   if (data.forks.includes(index)) notes.push(words.fork);
   const rows = [
@@ -345,9 +348,10 @@ class Cell(NamedTuple):
     """The whole characters that it completes."""
     label: str
     """The token by itself, with its whitespace visible."""
-    token_id: int
-    kind: Literal["text", "part", "mark"]
-    """`part` holds only some bytes of the letter that a later token completes; `mark` is a special token."""
+    token_id: int | None
+    kind: Literal["text", "part", "mark", "bare"]
+    """`part` holds only some bytes of the letter that a later token completes; `mark` is a special token; `bare` is a
+    piece of text that came without numbers."""
     probability: float
     after: float
     """Its probability after the sampler."""
@@ -380,9 +384,9 @@ def token_strip(
     """Draw the strip. `on_pick` gets the index of the chosen token before the rest of the page is drawn.
 
     `words` gives the texts `title`, `legend`, `low`, `high`, `empty`, `token`, `after`, `entropy`, `surprisal`, `id`,
-    `part`, `given`, `fork` and `image`, the language's code as `lang`, and in `names` one text for each mode. `forks`
-    are the tokens at which the answer left another one, `given` those that the model did not choose. A `live` strip
-    keeps its end in view.
+    `part`, `bare`, `given`, `fork` and `image`, the language's code as `lang`, and in `names` one text for each mode.
+    `forks` are the tokens at which the answer left another one, `given` those that the model did not choose. A `live`
+    strip keeps its end in view.
     """
 
     def picked() -> None:
@@ -391,7 +395,7 @@ def token_strip(
             on_pick(int(index))
 
     data = {
-        "cells": [(*_rounded(cell), round(position(cell, mode), 3)) for cell in cells],
+        "cells": [(*_rounded(cell), _place(cell, mode)) for cell in cells],
         "selected": selected,
         "words": words,
         "live": live,
@@ -399,6 +403,10 @@ def token_strip(
         "given": list(given),
     }
     _render(key=key, data=data, on_picked_change=picked)
+
+
+def _place(cell: Cell, mode: Mode) -> float | None:
+    return None if cell.kind == "bare" else round(position(cell, mode), 3)
 
 
 def _rounded(cell: Cell) -> tuple:

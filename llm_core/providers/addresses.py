@@ -1,0 +1,95 @@
+"""Base URLs: which are well formed, and which a server may be made to call.
+
+On one's own machine any address is fine. An installation that others use (`NUCLEUS_HOSTED=1`) refuses addresses that
+are not public, since its visitors would reach into its network through it, and can be held to a list
+(`NUCLEUS_ALLOWED_URLS`, base URLs separated by commas or spaces; what is on it may be private).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import SplitResult, urlsplit
+
+from llm_core.errors import NucleusError
+
+MAX_LENGTH = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """An installation's rules."""
+
+    hosted: bool = False
+    allowed: tuple[str, ...] = ()
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Addresses:
+        listed = environment.get("NUCLEUS_ALLOWED_URLS", "").replace(",", " ").split()
+        return cls(environment.get("NUCLEUS_HOSTED", "") not in ("", "0"), tuple(map(normalised, listed)))
+
+    def check(self, url: str) -> str:
+        """The URL, normalised. Raises `NucleusError` for one that is malformed or may not be called.
+
+        Names are looked up here; what they led to is checked again by `check_peer`, since it can change in between.
+        """
+        url = normalised(url)
+        if self._is_listed(url):
+            return url
+        if self.allowed:
+            raise NucleusError("provider_address_not_allowed", url=url, known=", ".join(self.allowed))
+        if self.hosted:
+            for address in _looked_up(urlsplit(url)):
+                self.check_peer(address, url)
+        return url
+
+    def check_peer(self, address: str, url: str) -> None:
+        """Refuse to go on with a connection that did not lead to a public address."""
+        if self.hosted and not self._is_listed(url) and not is_public(address):
+            raise NucleusError("provider_address_private", url=url)
+
+    def _is_listed(self, url: str) -> bool:
+        return any(url == base or url.startswith(f"{base}/") for base in self.allowed)
+
+
+def normalised(url: str) -> str:
+    """The URL without a slash at its end, scheme and host in small letters. Raises `NucleusError`."""
+    url = url.strip()
+    if len(url) > MAX_LENGTH or not url.isprintable() or " " in url or "\\" in url:
+        raise NucleusError("provider_address_invalid", url=url[:MAX_LENGTH])
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise NucleusError("provider_address_invalid", url=url) from None
+    if parts.username is not None or parts.password is not None:
+        raise NucleusError("provider_address_with_key", url=f"{parts.scheme}://{host}")
+    if parts.query or parts.fragment or "?" in url or "#" in url:
+        raise NucleusError("provider_address_with_key", url=f"{parts.scheme}://{host}{parts.path}")
+    odd_path = any(segment in (".", "..") for segment in parts.path.split("/"))
+    if parts.scheme not in ("http", "https") or not host or port == 0 or odd_path:
+        raise NucleusError("provider_address_invalid", url=url)
+    name = f"[{host}]" if ":" in host else host
+    return f"{parts.scheme}://{name}{f':{port}' if port else ''}{parts.path.rstrip('/')}"
+
+
+def is_public(address: str) -> bool:
+    """Whether an IP address is one of the open internet's; anything that is not an IP address is not."""
+    try:
+        ip = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return False
+    if isinstance(ip, ipaddress.IPv6Address):
+        ip = ip.ipv4_mapped or ip.sixtofour or ip
+    return ip.is_global and not ip.is_multicast
+
+
+def _looked_up(parts: SplitResult) -> list[str]:
+    host = parts.hostname or ""
+    try:
+        found = socket.getaddrinfo(host, parts.port or 443, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        raise NucleusError("provider_unreachable", host=host) from None
+    return [str(entry[4][0]) for entry in found]

@@ -1,0 +1,59 @@
+"""Keys: typed for one browser session, written in a secrets file, or set in the environment; never kept by a request.
+
+A key belongs to the place that it was given for. One from the environment goes to its maker's own address only, so
+that nobody can have it sent to theirs by typing a base URL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from pydantic import SecretStr
+
+from llm_core.providers.base import Target
+
+ENVIRONMENT = {
+    "gemini": ("GEMINI_API_KEY", "GOOGLE_API_KEY"),
+    "vertex": ("VERTEX_API_KEY",),
+    "openai": ("OPENAI_API_KEY",),
+}
+"""Where each scheme's key may stand, the first one first. They are the same names in a secrets file."""
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """What one browser session may use. Its text form shows no key."""
+
+    typed: Mapping[str, SecretStr] = field(default_factory=dict)
+    """By `scheme` for a provider's own address, by `scheme:place` for others."""
+    stored: Mapping[str, object] = field(default_factory=dict, repr=False)
+    """Names as in `ENVIRONMENT`, and a table `keys` by `scheme:place`."""
+
+    @classmethod
+    def gathered(
+        cls,
+        typed: Mapping[str, SecretStr] | None = None,
+        secrets: Mapping[str, object] | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> Credentials:
+        """From all three sources; a secrets file comes before the environment."""
+        names = [name for family in ENVIRONMENT.values() for name in family]
+        stored: dict[str, object] = {}
+        for source, known in ((environment or {}, names), (secrets or {}, [*names, "keys"])):
+            stored |= {name: source[name] for name in known if name in source}
+        return cls(typed or {}, stored)
+
+    def key(self, target: Target, own_place: str) -> SecretStr | None:
+        """The key for this target, if there is one."""
+        place = "" if target.place == own_place else target.place
+        name = f"{target.scheme}:{place}" if place else target.scheme
+        if typed := self.typed.get(name):
+            return typed
+        table = self.stored.get("keys")
+        if isinstance(table, Mapping) and (found := table.get(name)):
+            return SecretStr(str(found))
+        if place:
+            return None
+        known = (self.stored.get(variable) for variable in ENVIRONMENT.get(target.scheme, ()))
+        return next((SecretStr(str(value)) for value in known if value), None)

@@ -1,0 +1,216 @@
+"""The Gemini Developer API, and the same models on Vertex AI, through `google-genai`.
+
+Every call gets a client of its own over its line, so that it can be cut; the SDK then neither retries nor waits without
+end, and takes no address or switch out of the environment.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import httpx
+from pydantic import SecretStr
+
+from llm_core.errors import NucleusError
+from llm_core.providers import failures, gemini_wire
+from llm_core.providers.base import Call, Chunk, Failure, HostedModel
+from llm_core.providers.network import Line
+
+if TYPE_CHECKING:
+    from google.genai import Client
+
+_MOST_MODELS = 1000
+_SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
+_NAME = re.compile(r"[\w.-]+(/[\w.-]+)*", re.ASCII)
+"""Of a model: it becomes a part of the request's path."""
+_PROJECT_AND_LOCATION = re.compile(r"[a-z0-9][a-z0-9.:-]*/[a-z0-9-]+")
+
+
+class Gemini:
+    """Gemini Developer API: a key. A place is another base URL, of a gateway."""
+
+    settings = gemini_wire.SETTINGS
+    order: str | None = "gemini"
+    own_place = "https://generativelanguage.googleapis.com"
+    scheme = "gemini"
+
+    def needs_key(self, place: str) -> bool:
+        return not place
+
+    def stream(self, call: Call) -> Generator[Chunk, None, None]:
+        begun = False
+        _check_name(call)
+        with self._client(call.target.place, call.secret, call.line) as client, _explained(call, lambda: begun):
+            responses = client.models.generate_content_stream(
+                model=call.target.name,
+                contents=gemini_wire.contents(call),  # type: ignore[arg-type]
+                config=gemini_wire.config(call),  # type: ignore[arg-type]
+            )
+            for response in responses:
+                begun = True
+                yield gemini_wire.chunk(response.model_dump(mode="json", exclude_none=True))
+
+    def models(self, place: str, secret: SecretStr | None, line: Line) -> tuple[HostedModel, ...]:
+        found = []
+        with self._client(place, secret, line) as client, _explained():
+            for each in client.models.list(config={"page_size": 200}):
+                model = gemini_wire.model(each.model_dump(mode="json", exclude_none=True), self.scheme, place)
+                found += [model] if model else []
+                if len(found) >= _MOST_MODELS:
+                    break
+        return tuple(found)
+
+    def count_tokens(self, call: Call) -> int | None:
+        """System text included: as a turn of its own, since this API counts no other."""
+        _check_name(call)
+        turns = gemini_wire.contents(call)
+        if system := gemini_wire.config(call).get("system_instruction"):
+            turns.insert(0, {"role": "user", "parts": [{"text": system}]})
+        with self._client(call.target.place, call.secret, call.line) as client, _explained(call):
+            return client.models.count_tokens(model=call.target.name, contents=turns).total_tokens  # type: ignore[arg-type]
+
+    @contextmanager
+    def _client(self, place: str, secret: SecretStr | None, line: Line) -> Iterator[Client]:
+        from google import genai
+
+        key = secret.get_secret_value() if secret else "none"  # a gateway may want none, the SDK does
+        with _http(line) as http:
+            options = _options(http, place or self.own_place, "v1beta", line)
+            yield genai.Client(vertexai=False, api_key=key, http_options=options)
+
+
+class Vertex(Gemini):
+    """Gemini on Vertex AI. A place is `project/location`, with the server's application-default credentials; without
+    one, a key is for express mode."""
+
+    own_place = "https://aiplatform.googleapis.com"
+    scheme = "vertex"
+
+    def __init__(self, base_url: str = "") -> None:
+        """`base_url` instead of the location's own."""
+        self._base_url = base_url
+        self._credentials: Any = None
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def _client(self, place: str, secret: SecretStr | None, line: Line) -> Iterator[Client]:
+        from google import genai
+
+        if place and not _PROJECT_AND_LOCATION.fullmatch(place):
+            raise Failure(NucleusError("provider_place_invalid", place=place))
+        project, _, location = place.partition("/")
+        regional = f"{location}-" if location not in ("", "global") else ""
+        base_url = self._base_url or f"https://{regional}aiplatform.googleapis.com"
+        with _http(line) as http:
+            options = _options(http, base_url, "v1beta1", line)
+            if place:
+                yield genai.Client(
+                    vertexai=True,
+                    project=project,
+                    location=location,
+                    credentials=self._default_credentials(),
+                    http_options=options,
+                )
+            else:
+                key = secret.get_secret_value() if secret else ""
+                yield genai.Client(vertexai=True, api_key=key, http_options=options)
+
+    def _default_credentials(self) -> Any:
+        """Found once; they renew themselves."""
+        import google.auth
+        from google.auth.exceptions import GoogleAuthError
+
+        with self._lock:
+            if self._credentials is None:
+                try:
+                    self._credentials, _ = google.auth.default(scopes=_SCOPES)
+                except GoogleAuthError:
+                    raise Failure(NucleusError("provider_credentials_missing")) from None
+            return self._credentials
+
+
+class EscapedSeparators(httpx.SyncByteStream):
+    """A body of JSON with U+2028, U+2029 and U+0085 escaped: the SDK takes them for the ends of lines."""
+
+    _ESCAPES = ((b"\xe2\x80\xa8", b"\\u2028"), (b"\xe2\x80\xa9", b"\\u2029"), (b"\xc2\x85", b"\\u0085"))
+    _HALVES = (b"\xe2\x80", b"\xe2", b"\xc2")
+
+    def __init__(self, body: httpx.SyncByteStream) -> None:
+        self._body = body
+
+    def __iter__(self) -> Iterator[bytes]:
+        held = b""
+        for piece in self._body:
+            held += piece
+            for raw, escape in self._ESCAPES:
+                held = held.replace(raw, escape)
+            split = next((len(half) for half in self._HALVES if held.endswith(half)), 0)
+            yield held[: len(held) - split]
+            held = held[len(held) - split :]
+        yield held
+
+    def close(self) -> None:
+        self._body.close()
+
+
+def _check_name(call: Call) -> None:
+    if not _NAME.fullmatch(call.target.name) or ".." in call.target.name:
+        raise Failure(NucleusError("provider_model_unnamed", model=call.target.model_id))
+
+
+@contextmanager
+def _http(line: Line) -> Iterator[httpx.Client]:
+    with line.client() as http:
+        http.event_hooks["request"].append(_uncompressed)
+        http.event_hooks["response"].append(_escaped)
+        yield http
+
+
+def _uncompressed(request: httpx.Request) -> None:
+    request.headers["accept-encoding"] = "identity"
+
+
+def _escaped(response: httpx.Response) -> None:
+    assert isinstance(response.stream, httpx.SyncByteStream)
+    response.stream = EscapedSeparators(response.stream)
+
+
+def _options(http: httpx.Client, base_url: str, version: str, line: Line) -> Any:
+    from google.genai import types
+
+    milliseconds = int(line.silence_seconds * 1000)
+    return types.HttpOptions(base_url=base_url, api_version=version, timeout=milliseconds, httpx_client=http)
+
+
+@contextmanager
+def _explained(call: Call | None = None, begun: Any = lambda: False) -> Iterator[None]:
+    """The SDK's errors as `Failure`."""
+    from google.auth.exceptions import GoogleAuthError, TransportError
+    from google.genai import errors
+
+    try:
+        yield
+    except errors.APIError as error:
+        body = error.details if isinstance(error.details, (dict, list)) else {}
+        key = call.secret.get_secret_value() if call and call.secret else ""
+        if begun():
+            raise failures.from_event(_error(body), key) from None
+        text = json.dumps(body) if _error(body) else str(error.message)
+        headers = getattr(error.response, "headers", None) or {}
+        name = call.target.name if call else ""
+        sent: Iterable[str] = gemini_wire.asked(call) if call else ()
+        raise failures.from_response(error.code or 0, text, sent, headers, name, key) from None
+    except TransportError as error:
+        raise Failure(NucleusError("provider_unreachable", host="oauth2.googleapis.com"), passing=True) from error
+    except GoogleAuthError:
+        raise Failure(NucleusError("provider_credentials_missing")) from None
+
+
+def _error(body: Any) -> dict[str, Any]:
+    found = body.get("error", {}) if isinstance(body, dict) else {}
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,418 @@
+"""Hosted runs: queued for each provider's address, written by worker threads under a limit, retried within bounds.
+
+A watcher thread ends what nobody wants any more, ten times a second: it closes the record and cuts the line, so that a
+slow server holds up nobody. Keys stay with the jobs that use them and go when these end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import random
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
+
+from llm_core.errors import NucleusError
+from llm_core.fair_queue import FairQueue
+from llm_core.providers import failures
+from llm_core.providers.addresses import Addresses
+from llm_core.providers.base import Call, Failure, HostedModel, Provider, Target
+from llm_core.providers.capabilities import ENOUGH, CapabilityTable
+from llm_core.providers.credentials import Credentials
+from llm_core.providers.hosted_answer import HostedAnswer, TokenNames
+from llm_core.providers.network import SILENCE_SECONDS, Line, LineCut
+from llm_core.providers.partial_view import PartialView
+from llm_core.records import FinishReason, GenerationRequest, RowRecord, Run
+from samplers.config import SETTINGS, SWITCHES
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+MAX_WAITING = 1024
+"""Rows that may wait at one address."""
+Verdict = FinishReason | NucleusError
+_WATCH_SECONDS = 0.1
+_PROVEN = 3
+"""Tokens with log-probabilities, or text without any, after which it is plain whether they are given."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What an installation allows itself."""
+
+    parallel: int = 8
+    """Requests to one address at the same time."""
+    attempts: int = 4
+    """Of one row, failures that pass included."""
+    longest_wait: float = 30.0
+    """Seconds before another attempt. A provider that asks for more is told to the reader instead."""
+    first_wait: float = 0.5
+    refusals: int = 10
+    """Fields that may be refused before a row is given up."""
+    silence_seconds: float = SILENCE_SECONDS
+
+
+class Job(NamedTuple):
+    """One row on its way."""
+
+    run: Run
+    record: RowRecord
+    target: Target
+    secret: SecretStr | None
+    names: TokenNames
+    line: Line
+
+
+class Lane:
+    """What is queued for one address."""
+
+    def __init__(self) -> None:
+        self.queue: FairQueue[Job] = FairQueue()
+        self.workers = 0
+
+
+class HostedService:
+    """Accepts hosted requests from any thread."""
+
+    def __init__(
+        self,
+        providers: Mapping[str, Callable[[], Provider]],
+        addresses: Addresses | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        """`providers` makes each scheme's client when it is first needed: their packages load slowly."""
+        self.table = CapabilityTable()
+        self._makers = dict(providers)
+        self._made: dict[str, Provider] = {}
+        self._addresses = addresses or Addresses()
+        self._limits = limits or Limits()
+        self._lanes: dict[tuple[str, str], Lane] = {}
+        self._active: dict[int, tuple[Job, HostedAnswer]] = {}
+        self._vocabularies: dict[str, int] = {}
+        self._watcher: threading.Thread | None = None
+        self._lock = threading.RLock()
+
+    def target(self, model_id: str) -> Target | None:
+        """The id's parts, its address checked; None for the id of a local model. Raises `NucleusError`."""
+        scheme, colon, rest = model_id.partition(":")
+        if not colon or scheme not in self._makers:
+            return None
+        name, place = _split(rest)
+        if not name.strip() or not name.isprintable() or len(name) > 300:
+            raise NucleusError("provider_model_unnamed", model=model_id[:100])
+        if "://" in place:
+            place = self._addresses.check(place)
+        return Target(scheme, name, place)
+
+    def submit(self, request: GenerationRequest, target: Target, credentials: Credentials) -> Run:
+        """Queue a request. Raises `NucleusError` at once for a bad prompt, a missing key or a full queue."""
+        request.validate()
+        if any(row.begin for row in request.rows):
+            raise NucleusError("provider_cannot_branch")
+        provider = self.provider(target.scheme)
+        secret = self._secret(provider, target, credentials)
+        run = Run(request)
+        names = TokenNames(run)
+        self._tell_what_is_left_out(run, provider, target)
+        with self._lock:
+            key = (target.scheme, target.place)
+            lane = self._lanes.setdefault(key, Lane())
+            if len(lane.queue) + len(run.rows) > MAX_WAITING:
+                raise NucleusError("queue_full", limit=MAX_WAITING)
+            for record in run.rows:
+                line = Line(self._addresses, self._limits.silence_seconds)
+                lane.queue.push(request.session or run.id, Job(run, record, target, secret, names, line))
+            for _ in range(min(len(run.rows), self._limits.parallel - lane.workers)):
+                lane.workers += 1
+                threading.Thread(target=self._work, args=(key, lane), name=f"{target.scheme} row", daemon=True).start()
+            if self._watcher is None:
+                self._watcher = threading.Thread(target=self._watch, name="hosted runs", daemon=True)
+                self._watcher.start()
+        return run
+
+    def position(self, run: Run) -> int:
+        """Runs that will begin before this one; 0 once it has begun."""
+        with self._lock:
+            for lane in self._lanes.values():
+                ahead: dict[str, None] = {}
+                for job in lane.queue:
+                    if job.run is run:
+                        return len(ahead) if run.status == "waiting" else 0
+                    if job.run.status == "waiting":
+                        ahead[job.run.id] = None
+        return 0
+
+    @property
+    def active_rows(self) -> int:
+        """Rows whose threads are at work."""
+        with self._lock:
+            return len(self._active)
+
+    @property
+    def waiting_rows(self) -> int:
+        with self._lock:
+            return sum(len(lane.queue) for lane in self._lanes.values())
+
+    def provider(self, scheme: str) -> Provider:
+        with self._lock:
+            if scheme not in self._made:
+                self._made[scheme] = self._makers[scheme]()
+            return self._made[scheme]
+
+    def support(self, model_id: str) -> dict[str, str]:
+        """What is known of each thing that a request to this model may ask for."""
+        target = self.target(model_id)
+        if target is None:
+            return {}
+        known = self.table.of(target)
+        return {field: known.support(field, names) for field, names in self.provider(target.scheme).settings.items()}
+
+    def models(self, scheme: str, place: str, credentials: Credentials) -> tuple[HostedModel, ...]:
+        """What the provider lists. Takes as long as the provider does; raises `NucleusError`."""
+        target = Target(scheme, "", self._addresses.check(place) if "://" in place else place)
+        provider = self.provider(scheme)
+        secret = self._secret(provider, target, credentials)
+        line = Line(self._addresses, self._limits.silence_seconds)
+        found = self._explained(lambda: provider.models(target.place, secret, line), provider, target)
+        self._vocabularies |= {model.id: model.vocabulary for model in found if model.vocabulary}
+        return found
+
+    def count_tokens(self, request: GenerationRequest, target: Target, credentials: Credentials) -> int | None:
+        """Tokens of the prompt, as the provider counts them; None where it does not. Raises `NucleusError`."""
+        request.validate()
+        provider = self.provider(target.scheme)
+        secret = self._secret(provider, target, credentials)
+        line = Line(self._addresses, self._limits.silence_seconds)
+        known = self.table.of(target)
+        call = Call(target, request.prompt, request.rows[0], request.hosted, secret, line, known.refused)
+        return self._explained(lambda: provider.count_tokens(call), provider, target)
+
+    def _explained(self, ask: Callable[[], T], provider: Provider, target: Target) -> T:
+        try:
+            return ask()
+        except Failure as failure:
+            raise failure.error from None
+        except Exception as error:
+            raise self._failure(error, provider, target).error from None
+
+    def _failure(self, error: Exception, provider: Provider, target: Target) -> Failure:
+        if isinstance(error, Failure):
+            return error
+        host = urlsplit(target.place if "://" in target.place else provider.own_place).hostname or ""
+        return failures.from_exception(error, host, self._limits.silence_seconds)
+
+    def _secret(self, provider: Provider, target: Target, credentials: Credentials) -> SecretStr | None:
+        secret = credentials.key(target, provider.own_place)
+        if secret is None and provider.needs_key(target.place):
+            raise NucleusError("provider_key_missing")
+        if secret is not None:
+            key = secret.get_secret_value()
+            if not (key.isascii() and key.isprintable()) or " " in key:
+                raise NucleusError("provider_key_malformed")
+        return secret
+
+    def _work(self, key: tuple[str, str], lane: Lane) -> None:
+        while True:
+            with self._lock:
+                job = lane.queue.pop(lambda _: True)
+                if job is None:
+                    lane.workers -= 1
+                    if not lane.workers:
+                        del self._lanes[key]
+                    return
+                answer = HostedAnswer(job.run, job.record, job.names)
+                self._active[id(job.record)] = (job, answer)
+            try:
+                self._write(job, answer)
+            except LineCut:
+                pass  # the watcher has ended the record
+            except Exception as error:  # one bad row must not end the thread; its text could quote a header
+                where = "".join(traceback.format_tb(error.__traceback__))
+                log.error("a hosted row failed: %s\n%s", type(error).__name__, where)
+                answer.fail(NucleusError("engine_failed", detail=type(error).__name__))
+            finally:
+                with self._lock:
+                    del self._active[id(job.record)]
+                job.run.settle()
+
+    def _write(self, job: Job, answer: HostedAnswer) -> None:
+        verdict = job.run.verdict(job.record)
+        if verdict is not None:
+            _end(answer, verdict)
+            return
+        provider = self.provider(job.target.scheme)
+        known = self.table.of(job.target)
+        answer.start()
+        attempts, dropped = 1, set[str]()
+        while True:
+            without = known.refused | dropped
+            failure = self._try(provider, job, answer, without)
+            if failure is None:
+                return
+            new = set(failure.refused) - without
+            if answer.begun:
+                answer.fail(failure.error)
+                return
+            if new and len(dropped) < self._limits.refusals:
+                dropped |= new
+                for name in new if failure.lasting else ():
+                    known.refuse(name, str(failure.error.details.get("detail", "")))
+                self._tell_what_is_left_out(job.run, provider, job.target, failure)
+                continue
+            wait = failure.wait_seconds or self._limits.first_wait * 2 ** (attempts - 1) * random.uniform(0.8, 1.2)
+            if not failure.passing or attempts >= self._limits.attempts or wait > self._limits.longest_wait:
+                answer.fail(failure.error)
+                return
+            attempts += 1
+            job.run.notify(NucleusError("provider_tried_again", seconds=max(1, round(wait))))
+            job.line.pause(wait)
+
+    def _try(self, provider: Provider, job: Job, answer: HostedAnswer, without: frozenset[str]) -> Failure | None:
+        """Send the row once. None when the answer has ended."""
+        request = job.run.request
+        call = Call(job.target, request.prompt, job.record.request, request.hosted, job.secret, job.line, without)
+        answer.view = self._view(call, provider)
+        try:
+            with contextlib.closing(provider.stream(call)) as chunks:
+                for chunk in chunks:
+                    if not answer.take(chunk):
+                        job.line.cut()
+                        return None
+            answer.close()
+        except Exception as error:
+            if job.line.is_cut:
+                raise LineCut from None
+            return self._failure(error, provider, job.target)
+        finally:
+            self._learn(call, answer, provider)
+        return None
+
+    def _learn(self, call: Call, answer: HostedAnswer, provider: Provider) -> None:
+        """Note what the answer shows of what was asked for, and tell the reader of what is ignored."""
+        known = self.table.of(call.target)
+        first = next(row for row in answer.run.rows if row.request == call.row) is answer.record
+        for field, evidence in answer.evidence.items():
+            if first:  # a second row with the same seed says the same again
+                known.observe(field, evidence)
+        answer.evidence.clear()
+        if answer.steps:
+            known.observe("logprobs", ENOUGH)
+        elif call.options.top_logprobs and "logprobs" not in call.without and answer.written >= _PROVEN:
+            known.observe("logprobs", -ENOUGH)
+        if answer.record.thoughts:
+            known.observe("thinking", ENOUGH)
+        self._tell_what_is_left_out(answer.run, provider, call.target)
+
+    def _tell_what_is_left_out(
+        self, run: Run, provider: Provider, target: Target, failure: Failure | None = None
+    ) -> None:
+        """Of what was asked for: what cannot be sent, what the model is known to refuse or ignore, and what it has just
+        refused."""
+        known = self.table.of(target)
+        for field in _asked(run.request):
+            if field not in provider.settings:
+                run.notify(NucleusError("provider_setting_unknown", setting=field))
+                continue
+            names = provider.settings[field]
+            support = known.support(field, names)
+            if failure and set(names) & set(failure.refused):
+                detail = failure.error.details.get("detail", "")
+                run.notify(NucleusError("provider_setting_rejected", setting=field, detail=detail))
+            elif support == "rejected":
+                said = next((known.reasons[name] for name in names if known.reasons.get(name)), "")
+                run.notify(NucleusError("provider_setting_rejected", setting=field, detail=said))
+            elif support == "ignored":
+                how = "documented" if field in known.documented else "ignored"
+                run.notify(NucleusError(f"provider_setting_{how}", setting=field))
+
+    def _view(self, call: Call, provider: Provider) -> PartialView:
+        """The sampler as the provider runs it: without what it is not sent, and what it ignores."""
+        known = self.table.of(call.target)
+        config = call.row.sampler
+        neutral: dict[str, object] = {}
+        for stage in config.stages:
+            field = SWITCHES[stage]
+            names = provider.settings.get(field, ())
+            if call.without.issuperset(names) or known.support(field, names) == "ignored":
+                neutral[field] = SETTINGS[field].default if field in SETTINGS else ()
+        if provider.order:
+            neutral["order"] = provider.order
+        config = dataclasses.replace(config, **neutral)  # type: ignore[arg-type]
+        return PartialView(config, self._vocabularies.get(call.target.model_id))
+
+    def _watch(self) -> None:
+        while True:
+            with self._lock:
+                active = list(self._active.values())
+                waiting = [(lane, job) for lane in self._lanes.values() for job in lane.queue]
+                if not active and not waiting:
+                    self._watcher = None
+                    return
+            for job, answer in active:
+                verdict = job.run.verdict(job.record)
+                if verdict is not None:
+                    _end(answer, verdict)
+                    job.line.cut()
+                    job.run.settle()
+            for lane, job in waiting:
+                verdict = job.run.verdict(job.record)
+                if verdict is not None:
+                    self._drop(lane, job, verdict)
+            time.sleep(_WATCH_SECONDS)
+
+    def _drop(self, lane: Lane, job: Job, verdict: Verdict) -> None:
+        """End a row that has not begun."""
+        with self._lock:
+            if lane.queue.pop(lambda each: each is job) is None:
+                return  # a worker has just taken it, and looks itself
+        if isinstance(verdict, NucleusError):
+            job.record.fail(verdict)
+        else:
+            job.record.finish(verdict)
+        job.run.settle()
+
+
+def _end(answer: HostedAnswer, verdict: Verdict) -> None:
+    if isinstance(verdict, NucleusError):
+        answer.fail(verdict)
+    else:
+        answer.end(verdict)
+
+
+def _split(rest: str) -> tuple[str, str]:
+    """Name and place. Names may hold an `@` themselves."""
+    for mark in ("@http://", "@https://"):
+        if mark in rest:
+            name, _, place = rest.partition(mark)
+            return name, mark[1:] + place
+    name, at, place = rest.rpartition("@")
+    return (name, place) if at and "/" in place else (rest, "")
+
+
+def _asked(request: GenerationRequest) -> Iterator[str]:
+    """Everything that a request asks for beyond a prompt and a length, by the name of its field."""
+    fields = {SWITCHES[stage] for row in request.rows for stage in row.sampler.stages}
+    yield from sorted(fields)
+    if any(row.stop_sequences for row in request.rows):
+        yield "stop_sequences"
+    if request.prompt.prefill:
+        yield "prefill"
+    if request.prompt.output.kind != "text":
+        yield f"{request.prompt.output.kind}_output"
+    if request.hosted.top_logprobs:
+        yield "logprobs"
+    if request.hosted.thinking != "default":
+        yield "thinking"
+    if request.hosted.safety:
+        yield "safety"
+    if request.hosted.images:
+        yield "images"

@@ -1,0 +1,63 @@
+"""One way in for every model: `submit` takes a request to the local engine or to a provider by its model's id.
+
+Ids are `openai:NAME@URL` (any server that speaks OpenAI's language; without a URL, OpenAI), `gemini:NAME`,
+`vertex:NAME@PROJECT/LOCATION` (`vertex:NAME` with a key: express mode); anything else is a local model.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from llm_core.engine import Engine
+from llm_core.providers.addresses import Addresses
+from llm_core.providers.base import Provider, Target
+from llm_core.providers.credentials import Credentials
+from llm_core.providers.service import HostedService
+from llm_core.records import GenerationRequest, Run
+
+
+def _openai() -> Provider:
+    from llm_core.providers.openai_compatible import OpenAICompatible
+
+    return OpenAICompatible()
+
+
+def _gemini() -> Provider:
+    from llm_core.providers.gemini import Gemini
+
+    return Gemini()
+
+
+def _vertex() -> Provider:
+    from llm_core.providers.gemini import Vertex
+
+    return Vertex()
+
+
+PROVIDERS: dict[str, Callable[[], Provider]] = {"openai": _openai, "gemini": _gemini, "vertex": _vertex}
+
+
+class Router:
+    """Engine and providers as one. Keys come with each call and are not kept; without any, those of the environment
+    count."""
+
+    def __init__(self, engine: Engine, hosted: HostedService | None = None) -> None:
+        self.engine = engine
+        self.hosted = hosted or HostedService(PROVIDERS, Addresses.from_environment(os.environ))
+
+    def target(self, model_id: str) -> Target | None:
+        """The parts of a hosted model's id; None for a local one. Raises `NucleusError` for an address that is
+        malformed or may not be called."""
+        return self.hosted.target(model_id)
+
+    def submit(self, request: GenerationRequest, credentials: Credentials | None = None) -> Run:
+        """Queue a request. Raises `NucleusError` at once for what needs no model to be refused."""
+        target = self.target(request.model_id)
+        if target is None:
+            return self.engine.submit(request)
+        return self.hosted.submit(request, target, credentials or Credentials.gathered(environment=os.environ))
+
+    def position(self, run: Run) -> int:
+        """Runs that will begin before this one; 0 once it has begun."""
+        return self.engine.position(run) or self.hosted.position(run)

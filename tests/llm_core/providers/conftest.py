@@ -1,0 +1,58 @@
+"""A router with short waits, and servers that speak the providers' wire formats."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from pydantic import SecretStr
+
+from llm_core import Engine, GenerationRequest, ModelStore, PromptSpec, RowRequest, Run
+from llm_core.providers.credentials import Credentials
+from llm_core.providers.service import HostedService, Limits
+from llm_core.router import PROVIDERS, Router
+from samplers import SamplerConfig
+from tests.toy import toy_model
+from tests.wire_openai import OpenAIServer
+
+PATIENCE = 30.0
+PLANTED = "sk-planted-7f3a91c4e5"
+QUICK = Limits(first_wait=0.01, longest_wait=0.3, silence_seconds=2.0)
+
+
+def make_router(limits: Limits = QUICK) -> Router:
+    engine = Engine(ModelStore(loader=lambda model_id, report: toy_model()))
+    return Router(engine, HostedService(PROVIDERS, limits=limits))
+
+
+@pytest.fixture
+def router() -> Router:
+    return make_router()
+
+
+@pytest.fixture
+def openai() -> Iterator[OpenAIServer]:
+    with OpenAIServer(key=PLANTED) as server:
+        yield server
+
+
+def keys_for(server: OpenAIServer, path: str = "/v1") -> Credentials:
+    return Credentials(typed={f"openai:{server.address}{path}": SecretStr(PLANTED)})
+
+
+def request(model_id: str, text: str = "Describe the sea.", rows: int = 1, **fields) -> GenerationRequest:
+    """Rows with seeds from 1 on. Fields of the sampler, the row, the prompt and the request, each to its own."""
+    of_row = {name: fields.pop(name) for name in list(fields) if name in ("max_output_tokens", "stop_sequences")}
+    of_prompt = {name: fields.pop(name) for name in list(fields) if name in ("prefill", "system", "output")}
+    shared = {name: fields.pop(name) for name in list(fields) if name in ("hosted", "session", "deadline_seconds")}
+    asked = tuple(RowRequest(SamplerConfig(**({"seed": 1 + row} | fields)), **of_row) for row in range(rows))
+    return GenerationRequest(model_id, PromptSpec(text, **of_prompt), asked, **shared)
+
+
+def finished(run: Run) -> Run:
+    assert run.wait(PATIENCE), run.status
+    return run
+
+
+def notices(run: Run) -> list[tuple[str, str]]:
+    return [(notice.code.removeprefix("provider_setting_"), str(notice.details["setting"])) for notice in run.notices]

@@ -1,0 +1,64 @@
+"""Whatever a server sends is an answer or an explained failure, never a surprise."""
+
+from __future__ import annotations
+
+import json
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from llm_core.providers import failures, openai_wire
+from llm_core.providers.base import Chunk, Failure
+from llm_core.providers.sse import events
+
+NAMES = (
+    *("choices", "delta", "content", "text", "logprobs", "top_logprobs", "token", "logprob", "bytes", "id", "usage"),
+    *("finish_reason", "error", "message", "tokens", "token_logprobs", "prompt_tokens_details", "details", "param"),
+    *("completion_tokens", "reasoning_content", "stop_reason", "refusal", "code", "@type", "retryDelay"),
+)
+LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.sampled_from(NAMES)
+VALUES = st.recursive(
+    LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES), inner, max_size=5)
+)
+ENTRIES = st.fixed_dictionaries(
+    {"token": VALUES, "logprob": VALUES}, optional={"bytes": VALUES, "top_logprobs": VALUES}
+)
+CHOICES = st.fixed_dictionaries(
+    {"delta": VALUES | st.fixed_dictionaries({"content": VALUES})},
+    optional={"logprobs": st.fixed_dictionaries({"content": st.lists(ENTRIES)}) | VALUES, "finish_reason": VALUES},
+)
+ANSWERS = st.dictionaries(st.sampled_from(NAMES), VALUES) | st.fixed_dictionaries(
+    {"choices": st.lists(CHOICES, min_size=1, max_size=2)}, optional={"usage": VALUES}
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(ANSWERS)
+def test_chunks(data):
+    try:
+        chunk = openai_wire.chunk(data)
+    except Failure as failure:
+        explained = failure.error.code
+    else:
+        explained = ""
+        assert isinstance(chunk, Chunk)
+        assert isinstance(chunk.text + chunk.thought, str)
+        assert all(isinstance(scored.logprob, float) for step in chunk.steps for scored in step.likeliest)
+    assert explained in ("", "provider_malformed", "provider_stream_error")
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.integers(300, 599), st.text(max_size=40) | VALUES.map(json.dumps), st.sets(st.sampled_from(NAMES)))
+def test_error_bodies(status, body, sent):
+    failure = failures.from_response(status, body, sent, {"retry-after": body[:5]}, "m", "sk-1")
+    assert failure.error.code.startswith("provider_")
+    assert set(failure.refused) <= sent
+
+
+@given(st.binary(max_size=80), st.integers(1, 9))
+def test_streams(data, size):
+    try:
+        found = list(events(data[at : at + size] for at in range(0, len(data), size)))
+    except ValueError:
+        return
+    assert all(isinstance(each, str) for each in found)

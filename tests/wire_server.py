@@ -1,0 +1,188 @@
+"""A small HTTP server on 127.0.0.1 for the tests of providers: it checks requests as the real services do, answers
+with what a test puts in line, and keeps every request for the test to look at."""
+
+from __future__ import annotations
+
+import json
+import random
+import ssl
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from samplers import RowState, SamplerChain, SamplerConfig
+
+
+@dataclass
+class Reply:
+    """An answer: a body, or events of a stream."""
+
+    status: int = 200
+    body: Any = None
+    events: Sequence[Any] | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    line_end: str = "\n"
+    drop_after: int | None = None
+    """Break the connection after so many events, without the end that the protocol asks for."""
+    gate: threading.Event | None = None
+    """Waited for after the first event, or before the answer where there are none."""
+
+
+@dataclass
+class Asked:
+    """A request as it came."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: Any
+
+
+class _QuietServer(ThreadingHTTPServer):
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Clients that hang up are what some tests are about."""
+
+
+class WireServer:
+    """`replies` are used up first, one a request that passes `check`; then `answer` makes them."""
+
+    def __init__(self, tls: Path | None = None) -> None:
+        """`tls` is a file with a key and its certificate."""
+        self.asked: list[Asked] = []
+        self.replies: deque[Reply] = deque()
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+            def do_GET(self) -> None:
+                self._serve()
+
+            def do_POST(self) -> None:
+                self._serve()
+
+            def _serve(self) -> None:
+                size = int(self.headers.get("content-length") or 0)
+                raw = self.rfile.read(size)
+                headers = {name.lower(): value for name, value in self.headers.items()}
+                try:
+                    body = json.loads(raw) if raw and "json" in headers.get("content-type", "") else raw.decode()
+                except ValueError:
+                    body = raw.decode()
+                asked = Asked(self.command, self.path, headers, body)
+                outer.asked.append(asked)
+                with suppress(OSError):
+                    self._send(outer._reply(asked))
+
+            def _send(self, reply: Reply) -> None:
+                if reply.events is not None:
+                    return self._stream(reply)
+                if reply.gate:
+                    reply.gate.wait(20)
+                data = reply.body if isinstance(reply.body, str) else json.dumps(reply.body)
+                self.send_response(reply.status)
+                kind = {"Content-Type": "application/json"} | reply.headers
+                for name, value in kind.items():
+                    self.send_header(name, value)
+                self.send_header("Content-Length", str(len(data.encode())))
+                self.end_headers()
+                self.wfile.write(data.encode())
+
+            def _stream(self, reply: Reply) -> None:
+                self.send_response(reply.status)
+                for name, value in ({"Content-Type": "text/event-stream"} | reply.headers).items():
+                    self.send_header(name, value)
+                self.send_header("Transfer-Encoding", "chunked")
+                self.end_headers()
+                for place, event in enumerate(reply.events or ()):
+                    if reply.drop_after == place:
+                        break
+                    if place == 1 and reply.gate:
+                        reply.gate.wait(20)
+                    text = event if isinstance(event, str) else "data: " + json.dumps(event, ensure_ascii=False)
+                    self._chunk((text + reply.line_end * 2).encode())
+                if reply.drop_after is not None:
+                    self.close_connection = True
+                    self.connection.shutdown(2)
+                    return
+                self._chunk(b"")
+
+            def _chunk(self, data: bytes) -> None:
+                self.wfile.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
+                self.wfile.flush()
+
+        self._server = _QuietServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.address = f"http{'s' if tls else ''}://127.0.0.1:{self._server.server_port}"
+        if tls:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(tls)
+            self._server.socket = context.wrap_socket(
+                self._server.socket, server_side=True, do_handshake_on_connect=False
+            )
+
+    def __enter__(self) -> WireServer:
+        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def _reply(self, asked: Asked) -> Reply:
+        refusal = self.check(asked)
+        if refusal is not None:
+            return refusal
+        return self.replies.popleft() if self.replies else self.answer(asked)
+
+    def check(self, asked: Asked) -> Reply | None:
+        """An error for a request that the real service would refuse."""
+        raise NotImplementedError
+
+    def answer(self, asked: Asked) -> Reply:
+        raise NotImplementedError
+
+
+WORDS = (
+    *("<end>", "the", " sea", " is", " wide", " and", " blue", ",", ".", " calm", " deep", " waves", " sing", " Biển"),
+    *(" xanh", " mênh", " mông", " sky", " salt", " wind", " sails", " far", " home", " light", " dark", " moon"),
+)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """One token of `tokens`."""
+
+    token_id: int
+    logprobs: tuple[float, ...]
+    """Raw, by token id."""
+
+    def top(self, count: int) -> list[int]:
+        return sorted(range(len(WORDS)), key=lambda token: -self.logprobs[token])[:count]
+
+
+def tokens(config: SamplerConfig, most: int) -> Iterator[Drawn]:
+    """A tiny language model's answer, drawn by the real chain: as steady as the seed."""
+    state = RowState(config)
+    chain = SamplerChain([config])
+    for step in range(most):
+        noise = random.Random(step)
+        logits = torch.tensor([[noise.gauss(0, 2.2) for _ in WORDS]])
+        logits[0, 0] = -8 if step < 6 else 0
+        drawn = chain.sample(logits, [state])
+        state.accept(drawn.tokens[0], drawn.probabilities[0])
+        raw = logits.log_softmax(-1)[0].tolist()
+        yield Drawn(drawn.tokens[0], tuple(max(value, -100.0) for value in raw))
+        if drawn.tokens[0] == 0:
+            return
