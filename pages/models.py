@@ -7,17 +7,18 @@ import streamlit as st
 from llm_core import builtin_model
 from llm_core.records import PRECISIONS
 from pages.ui.frame import page
+from pages.ui.hosted_model import capability_table, hosted_form
 from pages.ui.i18n import number, t
-from pages.ui.model_status import model_status
+from pages.ui.model_status import is_hosted, model_status
 from pages.ui.state import Key, get, has, put, session
 
 
 def models() -> None:
-    entry = model_status()
+    model, model_id = model_status(), session().model_id
     with st.container(border=True):
         st.markdown(f"**{t('models.current')}**")
-        st.code(builtin_model.NAME if entry.id == builtin_model.MODEL_ID else entry.id, language=None)
-        if model := entry.model:
+        st.code(builtin_model.NAME if model_id == builtin_model.MODEL_ID else model_id, language=None)
+        if model:
             st.markdown(
                 t(
                     "models.facts",
@@ -25,10 +26,18 @@ def models() -> None:
                     window=number(model.context_window, 0),
                 )
             )
-        _precision_picker()
-        if entry.id != builtin_model.MODEL_ID:
+        if is_hosted():
+            with st.expander(t("hosted.capabilities")):
+                capability_table(model_id)
+        else:
+            _precision_picker()
+        if model_id != builtin_model.MODEL_ID:
             st.button(t("models.use_builtin"), on_click=_use, args=(builtin_model.MODEL_ID,))
     with st.container(border=True):
+        st.markdown(f"**{t('hosted.title')}**")
+        hosted_form()
+    with st.container(border=True):
+        st.markdown(f"**{t('models.local')}**")
         if not has(Key.MODEL_ID):
             put(Key.MODEL_ID, "")
         st.text_input(

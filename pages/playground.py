@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from llm_core import GenerationRequest, NucleusError, RowRequest
+from llm_core import GenerationRequest, NucleusError, PromptSpec, RowRequest
 from llm_core.asking import Asking
 from llm_core.language_model import LanguageModel
 from pages.ui import i18n, resources
@@ -12,8 +12,9 @@ from pages.ui.beam_view import beam_view
 from pages.ui.composer import composer, read_prompt
 from pages.ui.controls import read_settings, sampler_panel
 from pages.ui.frame import page
+from pages.ui.hosted_options import hosted_options, read_hosted, sent_request
 from pages.ui.i18n import t
-from pages.ui.model_status import model_status
+from pages.ui.model_status import is_hosted, model_status
 from pages.ui.run_view import active, run_view
 from pages.ui.state import session
 
@@ -28,12 +29,16 @@ def playground() -> None:
     with panel:
         sampler_panel()
     with work:
-        entry = model_status()
+        model, hosted = model_status(), is_hosted()
         with st.container(border=True):
-            composer(entry.model)
-            _run_and_stop(entry.model)
+            composer(model)
+            if hosted:
+                hosted_options()
+                sent_request(_request)
+            _run_and_stop(model)
         run_view()
-        beam_view()
+        if not hosted:  # a search needs every token's probability
+            beam_view()
 
 
 def _run_and_stop(model: LanguageModel | None) -> None:
@@ -41,9 +46,11 @@ def _run_and_stop(model: LanguageModel | None) -> None:
         st.button(t("playground.run"), key="run", type="primary", on_click=_start, shortcut="Ctrl+Enter")
         st.button(t("playground.stop"), key="stop", on_click=_stop, disabled=not active())
         st.caption(t("playground.shortcut"), width="content")
+        st.space("stretch")
         if model:
-            st.space("stretch")
             st.caption(t("playground.model_line", model=model.name, precision=session().precision), width="content")
+        elif is_hosted():
+            st.caption(i18n.plain(session().model_id), width="content")
     if session().notice:
         st.error(session().notice, icon=":material/error:")
 
@@ -52,18 +59,13 @@ def _start() -> None:
     """Run what the page says. A refusal leaves the previous run where it was."""
     state = session()
     state.notice = None
-    engine = resources.engine()
     begun: list[Asking] = []
     try:
-        settings = read_settings()
-        row = RowRequest(settings.sampler, settings.max_output_tokens, settings.stop_sequences)
-        spec = read_prompt(settings.stop_sequences)
+        spec = read_prompt(read_settings().stop_sequences)
         prompts = spec.prompts()
         if len(prompts) > MAX_PROMPTS:
             raise NucleusError("too_many_prompts", value=len(prompts), limit=MAX_PROMPTS)
-        for prompt in prompts:
-            request = GenerationRequest(state.model_id, prompt, (row,), state.precision, state.id)
-            begun.append(Asking(engine.submit, request))
+        begun = [Asking(resources.submit, _request(prompt)) for prompt in prompts]
     except NucleusError as error:
         for asking in begun:
             asking.stop()
@@ -74,6 +76,13 @@ def _start() -> None:
     state.asked_prompt = spec
     state.shown, state.selected_step, state.branch, state.compared = (0, 0), None, None, None
     state.tree.forget_bare_roots(KEPT_ANSWERS)
+
+
+def _request(prompt: PromptSpec) -> GenerationRequest:
+    """What the page asks with this prompt. Raises `NucleusError` for a field that says what cannot be."""
+    state, settings = session(), read_settings()
+    row = RowRequest(settings.sampler, settings.max_output_tokens, settings.stop_sequences)
+    return GenerationRequest(state.model_id, prompt, (row,), state.precision, state.id, hosted=read_hosted())
 
 
 def _stop() -> None:

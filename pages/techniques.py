@@ -30,7 +30,7 @@ ANSWER_TOKENS, CHAIN_TOKENS = 32, 160
 
 
 def techniques_page() -> None:
-    entry = model_status()
+    model = model_status()
     with st.container(border=True):
         kind = st.segmented_control(
             t("study.kind"),
@@ -47,8 +47,8 @@ def techniques_page() -> None:
             _settings(kind, task)
         if session().study_notice:
             st.error(session().study_notice, icon=":material/error:")
-        if entry.model:
-            st.caption(t("playground.model_line", model=entry.model.name, precision=session().precision))
+        if model:
+            st.caption(t("playground.model_line", model=model.name, precision=session().precision))
     if (shown := session().studies.get(kind)) is not None:
         with st.container(border=True):
             st.markdown(f"**{i18n.plain(shown.title)}**")
@@ -138,7 +138,7 @@ def _start(kind: str, task: Task, techniques: tuple[Technique, ...], shown: int)
     if kind in state.studies:
         state.studies[kind].study.stop()
     examples = task.examples[: shown or None]
-    submit = resources.engine().submit
+    submit = resources.submit
     study: Study
     if kind == "techniques":
         study = Study(

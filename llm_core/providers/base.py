@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from pydantic import SecretStr
 
@@ -113,6 +113,9 @@ class Provider(Protocol):
 
     def needs_key(self, place: str) -> bool:
         """Whether nothing works there without a key."""
+
+    def body(self, call: Call) -> dict[str, Any]:
+        """What `stream` sends for the row, without the key."""
 
     def stream(self, call: Call) -> Generator[Chunk, None, None]:
         """Send the row and yield the answer as it comes. Raises `Failure`."""

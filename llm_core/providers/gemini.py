@@ -42,6 +42,9 @@ class Gemini:
     def needs_key(self, place: str) -> bool:
         return not place
 
+    def body(self, call: Call) -> dict[str, Any]:
+        return {"model": call.target.name, "contents": gemini_wire.contents(call), "config": gemini_wire.config(call)}
+
     def stream(self, call: Call) -> Generator[Chunk, None, None]:
         begun = False
         _check_name(call)

@@ -37,6 +37,9 @@ class OpenAICompatible:
     def needs_key(self, place: str) -> bool:
         return not place
 
+    def body(self, call: Call) -> dict[str, Any]:
+        return openai_wire.body(call)
+
     def stream(self, call: Call) -> Generator[Chunk, None, None]:
         body = openai_wire.body(call)
         url = f"{_base(call.target.place)}/{openai_wire.path(call.without)}"

@@ -15,7 +15,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
@@ -195,6 +195,17 @@ class HostedService:
         known = self.table.of(target)
         call = Call(target, request.prompt, request.rows[0], request.hosted, secret, line, known.refused)
         return self._explained(lambda: provider.count_tokens(call), provider, target)
+
+    def body(self, request: GenerationRequest) -> dict[str, Any]:
+        """What is sent for the first row of a request, without the key. Raises `NucleusError`."""
+        request.validate()
+        target = self.target(request.model_id)
+        if target is None:
+            return {}
+        line = Line(self._addresses, self._limits.silence_seconds)
+        refused = self.table.of(target).refused
+        call = Call(target, request.prompt, request.rows[0], request.hosted, None, line, refused)
+        return self.provider(target.scheme).body(call)
 
     def _explained(self, ask: Callable[[], T], provider: Provider, target: Target) -> T:
         try:

@@ -113,7 +113,7 @@ def _grow(branch: Branch, step: int, forced: tuple[int, ...], origin: Origin) ->
             sampler = dataclasses.replace(sampler, seed=state.tree.fresh_seed(branch, sampler.seed))
         row = RowRequest(sampler, settings.max_output_tokens, settings.stop_sequences)
         request = dataclasses.replace(continuation(branch, step, row, forced), session=state.id)
-        run = resources.engine().submit(request)
+        run = resources.submit(request)
     except NucleusError as error:
         state.branch_notice = i18n.explain(error)
         return

@@ -49,8 +49,9 @@ def explain(error: NucleusError) -> str:
     Details quote what people typed, what files say and what servers answer.
     """
     details = {name: plain(str(value)) for name, value in error.details.items()}
-    if "field" in details:
-        details["field"] = t(f"fields.{error.details['field']}")
+    for kind in ("field", "setting"):
+        if kind in details:
+            details[kind] = t(f"fields.{error.details[kind]}")
     return t(f"errors.{error.code}", **details)
 
 

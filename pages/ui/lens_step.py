@@ -50,7 +50,7 @@ def lens_at(place: Place) -> Lens | None:
             run.cancel()
         answer = [event.known_id for event in place.events[: place.step]]
         request = request_for(place.branch.run.request, place.branch.row.request, answer)
-        state.runs = {key: resources.engine().submit(request)}
+        state.runs = {key: resources.submit(request)}
     if not state.runs[key].wait(_AT_ONCE):
         return None
     state.lenses[key] = lens_of(state.runs.pop(key))

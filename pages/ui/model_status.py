@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import streamlit as st
 
+from llm_core import NucleusError
+from llm_core.language_model import LanguageModel
 from llm_core.model_store import ModelEntry
 from llm_core.progress import Progress
 from pages.ui import i18n, resources
@@ -13,8 +15,11 @@ from pages.ui.state import session
 _REFRESH_SECONDS = 0.5
 
 
-def model_status() -> ModelEntry:
-    """Ask for the session's model and show how far it is; the page stays usable meanwhile."""
+def model_status() -> LanguageModel | None:
+    """Ask for the session's model and show how far it is; the page stays usable meanwhile. None while it is not there,
+    and for a hosted one, which needs no loading."""
+    if is_hosted():
+        return None
     entry = resources.models().request(session().model_id)
     # One place whatever it holds: elements that moved up when it emptied would be drawn anew, and lose what is being
     # typed in them.
@@ -24,7 +29,15 @@ def model_status() -> ModelEntry:
         elif entry.error:
             st.error(i18n.explain(entry.error), icon=":material/error:")
             st.button(t("models.retry"), on_click=_retry, args=(entry.id,))
-    return entry
+    return entry.model
+
+
+def is_hosted() -> bool:
+    """Whether the session's model runs elsewhere."""
+    try:
+        return resources.router().target(session().model_id) is not None
+    except NucleusError:  # an address that is not allowed any more
+        return True
 
 
 def _retry(model_id: str) -> None:

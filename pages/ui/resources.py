@@ -1,14 +1,22 @@
-"""What is shared by every browser tab: the engine, the models, and the work that outlives a reload."""
+"""What is shared by every browser tab: the engine, the models, the providers, and the work that outlives a reload."""
 
 from __future__ import annotations
 
+import os
 import threading
+from typing import TYPE_CHECKING
 
 import streamlit as st
 
 from llm_core.engine import Engine
 from llm_core.model_store import ModelStore
+from llm_core.router import Router
 from pages.ui.branch_store import WorkStore
+from pages.ui.state import session
+
+if TYPE_CHECKING:
+    from llm_core.providers.credentials import Credentials
+    from llm_core.records import GenerationRequest, Run
 
 
 @st.cache_resource
@@ -19,6 +27,24 @@ def models() -> ModelStore:
 @st.cache_resource
 def engine() -> Engine:
     return Engine(models())
+
+
+@st.cache_resource
+def router() -> Router:
+    return Router(engine())
+
+
+def submit(request: GenerationRequest) -> Run:
+    """Queue a request at the engine or a provider, with this tab's keys. Raises `NucleusError`."""
+    return router().submit(request, credentials())
+
+
+def credentials() -> Credentials:
+    """What this tab may use: the keys typed in it, the secrets file, the environment."""
+    from llm_core.providers.credentials import Credentials
+
+    secrets = st.secrets.to_dict() if st.secrets.load_if_toml_exists() else {}
+    return Credentials.gathered(session().keys, secrets, os.environ)
 
 
 @st.cache_resource

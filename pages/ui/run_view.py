@@ -20,6 +20,7 @@ from pages.ui.branch_cells import cells_of, forks_of, given_in, strip_words, tok
 from pages.ui.branch_panel import branch_panel
 from pages.ui.branch_view import branch_view, name_of
 from pages.ui.document import show_found
+from pages.ui.hosted_options import hosted_notes
 from pages.ui.i18n import number, share, t
 from pages.ui.live_plot import live_plot
 from pages.ui.state import get, has, put, session
@@ -191,6 +192,7 @@ def _answer(branch: Branch | None, events: list[TokenEvent], step: int) -> Mode:
         return mode
     if branch.row.error:
         st.error(i18n.explain(branch.row.error), icon=":material/error:")
+    hosted_notes(branch.run, branch.row)
     if not events:
         return mode
     st.caption(" · ".join(_figures(branch, events)))
@@ -306,7 +308,7 @@ def _waiting_words(run: Run | None) -> str:
     if run is None:
         return t("run.empty")
     if run.status == "waiting":
-        ahead = resources.engine().position(run)
+        ahead = resources.router().position(run)
         return t("run.queued", ahead=ahead) if ahead else t("run.starting")
     return t("run.reading") if run.active else t("run.nothing")
 

@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 import streamlit as st
+from pydantic import SecretStr
 
 from llm_core import NucleusError, builtin_model
 from llm_core.asking import Asking
@@ -25,6 +26,7 @@ from pages.ui.example_list import ExampleList
 
 if TYPE_CHECKING:
     from llm_core.lens import Lens
+    from llm_core.providers.base import HostedModel
 
 
 class Key(StrEnum):
@@ -63,6 +65,12 @@ class Key(StrEnum):
     STOP_SEQUENCES = "stop_sequences"
     MODEL_ID = "model_id"
     PRECISION = "precision"
+    PROVIDER = "provider"
+    SERVER_URL = "server_url"
+    VERTEX_PLACE = "vertex_place"
+    THINKING = "thinking"
+    SHOW_THOUGHTS = "show_thoughts"
+    SAFETY = "safety"
 
 
 @dataclass
@@ -132,6 +140,12 @@ class Session:
     model_id: str = builtin_model.MODEL_ID
     precision: Precision = "float32"
     """In which numbers the model computes."""
+    keys: dict[str, SecretStr] = field(default_factory=dict, repr=False)
+    """Keys of providers, by `scheme` or `scheme:place`; nowhere else."""
+    listed_models: dict[str, tuple[HostedModel, ...]] = field(default_factory=dict)
+    """What providers listed, under the same names."""
+    hosted_notice: str | None = None
+    """Why a provider or its model was refused."""
     work_id: str = ""
     """Under which the page's address finds this tab's work again."""
     askings: list[Asking] = field(default_factory=list)

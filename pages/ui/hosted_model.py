@@ -1,0 +1,167 @@
+"""The form for hosted models: provider, key, address, the list of its models, and what the chosen one takes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import streamlit as st
+from pydantic import SecretStr
+
+from llm_core import NucleusError
+from pages.ui import i18n, resources
+from pages.ui.i18n import number, t
+from pages.ui.state import Key, get, has, put, session
+
+if TYPE_CHECKING:
+    from llm_core.providers.base import HostedModel
+
+PLACES = {
+    "gemini": ("gemini", ""),
+    "vertex": ("vertex", ""),
+    "openai": ("openai", ""),
+    "server": ("openai", "http://127.0.0.1:8000/v1"),
+}
+"""What the form offers: the scheme of each, and the address to begin with."""
+_SIGNS = {"honoured": "✓", "ignored": "∅", "rejected": "✗", "untried": "?"}
+
+
+def hosted_form() -> None:
+    if not has(Key.PROVIDER):
+        put(Key.PROVIDER, "gemini")
+        put(Key.SERVER_URL, PLACES["server"][1])
+        put(Key.VERTEX_PLACE, "")
+    names = {each: t(f"hosted.providers.{each}") for each in PLACES}
+    st.segmented_control(
+        t("hosted.provider"),
+        list(names),
+        format_func=names.__getitem__,
+        key=Key.PROVIDER,
+        required=True,
+        persist_state="session",
+    )
+    chosen = str(get(Key.PROVIDER))
+    st.caption(t(f"hosted.about.{chosen}"))
+    if chosen == "server":
+        st.text_input(t("hosted.url"), key=Key.SERVER_URL, max_chars=500, persist_state="session")
+    if chosen == "vertex":
+        st.text_input(
+            t("hosted.place"),
+            key=Key.VERTEX_PLACE,
+            max_chars=200,
+            placeholder="my-project/us-central1",
+            help=t("hosted.place_help"),
+            persist_state="session",
+        )
+    _key_field(chosen)
+    _model_field(chosen)
+    if session().hosted_notice:
+        st.error(session().hosted_notice, icon=":material/error:")
+
+
+def _where() -> tuple[str, str]:
+    """Scheme and place, as the form says."""
+    chosen = str(get(Key.PROVIDER))
+    field = {"server": Key.SERVER_URL, "vertex": Key.VERTEX_PLACE}.get(chosen)
+    return PLACES[chosen][0], str(get(field) or "").strip() if field else ""
+
+
+def _key_name() -> str:
+    scheme, place = _where()
+    return f"{scheme}:{place.rstrip('/')}" if place else scheme
+
+
+def _key_field(chosen: str) -> None:
+    name = _key_name()
+    st.text_input(
+        t("hosted.key"),
+        type="password",
+        key=f"api_key_{chosen}",
+        on_change=_take_key,
+        args=(chosen, name),
+        placeholder=t("hosted.key_there") if name in session().keys else "",
+        help=t("hosted.key_help"),
+        autocomplete="off",
+    )
+
+
+def _take_key(chosen: str, name: str) -> None:
+    if typed := str(get(f"api_key_{chosen}") or "").strip():
+        session().keys[name] = SecretStr(typed)
+    else:
+        session().keys.pop(name, None)
+
+
+def _model_field(chosen: str) -> None:
+    listed = session().listed_models.get(_key_name(), ())
+    choice, ask = st.columns([3, 1], vertical_alignment="bottom")
+    facts = {model.id.partition(":")[2].partition("@")[0]: model for model in listed}
+    choice.selectbox(
+        t("hosted.model"),
+        list(facts),
+        index=None,
+        key=f"hosted_model_{chosen}",
+        accept_new_options=True,
+        placeholder=t("hosted.model_placeholder" if listed else "hosted.model_type"),
+    )
+    ask.button(t("hosted.list"), on_click=_list_models, icon=":material/refresh:", key="hosted_list")
+    name = str(get(f"hosted_model_{chosen}") or "").strip()
+    if fact := facts.get(name):
+        st.caption(_facts(fact))
+    st.button(t("hosted.use"), type="primary", on_click=_use, args=(name,), disabled=not name, key="hosted_use")
+
+
+def _facts(model: HostedModel) -> str:
+    known = {"window": model.context_window, "output": model.output_limit}
+    told = [t(f"hosted.facts.{name}", value=number(value, 0)) for name, value in known.items() if value]
+    return " · ".join(told) or t("hosted.facts.none")
+
+
+def _checked() -> tuple[str, str]:
+    """Raises `NucleusError` for an own server's address that is none."""
+    from llm_core.providers.addresses import normalised
+
+    scheme, place = _where()
+    return scheme, normalised(place) if get(Key.PROVIDER) == "server" else place
+
+
+def _list_models() -> None:
+    state = session()
+    state.hosted_notice = None
+    try:
+        scheme, place = _checked()
+        with st.spinner(t("hosted.listing")):
+            found = resources.router().hosted.models(scheme, place, resources.credentials())
+        state.listed_models[_key_name()] = found
+    except NucleusError as error:
+        state.hosted_notice = i18n.explain(error)
+
+
+def _use(name: str) -> None:
+    state = session()
+    state.hosted_notice = None
+    try:
+        scheme, place = _checked()
+        model_id = f"{scheme}:{name}@{place}" if place else f"{scheme}:{name}"
+        target = resources.router().target(model_id)
+    except NucleusError as error:
+        state.hosted_notice = i18n.explain(error)
+        return
+    if target:
+        state.model_id = target.model_id
+
+
+def capability_table(model_id: str) -> None:
+    """What is known of each setting: tried and honoured, ignored, rejected, or not tried."""
+    support = resources.router().hosted.support(model_id)
+    st.caption(t("hosted.capabilities_help"))
+    st.dataframe(
+        [
+            {
+                t("hosted.setting"): t(f"fields.{field}"),
+                t("hosted.support"): f"{_SIGNS[known]} {t(f'hosted.supports.{known}')}",
+            }
+            for field, known in support.items()
+        ],
+        hide_index=True,
+        height=300,
+    )

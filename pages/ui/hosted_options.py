@@ -1,0 +1,108 @@
+"""What only hosted models take: thinking, safety settings, pictures; and what came of it beside the answer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import date
+
+import streamlit as st
+
+from llm_core import GenerationRequest, NucleusError, PromptSpec
+from llm_core.records import IMAGE_TYPES, THINKING, HostedOptions, Image, RowRecord, Run
+from pages.ui import i18n, resources
+from pages.ui.composer import read_prompt
+from pages.ui.i18n import number, t
+from pages.ui.state import Key, get, has, put
+
+SAFETY_CATEGORIES = ("HARASSMENT", "HATE_SPEECH", "SEXUALLY_EXPLICIT", "DANGEROUS_CONTENT")
+SAFETY = ("default", "BLOCK_LOW_AND_ABOVE", "BLOCK_MEDIUM_AND_ABOVE", "BLOCK_ONLY_HIGH", "BLOCK_NONE")
+
+
+def hosted_options() -> None:
+    """Draw the fields that `read_hosted` reads."""
+    if not has(Key.THINKING):
+        put(Key.THINKING, "default")
+        put(Key.SAFETY, "default")
+        put(Key.SHOW_THOUGHTS, False)
+    with st.expander(t("hosted.options")):
+        levels = {level: t(f"hosted.thinking.{level}") for level in THINKING}
+        st.selectbox(
+            t("hosted.thinking_title"),
+            list(levels),
+            format_func=levels.__getitem__,
+            key=Key.THINKING,
+            persist_state="session",
+        )
+        st.toggle(t("hosted.show_thoughts"), key=Key.SHOW_THOUGHTS, persist_state="session")
+        bars = {bar: t(f"hosted.safety.{bar}") for bar in SAFETY}
+        st.selectbox(
+            t("hosted.safety_title"),
+            list(bars),
+            format_func=bars.__getitem__,
+            key=Key.SAFETY,
+            help=t("hosted.safety_help"),
+            persist_state="session",
+        )
+        st.file_uploader(
+            t("hosted.images"),
+            type=["png", "jpg", "jpeg", "webp"],
+            accept_multiple_files=True,
+            key="hosted_images",
+            help=t("hosted.images_help", known=", ".join(IMAGE_TYPES)),
+        )
+
+
+def read_hosted() -> HostedOptions:
+    files = get("hosted_images") or ()
+    bar = get(Key.SAFETY) or "default"
+    return HostedOptions(
+        thinking=get(Key.THINKING) or "default",
+        show_thoughts=bool(get(Key.SHOW_THOUGHTS)),
+        safety=() if bar == "default" else tuple((category, bar) for category in SAFETY_CATEGORIES),
+        images=tuple(Image(file.type, file.getvalue()) for file in files),
+    )
+
+
+def sent_request(request: Callable[[PromptSpec], GenerationRequest]) -> None:
+    """What is sent for the prompt as it stands, without the key. Behind a switch, since it works at every rerun."""
+    if not st.toggle(t("hosted.show_request"), key="show_request"):
+        return
+    try:
+        asked = request(read_prompt().prompts()[0])
+        pictures = tuple(replace(image, data=b"...") for image in asked.hosted.images)
+        body = resources.router().hosted.body(replace(asked, hosted=replace(asked.hosted, images=pictures)))
+    except NucleusError as error:
+        st.caption(i18n.explain(error))
+        return
+    st.code(json.dumps(body, ensure_ascii=False, indent=2, default=str), language="json", wrap_lines=True)
+
+
+def hosted_notes(run: Run, row: RowRecord) -> None:
+    """Notices, thoughts, and what the provider counted."""
+    for notice in run.notices:
+        st.info(i18n.explain(notice), icon=":material/info:")
+    if row.thoughts:
+        with st.expander(t("hosted.thoughts")):
+            st.code(row.thoughts, language=None, wrap_lines=True)
+    if usage := row.usage:
+        counted = {"prompt": usage.prompt_tokens, "output": usage.output_tokens, "thoughts": usage.thought_tokens}
+        parts = [t(f"hosted.usage.{name}", value=number(value, 0)) for name, value in counted.items() if value]
+        st.caption(" · ".join([*parts, *_cost(run, row)]))
+
+
+def _cost(run: Run, row: RowRecord) -> list[str]:
+    from llm_core.providers.prices import load_prices
+
+    target = resources.router().target(run.request.model_id)
+    if target is None or row.usage is None:
+        return []
+    try:
+        estimate = load_prices().estimate(target, row.usage, date.today())
+    except NucleusError as error:
+        return [i18n.explain(error)]
+    if estimate is None:
+        return []
+    day = estimate.as_of.isoformat()
+    return [t("hosted.cost", value=number(estimate.amount, 5), currency=estimate.currency, date=day)]
