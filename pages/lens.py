@@ -32,6 +32,9 @@ def _draw(waited: bool) -> None:
             st.markdown(t("lens.empty"))
             st.page_link("pages/playground.py", label=t("lens.to_playground"), icon=":material/arrow_forward:")
         return
+    if place.branch.run.model is None:
+        st.info(t("lens.hosted"), icon=":material/cloud:")
+        return
     work, panel = st.columns([2.5, 1], gap="medium")
     with panel:
         _settings(place)

@@ -14,7 +14,7 @@ from pages.ui.controls import read_settings, sampler_panel
 from pages.ui.frame import page
 from pages.ui.hosted_options import hosted_options, read_hosted, sent_request
 from pages.ui.i18n import t
-from pages.ui.model_status import is_hosted, model_status
+from pages.ui.model_status import hosted_target, is_hosted, model_status
 from pages.ui.run_view import active, run_view
 from pages.ui.state import session
 
@@ -49,8 +49,8 @@ def _run_and_stop(model: LanguageModel | None) -> None:
         st.space("stretch")
         if model:
             st.caption(t("playground.model_line", model=model.name, precision=session().precision), width="content")
-        elif is_hosted():
-            st.caption(i18n.plain(session().model_id), width="content")
+        elif target := hosted_target():
+            st.caption(i18n.plain(target.name.rsplit("/", 1)[-1]), width="content")
     if session().notice:
         st.error(session().notice, icon=":material/error:")
 

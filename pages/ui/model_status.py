@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import streamlit as st
 
 from llm_core import NucleusError
 from llm_core.language_model import LanguageModel
 from llm_core.model_store import ModelEntry
 from llm_core.progress import Progress
+from llm_core.router import PROVIDERS
 from pages.ui import i18n, resources
 from pages.ui.i18n import t
 from pages.ui.state import session
+
+if TYPE_CHECKING:
+    from llm_core.providers.base import Target
 
 _REFRESH_SECONDS = 0.5
 
@@ -34,10 +40,15 @@ def model_status() -> LanguageModel | None:
 
 def is_hosted() -> bool:
     """Whether the session's model runs elsewhere."""
+    return session().model_id.partition(":")[0] in PROVIDERS
+
+
+def hosted_target() -> Target | None:
+    """The parts of the hosted model's id; None for a local one, and for an address that is not allowed any more."""
     try:
-        return resources.router().target(session().model_id) is not None
-    except NucleusError:  # an address that is not allowed any more
-        return True
+        return resources.router().target(session().model_id)
+    except NucleusError:
+        return None
 
 
 def _retry(model_id: str) -> None:

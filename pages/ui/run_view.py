@@ -240,7 +240,8 @@ def _step(run: Run | None, events: list[TokenEvent], step: int) -> None:
     trace = events[step].trace if events else None
     candidates = charts.top_candidates(trace, run.label) if trace and run else []
     heading, legend = st.columns([1, 1], vertical_alignment="bottom")
-    heading.markdown(_heading(step, len(events), bool(run and run.active)))
+    rests = bool(run and run.model and not run.active)
+    heading.markdown(_heading(step, len(events), rests))
     legend.html(_legend())
     words = {name: t(f"step.{name}") for name in ("raw", "after", "drawn", "cut", "empty")}
     live_plot(
@@ -269,13 +270,13 @@ def _outside(candidates: list[charts.Candidate]) -> float:
     return max(0.0, 1.0 - math.fsum(candidate.raw for candidate in candidates))
 
 
-def _heading(step: int, count: int, running: bool) -> str:
+def _heading(step: int, count: int, can_branch: bool) -> str:
     if not count:
         return f"**{t('step.title')}**"
     where = t("step.place", step=step + 1, count=count)
     if session().selected_step is not None:
         return f"**{where}** · {t('step.pinned')}"
-    return f"**{where}**" if running else f"**{where}** · {t('branches.hint')}"
+    return f"**{where}** · {t('branches.hint')}" if can_branch else f"**{where}**"
 
 
 def _legend() -> str:
