@@ -124,9 +124,9 @@ def test_continuing_with_another_token_and_going_through_the_tree_with_keys(page
     expect(page.locator(".st-key-answer .fork")).to_have_count(1)
     assert answer(page).all_text_contents() == branch
 
-    name = page.get_by_label(EN["branches.name"], exact=True)
-    expect(name).to_have_attribute("placeholder", EN["branches.branch"].format(number=2))  # all of it is drawn
-    page.get_by_label(EN["branches.compare"], exact=True).click()
+    place = EN["step.place"].format(step=len(branch), count=len(branch))
+    expect(page.get_by_text(place)).to_be_visible()  # drawn after the list of branches
+    page.get_by_label(EN["branches.compare"], exact=True).press("ArrowDown")
     page.get_by_role("option", name="Answer 1", exact=True).click()
     expect(page.locator(".st-key-compared_left").get_by_role("option").first).to_have_text(branch[5])
     expect(page.locator(".st-key-compared_right").get_by_role("option").first).to_have_text(whole[5])
