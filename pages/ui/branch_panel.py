@@ -36,10 +36,9 @@ def branch_panel(branch: Branch, events: list[TokenEvent], step: int) -> None:
         for token, *logprobs in zip(trace.candidates, trace.raw.logprobs, trace.final.logprobs, strict=True)
         if token != trace.token_id
     }
-    st.markdown(f"**{t('branches.from_here', step=step + 1)}**")
     pick, go, again = st.columns([2.2, 1, 1], vertical_alignment="bottom")
     pick.selectbox(
-        t("branches.token"),
+        t("branches.token", step=step + 1),
         list(others),
         format_func=others.__getitem__,
         key=f"branch_token_{place}",

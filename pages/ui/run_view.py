@@ -65,9 +65,7 @@ def _draw(following: bool) -> None:
     if branch:
         branch_view(branch, mode)
     with st.container(border=True):
-        _step(branch.run if branch else None, events, step)
-        if branch and branch in state.tree and events and selected is not None:
-            branch_panel(branch, events, step)
+        _step(branch, events, step)
     if following != still:
         st.rerun()
 
@@ -236,13 +234,17 @@ def _figures(branch: Branch, events: list[TokenEvent]) -> list[str]:
     return figures
 
 
-def _step(run: Run | None, events: list[TokenEvent], step: int) -> None:
+def _step(branch: Branch | None, events: list[TokenEvent], step: int) -> None:
+    run = branch.run if branch else None
     trace = events[step].trace if events else None
     candidates = charts.top_candidates(trace, run.label) if trace and run else []
     heading, legend = st.columns([1, 1], vertical_alignment="bottom")
     rests = bool(run and run.model and not run.active)
     heading.markdown(_heading(step, len(events), rests))
     legend.html(_legend())
+    with st.container():  # there whether it is filled or not, so that the plot below keeps its place and its node
+        if branch and branch in session().tree and events and session().selected_step is not None:
+            branch_panel(branch, events, step)
     words = {name: t(f"step.{name}") for name in ("raw", "after", "drawn", "cut", "empty")}
     live_plot(
         charts.step_figure(candidates, share, words),

@@ -124,7 +124,9 @@ def test_continuing_with_another_token_and_going_through_the_tree_with_keys(page
     expect(page.locator(".st-key-answer .fork")).to_have_count(1)
     assert answer(page).all_text_contents() == branch
 
-    page.get_by_label(EN["branches.compare"], exact=True).click()
+    place = EN["step.place"].format(step=len(branch), count=len(branch))
+    expect(page.get_by_text(place)).to_be_visible()  # drawn after the list of branches
+    page.get_by_label(EN["branches.compare"], exact=True).press("ArrowDown")
     page.get_by_role("option", name="Answer 1", exact=True).click()
     expect(page.locator(".st-key-compared_left").get_by_role("option").first).to_have_text(branch[5])
     expect(page.locator(".st-key-compared_right").get_by_role("option").first).to_have_text(whole[5])
@@ -181,8 +183,11 @@ def test_a_pinned_step_stays_while_a_long_answer_grows_and_nothing_jumps(page: P
     open_playground(page, server)
     run(page, STORY, 500, "random")
     expect(answer(page).nth(6)).to_be_visible()
+    plot = page.locator(".nucleus-plot")
+    plot.evaluate("(node) => { node.mine = true; }")
     answer(page).nth(3).click()
     expect(page.get_by_text(re.compile("Token 4 of"))).to_be_visible()
+    assert plot.evaluate("(node) => node.mine")  # the panel above it came without a new plot
     page.evaluate(WATCH)
     expect(answer(page).nth(60)).to_be_attached(timeout=60_000)
     seen = page.evaluate(WATCHED)
