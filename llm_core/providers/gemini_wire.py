@@ -12,7 +12,7 @@ from typing import Any
 
 from llm_core.errors import NucleusError
 from llm_core.prompts import Message
-from llm_core.providers.base import Call, Chunk, HostedModel, Scored, Step
+from llm_core.providers.base import CONTINUE, Call, Chunk, HostedModel, Scored, Step
 from llm_core.records import FinishReason, Usage
 
 SETTINGS: dict[str, tuple[str, ...]] = {
@@ -44,8 +44,10 @@ def contents(call: Call) -> list[dict[str, Any]]:
     if "inline_data" not in call.without:
         images = [{"inline_data": {"mime_type": each.media_type, "data": each.data}} for each in call.options.images]
         turns[-1]["parts"] += images
-    if call.prompt.prefill and "prefill" not in call.without:
+    if call.prompt.prefill:
         turns.append({"role": "model", "parts": [{"text": call.prompt.prefill}]})
+        if "prefill" in call.without:
+            turns.append({"role": "user", "parts": [{"text": CONTINUE}]})
     return turns
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from llm_core.errors import NucleusError
 from llm_core.prompts import SEPARATOR, Message
 from llm_core.providers import failures
-from llm_core.providers.base import Call, Chunk, Failure, HostedModel, Scored, Step
+from llm_core.providers.base import CONTINUE, Call, Chunk, Failure, HostedModel, Scored, Step
 from llm_core.records import FinishReason, Usage
 from samplers import ORDERS, SamplerConfig
 
@@ -72,9 +72,12 @@ def body(call: Call) -> dict[str, Any]:
         sent["messages"] = [_message(message) for message in prompt.messages()]
         if call.options.images and "image_url" not in without:
             sent["messages"][-1]["content"] = _with_images(call, sent["messages"][-1]["content"])
-        if prompt.prefill and "continue_final_message" not in without:
+        if prompt.prefill:
             sent["messages"].append({"role": "assistant", "content": prompt.prefill})
-            sent |= {"continue_final_message": True, "add_generation_prompt": False}
+            if "continue_final_message" in without:
+                sent["messages"].append({"role": "user", "content": CONTINUE})
+            else:
+                sent |= {"continue_final_message": True, "add_generation_prompt": False}
     sent["max_completion_tokens" if "max_tokens" in without else "max_tokens"] = row.max_output_tokens
     sent |= _sampling(row.sampler)
     if row.stop_sequences:

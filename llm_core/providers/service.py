@@ -324,7 +324,10 @@ class HostedService:
                 continue
             names = provider.settings[field]
             support = known.support(field, names)
-            if failure and set(names) & set(failure.refused):
+            just_now = failure is not None and not set(names).isdisjoint(failure.refused)
+            if field == "prefill" and (just_now or support == "rejected"):
+                run.notify(NucleusError("provider_prefill_refused"))
+            elif failure is not None and just_now:
                 detail = failure.error.details.get("detail", "")
                 run.notify(NucleusError("provider_setting_rejected", setting=field, detail=detail))
             elif support == "rejected":
