@@ -17,6 +17,10 @@ CONTINUE = "Go on exactly where your answer stopped. Do not repeat any of it."
 """Asked of a model that does not take a conversation which ends with its own turn."""
 
 
+FEW_LOGPROBS = 5
+"""Asked for where more have been refused."""
+
+
 class Target(NamedTuple):
     """A hosted model's id in its parts: `scheme:name@place`."""
 

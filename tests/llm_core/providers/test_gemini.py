@@ -171,6 +171,13 @@ def test_known_refusals_are_worked_around_told_and_remembered(gemini, field, mes
         assert [turn["role"] for turn in gemini.asked[-1].body["contents"]] == ["user", "model", "user"]
 
 
+def test_too_many_logprobs_are_asked_for_again_as_five_and_then_as_none(gemini):
+    gemini.refuses["logprobs"] = "logprobs must be between 1 and 3."
+    run = ask(gemini, max_output_tokens=3)
+    assert run.status == "finished", run.error
+    assert [asked.body["generationConfig"].get("logprobs") for asked in gemini.asked] == [20, 5, None]
+
+
 QUOTA = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "7.5s"}
 PAGE = Reply(502, "<html><title>502</title></html>", headers={"Content-Type": "text/html"})
 MATRIX = [
