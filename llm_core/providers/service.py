@@ -350,7 +350,8 @@ class HostedService:
         if provider.order:
             neutral["order"] = provider.order
         config = dataclasses.replace(config, **neutral)  # type: ignore[arg-type]
-        return PartialView(config, self._vocabularies.get(call.target.model_id))
+        constrained = call.prompt.output.kind != "text"
+        return PartialView(config, self._vocabularies.get(call.target.model_id), constrained)
 
     def _watch(self) -> None:
         while True:
