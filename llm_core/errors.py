@@ -132,6 +132,8 @@ MESSAGES = {
     "prices_unreadable": "The table of prices {path} cannot be read ({detail}). Correct it, or unset NUCLEUS_PRICES.",
     "provider_tried_again": "The provider was busy; it was asked again after {seconds} seconds.",
     "provider_setting_documented": "The model's maker says that it takes no notice of {setting}.",
+    "provider_prefill_refused": "The model cannot go on from a beginning; it was shown it and asked to continue.",
+    "provider_project_not_allowed": "This installation may not use the Google Cloud project '{place}'.",
 }
 
 

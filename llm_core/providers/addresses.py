@@ -2,7 +2,8 @@
 
 On one's own machine any address is fine. An installation that others use (`NUCLEUS_HOSTED=1`) refuses addresses that
 are not public, since its visitors would reach into its network through it, and can be held to a list
-(`NUCLEUS_ALLOWED_URLS`, base URLs separated by commas or spaces; what is on it may be private).
+(`NUCLEUS_ALLOWED_URLS`, base URLs separated by commas or spaces; what is on it may be private). On Vertex AI it acts
+with its own identity, so there its visitors may name only the projects of `NUCLEUS_VERTEX_PROJECTS`.
 """
 
 from __future__ import annotations
@@ -24,11 +25,17 @@ class Addresses:
 
     hosted: bool = False
     allowed: tuple[str, ...] = ()
+    projects: tuple[str, ...] = ()
+    """`project/location` of Google Cloud."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Addresses:
-        listed = environment.get("NUCLEUS_ALLOWED_URLS", "").replace(",", " ").split()
-        return cls(environment.get("NUCLEUS_HOSTED", "") not in ("", "0"), tuple(map(normalised, listed)))
+        urls, projects = (
+            environment.get(name, "").replace(",", " ").split()
+            for name in ("NUCLEUS_ALLOWED_URLS", "NUCLEUS_VERTEX_PROJECTS")
+        )
+        hosted = environment.get("NUCLEUS_HOSTED", "") not in ("", "0")
+        return cls(hosted, tuple(map(normalised, urls)), tuple(projects))
 
     def check(self, url: str) -> str:
         """The URL, normalised. Raises `NucleusError` for one that is malformed or may not be called.
@@ -44,6 +51,12 @@ class Addresses:
             for address in _looked_up(urlsplit(url)):
                 self.check_peer(address, url)
         return url
+
+    def check_project(self, place: str) -> str:
+        """The place, if this installation may use it. Raises `NucleusError`."""
+        if self.hosted and place not in self.projects:
+            raise NucleusError("provider_project_not_allowed", place=place)
+        return place
 
     def check_peer(self, address: str, url: str) -> None:
         """Refuse to go on with a connection that did not lead to a public address."""

@@ -13,6 +13,13 @@ from llm_core.prompts import PromptSpec
 from llm_core.providers.network import Line
 from llm_core.records import FinishReason, HostedOptions, RowRequest, Usage
 
+CONTINUE = "Go on exactly where your answer stopped. Do not repeat any of it."
+"""Asked of a model that does not take a conversation which ends with its own turn."""
+
+
+FEW_LOGPROBS = 5
+"""Asked for where more have been refused."""
+
 
 class Target(NamedTuple):
     """A hosted model's id in its parts: `scheme:name@place`."""

@@ -27,14 +27,17 @@ _REFUSALS = re.compile(
     re.IGNORECASE,
 )
 """A value out of range is no refusal of its field: what was asked for is wrong, and the reader is told."""
-_OF_A_VALUE = re.compile(r"unsupported value(?!.*only the default)|supported values", re.IGNORECASE)
+_OF_A_VALUE = re.compile(r"unsupported value(?!.*only the default)|supported values|value between", re.IGNORECASE)
+_TOO_MANY_LOGPROBS = (
+    r"logprobs.*(?:greater|between|range|at most|maximum|exceed|less than)|sample logprobs|top_logprobs"
+)
+"""Fewer are asked for then, and none only after that."""
 _PHRASES: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = tuple(
     (re.compile(phrase, re.IGNORECASE), fields)
     for phrase, fields in (
         (r"chat template", ("messages",)),
-        (r"multiple candidates", ("candidate_count",)),
         (r"logprobs? (?:is|are) not|request logprobs", ("logprobs", "response_logprobs")),
-        (r"sample logprobs|top_logprobs", ("top_logprobs", "logprobs")),
+        (_TOO_MANY_LOGPROBS, ("top_logprobs", "logprobs", "response_logprobs")),
         (r"penalty is not enabled", ("presence_penalty", "frequency_penalty")),
         (
             r"ending with a model turn|assistant (?:message )?prefill|must end with a user",
@@ -96,7 +99,7 @@ def refused_fields(said: str, error: Mapping[str, Any], sent: Iterable[str]) -> 
     sent = tuple(sent)
     for phrase, fields in _PHRASES:
         if phrase.search(said) and (found := tuple(name for name in fields if name in sent)):
-            return found[:1] if found[0] == "top_logprobs" else found
+            return found[:1] if phrase.pattern == _TOO_MANY_LOGPROBS else found
     if not _REFUSALS.search(said):
         return ()
     if (named := error.get("param")) and str(named).split(".")[0] in sent:

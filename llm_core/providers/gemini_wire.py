@@ -12,7 +12,7 @@ from typing import Any
 
 from llm_core.errors import NucleusError
 from llm_core.prompts import Message
-from llm_core.providers.base import Call, Chunk, HostedModel, Scored, Step
+from llm_core.providers.base import CONTINUE, FEW_LOGPROBS, Call, Chunk, HostedModel, Scored, Step
 from llm_core.records import FinishReason, Usage
 
 SETTINGS: dict[str, tuple[str, ...]] = {
@@ -44,8 +44,10 @@ def contents(call: Call) -> list[dict[str, Any]]:
     if "inline_data" not in call.without:
         images = [{"inline_data": {"mime_type": each.media_type, "data": each.data}} for each in call.options.images]
         turns[-1]["parts"] += images
-    if call.prompt.prefill and "prefill" not in call.without:
+    if call.prompt.prefill:
         turns.append({"role": "model", "parts": [{"text": call.prompt.prefill}]})
+        if "prefill" in call.without:
+            turns.append({"role": "user", "parts": [{"text": CONTINUE}]})
     return turns
 
 
@@ -67,8 +69,6 @@ def config(call: Call) -> dict[str, Any]:
             sent[field] = getattr(sampler, field)
     if row.stop_sequences:
         sent["stop_sequences"] = list(row.stop_sequences[:_MOST_STOPS])
-    if options.top_logprobs and not call.without & {"logprobs", "response_logprobs"}:
-        sent |= {"response_logprobs": True, "logprobs": options.top_logprobs}
     if options.safety:
         sent["safety_settings"] = [
             {"category": f"HARM_CATEGORY_{category}", "threshold": threshold} for category, threshold in options.safety
@@ -76,7 +76,7 @@ def config(call: Call) -> dict[str, Any]:
     if thinking := _thinking(call):
         sent["thinking_config"] = thinking
     sent |= _output(call)
-    return {name: value for name, value in sent.items() if name not in call.without}
+    return {name: value for name, value in sent.items() if name not in call.without} | _logprobs(call)
 
 
 def asked(call: Call) -> set[str]:
@@ -119,6 +119,13 @@ def model(data: Mapping[str, Any], scheme: str, place: str) -> HostedModel | Non
 def _turn(message: Message) -> dict[str, Any]:
     role = "model" if message.role == "assistant" else "user"
     return {"role": role, "parts": [{"text": message.content}]}
+
+
+def _logprobs(call: Call) -> dict[str, Any]:
+    count = call.options.top_logprobs
+    if not count or "response_logprobs" in call.without:
+        return {}
+    return {"response_logprobs": True, "logprobs": min(count, FEW_LOGPROBS) if "logprobs" in call.without else count}
 
 
 def _thinking(call: Call) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from typing import Any
 from llm_core.errors import NucleusError
 from llm_core.prompts import SEPARATOR, Message
 from llm_core.providers import failures
-from llm_core.providers.base import Call, Chunk, Failure, HostedModel, Scored, Step
+from llm_core.providers.base import CONTINUE, FEW_LOGPROBS, Call, Chunk, Failure, HostedModel, Scored, Step
 from llm_core.records import FinishReason, Usage
 from samplers import ORDERS, SamplerConfig
 
@@ -51,8 +51,6 @@ _LLAMA_CPP_STAGES = {
 }
 _SEEDS = 2**31
 """Servers differ in how large a seed may be; llama.cpp takes 2**32 - 1 for none."""
-_FEW_LOGPROBS = 5
-"""Where more have been refused."""
 _TOKEN_ID = re.compile(r"token_id:(\d+)")
 
 
@@ -72,9 +70,12 @@ def body(call: Call) -> dict[str, Any]:
         sent["messages"] = [_message(message) for message in prompt.messages()]
         if call.options.images and "image_url" not in without:
             sent["messages"][-1]["content"] = _with_images(call, sent["messages"][-1]["content"])
-        if prompt.prefill and "continue_final_message" not in without:
+        if prompt.prefill:
             sent["messages"].append({"role": "assistant", "content": prompt.prefill})
-            sent |= {"continue_final_message": True, "add_generation_prompt": False}
+            if "continue_final_message" in without:
+                sent["messages"].append({"role": "user", "content": CONTINUE})
+            else:
+                sent |= {"continue_final_message": True, "add_generation_prompt": False}
     sent["max_completion_tokens" if "max_tokens" in without else "max_tokens"] = row.max_output_tokens
     sent |= _sampling(row.sampler)
     if row.stop_sequences:
@@ -166,7 +167,7 @@ def _logprobs(call: Call) -> dict[str, Any]:
     asked = call.options.top_logprobs
     if not asked or "logprobs" in call.without:
         return {}
-    count = min(asked, _FEW_LOGPROBS) if "top_logprobs" in call.without else asked
+    count = min(asked, FEW_LOGPROBS) if "top_logprobs" in call.without else asked
     if "messages" in call.without:
         # vLLM's answer is a table by text, in which tokens of the same text would be one; by token id they are not
         by_id = "return_tokens_as_token_ids" not in call.without

@@ -22,7 +22,7 @@ from samplers.config import SETTINGS, SWITCHES
 if TYPE_CHECKING:
     from torch import Tensor
 
-MOST_GATHERED = 1024
+MOST_GATHERED = 4096
 SPREAD = 1024
 """Tokens that stand for the rest."""
 LARGEST_VOCABULARY = 2**18
@@ -46,16 +46,16 @@ class Seen(NamedTuple):
 
 
 class PartialView:
-    """One row of a hosted model. `config` has only what the provider was sent."""
+    """One row of a hosted model. `config` has only what the provider was sent; `constrained` says that an output
+    format, which is not seen here, takes part in what is drawn."""
 
-    def __init__(self, config: SamplerConfig, vocabulary: int | None = None) -> None:
+    def __init__(self, config: SamplerConfig, vocabulary: int | None = None, constrained: bool = False) -> None:
         self._config = config
         self._vocabulary = vocabulary
         self._answer: list[int] = []
-        self._tested = [SWITCHES[stage] for stage in config.stages if stage in BOUNDED]
-        self._certain = all(stage in BOUNDED for stage in config.stages) and not (
-            config.presence_penalty < 0 or config.frequency_penalty < 0
-        )
+        rewards = config.presence_penalty < 0 or config.frequency_penalty < 0
+        self._certain = BOUNDED.issuperset(config.stages) and not rewards and not constrained
+        self._tested = [SWITCHES[stage] for stage in config.stages] if self._certain else []
 
     def step(self, chosen: int, known: Mapping[int, float], likeliest: int) -> Seen:
         """Take in the next token. `known` are raw log-probabilities by token id, the chosen token's among them; the
@@ -66,7 +66,7 @@ class PartialView:
         largest = math.exp(logprobs[likeliest - 1]) if likeliest else 1.0
         gathered, spread = self._rests(logprobs, largest)
         states = self._states({token: place for place, token in enumerate(ids)})
-        trace = self._trace(logprobs, gathered, states[0], column, max(1, likeliest), ids)
+        trace = self._trace(logprobs, gathered, states[0], column, ids)
         in_few = _outcomes(logprobs, gathered, states)
         in_many = _outcomes(logprobs, spread, states)
         evidence = {
@@ -75,7 +75,8 @@ class PartialView:
         }
         self._answer.append(chosen)
         bound = 1.0
-        if self._certain:
+        consistent = not gathered or gathered[0] <= largest
+        if self._certain and consistent:
             cut = _outcomes(logprobs, [], states[:1])[0]
             bound = self._bound(in_few[0], in_many[0], cut, gathered, len(spread))
         return Seen(trace, bound, evidence)
@@ -109,14 +110,14 @@ class PartialView:
         return [RowState(each, answer=answer) for each in (config, *neutral)]
 
     def _trace(
-        self, logprobs: list[float], rest: list[float], state: RowState, column: int, likeliest: int, ids: list[int]
+        self, logprobs: list[float], rest: list[float], state: RowState, column: int, ids: list[int]
     ) -> StepTrace:
         from samplers import SamplerChain, summarize
         from samplers.chain import Recording
 
         recording: Recording = []
         SamplerChain([state.config]).logits(_logits(logprobs, rest, 1), [state], recording)
-        [trace] = summarize(recording, [column], likeliest)
+        [trace] = summarize(recording, [column], n=0, also=[range(len(ids))])
         stages = []
         for stage in trace.stages:
             among_known = sum(logprob > -math.inf for logprob in stage.logprobs)

@@ -41,6 +41,8 @@ MAX_WAITING = 1024
 """Rows that may wait at one address."""
 Verdict = FinishReason | NucleusError
 _WATCH_SECONDS = 0.1
+_LISTING_SECONDS = 20.0
+"""Without a byte, for what a page waits for: listings and counts."""
 _PROVEN = 3
 """Tokens with log-probabilities, or text without any, after which it is plain whether they are given."""
 
@@ -109,9 +111,7 @@ class HostedService:
         name, place = _split(rest)
         if not name.strip() or not name.isprintable() or len(name) > 300:
             raise NucleusError("provider_model_unnamed", model=model_id[:100])
-        if "://" in place:
-            place = self._addresses.check(place)
-        return Target(scheme, name, place)
+        return Target(scheme, name, self._checked(place))
 
     def submit(self, request: GenerationRequest, target: Target, credentials: Credentials) -> Run:
         """Queue a request. Raises `NucleusError` at once for a bad prompt, a missing key or a full queue."""
@@ -178,10 +178,10 @@ class HostedService:
 
     def models(self, scheme: str, place: str, credentials: Credentials) -> tuple[HostedModel, ...]:
         """What the provider lists. Takes as long as the provider does; raises `NucleusError`."""
-        target = Target(scheme, "", self._addresses.check(place) if "://" in place else place)
+        target = Target(scheme, "", self._checked(place))
         provider = self.provider(scheme)
         secret = self._secret(provider, target, credentials)
-        line = Line(self._addresses, self._limits.silence_seconds)
+        line = Line(self._addresses, min(_LISTING_SECONDS, self._limits.silence_seconds))
         found = self._explained(lambda: provider.models(target.place, secret, line), provider, target)
         self._vocabularies |= {model.id: model.vocabulary for model in found if model.vocabulary}
         return found
@@ -191,7 +191,7 @@ class HostedService:
         request.validate()
         provider = self.provider(target.scheme)
         secret = self._secret(provider, target, credentials)
-        line = Line(self._addresses, self._limits.silence_seconds)
+        line = Line(self._addresses, min(_LISTING_SECONDS, self._limits.silence_seconds))
         known = self.table.of(target)
         call = Call(target, request.prompt, request.rows[0], request.hosted, secret, line, known.refused)
         return self._explained(lambda: provider.count_tokens(call), provider, target)
@@ -206,6 +206,11 @@ class HostedService:
         refused = self.table.of(target).refused
         call = Call(target, request.prompt, request.rows[0], request.hosted, None, line, refused)
         return self.provider(target.scheme).body(call)
+
+    def _checked(self, place: str) -> str:
+        if not place:
+            return place
+        return self._addresses.check(place) if "://" in place else self._addresses.check_project(place)
 
     def _explained(self, ask: Callable[[], T], provider: Provider, target: Target) -> T:
         try:
@@ -335,7 +340,10 @@ class HostedService:
                 continue
             names = provider.settings[field]
             support = known.support(field, names)
-            if failure and set(names) & set(failure.refused):
+            just_now = failure is not None and not set(names).isdisjoint(failure.refused)
+            if field == "prefill" and (just_now or support == "rejected"):
+                run.notify(NucleusError("provider_prefill_refused"))
+            elif failure is not None and just_now:
                 detail = failure.error.details.get("detail", "")
                 run.notify(NucleusError("provider_setting_rejected", setting=field, detail=detail))
             elif support == "rejected":
@@ -358,7 +366,8 @@ class HostedService:
         if provider.order:
             neutral["order"] = provider.order
         config = dataclasses.replace(config, **neutral)  # type: ignore[arg-type]
-        return PartialView(config, self._vocabularies.get(call.target.model_id))
+        constrained = call.prompt.output.kind != "text"
+        return PartialView(config, self._vocabularies.get(call.target.model_id), constrained)
 
     def _watch(self) -> None:
         while True:

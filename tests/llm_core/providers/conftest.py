@@ -55,4 +55,6 @@ def finished(run: Run) -> Run:
 
 
 def notices(run: Run) -> list[tuple[str, str]]:
-    return [(notice.code.removeprefix("provider_setting_"), str(notice.details["setting"])) for notice in run.notices]
+    """What is told of settings."""
+    told = [notice for notice in run.notices if "setting" in notice.details]
+    return [(notice.code.removeprefix("provider_setting_"), str(notice.details["setting"])) for notice in told]

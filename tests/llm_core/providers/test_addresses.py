@@ -110,6 +110,16 @@ def test_rules_come_from_the_environment():
     assert Addresses.from_environment({"NUCLEUS_HOSTED": "0"}) == Addresses()
 
 
+def test_an_installation_for_others_lends_its_identity_to_its_own_projects_only():
+    rules = Addresses.from_environment({"NUCLEUS_HOSTED": "1", "NUCLEUS_VERTEX_PROJECTS": "mine/us-central1"})
+    router = Router(Engine(ModelStore()), HostedService(PROVIDERS, rules, QUICK))
+    assert router.target("vertex:gemini-2.5-flash@mine/us-central1").place == "mine/us-central1"
+    with pytest.raises(NucleusError) as caught:
+        router.target("vertex:gemini-2.5-flash@yours/us-central1")
+    assert caught.value.code == "provider_project_not_allowed"
+    assert Addresses().check_project("yours/us-central1") == "yours/us-central1"
+
+
 def test_a_name_that_leads_inside_only_when_it_is_called_gets_no_request(monkeypatch):
     """DNS rebinding: the first look-up shows a public address, the connection leads to this machine."""
     with OpenAIServer(key="") as server:

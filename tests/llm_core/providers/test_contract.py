@@ -14,6 +14,7 @@ from pydantic import SecretStr
 
 from llm_core import Engine, GenerationRequest, ModelStore, NucleusError, PromptSpec, RowRequest
 from llm_core.asking import Asking
+from llm_core.extraction import Extraction
 from llm_core.providers.credentials import Credentials
 from llm_core.providers.gemini import Vertex
 from llm_core.providers.service import HostedService, Limits
@@ -188,8 +189,15 @@ def test_bad_requests_are_refused_at_once(provider, fields, code):
     assert caught.value.code == code
 
 
-def test_an_asking_of_several_steps_runs_through(provider):
-    spec = PromptSpec("How wide is the sea?", technique="self_consistency", chains=3, answer_marker="Answer:")
+ASKINGS = [
+    (PromptSpec("How wide is the sea?", technique="self_consistency", chains=3), 3),
+    (PromptSpec("How wide is the sea?", technique="step_back"), 1),
+    (PromptSpec("How wide?", technique="chain_of_thought", extraction=Extraction("marker", "Answer:")), 1),
+]
+
+
+@pytest.mark.parametrize(("spec", "chains"), ASKINGS, ids=lambda value: getattr(value, "technique", ""))
+def test_askings_of_several_steps_run_through(provider, spec, chains):
     request = GenerationRequest(provider.model_id, spec, (RowRequest(SamplerConfig(), max_output_tokens=6),))
     asking = Asking(lambda each: provider.router.submit(each, provider.credentials), request)
     until = time.monotonic() + PATIENCE
@@ -197,5 +205,6 @@ def test_an_asking_of_several_steps_runs_through(provider):
         asking.main.wait(1)
         asking.advance()
     assert asking.error is None
-    assert len(asking.outcomes) == 3
+    assert len(asking.outcomes) == chains
     assert asking.prompt_tokens > 0
+    assert asking.tokens > 0

@@ -124,3 +124,29 @@ def test_what_a_maker_says_holds_until_the_tokens_say_otherwise():
     assert known.support("temperature", ("temperature",)) == "honoured"
     for other in (Target("gemini", "gemini-2.5-flash"), Target("openai", "gemini-4"), Target("gemini", "gemini-40")):
         assert table.of(other).support("temperature", ("temperature",)) == "untried"
+
+
+@pytest.mark.parametrize(
+    ("chosen", "known", "likeliest"),
+    [
+        (5, {5: math.log(0.2)}, 0),  # nothing but the drawn token
+        (5, {5: -0.1, 9: -9999.0, 3: -9999.0}, 3),  # vLLM's way of writing what it excluded
+        (5, {5: -9.0, 9: -9.1, 3: -9.2}, 3),  # hardly anything is known
+        (5, {5: 0.0}, 1),
+        (5, {5: -0.1, 9: -0.1}, 2),  # more than all
+        (5, {5: -50.0, 9: -0.7, 3: -0.7}, 2),
+    ],
+)
+@pytest.mark.parametrize("config", [{}, {"top_k": 1}, {"top_p": 0.5, "temperature": 1.5}, {"temperature": 0}])
+def test_odd_numbers_are_drawn_too(chosen, known, likeliest, config):
+    seen = PartialView(SamplerConfig(**config)).step(chosen, known, likeliest)
+    assert set(seen.trace.candidates) == set(known)
+    assert seen.trace.token_id == chosen
+    assert 0 <= seen.error_bound <= 1
+    assert all(math.isfinite(value) for value in seen.evidence.values())
+
+
+def test_an_output_format_takes_part_unseen():
+    """A grammar may have drawn what top_k would not: that says nothing of top_k."""
+    seen = PartialView(SamplerConfig(top_k=1), 1000, constrained=True).step(9, {5: HALF, 9: QUARTER}, 2)
+    assert (seen.evidence, seen.error_bound) == ({}, 1.0)
