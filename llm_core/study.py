@@ -78,7 +78,7 @@ class Study(Generic[Way]):
             asking.advance()
             if not asking.active:
                 del self._open[place]
-                self.cells[place] = self._cell(place[1], asking)
+                self.cells[place] = self._cell(place, asking)
         if self.finished:
             self.running = False
         missing = ((way, item) for item in range(self.items) for way in self.ways)
@@ -94,7 +94,7 @@ class Study(Generic[Way]):
                     return
                 self.cells[place] = Cell(None, 0.0, 0, 0, 0.0, error)
 
-    def _cell(self, item: int, asking: Asking) -> Cell:
+    def _cell(self, place: tuple[Way, int], asking: Asking) -> Cell:
         answer = asking.answer
-        score = 0.0 if answer is None else self._score(item, answer)
+        score = 0.0 if answer is None else self._score(place[1], answer)
         return Cell(answer, score, asking.tokens, asking.prompt_tokens, asking.seconds, asking.error)
