@@ -39,26 +39,24 @@ class Comparison:
     ) -> None:
         """`like` says everything that columns do not: its one row's limits, precision and session. Submits at once,
         and raises `NucleusError` if any part is refused; then nothing runs."""
-        if len(columns) * repeats > MAX_ROWS:
+        if not 1 <= len(columns) * repeats <= MAX_ROWS:
             raise NucleusError("rows_out_of_range", value=len(columns) * repeats, limit=MAX_ROWS)
         self.columns = tuple(columns)
         self.repeats = repeats
         self.runs: list[Run] = []
-        self._places: list[tuple[Run, int]] = [None] * len(columns)  # type: ignore[list-item]
-        kinds: dict[tuple[str, PromptSpec], list[int]] = {}
-        for place, column in enumerate(columns):
-            kinds.setdefault((column.model_id, column.prompt), []).append(place)
+        self._places: dict[int, tuple[Run, int]] = {}
+        """Of each column: its run, and the first of its rows there."""
         try:
-            for (model_id, prompt), members in kinds.items():
+            for members in _alike(self.columns):
                 rows = tuple(
-                    _row(like.rows[0], columns[place].sampler, seed + repeat)
+                    _row(like.rows[0], self.columns[place].sampler, seed + repeat)
                     for place in members
                     for repeat in range(repeats)
                 )
-                run = submit(dataclasses.replace(like, model_id=model_id, prompt=prompt, rows=rows))
+                shared = self.columns[members[0]]
+                run = submit(dataclasses.replace(like, model_id=shared.model_id, prompt=shared.prompt, rows=rows))
                 self.runs.append(run)
-                for order, place in enumerate(members):
-                    self._places[place] = (run, order * repeats)
+                self._places |= {place: (run, order * repeats) for order, place in enumerate(members)}
         except NucleusError:
             self.stop()
             raise
@@ -83,6 +81,20 @@ class Comparison:
         """End what is under way. What was written stays."""
         for run in self.runs:
             run.cancel()
+
+
+def _alike(columns: Sequence[Column]) -> list[list[int]]:
+    """Places of the columns that can share a request."""
+    groups: list[list[int]] = []
+    for place, column in enumerate(columns):
+        for group in groups:
+            first = columns[group[0]]
+            if (first.model_id, first.prompt) == (column.model_id, column.prompt):
+                group.append(place)
+                break
+        else:
+            groups.append([place])
+    return groups
 
 
 def _row(like: RowRequest, sampler: SamplerConfig, seed: int) -> RowRequest:

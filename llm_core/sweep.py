@@ -48,11 +48,17 @@ def with_settings(base: SamplerConfig, values: Mapping[str, float]) -> SamplerCo
             value = int(value) if setting.whole else value
             setting.check(field, value)
         except (ValueError, OverflowError):
-            raise NucleusError(
-                "setting_out_of_range", field=field, value=value, low=setting.low, high=setting.high
-            ) from None
+            raise out_of_range(field, value) from None
         base = dataclasses.replace(base, **{field: value})  # type: ignore[arg-type]
     return base
+
+
+def out_of_range(field: str, value: object) -> NucleusError:
+    """What to tell somebody who gave a setting this value."""
+    setting = SETTINGS[field]
+    return NucleusError(
+        "setting_out_of_range", field=field, value=value, low=setting.low, high=min(setting.high, 10**9)
+    )
 
 
 class Sweep(Study[Place]):
@@ -66,19 +72,24 @@ class Sweep(Study[Place]):
         if not 1 <= len(points) <= MAX_PLACES:
             raise NucleusError("rows_out_of_range", value=len(points), limit=MAX_PLACES)
         if not 1 <= seeds <= MAX_SEEDS:
-            raise NucleusError("setting_out_of_range", field="seed", value=seeds, low=1, high=MAX_SEEDS)
+            raise NucleusError("rows_out_of_range", value=seeds, limit=MAX_SEEDS)
         request.validate()
         self.points = dict(points)
         self.texts: dict[tuple[Place, int], Written] = {}
         """By place and seed, as they finish."""
         self._figures: dict[tuple[Place, str, int], float | None] = {}
         [row] = request.rows
+        self._first_seed = row.sampler.seed
 
         def ask(place: Place, item: int) -> GenerationRequest:
-            sampler = dataclasses.replace(self.points[place], seed=row.sampler.seed + item)
+            sampler = dataclasses.replace(self.points[place], seed=self.seed(item))
             return dataclasses.replace(request, rows=(dataclasses.replace(row, sampler=sampler),))
 
         super().__init__(submit, tuple(self.points), seeds, ask, lambda item, answer: 1.0)
+
+    def seed(self, item: int) -> int:
+        """That this item is written with, at every place."""
+        return self._first_seed + item
 
     def texts_at(self, place: Place) -> list[Written]:
         """What has been written there so far, by seed."""

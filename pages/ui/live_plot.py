@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import streamlit as st
 
 from pages.ui import plotly_js
+from pages.ui.state import get
 
 _JS = """
 let loading = null;
@@ -20,7 +23,16 @@ function plotly(url) {
   return loading;
 }
 
-export default function ({ data, parentElement }) {
+// As on the page: colours come from its style sheets, which a picture does not have.
+function save(Plotly, host, name) {
+  const style = getComputedStyle(host), ground = style.getPropertyValue("--st-background-color") || "#fff";
+  const layout = { ...host.layout, paper_bgcolor: ground, plot_bgcolor: ground };
+  layout.font = { ...layout.font, color: style.color };
+  const size = { width: host.clientWidth, height: host.clientHeight, scale: 2 };
+  Plotly.downloadImage({ data: host.data, layout }, { format: "png", filename: name, ...size });
+}
+
+export default function ({ data, parentElement, setTriggerValue }) {
   const host = parentElement.querySelector(".nucleus-plot");
   host.setAttribute("aria-label", data.label);
   host.latest = data;
@@ -29,6 +41,15 @@ export default function ({ data, parentElement }) {
     const font = { family: getComputedStyle(host).fontFamily, size: 13 };
     Plotly.react(host, figure.data, { ...figure.layout, font }, { displayModeBar: false, responsive: true });
     host.dataset.step = step;
+    host.removeAllListeners("plotly_click");
+    host.on("plotly_click", ({ points }) => {
+      if (points[0].customdata !== undefined) setTriggerValue("picked", points[0].customdata);
+    });
+    const button = parentElement.querySelector(".nucleus-save");
+    button.hidden = !host.latest.save;
+    button.title = host.latest.save;
+    button.setAttribute("aria-label", host.latest.save);
+    button.onclick = () => save(Plotly, host, host.latest.name);
   }).catch(() => { host.textContent = data.failed; });
 }
 """
@@ -36,24 +57,49 @@ export default function ({ data, parentElement }) {
 # Colours come from the theme by style sheet, so that switching between light and dark needs no redraw.
 _CSS = """
 .nucleus-plot { width: 100%; font-family: var(--st-font, sans-serif); color: var(--st-text-color); }
-.nucleus-plot .main-svg text { fill: var(--st-text-color) !important; }
+.nucleus-plot .main-svg text:not(.heatmap-label text) { fill: var(--st-text-color) !important; }
 .nucleus-plot .main-svg .hoverlayer text { fill: #fff !important; }
 .nucleus-plot .gridlayer path { stroke: var(--st-border-color) !important; }
+.nucleus-figure { position: relative; }
+.nucleus-save { position: absolute; top: 0; right: 0; width: 30px; height: 26px; border: 1px solid var(--st-border-color);
+  border-radius: 6px; background: var(--st-background-color); color: var(--st-text-color); cursor: pointer; }
+"""
+
+_HTML = """
+<div class="nucleus-figure"><div class="nucleus-plot" role="img"></div>
+<button class="nucleus-save" type="button" hidden>⤓</button></div>
 """
 
 _render = st.components.v2.component(
     "nucleus_live_plot",
-    html='<div class="nucleus-plot" role="img"></div>',
+    html=_HTML,
     css=_CSS,
     js=_JS,
     isolate_styles=False,
 )
 
 
-def live_plot(figure: dict, *, key: str, label: str, failed: str, step: str) -> None:
+def live_plot(
+    figure: dict,
+    *,
+    key: str,
+    label: str,
+    failed: str,
+    step: str,
+    save: str = "",
+    on_pick: Callable[[int], None] | None = None,
+) -> None:
     """Draw `figure` (plotly JSON with a fixed height). Same `key`, same node: new data changes it in place.
 
-    `label` is read by screen readers, `failed` shows if plotly.js cannot be loaded, `step` marks what is drawn.
+    `label` is read by screen readers, `failed` shows if plotly.js cannot be loaded, `step` marks what is drawn. `save`
+    names the button that downloads the chart as an image; without it there is none. `on_pick` gets the `customdata` of
+    a point that is clicked, before the rest of the page is drawn.
     """
     data = {"figure": figure, "url": plotly_js.url(), "label": label, "failed": failed, "step": step}
-    _render(key=key, data=data, height=figure["layout"]["height"])
+    data |= {"save": save, "name": f"nucleus-{key}"}
+
+    def picked() -> None:
+        if on_pick and (place := get(key).get("picked")) is not None:
+            on_pick(int(place))
+
+    _render(key=key, data=data, height=figure["layout"]["height"], on_picked_change=picked)

@@ -18,6 +18,7 @@ from llm_core.prompts import PromptSpec
 from llm_core.records import Precision, Run
 from llm_core.study import Study
 from llm_core.tasks import Task
+from pages.ui.compare_drafts import ColumnList, ShownComparison, ShownSweep
 from pages.ui.example_list import ExampleList
 
 
@@ -114,6 +115,12 @@ class Session:
     study_rows: list[dict[str, str]] = field(default_factory=list)
     """The user's own items."""
     study_notice: str | None = None
+    columns: ColumnList = field(default_factory=ColumnList)
+    """Of the Compare page."""
+    compared: ShownComparison | None = None
+    swept: ShownSweep | None = None
+    compare_notice: str | None = None
+    """What the last attempt to change or run a comparison or sweep was refused for."""
     selected_step: int | None = None
     """The step whose distribution is shown; None follows the newest."""
     replaced: PromptSpec | None = None

@@ -1,0 +1,158 @@
+"""Compare: several settings on one prompt in one batched run, where they part and why; sweeps over settings."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import streamlit as st
+
+from llm_core import GenerationRequest, NucleusError, PromptSpec, RowRequest
+from llm_core.comparison import Column, Comparison
+from llm_core.records import MAX_ROWS, MAX_TOKENS
+from llm_core.sweep import Sweep
+from pages.ui import i18n, resources
+from pages.ui.compare_drafts import ShownComparison, ShownSweep
+from pages.ui.compare_settings import settings_editor
+from pages.ui.compare_view import compare_view
+from pages.ui.composer import read_prompt
+from pages.ui.frame import page
+from pages.ui.i18n import t
+from pages.ui.model_status import model_status
+from pages.ui.state import Key, get, get_number, has, put, session
+from pages.ui.sweep_settings import read_points, read_seeds, sweep_settings
+from pages.ui.sweep_view import sweep_view
+from samplers import SamplerConfig
+
+KINDS = ("columns", "sweep")
+PROMPT, SEED, TOKENS, REPEATS = "compare_prompt", "compare_seed", "compare_tokens", "compare_repeats"
+_START = {SEED: 7, TOKENS: 64, REPEATS: 1}
+
+
+def compare_page() -> None:
+    for key, value in _START.items():
+        if not has(key):
+            put(key, value)
+    entry = model_status()
+    with st.container(border=True):
+        kind = st.segmented_control(
+            t("compare.kind"),
+            KINDS,
+            required=True,
+            default=KINDS[0],
+            format_func=lambda each: t(f"compare.kinds.{each}.name"),
+            key="compare_kind",
+            persist_state="session",
+        )
+        st.caption(t(f"compare.kinds.{kind}.text"))
+        _prompt()
+        if kind == "columns":
+            settings_editor()
+            _numbers()
+        else:
+            sweep_settings()
+        _run_and_stop(str(kind))
+        if entry.model:
+            st.caption(t("playground.model_line", model=entry.model.name, precision=session().precision))
+    if kind == "columns":
+        compare_view()
+    else:
+        sweep_view()
+
+
+def _prompt() -> None:
+    """The page's own prompt, or the Playground's with all its parts."""
+    if not has(PROMPT):
+        put(PROMPT, get(Key.INSTRUCTION) or t("playground.first_prompt"))
+    whole = has(Key.INSTRUCTION) and st.toggle(
+        t("compare.whole_prompt"), key="compare_whole_prompt", help=t("compare.whole_prompt_help")
+    )
+    if not whole:
+        st.text_area(t("playground.prompt"), key=PROMPT, height=80, persist_state="session")
+
+
+def _numbers() -> None:
+    seed, tokens, repeats = st.columns(3)
+    seed.number_input(
+        t("settings.seed"), value=None, step=1, key=SEED, help=t("compare.seed_help"), persist_state="session"
+    )
+    tokens.number_input(t("settings.max_output_tokens"), value=None, step=1, key=TOKENS, persist_state="session")
+    repeats.number_input(
+        t("compare.repeats"), value=None, step=1, key=REPEATS, help=t("compare.repeats_help"), persist_state="session"
+    )
+
+
+def _run_and_stop(kind: str) -> None:
+    shown = session().compared
+    with st.container(horizontal=True, vertical_alignment="center"):
+        start = _start_comparison if kind == "columns" else _start_sweep
+        st.button(t("playground.run"), key="compare_run", type="primary", on_click=start, shortcut="Ctrl+Enter")
+        if kind == "columns":  # a sweep has its own, beside its progress
+            active = shown is not None and shown.comparison.active
+            st.button(t("playground.stop"), key="compare_stop", on_click=_stop, disabled=not active)
+    if session().compare_notice:
+        st.error(session().compare_notice, icon=":material/error:")
+
+
+def _read_prompt() -> PromptSpec:
+    if get("compare_whole_prompt") and has(Key.INSTRUCTION):
+        return read_prompt().prompts()[0]
+    return PromptSpec(get(PROMPT) or "")
+
+
+def _request(prompt: PromptSpec, tokens: int, seed: int) -> GenerationRequest:
+    state = session()
+    row = RowRequest(SamplerConfig(seed=seed), tokens)
+    return GenerationRequest(state.model_id, prompt, (row,), state.precision, state.id)
+
+
+def _start_comparison() -> None:
+    """Run what the page says. A refusal leaves the comparison before it where it was."""
+    state = session()
+    state.compare_notice = None
+    drafts = tuple(dataclasses.replace(draft) for draft in state.columns.drafts)
+    try:
+        prompt = _read_prompt()
+        seed = int(get_number(SEED, "seed", 0, 2**53 - MAX_ROWS))
+        tokens = int(get_number(TOKENS, "max_output_tokens", 1, MAX_TOKENS))
+        repeats = int(get(REPEATS) or 0)
+        columns = [
+            Column(
+                draft.sampler,
+                draft.model_id or state.model_id,
+                dataclasses.replace(prompt, instruction=draft.prompt) if draft.prompt else prompt,
+            )
+            for draft in drafts
+        ]
+        like = _request(prompt, tokens, seed)
+        comparison = Comparison(resources.engine().submit, columns, repeats, like, seed=seed)
+    except NucleusError as error:
+        state.compare_notice = i18n.explain(error)
+        return
+    _stop()
+    state.compared = ShownComparison(comparison, drafts)
+
+
+def _stop() -> None:
+    if (shown := session().compared) is not None:
+        shown.comparison.stop()
+
+
+def _start_sweep() -> None:
+    """Begin the sweep; the one before it ends."""
+    state = session()
+    state.compare_notice = None
+    try:
+        points, fields, values = read_points()
+        tokens = int(get_number("sweep_tokens", "max_output_tokens", 1, MAX_TOKENS))
+        request = _request(_read_prompt(), tokens, int(get_number(SEED, "seed", 0, 2**53 - MAX_ROWS)))
+        sweep = Sweep(resources.engine().submit, request, points, read_seeds())
+    except NucleusError as error:
+        state.compare_notice = i18n.explain(error)
+        return
+    if state.swept is not None:
+        state.swept.sweep.stop()
+    state.swept = ShownSweep(sweep, fields, values)
+
+
+with page("compare.title"):
+    compare_page()
