@@ -8,6 +8,7 @@ import streamlit as st
 
 from llm_core import GenerationRequest, NucleusError, PromptSpec, RowRequest
 from llm_core.comparison import Column, Comparison
+from llm_core.language_model import LanguageModel
 from llm_core.records import MAX_ROWS, MAX_TOKENS
 from llm_core.sweep import Sweep
 from pages.ui import i18n, resources
@@ -46,14 +47,13 @@ def compare_page() -> None:
         st.caption(t(f"compare.kinds.{kind}.text"))
         _prompt()
         if kind == "columns":
-            settings_editor()
             _numbers()
         else:
             sweep_settings()
-        _run_and_stop(str(kind))
-        if entry.model:
-            st.caption(t("playground.model_line", model=entry.model.name, precision=session().precision))
+        _run_and_stop(str(kind), entry.model)
     if kind == "columns":
+        with st.container(border=True):
+            settings_editor()
         compare_view()
     else:
         sweep_view()
@@ -67,7 +67,7 @@ def _prompt() -> None:
         t("compare.whole_prompt"), key="compare_whole_prompt", help=t("compare.whole_prompt_help")
     )
     if not whole:
-        st.text_area(t("playground.prompt"), key=PROMPT, height=80, persist_state="session")
+        st.text_area(t("playground.prompt"), key=PROMPT, height=68, persist_state="session")
 
 
 def _numbers() -> None:
@@ -81,7 +81,7 @@ def _numbers() -> None:
     )
 
 
-def _run_and_stop(kind: str) -> None:
+def _run_and_stop(kind: str, model: LanguageModel | None) -> None:
     shown = session().compared
     with st.container(horizontal=True, vertical_alignment="center"):
         start = _start_comparison if kind == "columns" else _start_sweep
@@ -89,6 +89,10 @@ def _run_and_stop(kind: str) -> None:
         if kind == "columns":  # a sweep has its own, beside its progress
             active = shown is not None and shown.comparison.active
             st.button(t("playground.stop"), key="compare_stop", on_click=_stop, disabled=not active)
+        st.caption(t("playground.shortcut"), width="content")
+        if model:
+            st.space("stretch")
+            st.caption(t("playground.model_line", model=model.name, precision=session().precision), width="content")
     if session().compare_notice:
         st.error(session().compare_notice, icon=":material/error:")
 

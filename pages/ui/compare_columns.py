@@ -14,13 +14,14 @@ import streamlit as st
 from pages.ui.state import get
 
 _CSS = """
-.grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(19rem, 100%), 1fr)); gap: 10px;
+.grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(15rem, 100%), 1fr)); gap: 10px;
   font-family: var(--st-font, sans-serif); color: var(--st-text-color); font-size: 0.95rem; }
 .column { border: 1px solid var(--st-border-color); border-radius: 8px; padding: 8px 10px; min-width: 0;
   display: flex; flex-direction: column; gap: 6px; }
-.name { font-weight: 600; font-size: 0.9rem; overflow-wrap: anywhere; }
-.name .tag { font-weight: 400; opacity: 0.75; }
-.chips { display: flex; flex-wrap: wrap; gap: 4px; min-height: 1.3rem; font-size: 0.76rem; }
+.head { display: flex; flex-wrap: wrap; gap: 4px 5px; align-items: baseline; font-size: 0.84rem; }
+.number { font-weight: 700; margin-right: 2px; }
+.tag { opacity: 0.8; font-size: 0.78rem; }
+.chips { display: contents; }
 .chip { border: 1px solid var(--st-border-color); border-radius: 4px; padding: 0 5px; overflow-wrap: anywhere; }
 .chip.differs { border-color: #b35900; background: rgba(230, 159, 0, 0.22); font-weight: 600; }
 .tokens { height: 12.5rem; overflow-y: auto; white-space: pre-wrap; overflow-wrap: anywhere; line-height: 1.6;
@@ -51,11 +52,11 @@ function element(tag, name) {
 
 function newColumn() {
   const node = element("section", "column");
-  const name = element("div", "name");
-  name.append(element("span", "title"), " ", element("span", "tag"));
+  const head = element("div", "head");
+  head.append(element("span", "number"), element("span", "chips"), element("span", "tag"));
   const tokens = element("div", "tokens");
   tokens.setAttribute("role", "listbox");
-  node.append(name, element("div", "chips"), tokens, element("div", "foot"));
+  node.append(head, tokens, element("div", "foot"));
   return node;
 }
 
@@ -66,7 +67,7 @@ function newToken() {
 }
 
 function paint(node, column, place, selected) {
-  write(node.querySelector(".title"), column.name);
+  write(node.querySelector(".number"), String(place + 1));
   write(node.querySelector(".tag"), column.tag);
   write(node.querySelector(".foot"), column.foot);
   const chips = node.querySelector(".chips");
@@ -138,8 +139,9 @@ _render = st.components.v2.component(
 
 @dataclass(frozen=True, slots=True)
 class ShownColumn:
-    """`cells` are `(text, kind, title)`: kind is empty for what the reference says too, `first` where it parts from
-    the reference, `other` for what only this one says. `chips` are `(setting, whether it differs)`."""
+    """`name` is for screen readers, `chips` are what is set: `(setting, whether it differs)`. `cells` are `(text, kind,
+    title)`: kind is empty for what the reference says too, `first` where it parts from the reference, `other` for what
+    only this one says."""
 
     name: str
     tag: str

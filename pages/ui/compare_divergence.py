@@ -38,6 +38,7 @@ def divergence_panel(
         for side, (box, place, event) in enumerate(zip(st.columns(2), pair, both, strict=True)):
             with box:
                 _figure(shown.comparison.run(place), names[place], event, step, side)
+        st.caption(t("compare.step_legend"))
         if both[0] and both[1]:
             st.caption(_distances(both[0].trace, both[1].trace, parting is None or step <= parting))
             if st.toggle(t("step.as_table"), key="compare_step_table"):
@@ -104,11 +105,14 @@ def _token(shown: ShownComparison, place: int, token_id: int) -> str:
 def _figure(run: Run, name: str, event: TokenEvent | None, step: int, side: int) -> None:
     st.markdown(i18n.plain(name))
     candidates = charts.top_candidates(event.trace, run.model.label) if event and run.model else []
-    words = {word: t(f"step.{word}") for word in ("raw", "after", "drawn", "cut")} | {
-        "empty": t("compare.ended_before")
-    }
+    words = {word: t(f"step.{word}") for word in ("raw", "after", "drawn", "cut")}
+    words["empty"] = t("compare.ended_before")
+    figure = charts.step_figure(candidates, share, words)
+    figure["layout"]["height"] += 24
+    figure["layout"]["margin"]["b"] += 24
+    figure["layout"]["xaxis"]["title"] = {"text": t("compare.probability")}
     live_plot(
-        charts.step_figure(candidates, share, words),
+        figure,
         key=f"compare_step_{side}",
         label=f"{name}: " + ", ".join(f"{c.label} {number(c.raw)} → {number(c.after)}" for c in candidates[:5]),
         failed=t("step.no_plot"),
@@ -120,7 +124,7 @@ def _figure(run: Run, name: str, event: TokenEvent | None, step: int, side: int)
 def _distances(first: StepTrace, second: StepTrace, same_text: bool) -> str:
     forth = difference(first.candidates, first.final, second.candidates, second.final)
     back = difference(second.candidates, second.final, first.candidates, first.final)
-    words = t("compare.distances", forth=bits(forth.kl_bits), back=bits(back.kl_bits), jaccard=number(forth.jaccard))
+    words = t("compare.distances", forth=bits(forth.kl_bits), back=bits(back.kl_bits), jaccard=share(forth.jaccard))
     return words if same_text else f"{words} {t('compare.other_text')}"
 
 

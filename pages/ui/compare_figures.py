@@ -38,7 +38,7 @@ def entropy_figure(lines: Mapping[str, Sequence[float]], position: str, bits: st
             "margin": {"l": 56, "r": 12, "t": 30, "b": 48},
             "xaxis": {"title": {"text": position}, "zeroline": False},
             "yaxis": {"title": {"text": bits}, "rangemode": "tozero", "zeroline": False},
-            "legend": {"orientation": "h", "y": -0.2, "yanchor": "top"},
+            "legend": {"orientation": "h", "y": -0.28, "yanchor": "top"},
             "hovermode": "x unified",
             "showlegend": True,
             **_CLEAR,

@@ -80,28 +80,24 @@ def setting_value(name: str, value: Any) -> str:
 
 def column_names(drafts: Sequence[ColumnDraft]) -> list[str]:
     """A number and what is set, as in "2 · Temperature 0.7"."""
-    return [f"{place} · {_description(draft)}" for place, draft in enumerate(drafts, 1)]
+    return [
+        f"{place} · " + ", ".join(text for text, _ in chips(draft, drafts)) for place, draft in enumerate(drafts, 1)
+    ]
 
 
 def chips(draft: ColumnDraft, drafts: Sequence[ColumnDraft]) -> list[tuple[str, bool]]:
-    """The column's settings, as text and whether they differ between columns."""
+    """What the column sets, as text and whether it differs between columns."""
     different = differing(drafts)
-    names = [name for name in used_fields(drafts) if name in different or name in draft.settings]
-    return [(f"{setting_label(name)} {setting_value(name, draft.value(name))}", name in different) for name in names]
+    texts = [(_in_words(name, value), name in different) for name, value in draft.settings.items()]
+    return texts or [(t("sampler.random.name"), bool(different))]
 
 
-def _description(draft: ColumnDraft) -> str:
-    if not draft.settings:
-        return t("sampler.random.name")
-    parts = []
-    for name, value in draft.settings.items():
-        if name == "temperature" and value == 0:
-            parts.append(t("sampler.greedy.name"))
-        elif name == "prompt":
-            parts.append(t("compare.own_prompt"))
-        else:
-            parts.append(f"{setting_label(name)} {setting_value(name, value)}")
-    return ", ".join(parts)
+def _in_words(name: str, value: Any) -> str:
+    if name == "temperature" and value == 0:
+        return t("sampler.greedy.name")
+    if name == "prompt":
+        return t("compare.own_prompt")
+    return f"{setting_label(name)} {setting_value(name, value)}"
 
 
 def _value_field(draft: ColumnDraft, name: str) -> None:
@@ -174,5 +170,6 @@ def _table(drafts: Sequence[ColumnDraft], names: Sequence[str]) -> None:
             _DIFFERS if column.name in marked and (row, column.name) not in neutral else "" for row in column.index
         ]
     )
-    st.dataframe(style, height="content")
-    st.caption(t("compare.highlighted"))
+    with st.expander(t("compare.table")):
+        st.dataframe(style, height="content")
+        st.caption(t("compare.highlighted"))

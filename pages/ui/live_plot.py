@@ -61,8 +61,9 @@ _CSS = """
 .nucleus-plot .main-svg .hoverlayer text { fill: #fff !important; }
 .nucleus-plot .gridlayer path { stroke: var(--st-border-color) !important; }
 .nucleus-figure { position: relative; }
-.nucleus-save { position: absolute; top: 0; right: 0; width: 30px; height: 26px; border: 1px solid var(--st-border-color);
-  border-radius: 6px; background: var(--st-background-color); color: var(--st-text-color); cursor: pointer; }
+.nucleus-save { position: absolute; top: 0; right: 0; width: 30px; height: 26px; border-radius: 6px;
+  border: 1px solid var(--st-border-color); background: var(--st-background-color); color: var(--st-text-color);
+  cursor: pointer; }
 """
 
 _HTML = """
