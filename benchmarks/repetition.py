@@ -1,8 +1,8 @@
 """Repetition and perplexity by decoding method on the built-in model, beside texts that people wrote.
 
-Each passage of `real_text` is begun with its first tokens and written on to a fixed length, with several seeds. People's
-own way on from there is scored in the same place. float32, so every run gives the same numbers. `NUCLEUS_BENCH_PLOT`
-names a PNG file to draw them into, with the Chromium that the browser tests use.
+Each passage of `real_text` is begun with its first tokens and written on to a fixed length, with several seeds; the way
+that people went on from there is scored in the same place. float32, so every run gives the same numbers.
+`NUCLEUS_BENCH_PLOT` names a PNG file to draw them into, with the Chromium that the browser tests use.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from llm_core.sweep import Place, Sweep
 from llm_core.text_statistics import Written, perplexity, repeated_ngrams
 from samplers import BeamSearch, SamplerConfig
 
-TOKENS = 160
+TOKENS = 200
 SEEDS = 4
 BEAMS = 4
 TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.5)
