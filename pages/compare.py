@@ -25,7 +25,9 @@ from pages.ui.sweep_view import sweep_view
 from samplers import SamplerConfig
 
 KINDS = ("columns", "sweep")
-PROMPT, SEED, TOKENS, REPEATS = "compare_prompt", "compare_seed", "compare_tokens", "compare_repeats"
+PROMPTS = {"columns": "compare_prompt", "sweep": "sweep_prompt"}
+LONG_TEXT = "Write a long story about a lighthouse keeper."  # not translated: the built-in model writes English
+SEED, TOKENS, REPEATS = "compare_seed", "compare_tokens", "compare_repeats"
 _START = {SEED: 7, TOKENS: 64, REPEATS: 1}
 
 
@@ -45,7 +47,7 @@ def compare_page() -> None:
             persist_state="session",
         )
         st.caption(t(f"compare.kinds.{kind}.text"))
-        _prompt()
+        _prompt(str(kind))
         if kind == "columns":
             _numbers()
         else:
@@ -59,15 +61,16 @@ def compare_page() -> None:
         sweep_view()
 
 
-def _prompt() -> None:
-    """The page's own prompt, or the Playground's with all its parts."""
-    if not has(PROMPT):
-        put(PROMPT, get(Key.INSTRUCTION) or t("playground.first_prompt"))
+def _prompt(kind: str) -> None:
+    """The page's own prompt, one for each kind, or the Playground's with all its parts."""
+    key = PROMPTS[kind]
+    if not has(key):
+        put(key, LONG_TEXT if kind == "sweep" else get(Key.INSTRUCTION) or t("playground.first_prompt"))
     whole = has(Key.INSTRUCTION) and st.toggle(
         t("compare.whole_prompt"), key="compare_whole_prompt", help=t("compare.whole_prompt_help")
     )
     if not whole:
-        st.text_area(t("playground.prompt"), key=PROMPT, height=68, persist_state="session")
+        st.text_area(t("playground.prompt"), key=key, height=68, persist_state="session")
 
 
 def _numbers() -> None:
@@ -97,10 +100,10 @@ def _run_and_stop(kind: str, model: LanguageModel | None) -> None:
         st.error(session().compare_notice, icon=":material/error:")
 
 
-def _read_prompt() -> PromptSpec:
+def _read_prompt(kind: str) -> PromptSpec:
     if get("compare_whole_prompt") and has(Key.INSTRUCTION):
         return read_prompt().prompts()[0]
-    return PromptSpec(get(PROMPT) or "")
+    return PromptSpec(get(PROMPTS[kind]) or "")
 
 
 def _request(prompt: PromptSpec, tokens: int, seed: int) -> GenerationRequest:
@@ -115,7 +118,7 @@ def _start_comparison() -> None:
     state.compare_notice = None
     drafts = tuple(dataclasses.replace(draft) for draft in state.columns.drafts)
     try:
-        prompt = _read_prompt()
+        prompt = _read_prompt("columns")
         seed = int(get_number(SEED, "seed", 0, 2**53 - MAX_ROWS))
         tokens = int(get_number(TOKENS, "max_output_tokens", 1, MAX_TOKENS))
         repeats = int(get(REPEATS) or 0)
@@ -146,9 +149,9 @@ def _start_sweep() -> None:
     state = session()
     state.compare_notice = None
     try:
-        points, fields, values = read_points()
         tokens = int(get_number("sweep_tokens", "max_output_tokens", 1, MAX_TOKENS))
-        request = _request(_read_prompt(), tokens, int(get_number(SEED, "seed", 0, 2**53 - MAX_ROWS)))
+        points, fields, values = read_points(tokens)
+        request = _request(_read_prompt("sweep"), tokens, int(get_number(SEED, "seed", 0, 2**53 - MAX_ROWS)))
         sweep = Sweep(resources.engine().submit, request, points, read_seeds())
     except NucleusError as error:
         state.compare_notice = i18n.explain(error)

@@ -15,6 +15,7 @@ from pages.ui.charts import RAW
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f8998", "#a6761d")
 _DASHES = ("solid", "dash")
 _CLEAR = {"paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)"}
+_WIDE = 30
 _MOST_NUMBERS = 100
 """Cells of a map that are few enough to have their numbers written in them."""
 
@@ -61,7 +62,7 @@ def curve_figure(
     named = any(isinstance(value, str) for value in values)
     xs = [_plain(str(value)) for value in values] if named else list(values)
     everything = [*(figure for figure in figures if figure is not None), *lines.values(), *(y for _, y in dots)]
-    wide = bool(everything) and min(everything) > 0 and max(everything) / min(everything) > 30
+    wide = _wide(everything)
     return {
         "data": [
             {
@@ -117,7 +118,7 @@ def curve_figure(
                     "showarrow": False,
                     "font": {"size": 11},
                 }
-                for name, y in lines.items()
+                for name, y in _apart(lines, everything, wide)
             ],
             "showlegend": False,
             **_CLEAR,
@@ -144,23 +145,34 @@ def map_figure(
                 "line": {"color": "#d55e00", "width": 3},
             }
         ]
+    everything = [figure for row in figures for figure in row if figure is not None]
+    wide = _wide(everything)
+    bar: dict[str, Any] = {"title": {"text": titles[2], "side": "right"}, "thickness": 14, "outlinewidth": 0}
+    if wide:
+        ticks = [10**power for power in range(math.floor(math.log10(min(everything))), 10)]
+        ticks = [tick for tick in ticks if min(everything) <= tick <= max(everything)]
+        bar |= {"tickvals": [math.log10(tick) for tick in ticks], "ticktext": [f"{tick:g}" for tick in ticks]}
     cells: dict[str, Any] = {}
     if len(across) * len(down) <= _MOST_NUMBERS:
-        cells = {"texttemplate": "%{z:.2~g}", "textfont": {"size": 12}}
+        cells = {"texttemplate": "%{text}", "textfont": {"size": 12}}
     return {
         "data": [
             {
                 "type": "heatmap",
                 "x": across,
                 "y": down,
-                "z": [[None if figure is None else round(figure, 5) for figure in row] for row in figures],
+                "z": [
+                    [None if figure is None else math.log10(figure) if wide else figure for figure in row]
+                    for row in figures
+                ],
+                "text": [["" if figure is None else _short(figure) for figure in row] for row in figures],
                 "customdata": [[x * len(down) + y for x in range(len(across))] for y in range(len(down))],
                 "colorscale": "Cividis",
-                "colorbar": {"title": {"text": titles[2], "side": "right"}, "thickness": 14, "outlinewidth": 0},
+                "colorbar": bar,
                 "xgap": 2,
                 "ygap": 2,
                 "hoverongaps": False,
-                "hovertemplate": f"{titles[0]} %{{x}}<br>{titles[1]} %{{y}}<br>{titles[2]}: %{{z:.3g}}<extra></extra>",
+                "hovertemplate": f"{titles[0]} %{{x}}<br>{titles[1]} %{{y}}<br>{titles[2]}: %{{text}}<extra></extra>",
                 **cells,
             }
         ],
@@ -173,6 +185,33 @@ def map_figure(
             **_CLEAR,
         },
     }
+
+
+def _wide(values: Sequence[float]) -> bool:
+    """Whether the values span so much that only a logarithmic scale shows them all."""
+    return bool(values) and min(values) > 0 and max(values) / min(values) > _WIDE
+
+
+def _apart(lines: Mapping[str, float], everything: Sequence[float], wide: bool) -> list[tuple[str, float]]:
+    """Lines that would lie on each other's names share one."""
+
+    def height(value: float) -> float:
+        return math.log10(value) if wide else value
+
+    heights = [height(value) for value in everything] + ([] if wide else [0.0])
+    near = (max(heights) - min(heights)) / 20 if heights else 0.0
+    groups: list[tuple[str, float]] = []
+    for name, value in sorted(lines.items(), key=lambda line: line[1]):
+        if groups and height(value) - height(groups[-1][1]) <= near:
+            groups[-1] = (f"{groups[-1][0]} · {name}", groups[-1][1])
+        else:
+            groups.append((name, value))
+    return groups
+
+
+def _short(value: float) -> str:
+    """Two or three digits, and no power of ten."""
+    return f"{value:.0f}" if abs(value) >= 10 else f"{value:.2g}"
 
 
 def _dashed() -> dict:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import streamlit as st
@@ -49,6 +50,7 @@ def sweep_settings() -> None:
     """Draw the ready sweeps and the fields they fill in."""
     if not has("sweep_first"):
         _fill("repetition_temperature")
+        put("sweep_full", True)
     st.caption(t("sweep.ready_title"))
     with st.container(horizontal=True):
         for name in READY:
@@ -84,6 +86,7 @@ def sweep_settings() -> None:
     tokens.number_input(
         t("settings.max_output_tokens"), value=None, step=1, key="sweep_tokens", persist_state="session"
     )
+    st.toggle(t("sweep.full"), key="sweep_full", help=t("sweep.full_help"), persist_state="session")
 
 
 def statistic_picker() -> str:
@@ -93,18 +96,26 @@ def statistic_picker() -> str:
     return str(chosen)
 
 
-def read_points() -> tuple[dict[Place, SamplerConfig], tuple[str, ...], tuple[tuple[float | str, ...], ...]]:
-    """The places, the fields of the axes and their values. Raises `NucleusError` naming what is wrong."""
+def read_points(
+    tokens: int,
+) -> tuple[dict[Place, SamplerConfig], tuple[str, ...], tuple[tuple[float | str, ...], ...]]:
+    """The places, the fields of the axes and their values; texts of `tokens` tokens if all are to be as long. Raises
+    `NucleusError` naming what is wrong."""
+    base = SamplerConfig(min_new_tokens=tokens if get("sweep_full") else 0)
     first, second = str(get("sweep_first")), str(get("sweep_second"))
     if first == COLUMNS:
         drafts = session().columns.drafts
         names = column_names(drafts)
-        points: dict[Place, SamplerConfig] = {(name,): draft.sampler for name, draft in zip(names, drafts, strict=True)}
+        least = base.min_new_tokens
+        points: dict[Place, SamplerConfig] = {
+            (name,): dataclasses.replace(draft.sampler, min_new_tokens=max(least, draft.sampler.min_new_tokens))
+            for name, draft in zip(names, drafts, strict=True)
+        }
         return points, (COLUMNS,), (tuple(names),)
     axes = [_axis(first, "sweep_values")]
     if second not in (NONE, first):
         axes.append(_axis(second, "sweep_second_values"))
-    points = grid(SamplerConfig(), axes)
+    points = grid(base, axes)
     return points, tuple(axis.field for axis in axes), tuple(axis.values for axis in axes)
 
 

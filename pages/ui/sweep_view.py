@@ -36,7 +36,7 @@ def sweep_view() -> None:
 def _results(shown: ShownSweep, statistic: str) -> None:
     sweep = shown.sweep
     figures = [sweep.figure(place, statistic) for place in sweep.ways]
-    texts = _real_figures(statistic) if sweep.texts else {}
+    texts = _real_figures(statistic) if sweep.texts and len(shown.fields) == 1 else {}
     live_plot(
         _curve(shown, statistic, figures, texts) if len(shown.fields) == 1 else _map(shown, statistic, figures),
         key=f"sweep_plot_{len(shown.fields)}",
