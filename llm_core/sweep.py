@@ -45,7 +45,7 @@ def with_settings(base: SamplerConfig, values: Mapping[str, float]) -> SamplerCo
     for field, value in values.items():
         setting = SETTINGS[field]
         try:
-            value = int(value) if setting.whole else value
+            value = int(value) if setting.whole and value == int(value) else value
             setting.check(field, value)
         except (ValueError, OverflowError):
             raise out_of_range(field, value) from None

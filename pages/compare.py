@@ -28,7 +28,7 @@ KINDS = ("columns", "sweep")
 PROMPTS = {"columns": "compare_prompt", "sweep": "sweep_prompt"}
 LONG_TEXT = "Write a long story about a lighthouse keeper."  # not translated: the built-in model writes English
 SEED, TOKENS, REPEATS = "compare_seed", "compare_tokens", "compare_repeats"
-_START = {SEED: 7, TOKENS: 64, REPEATS: 1}
+_START = {"compare_kind": "columns", SEED: 7, TOKENS: 64, REPEATS: 1}
 
 
 def compare_page() -> None:
@@ -37,12 +37,12 @@ def compare_page() -> None:
             put(key, value)
     entry = model_status()
     with st.container(border=True):
+        kinds = {kind: t(f"compare.kinds.{kind}.name") for kind in KINDS}
         kind = st.segmented_control(
             t("compare.kind"),
-            KINDS,
+            list(kinds),
             required=True,
-            default=KINDS[0],
-            format_func=lambda each: t(f"compare.kinds.{each}.name"),
+            format_func=kinds.__getitem__,
             key="compare_kind",
             persist_state="session",
         )

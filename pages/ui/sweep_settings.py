@@ -55,11 +55,12 @@ def sweep_settings() -> None:
     with st.container(horizontal=True):
         for name in READY:
             st.button(t(f"sweep.ready.{name}"), on_click=_fill, args=(name,), key=f"sweep_ready_{name}")
+    labels = {field: axis_label(field) for field in (*NUMBERS, COLUMNS, NONE)}
     first, values = st.columns([1, 2])
     first.selectbox(
         t("sweep.first"),
         (*NUMBERS, COLUMNS),
-        format_func=axis_label,
+        format_func=labels.__getitem__,
         key="sweep_first",
         persist_state="session",
     )
@@ -71,7 +72,7 @@ def sweep_settings() -> None:
         second.selectbox(
             t("sweep.second"),
             (NONE, *NUMBERS),
-            format_func=axis_label,
+            format_func=labels.__getitem__,
             key="sweep_second",
             persist_state="session",
         )
@@ -91,7 +92,8 @@ def sweep_settings() -> None:
 
 def statistic_picker() -> str:
     """Which figure is drawn; changing it needs no new run."""
-    chosen = st.selectbox(t("sweep.statistic"), list(STATISTICS), format_func=statistic_name, key="sweep_statistic")
+    names = {name: statistic_name(name) for name in STATISTICS}
+    chosen = st.selectbox(t("sweep.statistic"), list(names), format_func=names.__getitem__, key="sweep_statistic")
     st.caption(t(f"compare.means.{chosen}"))
     return str(chosen)
 
