@@ -117,9 +117,10 @@ export default function ({ data, parentElement, setTriggerValue }) {
   fit(grid, data.columns.length, newColumn);
   data.columns.forEach((column, place) => paint(grid.children[place], column, place, data.selected));
   const choose = (node) => setTriggerValue("picked", node.dataset.place);
+  const selection = () => parentElement.getRootNode().getSelection?.() ?? getSelection();  // people copy text, too
   grid.onclick = (event) => {
     const node = event.target.closest(".token");
-    if (node && getSelection().isCollapsed) choose(node);
+    if (node && selection().isCollapsed) choose(node);
   };
   grid.onkeydown = (event) => {
     const node = event.target.closest(".token");
