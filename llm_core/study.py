@@ -35,6 +35,8 @@ class Cell(NamedTuple):
 class Study(Generic[Way]):
     """`len(ways) x items` cells."""
 
+    most_at_once = MOST_AT_ONCE
+
     def __init__(
         self,
         submit: Submit,
@@ -83,7 +85,7 @@ class Study(Generic[Way]):
             self.running = False
         missing = ((way, item) for item in range(self.items) for way in self.ways)
         for place in missing:
-            if not self.running or len(self._open) >= MOST_AT_ONCE:
+            if not self.running or len(self._open) >= self.most_at_once:
                 return
             if place in self.cells or place in self._open:
                 continue

@@ -64,6 +64,9 @@ def out_of_range(field: str, value: object) -> NucleusError:
 class Sweep(Study[Place]):
     """`places x seeds` texts."""
 
+    most_at_once = 16
+    """Fewer than the engine takes: texts of one length end together, and people want to see the first places soon."""
+
     def __init__(
         self, submit: Submit, request: GenerationRequest, points: Mapping[Place, SamplerConfig], seeds: int
     ) -> None:

@@ -24,6 +24,8 @@ def divergence_panel(
 ) -> None:
     """Draw both distributions at `step`, with the reasons where that is the step at which they part."""
     pair = (shown.reference, shown.other)
+    if not all(events[place] for place in pair):
+        return
     with st.container(border=True, key="compare-divergence"):
         parting = first_divergence(events[pair[0]], events[pair[1]])
         st.markdown(f"**{_heading(shown, names, events, parting)}**")
@@ -48,12 +50,13 @@ def divergence_panel(
 def _heading(
     shown: ShownComparison, names: Sequence[str], events: Sequence[Sequence[TokenEvent]], parting: int | None
 ) -> str:
-    first, second = (i18n.plain(names[place]) for place in (shown.reference, shown.other))
+    pair = (shown.reference, shown.other)
+    first, second = (i18n.plain(names[place]) for place in pair)
     if shown.reference == shown.other:
         return t("compare.same_column")
     if parting is None:
-        return t("compare.together", first=first, second=second, count=min(len(events[shown.other]), 10**6))
-    tokens = [_token(shown, place, events[place][parting].token_id) for place in (shown.reference, shown.other)]
+        return t("compare.together", first=first, second=second, count=min(len(events[place]) for place in pair))
+    tokens = [_token(shown, place, events[place][parting].token_id) for place in pair]
     return t(
         "compare.parting",
         first=first,

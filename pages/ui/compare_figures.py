@@ -183,6 +183,7 @@ def map_figure(
             "yaxis": {"title": {"text": titles[1]}, "type": "category", "showgrid": False, "categoryarray": down},
             "shapes": shapes,
             **_CLEAR,
+            "plot_bgcolor": "rgba(127,137,152,0.16)",  # what is still empty
         },
     }
 
