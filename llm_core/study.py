@@ -80,7 +80,8 @@ class Study(Generic[Way]):
             asking.advance()
             if not asking.active:
                 del self._open[place]
-                self.cells[place] = self._cell(place, asking)
+                if not (asking.error and asking.error.code == "run_abandoned"):  # the page was left: asked again
+                    self.cells[place] = self._cell(place, asking)
         if self.finished:
             self.running = False
         missing = ((way, item) for item in range(self.items) for way in self.ways)

@@ -112,6 +112,6 @@ class Sweep(Study[Place]):
         return [figure for figure in each if figure is not None]
 
     def _cell(self, place: tuple[Place, int], asking: Asking) -> Cell:
-        if not asking.error:
+        if asking.outcomes:  # neither failed nor cut off
             self.texts[place] = written(asking.main.rows[0].events())
         return super()._cell(place, asking)

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from llm_core import Engine, GenerationRequest, ModelStore, NucleusError, PromptSpec, RowRequest
+from llm_core import Engine, GenerationRequest, ModelStore, NucleusError, PromptSpec, RowRequest, records
 from llm_core.real_text import PASSAGES, score, scored
 from llm_core.sweep import MAX_PLACES, Axis, Sweep, grid, with_settings
 from llm_core.text_statistics import STATISTICS, written
@@ -78,6 +78,19 @@ def test_stopping_keeps_texts_and_resuming_asks_only_for_the_rest(engine):
     finished_before = {(sweep.points[place], item) for place, item in kept}
     again = [(request.rows[0].sampler, request.rows[0].sampler.seed - 5) for request in asked[count:]]
     assert not {(with_settings(sampler, {"seed": 0}), item) for sampler, item in again} & finished_before
+
+
+def test_a_sweep_whose_page_was_left_goes_on_when_somebody_comes_back(engine, monkeypatch):
+    sweep = Sweep(engine.submit, REQUEST, grid(SamplerConfig(), AXES), 2)
+    with monkeypatch.context() as nobody:
+        nobody.setattr(records, "ABANDONED_SECONDS", -1.0)
+        sweep.advance()
+        for asking in sweep._open.values():
+            assert asking.main.wait(30)
+            assert asking.main.error.code == "run_abandoned"
+    run(sweep)
+    assert len(sweep.texts) == 12
+    assert not [cell.error for cell in sweep.cells.values() if cell.error]
 
 
 def test_figures_follow_the_texts_that_come_in(engine):
