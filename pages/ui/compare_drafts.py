@@ -127,6 +127,8 @@ class ShownComparison:
     repeat: int = 0
     step: int | None = None
     """Pinned; None shows where the two part."""
+    figures: dict[int | tuple[int, int], dict[str, float | None]] = field(default_factory=dict)
+    """Figures of each column, and of a column against a reference, once all are written: they take a while."""
 
 
 @dataclass

@@ -47,17 +47,19 @@ def shown_figure(name: str, value: float | None) -> str:
 
 
 def _row(shown: ShownComparison, place: int, name: str) -> dict[str, str]:
-    comparison = shown.comparison
-    texts = [written(comparison.record(place, repeat).events()) for repeat in range(comparison.repeats)]
-    row = {t("compare.column"): name}
-    row |= {statistic_name(each): shown_figure(each, compute(texts)) for each, compute in STATISTICS.items()}
-    against = _against(shown, place) if place != shown.reference else None
-    for order, each in enumerate(_AGAINST):
-        row[statistic_name(each)] = shown_figure(each, against and against[order])
-    return row
+    pair = (shown.reference, place)
+    if place not in shown.figures:
+        texts = [written(shown.comparison.record(place, repeat).events()) for repeat in range(shown.comparison.repeats)]
+        shown.figures[place] = {each: compute(texts) for each, compute in STATISTICS.items()}
+    if pair not in shown.figures:
+        shown.figures[pair] = _against(shown, place)
+    figures = shown.figures[place] | shown.figures[pair]
+    return {t("compare.column"): name} | {
+        statistic_name(each): shown_figure(each, figure) for each, figure in figures.items()
+    }
 
 
-def _against(shown: ShownComparison, place: int) -> tuple[float, float] | None:
+def _against(shown: ShownComparison, place: int) -> dict[str, float | None]:
     """KL and Jaccard of the column's distributions against the reference's, mean over the steps at which both had the
     same text before them, in all repetitions."""
     found = []
@@ -68,9 +70,10 @@ def _against(shown: ShownComparison, place: int) -> tuple[float, float] | None:
         for step in range(steps):
             one, two = own[step].trace, reference[step].trace
             found.append(difference(one.candidates, one.final, two.candidates, two.final))
-    if not found:
-        return None
-    return sum(each.kl_bits for each in found) / len(found), sum(each.jaccard for each in found) / len(found)
+    if not found or place == shown.reference:
+        return dict.fromkeys(_AGAINST)
+    kl, jaccard = (sum(column) / len(found) for column in zip(*found, strict=True))
+    return {"kl": kl, "jaccard": jaccard}
 
 
 def _entropies(shown: ShownComparison, names: Sequence[str]) -> None:
