@@ -141,6 +141,7 @@ def _figure(results: dict) -> dict:
         "temperature 1.2": "temperature 1.2",
         **{f"people: {name}": f"people: {name}" for name in PASSAGES},
     }
+    shown = dict(sorted(shown.items(), key=lambda each: results[each[0]]["perplexity"]))
     colours = [COLOURS[1] if name.startswith("people") else COLOURS[0] for name in shown]
     perplexities = [results[name]["perplexity"] for name in shown]
     bars = {
@@ -165,19 +166,28 @@ def _figure(results: dict) -> dict:
             "template": "simple_white",
             "margin": {"l": 70, "r": 20, "t": 30, "b": 60},
             "xaxis": {"domain": [0, 0.25], "title": "temperature (0 is greedy)"},
-            "yaxis": {**share, "title": "4-grams said before"},
-            "xaxis2": {"domain": [0.3, 0.55], "title": "top_p", "anchor": "y2"},
+            "yaxis": {**share, "title": "4-grams said before (share)"},
+            "xaxis2": {"domain": [0.3, 0.55], "title": "top_p", "anchor": "y2", "range": [0.05, 1.05], "dtick": 0.2},
             "yaxis2": {**share, "anchor": "x2", "showticklabels": False},
             "xaxis3": {
                 "domain": [0.72, 1],
                 "title": "perplexity at temperature 1 (log scale)",
                 "type": "log",
                 "anchor": "y3",
-                "range": [0, 2.9],
+                "range": [0, 3.5],
                 "dtick": 1,
             },
             "yaxis3": {"anchor": "x3", "autorange": "reversed"},
-            "shapes": [{"type": "line", "x0": 0, "x1": 1.5, "y0": at_beam, "y1": at_beam, "line": {"dash": "dot"}}],
+            "shapes": [
+                {
+                    "type": "line",
+                    "x0": 0,
+                    "x1": 1.5,
+                    "y0": at_beam,
+                    "y1": at_beam,
+                    "line": {"dash": "dot", "width": 2, "color": COLOURS[1]},
+                }
+            ],
             "annotations": [
                 {
                     "x": 1.5,

@@ -1,7 +1,6 @@
 """Texts that people wrote, and how likely a model finds them: what generated texts are measured against.
 
-The first is in the public domain and so famous that a model may know it by heart, which makes it look easy; the others
-were written for this file, after the built-in model was trained.
+All are in the public domain. The first is so famous that a model may know it by heart, which makes it look easy.
 """
 
 from __future__ import annotations
@@ -26,22 +25,25 @@ PASSAGES: Mapping[str, str] = {
         "such principles and organizing its powers in such form, as to them shall seem most likely to effect their "
         "Safety and Happiness."
     ),
-    "explanation": (
-        "Bread rises because yeast is alive. When flour is mixed with warm water, enzymes in the grain begin to break "
-        "its starch down into sugar, and the yeast feeds on that sugar and gives off carbon dioxide and a little "
-        "alcohol. The gas cannot escape, since kneading has turned two proteins of the flour into gluten, a stretchy "
-        "net that holds thousands of small bubbles. A cold kitchen slows the yeast down without killing it, which is "
-        "why many bakers leave their dough in the refrigerator overnight: it rises just as far, only later, and has "
-        "time to develop more flavour. In the oven the bubbles grow once more, then the heat sets the dough around "
-        "them and drives the alcohol off."
+    # the opening of Henry David Thoreau's Walden, 1854
+    "walden": (
+        "When I wrote the following pages, or rather the bulk of them, I lived alone, in the woods, a mile from any "
+        "neighbor, in a house which I had built myself, on the shore of Walden Pond, in Concord, Massachusetts, and "
+        "earned my living by the labor of my hands only. I lived there two years and two months. At present I am a "
+        "sojourner in civilized life again. I should not obtrude my affairs so much on the notice of my readers if "
+        "very particular inquiries had not been made by my townsmen concerning my mode of life, which some would call "
+        "impertinent, though they do not appear to me at all impertinent, but, considering the circumstances, very "
+        "natural and pertinent."
     ),
-    "story": (
-        "The ferry leaves at six, before the market opens, and the same four people are always on it. The baker sits "
-        "near the engine because it is warm there. Two sisters share a thermos and argue about their brother's new "
-        "roof. I stand outside, where the wind comes off the water and smells of diesel and wet rope. Nobody talks to "
-        "me, and I like that, since by eight I shall have to be polite until evening. Yesterday a seal followed us "
-        "past the lighthouse, and the captain slowed down without being asked. When we landed, the older sister "
-        "pressed half a roll into my hand and said that thin people catch cold."
+    # the opening of Charles Darwin's On the Origin of Species, 1859, without its dash and quotation marks
+    "origin": (
+        "When on board H.M.S. Beagle, as naturalist, I was much struck with certain facts in the distribution of the "
+        "inhabitants of South America, and in the geological relations of the present to the past inhabitants of that "
+        "continent. These facts seemed to me to throw some light on the origin of species, that mystery of mysteries, "
+        "as it has been called by one of our greatest philosophers. On my return home, it occurred to me, in 1837, "
+        "that something might perhaps be made out on this question by patiently accumulating and reflecting on all "
+        "sorts of facts which could possibly have any bearing on it. After five years' work I allowed myself to "
+        "speculate on the subject, and drew up some short notes."
     ),
 }
 OPENING_TOKENS = 24

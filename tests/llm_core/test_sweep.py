@@ -129,4 +129,4 @@ def test_passages_are_scored_after_their_opening(builtin):
     for name, text in texts.items():
         assert PASSAGES[name].endswith(text.text.strip())
         assert len(text.tokens) == len(text.logprobs) == len(text.entropies) > 80
-    assert STATISTICS["perplexity"]([texts["declaration"]]) < 0.3 * STATISTICS["perplexity"]([texts["story"]])
+    assert STATISTICS["perplexity"]([texts["declaration"]]) < 0.3 * STATISTICS["perplexity"]([texts["origin"]])
