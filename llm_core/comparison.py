@@ -15,7 +15,7 @@ from llm_core.asking import Submit
 from llm_core.errors import NucleusError
 from llm_core.prompts import PromptSpec
 from llm_core.records import MAX_ROWS, GenerationRequest, RowRecord, RowRequest, Run, TokenEvent
-from samplers import SamplerConfig, StepTrace
+from samplers import SamplerConfig, StageSnapshot, StepTrace
 
 MIN_COLUMNS, MAX_COLUMNS = 2, 16
 _SAME = 1e-3
@@ -135,13 +135,9 @@ def reasons(trace: StepTrace, other: StepTrace) -> list[Reason]:
         elif token not in own.candidates:
             found.append(Reason("unseen", side))
     if not found:
-        odds = (
-            math.exp(_at(trace, token, stage) - _at(trace, other.token_id, stage))
-            for token, stage in ((trace.token_id, 0), (trace.token_id, -1))
-        )
-        raw, first = odds
-        second = math.exp(_at(other, trace.token_id, -1) - _at(other, other.token_id, -1))
-        found.append(Reason("reweighted", odds=(raw, first, second)))
+        pair = trace.token_id, other.token_id
+        odds = _odds(trace, trace.raw, pair), _odds(trace, trace.final, pair), _odds(other, other.final, pair)
+        found.append(Reason("reweighted", odds=odds))
     return found
 
 
@@ -166,5 +162,7 @@ def _same_model(trace: StepTrace, other: StepTrace) -> bool:
     return len(gaps) >= min(len(trace.candidates), len(other.candidates)) - 2 and max(gaps, default=1.0) < _SAME
 
 
-def _at(trace: StepTrace, token: int, stage: int) -> float:
-    return trace.stages[stage].logprobs[trace.candidates.index(token)]
+def _odds(trace: StepTrace, stage: StageSnapshot, pair: tuple[int, int]) -> float:
+    """How many times likelier the first token is than the second; infinite where a float cannot say."""
+    first, second = (stage.logprobs[trace.candidates.index(token)] for token in pair)
+    return math.exp(first - second) if first - second < 700 else math.inf

@@ -130,6 +130,9 @@ def _start_comparison() -> None:
             )
             for draft in drafts
         ]
+        if (count := len({column.model_id for column in columns})) > resources.MODELS_IN_MEMORY:
+            state.compare_notice = t("compare.too_many_models", count=count, limit=resources.MODELS_IN_MEMORY)
+            return
         like = _request(prompt, tokens, seed)
         comparison = Comparison(resources.engine().submit, columns, repeats, like, seed=seed)
     except NucleusError as error:

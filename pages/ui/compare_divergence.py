@@ -78,7 +78,7 @@ def _explained(
     if reason.code == "model":
         return t("compare.why.model")
     if reason.code == "reweighted":
-        raw, one, two = (_odds(odds) for odds in reason.odds)
+        raw, one, two = map(i18n.compact, reason.odds)
         return t(
             "compare.why.reweighted",
             **{"first": columns[0], "second": columns[1], "first_token": tokens[0], "second_token": tokens[1]},
@@ -94,10 +94,6 @@ def _explained(
     if reason.stage == "temperature":
         return t("compare.why.greedy", **values)
     return t("compare.why.cut", **values, stage=t(f"stages.{reason.stage}.name"))
-
-
-def _odds(odds: float) -> str:
-    return i18n.compact(odds)
 
 
 def _token(shown: ShownComparison, place: int, token_id: int) -> str:

@@ -131,14 +131,13 @@ def _column(
         name=name,
         tag=tag,
         chips=chips(shown.drafts[place], shown.drafts),
-        cells=[(_text(run, event), kind, _title(run, step, event)) for step, (event, kind) in _placed(own, kinds)],
+        cells=[
+            (event.piece or "‥", kind, _title(run, step, event))
+            for step, (event, kind) in enumerate(zip(own, kinds, strict=True))
+        ],
         empty=_waiting(run, record),
         foot=_foot(record, own),
     )
-
-
-def _placed(own: Sequence[TokenEvent], kinds: Sequence[str]):
-    return enumerate(zip(own, kinds, strict=True))
 
 
 def _kinds(reference: Sequence[TokenEvent], own: Sequence[TokenEvent], parting: int, ended: bool) -> list[str]:
@@ -152,12 +151,6 @@ def _kinds(reference: Sequence[TokenEvent], own: Sequence[TokenEvent], parting: 
                 kinds[start:end] = [""] * (end - start)
     kinds[parting] = "first"
     return kinds
-
-
-def _text(run: Run, event: TokenEvent) -> str:
-    if event.piece:
-        return event.piece
-    return "‥" if run.model else ""
 
 
 def _title(run: Run, step: int, event: TokenEvent) -> str:

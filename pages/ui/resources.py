@@ -7,10 +7,12 @@ import streamlit as st
 from llm_core.engine import Engine
 from llm_core.model_store import ModelStore
 
+MODELS_IN_MEMORY = 2
+
 
 @st.cache_resource
 def models() -> ModelStore:
-    return ModelStore(capacity=2)
+    return ModelStore(capacity=MODELS_IN_MEMORY)
 
 
 @st.cache_resource

@@ -123,6 +123,8 @@ def test_reweighting_gives_the_odds_before_and_after():
     [reason] = reasons(trace(logits, 0, temperature=0.5), trace(logits, 1, temperature=2))
     assert reason.code == "reweighted"
     assert reason.odds == pytest.approx((2, 4, math.sqrt(2)))
+    [icy] = reasons(trace(logits, 0, temperature=0.0005), trace(logits, 1))
+    assert icy.odds[1:] == (math.inf, pytest.approx(2))
 
 
 def test_a_token_that_the_trace_does_not_show():

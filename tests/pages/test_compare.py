@@ -133,6 +133,15 @@ def test_what_cannot_be_set_is_said_and_changes_nothing():
     assert session(app).compared is None
 
 
+def test_more_models_than_the_memory_holds_are_refused():
+    app = open_compare()
+    for draft, model in zip(session(app).columns.drafts, ("one/a", "two/b"), strict=False):
+        draft.model_id = model
+    press_run(app)
+    assert errors(app) == [EN["compare.too_many_models"].format(count=3, limit=2)]
+    assert session(app).compared is None
+
+
 def test_the_playgrounds_whole_prompt_can_be_compared():
     app = open_app()
     app.text_area(key="instruction").set_value("Answer with a colour.").run()
