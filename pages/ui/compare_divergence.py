@@ -107,8 +107,9 @@ def _figure(run: Run, name: str, event: TokenEvent | None, step: int, side: int)
     words = {word: t(f"step.{word}") for word in ("raw", "after", "drawn", "cut")}
     words["empty"] = t("compare.ended_before")
     figure = charts.step_figure(candidates, share, words)
-    figure["layout"]["height"] += 24
-    figure["layout"]["margin"]["b"] += 24
+    figure["layout"]["height"] += 24 + 26
+    figure["layout"]["margin"]["b"] += 24  # for the title
+    figure["layout"]["margin"]["t"] += 26  # for the button
     figure["layout"]["xaxis"]["title"] = {"text": t("compare.probability")}
     live_plot(
         figure,

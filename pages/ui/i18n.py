@@ -62,7 +62,7 @@ def number(value: float, digits: int = 2) -> str:
 
 def compact(value: float) -> str:
     """A number with as many digits as it needs, four at most."""
-    text = f"{value:.4g}".replace("-", "−")
+    text = f"{value:.4g}".replace("-", "−").replace("inf", "∞")
     return text.replace(".", ",") if language() == "vi" else text
 
 
