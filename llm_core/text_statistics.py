@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from samplers.trace import StageSnapshot, StepTrace
+from samplers.trace import EXCLUDED, StageSnapshot, StepTrace
 
 if TYPE_CHECKING:
     from llm_core.records import TokenEvent
@@ -110,14 +110,13 @@ def difference(
     All further tokens count as one, which can only make the divergence smaller (the data processing inequality): exact
     where the candidates hold everything that is possible, a lower bound elsewhere.
     """
-    first = dict(zip(candidates, map(math.exp, stage.logprobs), strict=True))
-    second = dict(zip(other_candidates, map(math.exp, other.logprobs), strict=True))
-    pairs = [(mass, second[token]) for token, mass in first.items() if token in second]
-    both = sum(mass > 0 and base > 0 for mass, base in pairs)
-    hidden = stage.kept - sum(mass > 0 for mass, _ in pairs)
-    other_hidden = other.kept - sum(base > 0 for _, base in pairs)
-    rest = _rest(hidden, (mass for mass, _ in pairs)), _rest(other_hidden, (base for _, base in pairs))
-    kl = math.fsum(_kl_term(*pair) for pair in [*pairs, rest])
+    second = dict(zip(other_candidates, other.logprobs, strict=True))
+    pairs = [(one, second[token]) for token, one in zip(candidates, stage.logprobs, strict=True) if token in second]
+    both = sum(one > EXCLUDED and two > EXCLUDED for one, two in pairs)
+    hidden = stage.kept - sum(one > EXCLUDED for one, _ in pairs)
+    other_hidden = other.kept - sum(two > EXCLUDED for _, two in pairs)
+    rest = _rest(hidden, [one for one, _ in pairs]), _rest(other_hidden, [two for _, two in pairs])
+    kl = math.fsum(_kl_term(*pair) for pair in [*pairs, rest]) / math.log(2)
     # of what the traces do not show, the smaller set is taken to lie in the larger: most stages cut by likelihood
     union = stage.kept + other.kept - both - min(hidden, other_hidden)
     return Difference(max(0.0, kl), (both + min(hidden, other_hidden)) / union)
@@ -168,12 +167,10 @@ def _mean(values: Sequence[float]) -> float | None:
     return math.fsum(values) / len(values) if values else None
 
 
-def _rest(tokens: int, masses: Iterable[float]) -> float:
-    """What is left of 1 for so many tokens that are not shown; rounding may leave nothing, but they are possible."""
-    return max(_ROUNDING, 1 - math.fsum(masses)) if tokens else 0.0
+def _rest(tokens: int, logprobs: Sequence[float]) -> float:
+    """Log-probability of so many tokens that are not shown; rounding may leave them nothing, but they are possible."""
+    return math.log(max(_ROUNDING, 1 - math.fsum(map(math.exp, logprobs)))) if tokens else EXCLUDED
 
 
-def _kl_term(mass: float, base: float) -> float:
-    if mass == 0:
-        return 0.0
-    return mass * math.log2(mass / base) if base > 0 else math.inf
+def _kl_term(one: float, two: float) -> float:
+    return math.exp(one) * (one - two) if one > EXCLUDED else 0.0

@@ -104,7 +104,8 @@ def _value_field(draft: ColumnDraft, name: str) -> None:
     """The chosen setting of the chosen column. Its widget belongs to both, so that nothing carries over."""
     key = f"compare_{draft.id}_{name}"
     if not has(key):
-        put(key, draft.value(name))
+        current = draft.value(name)
+        put(key, float(current) if name in SETTINGS and not SETTINGS[name].whole else current)
     label = t("compare.value")
     arguments: dict[str, Any] = {"key": key, "on_change": _change, "args": (draft, name, key)}
     if name == "order":

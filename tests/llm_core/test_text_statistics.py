@@ -86,6 +86,7 @@ def test_every_statistic_says_nothing_of_nothing():
         ({"top_p": 0.6}, {"temperature": 0.5}),
         ({"min_p": 0.2}, {"top_k": 30, "temperature": 2}),
         ({"temperature": 0}, {"top_k": 3}),
+        ({"top_k": 30}, {"temperature": 0.2}),
     ],
 )
 def test_differences_are_exact_where_the_candidates_hold_everything_possible(first, second):
@@ -96,6 +97,16 @@ def test_differences_are_exact_where_the_candidates_hold_everything_possible(fir
     assert found.kl_bits == pytest.approx(true_kl(probs, others), abs=1e-5)
     both, either = ((probs > 0) & (others > 0)).sum(), ((probs > 0) | (others > 0)).sum()
     assert found.jaccard == pytest.approx(float(both / either))
+
+
+def test_what_is_nearly_impossible_is_not_taken_for_excluded():
+    one, _, _ = after(torch.tensor([5.0, 0.0]))
+    two, _, _ = after(torch.tensor([5.0, 0.0]), temperature=0.001)
+    rare = 1 / (1 + math.exp(5))
+    found = difference(one.candidates, one.final, two.candidates, two.final)
+    expected = (1 - rare) * math.log2(1 - rare) + rare * (math.log2(rare) + 5000 / math.log(2))
+    assert found.kl_bits == pytest.approx(expected, rel=1e-5)
+    assert found.jaccard == 1
 
 
 def test_what_the_second_excludes_makes_the_difference_infinite():
