@@ -15,6 +15,7 @@ from llm_core import Engine, GenerationRequest, ModelStore, PromptSpec, RowReque
 from llm_core.builtin_model import MODEL_ID
 from llm_core.language_model import LanguageModel
 from llm_core.real_text import OPENING_TOKENS, PASSAGES, score
+from llm_core.records import MAX_ROWS
 from llm_core.sweep import Place, Sweep
 from llm_core.text_statistics import Written, perplexity, repeated_ngrams
 from samplers import BeamSearch, SamplerConfig
@@ -40,6 +41,7 @@ def measure() -> dict[str, object]:
     prompts = [PromptSpec(INSTRUCTION, prefill=_opening(model, text)) for text in PASSAGES.values()]
     sweeps = [Sweep(engine.submit, _request(prompt), points, SEEDS) for prompt in prompts]
     for sweep in sweeps:
+        sweep.most_at_once = MAX_ROWS  # nobody watches
         while not sweep.finished:
             sweep.advance()
             time.sleep(0.05)
