@@ -35,6 +35,8 @@ class Cell(NamedTuple):
 class Study(Generic[Way]):
     """`len(ways) x items` cells."""
 
+    most_at_once = MOST_AT_ONCE
+
     def __init__(
         self,
         submit: Submit,
@@ -78,12 +80,13 @@ class Study(Generic[Way]):
             asking.advance()
             if not asking.active:
                 del self._open[place]
-                self.cells[place] = self._cell(place[1], asking)
+                if not (asking.error and asking.error.code == "run_abandoned"):  # the page was left: asked again
+                    self.cells[place] = self._cell(place, asking)
         if self.finished:
             self.running = False
         missing = ((way, item) for item in range(self.items) for way in self.ways)
         for place in missing:
-            if not self.running or len(self._open) >= MOST_AT_ONCE:
+            if not self.running or len(self._open) >= self.most_at_once:
                 return
             if place in self.cells or place in self._open:
                 continue
@@ -94,7 +97,7 @@ class Study(Generic[Way]):
                     return
                 self.cells[place] = Cell(None, 0.0, 0, 0, 0.0, error)
 
-    def _cell(self, item: int, asking: Asking) -> Cell:
+    def _cell(self, place: tuple[Way, int], asking: Asking) -> Cell:
         answer = asking.answer
-        score = 0.0 if answer is None else self._score(item, answer)
+        score = 0.0 if answer is None else self._score(place[1], answer)
         return Cell(answer, score, asking.tokens, asking.prompt_tokens, asking.seconds, asking.error)

@@ -61,6 +61,12 @@ def number(value: float, digits: int = 2) -> str:
     return text.translate(str.maketrans(",.", ".,")) if language() == "vi" else text
 
 
+def compact(value: float) -> str:
+    """A number with as many digits as it needs, four at most."""
+    text = f"{value:.4g}".replace("-", "−").replace("inf", "∞")
+    return text.replace(".", ",") if language() == "vi" else text
+
+
 def share(value: float) -> str:
     """A probability with two digits; one too small for them shows as below 0.01, not as zero."""
     return f"<{number(0.01)}" if 0 < value < 0.005 else number(value)

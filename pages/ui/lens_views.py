@@ -246,7 +246,15 @@ def _waterfall(
 
 
 def _plot(scene: Scene, figure: dict, key: str, label: str, min_width: int = 0) -> None:
-    live_plot(figure, key=key, label=label, failed=t("step.no_plot"), step=repr(scene.config), min_width=min_width)
+    live_plot(
+        figure,
+        key=key,
+        label=label,
+        failed=t("step.no_plot"),
+        step=repr(scene.config),
+        min_width=min_width,
+        save=t("compare.save"),
+    )
 
 
 def _table(key: str, rows: Callable[[], list[dict]]) -> None:

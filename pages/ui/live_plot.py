@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import streamlit as st
 
 from pages.ui import plotly_js
+from pages.ui.state import get
 
 _JS = """
 let loading = null;
@@ -20,17 +24,34 @@ function plotly(url) {
   return loading;
 }
 
-export default function ({ data, parentElement }) {
+// As on the page: colours come from its style sheets, which a picture does not have.
+function save(Plotly, host, name) {
+  const style = getComputedStyle(host), ground = style.getPropertyValue("--st-background-color") || "#fff";
+  const layout = { ...host.layout, paper_bgcolor: ground, plot_bgcolor: ground };
+  layout.font = { ...layout.font, color: style.color };
+  const size = { width: host.clientWidth, height: host.clientHeight, scale: 2 };
+  Plotly.downloadImage({ data: host.data, layout }, { format: "png", filename: name, ...size });
+}
+
+export default function ({ data, parentElement, setTriggerValue }) {
   const host = parentElement.querySelector(".nucleus-plot");
   host.setAttribute("aria-label", data.label);
   host.latest = data;
   plotly(data.url).then((Plotly) => {
     const { figure, step } = host.latest;
     const font = { family: getComputedStyle(host).fontFamily, size: 13 };
-    const config = { displaylogo: false, modeBarButtons: [["toImage"]], displayModeBar: "hover", responsive: true };
     host.style.minWidth = `${host.latest.min_width}px`;
-    Plotly.react(host, figure.data, { ...figure.layout, font }, config);
+    Plotly.react(host, figure.data, { ...figure.layout, font }, { displayModeBar: false, responsive: true });
     host.dataset.step = step;
+    host.removeAllListeners("plotly_click");
+    host.on("plotly_click", ({ points }) => {
+      if (points[0].customdata !== undefined) setTriggerValue("picked", points[0].customdata);
+    });
+    const button = parentElement.querySelector(".nucleus-save");
+    button.hidden = !host.latest.save;
+    button.title = host.latest.save;
+    button.setAttribute("aria-label", host.latest.save);
+    button.onclick = () => save(Plotly, host, host.latest.name);
   }).catch(() => { host.textContent = data.failed; });
 }
 """
@@ -39,32 +60,52 @@ export default function ({ data, parentElement }) {
 _CSS = """
 .nucleus-scroll { overflow-x: auto; overflow-y: hidden; }
 .nucleus-plot { width: 100%; font-family: var(--st-font, sans-serif); color: var(--st-text-color); }
-.nucleus-plot .main-svg text { fill: var(--st-text-color) !important; }
+.nucleus-plot .main-svg text:not(.heatmap-label text) { fill: var(--st-text-color) !important; }
 .nucleus-plot .main-svg .hoverlayer text { fill: #fff !important; }
 .nucleus-plot .gridlayer path { stroke: var(--st-border-color) !important; }
+.nucleus-figure { position: relative; }
+.nucleus-save { position: absolute; top: 0; right: 0; width: 30px; height: 26px; border-radius: 6px;
+  border: 1px solid var(--st-border-color); background: var(--st-background-color); color: var(--st-text-color);
+  cursor: pointer; }
+"""
+
+_HTML = """
+<div class="nucleus-figure"><div class="nucleus-scroll"><div class="nucleus-plot" role="img"></div></div>
+<button class="nucleus-save" type="button" hidden>⤓</button></div>
 """
 
 _render = st.components.v2.component(
     "nucleus_live_plot",
-    html='<div class="nucleus-scroll"><div class="nucleus-plot" role="img"></div></div>',
+    html=_HTML,
     css=_CSS,
     js=_JS,
     isolate_styles=False,
 )
 
 
-def live_plot(figure: dict, *, key: str, label: str, failed: str, step: str, min_width: int = 0) -> None:
+def live_plot(
+    figure: dict,
+    *,
+    key: str,
+    label: str,
+    failed: str,
+    step: str,
+    min_width: int = 0,
+    save: str = "",
+    on_pick: Callable[[int], None] | None = None,
+) -> None:
     """Draw `figure` (plotly JSON with a fixed height). Same `key`, same node: new data changes it in place.
 
-    `label` is read by screen readers, `failed` shows if plotly.js cannot be loaded, `step` marks what is drawn.
-    A screen narrower than `min_width` pixels scrolls sideways. A button over the chart saves it as an image.
+    `label` is read by screen readers, `failed` shows if plotly.js cannot be loaded, `step` marks what is drawn. A
+    screen narrower than `min_width` pixels scrolls sideways. `save` names the button that downloads the chart as an
+    image; without it there is none. `on_pick` gets the `customdata` of a point that is clicked, before the rest of the
+    page is drawn.
     """
-    data = {
-        "figure": figure,
-        "url": plotly_js.url(),
-        "label": label,
-        "failed": failed,
-        "step": step,
-        "min_width": min_width,
-    }
-    _render(key=key, data=data, height=figure["layout"]["height"])
+    data: dict[str, Any] = {"figure": figure, "url": plotly_js.url(), "label": label, "failed": failed, "step": step}
+    data |= {"min_width": min_width, "save": save, "name": f"nucleus-{key}"}
+
+    def picked() -> None:
+        if on_pick and (place := get(key).get("picked")) is not None:
+            on_pick(int(place))
+
+    _render(key=key, data=data, height=figure["layout"]["height"], on_picked_change=picked)

@@ -18,10 +18,12 @@ if TYPE_CHECKING:
     from llm_core.providers.credentials import Credentials
     from llm_core.records import GenerationRequest, Run
 
+MODELS_IN_MEMORY = 2
+
 
 @st.cache_resource
 def models() -> ModelStore:
-    return ModelStore(capacity=2)
+    return ModelStore(capacity=MODELS_IN_MEMORY)
 
 
 @st.cache_resource

@@ -22,6 +22,7 @@ from llm_core.prompts import PromptSpec
 from llm_core.records import Precision, Run
 from llm_core.study import Study
 from llm_core.tasks import Task
+from pages.ui.compare_drafts import ColumnList, ShownComparison, ShownSweep
 from pages.ui.example_list import ExampleList
 
 if TYPE_CHECKING:
@@ -183,6 +184,12 @@ class Session:
     beam_notice: str | None = None
     branch_notice: str | None = None
     """Why the last branch was refused, in the reader's language."""
+    columns: ColumnList = field(default_factory=ColumnList)
+    """Of the Compare page."""
+    comparison: ShownComparison | None = None
+    swept: ShownSweep | None = None
+    compare_notice: str | None = None
+    """What the last attempt to change or run a comparison or sweep was refused for."""
     selected_step: int | None = None
     """The step whose distribution is shown; None follows the newest."""
     replaced: PromptSpec | None = None

@@ -1,0 +1,168 @@
+"""Several ways to answer side by side, with the same seed and so the same noise; where two of them part, and why.
+
+Columns with one model and one prompt are one request, which the engine writes in one batch; other models and prompts
+are requests beside it. Each column is written once for each repetition, with a seed that all columns share.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+from llm_core.asking import Submit
+from llm_core.errors import NucleusError
+from llm_core.prompts import PromptSpec
+from llm_core.records import MAX_ROWS, GenerationRequest, RowRecord, RowRequest, Run, TokenEvent
+from samplers import SamplerConfig, StageSnapshot, StepTrace
+
+MIN_COLUMNS, MAX_COLUMNS = 2, 16
+_SAME = 1e-3
+"""Nats: log-probabilities this near come from the same model and text, computed beside other rows."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Column:
+    """One way to answer. Its seed counts for nothing."""
+
+    sampler: SamplerConfig
+    model_id: str
+    prompt: PromptSpec
+
+
+class Comparison:
+    """`columns x repeats` answers. Not locked: one thread at a time."""
+
+    def __init__(
+        self, submit: Submit, columns: Sequence[Column], repeats: int, like: GenerationRequest, *, seed: int = 0
+    ) -> None:
+        """`like` says everything that columns do not: its one row's limits, precision and session. Submits at once,
+        and raises `NucleusError` if any part is refused; then nothing runs."""
+        if not 1 <= len(columns) * repeats <= MAX_ROWS:
+            raise NucleusError("rows_out_of_range", value=len(columns) * repeats, limit=MAX_ROWS)
+        self.columns = tuple(columns)
+        self.repeats = repeats
+        self.runs: list[Run] = []
+        self._places: dict[int, tuple[Run, int]] = {}
+        """Of each column: its run, and the first of its rows there."""
+        try:
+            for members in _alike(self.columns):
+                rows = tuple(
+                    _row(like.rows[0], self.columns[place].sampler, seed + repeat)
+                    for place in members
+                    for repeat in range(repeats)
+                )
+                shared = self.columns[members[0]]
+                run = submit(dataclasses.replace(like, model_id=shared.model_id, prompt=shared.prompt, rows=rows))
+                self.runs.append(run)
+                self._places |= {place: (run, order * repeats) for order, place in enumerate(members)}
+        except NucleusError:
+            self.stop()
+            raise
+
+    @property
+    def active(self) -> bool:
+        return any(run.active for run in self.runs)
+
+    def run(self, column: int) -> Run:
+        return self._places[column][0]
+
+    def record(self, column: int, repeat: int = 0) -> RowRecord:
+        run, first = self._places[column]
+        return run.rows[first + repeat]
+
+    def touch(self) -> None:
+        """Somebody is still interested."""
+        for run in self.runs:
+            run.touch()
+
+    def stop(self) -> None:
+        """End what is under way. What was written stays."""
+        for run in self.runs:
+            run.cancel()
+
+
+def _alike(columns: Sequence[Column]) -> list[list[int]]:
+    """Places of the columns that can share a request."""
+    groups: list[list[int]] = []
+    for place, column in enumerate(columns):
+        for group in groups:
+            first = columns[group[0]]
+            if (first.model_id, first.prompt) == (column.model_id, column.prompt):
+                group.append(place)
+                break
+        else:
+            groups.append([place])
+    return groups
+
+
+def _row(like: RowRequest, sampler: SamplerConfig, seed: int) -> RowRequest:
+    return dataclasses.replace(like, sampler=dataclasses.replace(sampler, seed=seed))
+
+
+def first_divergence(events: Sequence[TokenEvent], others: Sequence[TokenEvent]) -> int | None:
+    """The first step at which they chose different tokens; None while one only says what the other begins with."""
+    pairs = zip(events, others, strict=False)
+    return next((step for step, (one, other) in enumerate(pairs) if one.token_id != other.token_id), None)
+
+
+class Reason(NamedTuple):
+    """Why two samplers that saw the same text chose different tokens.
+
+    - `model`: not the samplers' doing, the distributions that they were given differ already.
+    - `cut`: on `side`, `stage` excluded the token that the other side drew.
+    - `reweighted`: each could draw both, but made one of them count for more; the noise, which is the same, then
+      tipped the other way. `odds` are how many times likelier the first's token is than the second's: in the model's
+      distribution, after the first's stages and after the second's.
+    - `unseen`: on `side`, the other's token is too unlikely for the trace to show what became of it.
+    """
+
+    code: Literal["model", "cut", "reweighted", "unseen"]
+    side: int = 0
+    stage: str = ""
+    odds: tuple[float, float, float] = (1.0, 1.0, 1.0)
+
+
+def reasons(trace: StepTrace, other: StepTrace) -> list[Reason]:
+    """Why these two steps, the first at which two rows part, chose different tokens."""
+    if not _same_model(trace, other):
+        return [Reason("model")]
+    found = []
+    for side, own, token in ((0, trace, other.token_id), (1, other, trace.token_id)):
+        if stage := excluded_by(own, token):
+            found.append(Reason("cut", side, stage))
+        elif token not in own.candidates:
+            found.append(Reason("unseen", side))
+    if not found:
+        pair = trace.token_id, other.token_id
+        odds = _odds(trace, trace.raw, pair), _odds(trace, trace.final, pair), _odds(other, other.final, pair)
+        found.append(Reason("reweighted", odds=odds))
+    return found
+
+
+def excluded_by(trace: StepTrace, token: int) -> str | None:
+    """The stage after which this token was impossible; None if it stayed possible, or the trace cannot tell."""
+    if token in trace.candidates:
+        place = trace.candidates.index(token)
+        return next((stage.name for stage in trace.stages if stage.logprobs[place] == -math.inf), None)
+    for stage in trace.stages:
+        if stage.kept == sum(logprob > -math.inf for logprob in stage.logprobs):  # all that is possible is shown
+            return stage.name
+    return None
+
+
+def _same_model(trace: StepTrace, other: StepTrace) -> bool:
+    pairs = (
+        (logprob, other.raw.logprobs[other.candidates.index(token)])
+        for token, logprob in zip(trace.candidates, trace.raw.logprobs, strict=True)
+        if token in other.candidates
+    )
+    gaps = [abs(one - two) for one, two in pairs]
+    return len(gaps) >= min(len(trace.candidates), len(other.candidates)) - 2 and max(gaps, default=1.0) < _SAME
+
+
+def _odds(trace: StepTrace, stage: StageSnapshot, pair: tuple[int, int]) -> float:
+    """How many times likelier the first token is than the second; infinite where a float cannot say."""
+    first, second = (stage.logprobs[trace.candidates.index(token)] for token in pair)
+    return math.exp(first - second) if first - second < 700 else math.inf

@@ -1,0 +1,171 @@
+"""Compare: several settings on one prompt in one batched run, where they part and why; sweeps over settings."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import streamlit as st
+
+from llm_core import GenerationRequest, NucleusError, PromptSpec, RowRequest
+from llm_core.comparison import Column, Comparison
+from llm_core.language_model import LanguageModel
+from llm_core.records import MAX_ROWS, MAX_TOKENS
+from llm_core.sweep import Sweep
+from pages.ui import i18n, resources
+from pages.ui.compare_drafts import ShownComparison, ShownSweep
+from pages.ui.compare_settings import settings_editor
+from pages.ui.compare_view import compare_view
+from pages.ui.composer import read_prompt
+from pages.ui.frame import page
+from pages.ui.i18n import t
+from pages.ui.model_status import is_hosted, model_status
+from pages.ui.state import Key, get, get_number, has, put, session
+from pages.ui.sweep_settings import read_points, read_seeds, sweep_settings
+from pages.ui.sweep_view import sweep_view
+from samplers import SamplerConfig
+
+KINDS = ("columns", "sweep")
+PROMPTS = {"columns": "compare_prompt", "sweep": "sweep_prompt"}
+LONG_TEXT = "Write a long story about a lighthouse keeper."  # not translated: the built-in model writes English
+SEED, TOKENS, REPEATS = "compare_seed", "compare_tokens", "compare_repeats"
+_START = {"compare_kind": "columns", SEED: 7, TOKENS: 64, REPEATS: 1}
+
+
+def compare_page() -> None:
+    for key, value in _START.items():
+        if not has(key):
+            put(key, value)
+    if is_hosted():
+        st.info(t("compare.hosted"), icon=":material/cloud:")
+        return
+    model = model_status()
+    with st.container(border=True):
+        kinds = {kind: t(f"compare.kinds.{kind}.name") for kind in KINDS}
+        kind = st.segmented_control(
+            t("compare.kind"),
+            list(kinds),
+            required=True,
+            format_func=kinds.__getitem__,
+            key="compare_kind",
+            persist_state="session",
+        )
+        st.caption(t(f"compare.kinds.{kind}.text"))
+        _prompt(str(kind))
+        if kind == "columns":
+            _numbers()
+        else:
+            sweep_settings()
+        _run_and_stop(str(kind), model)
+    if kind == "columns":
+        with st.container(border=True):
+            settings_editor()
+        compare_view()
+    else:
+        sweep_view()
+
+
+def _prompt(kind: str) -> None:
+    """The page's own prompt, one for each kind, or the Playground's with all its parts."""
+    key = PROMPTS[kind]
+    if not has(key):
+        put(key, LONG_TEXT if kind == "sweep" else get(Key.INSTRUCTION) or t("playground.first_prompt"))
+    whole = has(Key.INSTRUCTION) and st.toggle(
+        t("compare.whole_prompt"), key="compare_whole_prompt", help=t("compare.whole_prompt_help")
+    )
+    if not whole:
+        st.text_area(t("playground.prompt"), key=key, height=68, persist_state="session")
+
+
+def _numbers() -> None:
+    seed, tokens, repeats = st.columns(3)
+    seed.number_input(
+        t("settings.seed"), value=None, step=1, key=SEED, help=t("compare.seed_help"), persist_state="session"
+    )
+    tokens.number_input(t("settings.max_output_tokens"), value=None, step=1, key=TOKENS, persist_state="session")
+    repeats.number_input(
+        t("compare.repeats"), value=None, step=1, key=REPEATS, help=t("compare.repeats_help"), persist_state="session"
+    )
+
+
+def _run_and_stop(kind: str, model: LanguageModel | None) -> None:
+    shown = session().comparison
+    with st.container(horizontal=True, vertical_alignment="center"):
+        start = _start_comparison if kind == "columns" else _start_sweep
+        st.button(t("playground.run"), key="compare_run", type="primary", on_click=start, shortcut="Ctrl+Enter")
+        if kind == "columns":  # a sweep has its own, beside its progress
+            active = shown is not None and shown.comparison.active
+            st.button(t("playground.stop"), key="compare_stop", on_click=_stop, disabled=not active)
+        st.caption(t("playground.shortcut"), width="content")
+        if model:
+            st.space("stretch")
+            st.caption(t("playground.model_line", model=model.name, precision=session().precision), width="content")
+    if session().compare_notice:
+        st.error(session().compare_notice, icon=":material/error:")
+
+
+def _read_prompt(kind: str) -> PromptSpec:
+    if get("compare_whole_prompt") and has(Key.INSTRUCTION):
+        return read_prompt().prompts()[0]
+    return PromptSpec(get(PROMPTS[kind]) or "")
+
+
+def _request(prompt: PromptSpec, tokens: int, seed: int) -> GenerationRequest:
+    state = session()
+    row = RowRequest(SamplerConfig(seed=seed), tokens)
+    return GenerationRequest(state.model_id, prompt, (row,), state.precision, state.id)
+
+
+def _start_comparison() -> None:
+    """Run what the page says. A refusal leaves the comparison before it where it was."""
+    state = session()
+    state.compare_notice = None
+    drafts = tuple(dataclasses.replace(draft) for draft in state.columns.drafts)
+    try:
+        prompt = _read_prompt("columns")
+        seed = int(get_number(SEED, "seed", 0, 2**53 - MAX_ROWS))
+        tokens = int(get_number(TOKENS, "max_output_tokens", 1, MAX_TOKENS))
+        repeats = int(get(REPEATS) or 0)
+        columns = [
+            Column(
+                draft.sampler,
+                draft.model_id or state.model_id,
+                dataclasses.replace(prompt, instruction=draft.prompt) if draft.prompt else prompt,
+            )
+            for draft in drafts
+        ]
+        if (count := len({column.model_id for column in columns})) > resources.MODELS_IN_MEMORY:
+            state.compare_notice = t("compare.too_many_models", count=count, limit=resources.MODELS_IN_MEMORY)
+            return
+        like = _request(prompt, tokens, seed)
+        comparison = Comparison(resources.submit, columns, repeats, like, seed=seed)
+    except NucleusError as error:
+        state.compare_notice = i18n.explain(error)
+        return
+    _stop()
+    state.comparison = ShownComparison(comparison, drafts)
+
+
+def _stop() -> None:
+    if (shown := session().comparison) is not None:
+        shown.comparison.stop()
+
+
+def _start_sweep() -> None:
+    """Begin the sweep; the one before it ends."""
+    state = session()
+    state.compare_notice = None
+    try:
+        tokens = int(get_number("sweep_tokens", "max_output_tokens", 1, MAX_TOKENS))
+        points, fields, values = read_points(tokens)
+        request = _request(_read_prompt("sweep"), tokens, int(get_number(SEED, "seed", 0, 2**53 - MAX_ROWS)))
+        sweep = Sweep(resources.submit, request, points, read_seeds())
+    except NucleusError as error:
+        state.compare_notice = i18n.explain(error)
+        return
+    if state.swept is not None:
+        state.swept.sweep.stop()
+    state.swept = ShownSweep(sweep, fields, values)
+
+
+with page("compare.title"):
+    compare_page()

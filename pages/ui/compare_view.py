@@ -1,0 +1,195 @@
+"""A comparison as it is written: the columns side by side, where two of them part and why, and their figures.
+
+Redrawn by a fragment a little more than three times a second while the engine works; nothing redraws when it rests.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from llm_core.comparison import first_divergence
+from llm_core.text_statistics import text_diff
+from pages.ui import charts, i18n, resources
+from pages.ui.compare_columns import ShownColumn, compare_columns
+from pages.ui.compare_divergence import divergence_panel
+from pages.ui.compare_drafts import ShownComparison
+from pages.ui.compare_settings import chips, column_names
+from pages.ui.compare_statistics import statistics_panel
+from pages.ui.i18n import number, t
+from pages.ui.state import get, put, session
+
+if TYPE_CHECKING:
+    from llm_core.records import RowRecord, Run, TokenEvent
+
+REFRESH_SECONDS = 0.28
+
+
+def compare_view() -> None:
+    """Draw what the session compared, following it while it is active."""
+    shown = session().comparison
+    if shown is None:
+        st.caption(t("compare.empty"))
+        return
+    following = shown.comparison.active
+    st.fragment(_draw, run_every=REFRESH_SECONDS if following else None)(shown, following)
+
+
+def _draw(shown: ShownComparison, following: bool) -> None:
+    comparison = shown.comparison
+    comparison.touch()
+    ended = not comparison.active  # before the events are read, so none is missed
+    names = column_names(shown.drafts)
+    _which(shown, names)
+    events = [comparison.record(place, shown.repeat).events() for place in range(len(names))]
+    step = divergence_step(shown, events)
+    compare_columns(
+        [_column(shown, place, name, events, ended) for place, name in enumerate(names)],
+        key="compare_columns",
+        selected=None if step is None else (shown.other, step),
+        legend=[
+            ("first", "abc", t("compare.legend_first", reference=names[shown.reference])),
+            ("other", "abc", t("compare.legend_other")),
+        ],
+        on_pick=_pick,
+    )
+    st.caption(_totals(shown, events))
+    divergence_panel(shown, names, events, step)
+    if ended:
+        statistics_panel(shown, names)
+    else:
+        st.caption(t("compare.figures_later"))
+    if following and ended:
+        st.rerun()
+
+
+def divergence_step(shown: ShownComparison, events: Sequence[Sequence[TokenEvent]]) -> int | None:
+    """The step that is looked at: the pinned one, or the first at which the two part."""
+    if shown.step is not None and shown.step < len(events[shown.other]):
+        return shown.step
+    return first_divergence(events[shown.reference], events[shown.other])
+
+
+def _which(shown: ShownComparison, names: Sequence[str]) -> None:
+    """The two columns that are held against each other, and the repetition that is shown."""
+    choices = [("reference", t("compare.reference")), ("other", t("compare.other"))]
+    boxes = st.columns(2 + (shown.comparison.repeats > 1))
+    for box, (field, label) in zip(boxes, choices, strict=False):
+        key = f"compare_{field}"
+        if get(key) != getattr(shown, field):
+            put(key, getattr(shown, field))
+        box.selectbox(label, range(len(names)), format_func=names.__getitem__, key=key, on_change=_choose)
+    if shown.comparison.repeats > 1:
+        boxes[2].selectbox(
+            t("compare.repeat"),
+            range(shown.comparison.repeats),
+            index=shown.repeat,
+            format_func=lambda repeat: t("compare.seed_of", seed=_seed(shown, repeat)),
+            key="compare_repeat",
+            on_change=_choose,
+        )
+
+
+def _choose() -> None:
+    shown = session().comparison
+    if shown is None:
+        return
+    shown.reference, shown.other = get("compare_reference"), get("compare_other")
+    shown.repeat, shown.step = get("compare_repeat") or 0, None
+
+
+def _pick(column: int, step: int) -> None:
+    """Look at this token's step. Choosing it again goes back to where the two part."""
+    shown = session().comparison
+    if shown is None:
+        return
+    again = (shown.other, shown.step) == (column, step)
+    shown.other, shown.step = column, None if again else step
+    put("compare_other", column)
+
+
+def _seed(shown: ShownComparison, repeat: int) -> int:
+    return shown.comparison.record(0, repeat).request.sampler.seed
+
+
+def _column(
+    shown: ShownComparison, place: int, name: str, events: Sequence[Sequence[TokenEvent]], ended: bool
+) -> ShownColumn:
+    record, run = shown.comparison.record(place, shown.repeat), shown.comparison.run(place)
+    own, reference = events[place], events[shown.reference]
+    kinds = [""] * len(own)
+    tag = t("compare.is_reference") if place == shown.reference else ""
+    if place != shown.reference and (parting := first_divergence(reference, own)) is not None:
+        kinds = _kinds(reference, own, parting, ended)
+        tag = t("compare.parts_at", step=parting + 1)
+    elif place != shown.reference and ended and own:
+        tag = t("compare.never_parts")
+    return ShownColumn(
+        name=name,
+        tag=tag,
+        chips=chips(shown.drafts[place], shown.drafts),
+        cells=[
+            (event.piece or "‥", kind, _title(run, step, event))
+            for step, (event, kind) in enumerate(zip(own, kinds, strict=True))
+        ],
+        empty=_waiting(run, record),
+        foot=_foot(record, own),
+    )
+
+
+def _kinds(reference: Sequence[TokenEvent], own: Sequence[TokenEvent], parting: int, ended: bool) -> list[str]:
+    """What each token is to the reference: after the end by a diff of the two texts, before it all that follows the
+    first difference."""
+    kinds = [""] * parting + ["other"] * (len(own) - parting)
+    if ended:
+        pieces = text_diff([event.known_id for event in reference], [event.known_id for event in own])
+        for kind, _, (start, end) in pieces:
+            if kind == "same":
+                kinds[start:end] = [""] * (end - start)
+    kinds[parting] = "first"
+    return kinds
+
+
+def _title(run: Run, step: int, event: TokenEvent) -> str:
+    label = charts.visible(run.model.label(event.known_id)) if run.model else ""
+    return t(
+        "run.token",
+        step=step + 1,
+        token=label,
+        value=number(math.exp(event.known_trace.logprob), 3),
+        rank=event.known_trace.rank,
+    )
+
+
+def _waiting(run: Run, record: RowRecord) -> str:
+    if record.error:
+        return i18n.explain(record.error)
+    if run.status == "waiting":
+        ahead = resources.router().position(run)
+        return t("run.queued", ahead=ahead) if ahead else t("run.starting")
+    return t("run.reading") if record.active else t("run.nothing")
+
+
+def _foot(record: RowRecord, own: Sequence[TokenEvent]) -> str:
+    parts = [t("compare.tokens", count=len(own))] if own else []
+    if own:
+        mean = sum(event.known_trace.logprob for event in own) / len(own)
+        parts.append(t("compare.perplexity", value=number(math.exp(-mean), 1)))
+    if record.error and own:
+        parts.append(i18n.explain(record.error))
+    if record.finish_reason:
+        parts.append(t(f"run.finished.{record.finish_reason}"))
+    return " · ".join(parts)
+
+
+def _totals(shown: ShownComparison, events: Sequence[Sequence[TokenEvent]]) -> str:
+    comparison = shown.comparison
+    records = [row for run in comparison.runs for row in run.rows]
+    tokens = sum(len(row.events()) for row in records)
+    seconds = max(row.seconds for row in records)
+    speed = number(tokens / seconds, 0) if seconds else "0"
+    done = sum(not row.active for row in records)
+    return t("compare.totals", done=done, total=len(records), tokens=number(tokens, 0), speed=speed)
