@@ -156,7 +156,7 @@ def _kinds(reference: Sequence[TokenEvent], own: Sequence[TokenEvent], parting: 
 def _title(run: Run, step: int, event: TokenEvent) -> str:
     label = charts.visible(run.model.label(event.known_id)) if run.model else ""
     return t(
-        "run.token",
+        "compare.token",
         step=step + 1,
         token=label,
         value=number(math.exp(event.known_trace.logprob), 3),
