@@ -129,7 +129,7 @@ MESSAGES = {
     "provider_image_large": "The pictures have {size} bytes; at most {limit} can be sent. Make them smaller.",
     "provider_logprobs_range": "{value} log-probabilities were asked for. Use 0 to {limit}.",
     "provider_place_invalid": "'{place}' is not a project and a location. Write them as my-project/us-central1.",
-    "prices_unreadable": "The table of prices {path} cannot be read ({detail}). Correct it, or unset NUCLEUS_PRICES.",
+    "provider_prices_unreadable": "Prices in {path} cannot be read ({detail}). Correct them or unset NUCLEUS_PRICES.",
     "provider_tried_again": "The provider was busy; it was asked again after {seconds} seconds.",
     "provider_setting_documented": "The model's maker says that it takes no notice of {setting}.",
     "provider_prefill_refused": "The model cannot go on from a beginning; it was shown it and asked to continue.",

@@ -74,7 +74,9 @@ def load_prices(environment: Mapping[str, str] = os.environ) -> Prices:
         lines = tuple(_price(entry) for entry in data["per_million_tokens"])
         return Prices(date.fromisoformat(data["as_of"]), str(data["currency"]), lines)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise NucleusError("prices_unreadable", path=file, detail=f"{type(error).__name__}: {error}") from error
+        raise NucleusError(
+            "provider_prices_unreadable", path=file, detail=f"{type(error).__name__}: {error}"
+        ) from error
 
 
 def _price(entry: Mapping[str, Any]) -> Price:

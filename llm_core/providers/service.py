@@ -7,13 +7,12 @@ slow server holds up nobody. Keys stay with the jobs that use them and go when t
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import logging
 import random
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
@@ -24,6 +23,7 @@ from llm_core.errors import NucleusError
 from llm_core.fair_queue import FairQueue
 from llm_core.providers import failures
 from llm_core.providers.addresses import Addresses
+from llm_core.providers.asked import as_run, left_out
 from llm_core.providers.base import Call, Failure, HostedModel, Provider, Target
 from llm_core.providers.capabilities import ENOUGH, CapabilityTable
 from llm_core.providers.credentials import Credentials
@@ -31,7 +31,6 @@ from llm_core.providers.hosted_answer import HostedAnswer, TokenNames
 from llm_core.providers.network import SILENCE_SECONDS, Line, LineCut
 from llm_core.providers.partial_view import PartialView
 from llm_core.records import FinishReason, GenerationRequest, RowRecord, Run
-from samplers.config import SETTINGS, SWITCHES
 
 T = TypeVar("T")
 
@@ -122,7 +121,7 @@ class HostedService:
         secret = self._secret(provider, target, credentials)
         run = Run(request)
         names = TokenNames(run)
-        self._tell_what_is_left_out(run, provider, target)
+        self._tell(run, provider, target)
         with self._lock:
             key = (target.scheme, target.place)
             lane = self._lanes.setdefault(key, Lane())
@@ -282,7 +281,7 @@ class HostedService:
                 dropped |= new
                 for name in new if failure.lasting else ():
                     known.refuse(name, str(failure.error.details.get("detail", "")))
-                self._tell_what_is_left_out(job.run, provider, job.target, failure)
+                self._tell(job.run, provider, job.target, failure)
                 continue
             wait = failure.wait_seconds or self._limits.first_wait * 2 ** (attempts - 1) * random.uniform(0.8, 1.2)
             if not failure.passing or attempts >= self._limits.attempts or wait > self._limits.longest_wait:
@@ -326,46 +325,14 @@ class HostedService:
             known.observe("logprobs", -ENOUGH)
         if answer.record.thoughts:
             known.observe("thinking", ENOUGH)
-        self._tell_what_is_left_out(answer.run, provider, call.target)
+        self._tell(answer.run, provider, call.target)
 
-    def _tell_what_is_left_out(
-        self, run: Run, provider: Provider, target: Target, failure: Failure | None = None
-    ) -> None:
-        """Of what was asked for: what cannot be sent, what the model is known to refuse or ignore, and what it has just
-        refused."""
-        known = self.table.of(target)
-        for field in _asked(run.request):
-            if field not in provider.settings:
-                run.notify(NucleusError("provider_setting_unknown", setting=field))
-                continue
-            names = provider.settings[field]
-            support = known.support(field, names)
-            just_now = failure is not None and not set(names).isdisjoint(failure.refused)
-            if field == "prefill" and (just_now or support == "rejected"):
-                run.notify(NucleusError("provider_prefill_refused"))
-            elif failure is not None and just_now:
-                detail = failure.error.details.get("detail", "")
-                run.notify(NucleusError("provider_setting_rejected", setting=field, detail=detail))
-            elif support == "rejected":
-                said = next((known.reasons[name] for name in names if known.reasons.get(name)), "")
-                run.notify(NucleusError("provider_setting_rejected", setting=field, detail=said))
-            elif support == "ignored":
-                how = "documented" if field in known.documented else "ignored"
-                run.notify(NucleusError(f"provider_setting_{how}", setting=field))
+    def _tell(self, run: Run, provider: Provider, target: Target, refused: Failure | None = None) -> None:
+        for notice in left_out(run.request, provider, self.table.of(target), refused):
+            run.notify(notice)
 
     def _view(self, call: Call, provider: Provider) -> PartialView:
-        """The sampler as the provider runs it: without what it is not sent, and what it ignores."""
-        known = self.table.of(call.target)
-        config = call.row.sampler
-        neutral: dict[str, object] = {}
-        for stage in config.stages:
-            field = SWITCHES[stage]
-            names = provider.settings.get(field, ())
-            if call.without.issuperset(names) or known.support(field, names) == "ignored":
-                neutral[field] = SETTINGS[field].default if field in SETTINGS else ()
-        if provider.order:
-            neutral["order"] = provider.order
-        config = dataclasses.replace(config, **neutral)  # type: ignore[arg-type]
+        config = as_run(call, provider, self.table.of(call.target))
         constrained = call.prompt.output.kind != "text"
         return PartialView(config, self._vocabularies.get(call.target.model_id), constrained)
 
@@ -416,23 +383,3 @@ def _split(rest: str) -> tuple[str, str]:
             return name, mark[1:] + place
     name, at, place = rest.rpartition("@")
     return (name, place) if at and "/" in place else (rest, "")
-
-
-def _asked(request: GenerationRequest) -> Iterator[str]:
-    """Everything that a request asks for beyond a prompt and a length, by the name of its field."""
-    fields = {SWITCHES[stage] for row in request.rows for stage in row.sampler.stages}
-    yield from sorted(fields)
-    if any(row.stop_sequences for row in request.rows):
-        yield "stop_sequences"
-    if request.prompt.prefill:
-        yield "prefill"
-    if request.prompt.output.kind != "text":
-        yield f"{request.prompt.output.kind}_output"
-    if request.hosted.top_logprobs:
-        yield "logprobs"
-    if request.hosted.thinking != "default":
-        yield "thinking"
-    if request.hosted.safety:
-        yield "safety"
-    if request.hosted.images:
-        yield "images"

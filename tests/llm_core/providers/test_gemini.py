@@ -266,7 +266,7 @@ def test_only_the_first_candidate_is_read(gemini):
 
 def test_a_continuation_is_never_bought(gemini):
     """The SDK would silently send a second request."""
-    gemini.replies.append(Reply(events=[said("The sea"), finish("CONTINUATION")]))
+    gemini.replies.append(Reply(events=[said("The sea"), finish("CONTINUATION", continuationToken="bW9yZQ==")]))
     run = ask(gemini)
     assert len(gemini.asked) == 1
     assert run.error.code == "provider_finish_unknown"

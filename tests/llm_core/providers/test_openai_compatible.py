@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
@@ -115,6 +116,15 @@ def test_settings_that_are_honoured_show_too():
         assert support["top_k"] == "honoured"
         assert support["logprobs"] == "honoured"
         assert support["top_p"] == "untried"
+
+
+def test_rows_of_one_seed_are_evidence_once():
+    router = make_router()
+    with OpenAIServer("vllm") as server:
+        one = request(server.model, top_k=1, max_output_tokens=1)
+        alike = dataclasses.replace(one, rows=one.rows * 40)
+        assert len({row.text for row in finished(router.submit(alike)).rows}) == 1
+        assert router.hosted.support(server.model)["top_k"] == "untried"
 
 
 def test_without_logprobs_there_is_text_and_the_model_is_known_to_ignore_them():

@@ -1,0 +1,71 @@
+"""What a request asks for beyond a prompt and a length, and what becomes of it with one model: pure functions."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+from llm_core.errors import NucleusError
+from llm_core.providers.base import Call, Failure, Provider
+from llm_core.providers.capabilities import Capabilities
+from llm_core.records import GenerationRequest
+from samplers import SamplerConfig
+from samplers.config import SETTINGS, SWITCHES
+
+
+def asked(request: GenerationRequest) -> Iterator[str]:
+    """By the names of `Provider.settings`."""
+    yield from sorted({SWITCHES[stage] for row in request.rows for stage in row.sampler.stages})
+    if any(row.stop_sequences for row in request.rows):
+        yield "stop_sequences"
+    if request.prompt.prefill:
+        yield "prefill"
+    if request.prompt.output.kind != "text":
+        yield f"{request.prompt.output.kind}_output"
+    if request.hosted.top_logprobs:
+        yield "logprobs"
+    if request.hosted.thinking != "default":
+        yield "thinking"
+    if request.hosted.safety:
+        yield "safety"
+    if request.hosted.images:
+        yield "images"
+
+
+def left_out(
+    request: GenerationRequest, provider: Provider, known: Capabilities, refused: Failure | None = None
+) -> Iterator[NucleusError]:
+    """What readers should know: of what was asked for, that which cannot be sent, which the model is known to refuse or
+    to ignore, and which it has just `refused`."""
+    for field in asked(request):
+        names = provider.settings.get(field)
+        if names is None:
+            yield NucleusError("provider_setting_unknown", setting=field)
+            continue
+        support = known.support(field, names)
+        just_now = refused is not None and not set(names).isdisjoint(refused.refused)
+        if field == "prefill" and (just_now or support == "rejected"):
+            yield NucleusError("provider_prefill_refused")
+        elif refused is not None and just_now:
+            yield NucleusError(
+                "provider_setting_rejected", setting=field, detail=refused.error.details.get("detail", "")
+            )
+        elif support == "rejected":
+            said = next((known.reasons[name] for name in names if known.reasons.get(name)), "")
+            yield NucleusError("provider_setting_rejected", setting=field, detail=said)
+        elif support == "ignored":
+            how = "documented" if field in known.documented else "ignored"
+            yield NucleusError(f"provider_setting_{how}", setting=field)
+
+
+def as_run(call: Call, provider: Provider, known: Capabilities) -> SamplerConfig:
+    """The row's sampler as the provider runs it: in its order, without what it is not sent and what it ignores."""
+    neutral: dict[str, object] = {}
+    for stage in call.row.sampler.stages:
+        field = SWITCHES[stage]
+        names = provider.settings.get(field, ())
+        if call.without.issuperset(names) or known.support(field, names) == "ignored":
+            neutral[field] = SETTINGS[field].default if field in SETTINGS else ()
+    if provider.order:
+        neutral["order"] = provider.order
+    return dataclasses.replace(call.row.sampler, **neutral)  # type: ignore[arg-type]
