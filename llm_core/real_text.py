@@ -59,6 +59,11 @@ def scored(model: LanguageModel) -> dict[str, Written]:
     return _scored[model]
 
 
+def opening(name: str, words: int = 24) -> str:
+    """A passage's first words, to be written on from."""
+    return " ".join(PASSAGES[name].split()[:words])
+
+
 def score(model: LanguageModel, ids: list[int], given: int = OPENING_TOKENS) -> Written:
     """The tokens of a text after its first `given` ones, as the model would have rated them."""
     import math

@@ -9,6 +9,7 @@ import streamlit as st
 from llm_core import GenerationRequest, NucleusError, PromptSpec, RowRequest
 from llm_core.comparison import Column, Comparison
 from llm_core.language_model import LanguageModel
+from llm_core.real_text import opening
 from llm_core.records import MAX_ROWS, MAX_TOKENS
 from llm_core.sweep import Sweep
 from pages.ui import i18n, resources
@@ -25,8 +26,9 @@ from pages.ui.sweep_view import sweep_view
 from samplers import SamplerConfig
 
 KINDS = ("columns", "sweep")
+BEGINNING = "sweep_beginning"
 PROMPTS = {"columns": "compare_prompt", "sweep": "sweep_prompt"}
-LONG_TEXT = "Write a long story about a lighthouse keeper."  # not translated: the built-in model writes English
+CONTINUE = "Continue this text."  # not translated: the built-in model writes English
 SEED, TOKENS, REPEATS = "compare_seed", "compare_tokens", "compare_repeats"
 _START = {"compare_kind": "columns", SEED: 7, TOKENS: 64, REPEATS: 1}
 
@@ -68,12 +70,18 @@ def _prompt(kind: str) -> None:
     """The page's own prompt, one for each kind, or the Playground's with all its parts."""
     key = PROMPTS[kind]
     if not has(key):
-        put(key, LONG_TEXT if kind == "sweep" else get(Key.INSTRUCTION) or t("playground.first_prompt"))
+        put(key, CONTINUE if kind == "sweep" else get(Key.INSTRUCTION) or t("playground.first_prompt"))
+    if not has(BEGINNING):
+        put(BEGINNING, opening("walden"))
     whole = has(Key.INSTRUCTION) and st.toggle(
         t("compare.whole_prompt"), key="compare_whole_prompt", help=t("compare.whole_prompt_help")
     )
     if not whole:
         st.text_area(t("playground.prompt"), key=key, height=68, persist_state="session")
+        if kind == "sweep":
+            st.text_area(
+                t("parts.prefill"), key=BEGINNING, height=68, help=t("parts.prefill_help"), persist_state="session"
+            )
 
 
 def _numbers() -> None:
@@ -106,7 +114,7 @@ def _run_and_stop(kind: str, model: LanguageModel | None) -> None:
 def _read_prompt(kind: str) -> PromptSpec:
     if get("compare_whole_prompt") and has(Key.INSTRUCTION):
         return read_prompt().prompts()[0]
-    return PromptSpec(get(PROMPTS[kind]) or "")
+    return PromptSpec(get(PROMPTS[kind]) or "", prefill=(get(BEGINNING) or "") if kind == "sweep" else "")
 
 
 def _request(prompt: PromptSpec, tokens: int, seed: int) -> GenerationRequest:

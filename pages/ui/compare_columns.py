@@ -18,7 +18,7 @@ _CSS = """
   font-family: var(--st-font, sans-serif); color: var(--st-text-color); font-size: 0.95rem; }
 .column { border: 1px solid var(--st-border-color); border-radius: 8px; padding: 8px 10px; min-width: 0;
   display: flex; flex-direction: column; gap: 6px; }
-.head { display: flex; flex-wrap: wrap; gap: 4px 5px; align-items: baseline; font-size: 0.84rem; }
+.head { display: flex; flex-wrap: wrap; gap: 4px 5px; align-items: baseline; font-size: 0.84rem; min-height: 1.75rem; }
 .number { font-weight: 700; margin-right: 2px; }
 .tag { opacity: 0.8; font-size: 0.78rem; }
 .chips { display: contents; }
@@ -31,7 +31,7 @@ _CSS = """
 .token.first { background: #b34700; color: #fff; font-weight: 600; padding: 1px 3px; }
 .token.selected, .token:focus-visible { outline: 2px solid var(--st-text-color); outline-offset: 1px; }
 .empty { opacity: 0.75; }
-.foot { font-size: 0.76rem; opacity: 0.85; }
+.foot { font-size: 0.76rem; opacity: 0.85; line-height: 1.4; min-height: 2.8em; }
 .key { font-size: 0.8rem; display: flex; flex-wrap: wrap; gap: 3px 14px; margin-bottom: 8px; }
 .key .token { cursor: default; padding: 0 4px; }
 """

@@ -59,7 +59,8 @@ def curve_figure(
     for what is compared with. Points carry their place in `values`."""
     known = [place for place, figure in enumerate(figures) if figure is not None]
     dots = [(place, value) for place, each in enumerate(seeds) for value in each]
-    named = any(isinstance(value, str) for value in values)
+    numbers = [value for value in values if not isinstance(value, str)]
+    named = len(numbers) < len(values)
     xs = [_plain(str(value)) for value in values] if named else list(values)
     everything = [*(figure for figure in figures if figure is not None), *lines.values(), *(y for _, y in dots)]
     wide = _wide(everything)
@@ -96,12 +97,13 @@ def curve_figure(
                 "title": {"text": titles[0]},
                 "zeroline": False,
                 "automargin": True,
-                **({"type": "category", "categoryarray": xs} if named else {}),
+                **({"type": "category", "categoryarray": xs} if named else {"range": _around(numbers)}),
             },
             "yaxis": {
                 "title": {"text": titles[1]},
                 "zeroline": False,
                 **({"type": "log", "dtick": "D2"} if wide else {"rangemode": "tozero"}),
+                **({} if everything else {"range": [0, 1]}),
             },
             "shapes": [
                 {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": y, "y1": y, "line": _dashed()}
@@ -186,6 +188,12 @@ def map_figure(
             "plot_bgcolor": "rgba(127,137,152,0.16)",  # what is still empty
         },
     }
+
+
+def _around(values: Sequence[float]) -> list[float]:
+    """An axis that holds them all from the start, so that it stands still while points come in."""
+    room = (max(values) - min(values)) / 20 or 0.5
+    return [min(values) - room, max(values) + room]
 
 
 def _wide(values: Sequence[float]) -> bool:

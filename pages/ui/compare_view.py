@@ -25,7 +25,7 @@ from pages.ui.state import get, put, session
 if TYPE_CHECKING:
     from llm_core.records import RowRecord, Run, TokenEvent
 
-REFRESH_SECONDS = 0.28
+REFRESH_SECONDS = 0.25
 
 
 def compare_view() -> None:

@@ -35,9 +35,9 @@ class Ready:
 
 READY: dict[str, Ready] = {
     "repetition_temperature": Ready(
-        "temperature", "0 0.2 0.4 0.6 0.8 1 1.2 1.5", NONE, "", "repetition", seeds=4, tokens=128
+        "temperature", "0 0.2 0.4 0.6 0.8 1 1.2 1.5", NONE, "", "repetition", seeds=3, tokens=160
     ),
-    "repetition_top_p": Ready("top_p", "0.1 0.3 0.5 0.7 0.8 0.9 0.95 1", NONE, "", "repetition", seeds=4, tokens=128),
+    "repetition_top_p": Ready("top_p", "0.1 0.3 0.5 0.7 0.8 0.9 0.95 1", NONE, "", "repetition", seeds=3, tokens=160),
     "perplexity_samplers": Ready(COLUMNS, "", NONE, "", "perplexity", seeds=4, tokens=96),
     "map": Ready("temperature", "0.3 0.6 0.9 1.2 1.5", "top_p", "0.3 0.5 0.7 0.9 1", "perplexity", seeds=2, tokens=64),
     "repetition_penalty": Ready(
