@@ -17,7 +17,7 @@ RAW, AFTER, DRAWN = "#7f8998", "#2f6fd6", "#d05a0a"
 """Grey, blue and orange: told apart in every common form of colour blindness, on light and on dark."""
 
 BARS = 12
-HEIGHT = 348
+HEIGHT = 398
 _MOST_LABEL = 14
 
 
@@ -63,8 +63,8 @@ def visible(text: str) -> str:
 def step_figure(candidates: list[Candidate], number: Callable[[float], str], words: dict[str, str]) -> dict:
     """Bars of one step: wide and grey before the sampler, narrow and coloured after it; excluded tokens struck out.
 
-    `words` gives the texts `raw`, `after`, `drawn`, `cut` and `empty`. The axis always runs from 0 to 1 and always
-    holds `BARS` places, so nothing jumps between steps.
+    `words` gives the texts `raw`, `after`, `drawn`, `cut`, `empty` and `axis`. The axis always runs from 0 to 1 and
+    always holds `BARS` places, so nothing jumps between steps.
     """
     rows = list(range(len(candidates)))
     numbers = [f"{number(c.raw)} → {words['cut'] if c.excluded else number(c.after)}" for c in candidates]
@@ -97,12 +97,19 @@ def step_figure(candidates: list[Candidate], number: Callable[[float], str], wor
         ],
         "layout": {
             "height": HEIGHT,
-            "margin": {"l": 118, "r": 104, "t": 8, "b": 28},
+            "margin": {"l": 118, "r": 104, "t": 34, "b": 52},
             "barmode": "overlay",
             "showlegend": False,
             "paper_bgcolor": "rgba(0,0,0,0)",
             "plot_bgcolor": "rgba(0,0,0,0)",
-            "xaxis": {"range": [0, 1], "fixedrange": True, "tickformat": ".1f", "dtick": 0.2, "zeroline": False},
+            "xaxis": {
+                "title": {"text": words["axis"]},
+                "range": [0, 1],
+                "fixedrange": True,
+                "tickformat": ".1f",
+                "dtick": 0.2,
+                "zeroline": False,
+            },
             "yaxis": {
                 "range": [BARS - 0.5, -0.5],
                 "fixedrange": True,
@@ -151,7 +158,7 @@ def _in_the_middle(text: str) -> dict:
     return {"xref": "paper", "yref": "paper", "x": 0.5, "y": 0.5, "text": text, "showarrow": False}
 
 
-def accuracy_figure(shares: list[tuple[str, Proportion]]) -> dict:
+def accuracy_figure(shares: list[tuple[str, Proportion]], axis: str) -> dict:
     """Accuracies as dots with their intervals, one line each, from 0 to 100 %."""
     known = [(name, share) for name, share in shares if share.n]
     return {
@@ -174,9 +181,15 @@ def accuracy_figure(shares: list[tuple[str, Proportion]]) -> dict:
             }
         ],
         "layout": {
-            "height": 90 + 34 * len(shares),
-            "margin": {"l": 8, "r": 16, "t": 8, "b": 32},
-            "xaxis": {"range": [-2, 102], "ticksuffix": " %", "zeroline": False, "fixedrange": True},
+            "height": 140 + 34 * len(shares),
+            "margin": {"l": 8, "r": 16, "t": 34, "b": 56},
+            "xaxis": {
+                "title": {"text": axis},
+                "range": [-2, 102],
+                "ticksuffix": " %",
+                "zeroline": False,
+                "fixedrange": True,
+            },
             "yaxis": {
                 "automargin": True,
                 "autorange": "reversed",

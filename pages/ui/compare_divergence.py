@@ -105,19 +105,13 @@ def _figure(run: Run, name: str, event: TokenEvent | None, step: int, side: int)
     st.markdown(i18n.plain(name))
     candidates = charts.top_candidates(event.known_trace, run.model.label) if event and run.model else []
     words = {word: t(f"step.{word}") for word in ("raw", "after", "drawn", "cut")}
-    words["empty"] = t("compare.ended_before")
+    words |= {"empty": t("compare.ended_before"), "axis": t("charts.probability")}
     figure = charts.step_figure(candidates, share, words)
-    figure["layout"]["height"] += 24 + 26
-    figure["layout"]["margin"]["b"] += 24  # for the title
-    figure["layout"]["margin"]["t"] += 26  # for the button
-    figure["layout"]["xaxis"]["title"] = {"text": t("compare.probability")}
     live_plot(
         figure,
         key=f"compare_step_{side}",
         label=f"{name}: " + ", ".join(f"{c.label} {number(c.raw)} → {number(c.after)}" for c in candidates[:5]),
-        failed=t("step.no_plot"),
         step=f"{run.id}:{step}",
-        save=t("compare.save"),
     )
 
 

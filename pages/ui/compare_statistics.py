@@ -87,9 +87,7 @@ def _entropies(shown: ShownComparison, names: Sequence[str]) -> None:
         entropy_figure(lines, t("compare.position"), t("compare.entropy_axis")),
         key="compare_entropy",
         label=", ".join(f"{name}: {number(sum(each) / max(1, len(each)))}" for name, each in lines.items()),
-        failed=t("step.no_plot"),
         step=f"{shown.comparison.runs[0].id}:{shown.repeat}",
-        save=t("compare.save"),
     )
     if st.toggle(t("step.as_table"), key="compare_entropy_table"):
         longest = max(map(len, lines.values()))

@@ -250,10 +250,8 @@ def _plot(scene: Scene, figure: dict, key: str, label: str, min_width: int = 0) 
         figure,
         key=key,
         label=label,
-        failed=t("step.no_plot"),
         step=repr(scene.config),
         min_width=min_width,
-        save=t("compare.save"),
     )
 
 

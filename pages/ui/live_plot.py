@@ -8,6 +8,7 @@ from typing import Any
 import streamlit as st
 
 from pages.ui import plotly_js
+from pages.ui.i18n import t
 from pages.ui.state import get
 
 _JS = """
@@ -48,7 +49,6 @@ export default function ({ data, parentElement, setTriggerValue }) {
       if (points[0].customdata !== undefined) setTriggerValue("picked", points[0].customdata);
     });
     const button = parentElement.querySelector(".nucleus-save");
-    button.hidden = !host.latest.save;
     button.title = host.latest.save;
     button.setAttribute("aria-label", host.latest.save);
     button.onclick = () => save(Plotly, host, host.latest.name);
@@ -71,7 +71,7 @@ _CSS = """
 
 _HTML = """
 <div class="nucleus-figure"><div class="nucleus-scroll"><div class="nucleus-plot" role="img"></div></div>
-<button class="nucleus-save" type="button" hidden>⤓</button></div>
+<button class="nucleus-save" type="button">⤓</button></div>
 """
 
 _render = st.components.v2.component(
@@ -88,21 +88,19 @@ def live_plot(
     *,
     key: str,
     label: str,
-    failed: str,
     step: str,
     min_width: int = 0,
-    save: str = "",
     on_pick: Callable[[int], None] | None = None,
 ) -> None:
     """Draw `figure` (plotly JSON with a fixed height). Same `key`, same node: new data changes it in place.
 
-    `label` is read by screen readers, `failed` shows if plotly.js cannot be loaded, `step` marks what is drawn. A
-    screen narrower than `min_width` pixels scrolls sideways. `save` names the button that downloads the chart as an
-    image; without it there is none. `on_pick` gets the `customdata` of a point that is clicked, before the rest of the
-    page is drawn.
+    `label` is read by screen readers, `step` marks what is drawn. A screen narrower than `min_width` pixels scrolls
+    sideways. A button at the upper right, for which figures leave room, downloads the chart as an image. `on_pick` gets
+    the `customdata` of a point that is clicked, before the rest of the page is drawn.
     """
-    data: dict[str, Any] = {"figure": figure, "url": plotly_js.url(), "label": label, "failed": failed, "step": step}
-    data |= {"min_width": min_width, "save": save, "name": f"nucleus-{key}"}
+    data: dict[str, Any] = {"figure": figure, "url": plotly_js.url(), "label": label, "step": step}
+    data |= {"min_width": min_width, "name": f"nucleus-{key}"}
+    data |= {"failed": t("charts.failed"), "save": t("charts.save")}
 
     def picked() -> None:
         if on_pick and (place := get(key).get("picked")) is not None:

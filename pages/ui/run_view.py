@@ -246,11 +246,11 @@ def _step(branch: Branch | None, events: list[TokenEvent], step: int) -> None:
         if branch and branch in session().tree and events and session().selected_step is not None:
             branch_panel(branch, events, step)
     words = {name: t(f"step.{name}") for name in ("raw", "after", "drawn", "cut", "empty")}
+    words["axis"] = t("charts.probability")
     live_plot(
         charts.step_figure(candidates, share, words),
         key="step_plot",
         label=_spoken(candidates),
-        failed=t("step.no_plot"),
         step=f"{run.id if run else ''}:{step}",
     )
     if trace is None:

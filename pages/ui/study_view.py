@@ -42,10 +42,9 @@ def accuracies(study: Study, way_name: Callable[[Any], str], item_name: Callable
     """The accuracy of each way as it stands, and the answers. `way_name` and `item_name` say what is compared."""
     shares = [(way_name(way), _summary(study, way)) for way in study.ways]
     live_plot(
-        charts.accuracy_figure(shares),
+        charts.accuracy_figure(shares, t("study.accuracy")),
         key=f"{key}_plot",
         label=", ".join(f"{name} {number(share.value)}" for name, share in shares),
-        failed=t("step.no_plot"),
         step=str(len(study.cells)),
     )
     st.dataframe([_table_row(study, way, way_name) for way in study.ways], hide_index=True)

@@ -46,9 +46,7 @@ def _results(shown: ShownSweep, statistic: str) -> None:
             for name, figure in zip(_names(shown), figures, strict=True)
             if figure is not None
         ),
-        failed=t("step.no_plot"),
         step=f"{len(sweep.texts)}:{statistic}:{shown.place}",
-        save=t("compare.save"),
         on_pick=_pick,
     )
     if statistic == "self_bleu" and sweep.items < 2:

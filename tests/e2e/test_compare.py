@@ -115,7 +115,7 @@ def test_a_cell_of_the_map_is_clicked_to_read_its_texts_and_the_chart_downloaded
     expect(page.get_by_test_id("stCode")).to_have_count(2)
     expect(page.get_by_label(EN["sweep.read"])).to_have_value("Temperature 0.9, Top-P 0.7")
     with page.expect_download() as download:
-        page.get_by_role("button", name=EN["compare.save"]).click()
+        page.get_by_role("button", name=EN["charts.save"]).click()
     image = download.value.path().read_bytes()
     assert image.startswith(b"\x89PNG")
     assert len(image) > 10_000

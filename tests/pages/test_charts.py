@@ -9,7 +9,14 @@ import torch
 from pages.ui.charts import AFTER, BARS, DRAWN, step_figure, top_candidates, visible
 from samplers import SamplerChain, SamplerConfig, summarize
 
-WORDS = {"raw": "model", "after": "after", "drawn": "drawn", "cut": "cut", "empty": "nothing yet"}
+WORDS = {
+    "raw": "model",
+    "after": "after",
+    "drawn": "drawn",
+    "cut": "cut",
+    "empty": "nothing yet",
+    "axis": "probability",
+}
 
 
 def trace(logits: torch.Tensor, token_id: int, **settings):
