@@ -102,7 +102,7 @@ def curve_figure(
             "yaxis": {
                 "title": {"text": titles[1]},
                 "zeroline": False,
-                **({"type": "log", "dtick": "D2"} if wide else {"rangemode": "tozero"}),
+                **({"type": "log", "dtick": 1} if wide else {"rangemode": "tozero"}),
                 **({} if everything else {"range": [0, 1]}),
             },
             "shapes": [
