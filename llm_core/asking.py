@@ -7,12 +7,14 @@
 - Self-consistency writes several chains with seeds of their own, and the result found most often wins (Wang et al.
   2022).
 
-Nothing here waits: whoever follows an `Asking` calls `advance` from time to time, as a page does when it redraws.
+A page follows an `Asking` by calling `advance` whenever it redraws; a program waits for it.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
+import time
 from collections.abc import Callable, Generator, Sequence
 from typing import NamedTuple
 
@@ -103,6 +105,15 @@ class Asking:
         for run in self._under_way:
             run.cancel()
         self._stopped = not self.outcomes
+
+    def wait(self, timeout: float = math.inf) -> bool:
+        """Take every step, for whoever has nothing else to do; false if not all are done within `timeout` seconds."""
+        until = time.monotonic() + timeout
+        while self.active and time.monotonic() < until:
+            for run in self._under_way:
+                run.wait(max(0.0, min(1.0, until - time.monotonic())))
+            self.advance()
+        return not self.active
 
     def advance(self) -> None:
         """Take the next step if the runs of the last one have ended. A refusal ends the asking, and so does a step of

@@ -110,7 +110,7 @@ def sampler_panel() -> None:
                 persist_state="session",
             )
             st.caption(_running_order())
-        seed, length = st.columns(2)
+        seed, length = st.columns(2, vertical_alignment="bottom")
         seed.number_input(
             t("settings.seed"),
             value=None,

@@ -238,7 +238,7 @@ def _step(branch: Branch | None, events: list[TokenEvent], step: int) -> None:
     run = branch.run if branch else None
     trace = events[step].trace if events else None
     candidates = charts.top_candidates(trace, run.label) if trace and run else []
-    heading, legend = st.columns([1, 1], vertical_alignment="bottom")
+    heading, legend = st.columns([1.5, 1], vertical_alignment="bottom")
     rests = bool(run and run.model and not run.active)
     heading.markdown(_heading(step, len(events), rests))
     legend.html(_legend())

@@ -27,11 +27,7 @@ def request(spec: PromptSpec, tokens: int = 12) -> GenerationRequest:
 
 
 def done(asking: Asking) -> Asking:
-    until = time.monotonic() + 30
-    while asking.active and time.monotonic() < until:
-        asking.advance()
-        time.sleep(0.005)
-    assert not asking.active
+    assert asking.wait(30)
     return asking
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -200,10 +199,7 @@ ASKINGS = [
 def test_askings_of_several_steps_run_through(provider, spec, chains):
     request = GenerationRequest(provider.model_id, spec, (RowRequest(SamplerConfig(), max_output_tokens=6),))
     asking = Asking(lambda each: provider.router.submit(each, provider.credentials), request)
-    until = time.monotonic() + PATIENCE
-    while asking.active and time.monotonic() < until:
-        asking.main.wait(1)
-        asking.advance()
+    assert asking.wait(PATIENCE)
     assert asking.error is None
     assert len(asking.outcomes) == chains
     assert asking.prompt_tokens > 0
