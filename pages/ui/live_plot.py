@@ -41,8 +41,12 @@ export default function ({ data, parentElement, setTriggerValue }) {
   plotly(data.url).then((Plotly) => {
     const { figure, step } = host.latest;
     const font = { family: getComputedStyle(host).fontFamily, size: 13 };
-    host.style.minWidth = `${host.latest.min_width}px`;
-    Plotly.react(host, figure.data, { ...figure.layout, font }, { displayModeBar: false, responsive: true });
+    const drawn = JSON.stringify(figure);
+    if (host.drawn !== drawn) {  // the page is drawn three times a second, and most of its figures stand still
+      host.drawn = drawn;
+      host.style.minWidth = `${host.latest.min_width}px`;
+      Plotly.react(host, figure.data, { ...figure.layout, font }, { displayModeBar: false, responsive: true });
+    }
     host.dataset.step = step;
     host.removeAllListeners("plotly_click");
     host.on("plotly_click", ({ points }) => {
