@@ -93,13 +93,11 @@ def hosted_notes(run: Run, row: RowRecord) -> None:
 
 
 def _cost(run: Run, row: RowRecord) -> list[str]:
-    from llm_core.providers.prices import load_prices
-
     target = resources.router().target(run.request.model_id)
     if target is None or row.usage is None:
         return []
     try:
-        estimate = load_prices().estimate(target, row.usage, date.today())
+        estimate = resources.prices().estimate(target, row.usage, date.today())
     except NucleusError as error:
         return [i18n.explain(error)]
     if estimate is None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import streamlit as st
 
 from llm_core.language_model import LanguageModel
-from llm_core.lens import Lens, StageView, View, draw_many, spellings
+from llm_core.lens import Draws, Lens, StageView, View, draw_many, spellings
 from pages.ui import lens_figures as figures
 from pages.ui.charts import visible
 from pages.ui.i18n import number, plain, share, t
@@ -171,7 +171,7 @@ def draws(scene: Scene) -> None:
         key="lens_draw_count",
     )
     seed = int(st.number_input(t("settings.seed"), 0, 10**6, 0, key="lens_draw_seed"))
-    drawn = draw_many(scene.view.final.probs, count or 1_000, seed)
+    drawn = _drawn(scene, count or 1_000, seed)
     words = {name: t(f"lens.draw.{name}") for name in ("counted", "predicted", "count")} | {"rest": t("lens.rest")}
     labels = [scene.label(token) for token in drawn.token_ids[: figures.ROWS]]
     _plot(scene, figures.draws_figure(drawn, labels, words), "lens_draws", t("lens.views.draws"))
@@ -187,6 +187,14 @@ def draws(scene: Scene) -> None:
             for label, expected, observed in zip(labels, drawn.expected, drawn.observed, strict=False)
         ],
     )
+
+
+def _drawn(scene: Scene, count: int, seed: int) -> Draws:
+    state = session().lens
+    asked = (state.of, state.step, scene.config, count, seed)
+    if state.draws is None or state.draws[0] != asked:
+        state.draws = asked, draw_many(scene.view.final.probs, count, seed)
+    return state.draws[1]
 
 
 VIEWS: dict[str, Callable[[Scene], None]] = {

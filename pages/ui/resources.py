@@ -16,6 +16,7 @@ from pages.ui.state import session
 
 if TYPE_CHECKING:
     from llm_core.providers.credentials import Credentials
+    from llm_core.providers.prices import Prices
     from llm_core.records import GenerationRequest, Run
 
 MODELS_IN_MEMORY = 2
@@ -47,6 +48,14 @@ def credentials() -> Credentials:
 
     secrets = st.secrets.to_dict() if st.secrets.load_if_toml_exists() else {}
     return Credentials.gathered(session().keys, secrets, os.environ)
+
+
+@st.cache_resource
+def prices() -> Prices:
+    """Raises `NucleusError` for a table that cannot be read."""
+    from llm_core.providers.prices import load_prices
+
+    return load_prices()
 
 
 @st.cache_resource

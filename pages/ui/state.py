@@ -26,7 +26,7 @@ from pages.ui.compare_drafts import ColumnList, ShownComparison, ShownSweep
 from pages.ui.example_list import ExampleList
 
 if TYPE_CHECKING:
-    from llm_core.lens import Lens
+    from llm_core.lens import Draws, Lens
     from llm_core.providers.base import HostedModel
 
 
@@ -121,6 +121,8 @@ class LensState:
     """Steps that were looked at, the oldest first."""
     guesses: dict[int, Guess] = field(default_factory=dict)
     """What the learner said before the distribution was shown, by step."""
+    draws: tuple[tuple, Draws] | None = None
+    """The last ones, after what they were drawn from: a hundred thousand take a second."""
     own_order: tuple[str, ...] = ()
     """Stages as the reader put them."""
 

@@ -70,7 +70,6 @@ def test_settings_recompute_the_step_without_the_model():
     app.slider(key="top_p").set_value(0.5).run()
     assert len(looked_at(app)) == 1, "no other forward pass"
     assert not session(app).lens.runs
-    assert "Hugging Face" in app.selectbox(key="order").format_func(app.selectbox(key="order").value)
     app.toggle(key="lens_stages_table").set_value(True).run()
     [table] = [frame.value for frame in app.dataframe]
     assert [EN["lens.raw"], *(EN[f"stages.{name}.name"] for name in ("temperature", "top_k", "top_p"))] == list(table)[
@@ -105,6 +104,16 @@ def test_a_token_outside_the_list_is_found_with_its_rank_at_every_stage():
         assert int(table[EN["lens.rank"]][0].replace(",", "")) > 40
         assert table[EN["lens.rank"]].iloc[-1] == EN["step.cut"]
     assert "xylophone" in "".join(markdown.value for markdown in app.markdown)
+
+
+def test_draws_are_made_anew_only_for_another_distribution():
+    app = ran()
+    app.button_group(key="lens_view").set_value("draws").run()
+    first = session(app).lens.draws[1]
+    app.toggle(key="lens_draw_table").set_value(True).run()
+    assert session(app).lens.draws[1] is first
+    app.slider(key="temperature").set_value(1.5).run()
+    assert session(app).lens.draws[1] is not first
 
 
 def test_a_guess_comes_before_the_distribution():
