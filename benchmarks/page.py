@@ -1,17 +1,23 @@
-"""What watching costs: decoding speed with the Playground open and drawing, over the same run with nobody watching.
+"""What watching costs: decoding speed with a page open and drawing, over the same run with nobody watching.
 
-Both sides are the real engine with the page's own first settings, the first inside the real server with a real browser
-on the same machine, the second in this process. They alternate; ratios are of neighbours; the medians are reported.
+Two pages: the Playground with one answer, and Compare with its six. Both sides are the real engine with the page's own
+first settings, the first inside the real server with a real browser on the same machine, the second in this process.
+They alternate; ratios are of neighbours; the medians are reported. The browser shares the machine's cores with the
+engine, so a machine with few of them shows the worst case: `renderer_cores` is what the page itself takes of them.
 """
 
 from __future__ import annotations
 
 import re
+import time
+from collections.abc import Callable
+from dataclasses import replace
 from statistics import median
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import CDPSession, Page, sync_playwright
 
 from llm_core import Engine, GenerationRequest, ModelStore, PromptSpec, RowRequest, builtin_model
+from pages.ui.compare_drafts import PRESETS
 from pages.ui.i18n import texts
 from samplers import SamplerConfig
 from tests.browser import FLAGS, find_browser, serve
@@ -20,58 +26,94 @@ PAIRS = 7
 TOKENS = 96
 PROMPT = "Write a long story about a lighthouse keeper and the sea."
 WORDS = texts("en")
+SAMPLERS = {"playground": (SamplerConfig(temperature=1.0),), "compare": PRESETS["samplers"]}
 
 
 def measure() -> dict[str, object]:
-    """Tokens a second on both sides and their ratio; the page should keep at least 0.9."""
+    """For each page tokens a second on both sides and their ratio, which should be at least 0.9."""
     executable = find_browser()
     if executable is None:
         raise SystemExit("no Chromium, Chrome or Edge on this machine")
     engine = Engine(ModelStore())
-    alone(engine)  # loads the model
-    pairs = []
+    alone(engine, "playground")  # loads the model
     with serve() as url, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable, args=FLAGS)
-        page = browser.new_page(viewport={"width": 1400, "height": 1000})
-        prepare(page, url)
-        watched(page)
-        for pair in range(PAIRS):
-            sides = [lambda: alone(engine), lambda: watched(page)]
-            first, second = (side() for side in (sides if pair % 2 else sides[::-1]))
-            pairs.append((first, second) if pair % 2 else (second, first))
+        measured = {}
+        for name, prepare in (("playground", prepare_playground), ("compare", prepare_compare)):
+            page = browser.new_page(viewport={"width": 1400, "height": 1000})
+            prepare(page, url)
+            measured[name] = compared(page, lambda name=name: alone(engine, name))
+            page.close()
         browser.close()
+    return {**measured, "tokens": TOKENS}
+
+
+def compared(page: Page, alone: Callable[[], float]) -> dict[str, object]:
+    devtools = page.context.new_cdp_session(page)
+    devtools.send("Performance.enable")
+    watched(page, devtools)
+    pairs, shares = [], []
+    for pair in range(PAIRS):
+        if pair % 2:
+            without = alone()
+        speed, share = watched(page, devtools)
+        if not pair % 2:
+            without = alone()
+        pairs.append((without, speed))
+        shares.append(share)
     return {
         "tokens_per_second_alone": round(median(a for a, _ in pairs), 2),
         "tokens_per_second_watched": round(median(w for _, w in pairs), 2),
         "ratio_median": round(median(w / a for a, w in pairs), 3),
         "ratios": [round(w / a, 3) for a, w in pairs],
-        "tokens": TOKENS,
+        "renderer_cores": round(median(shares), 3),
     }
 
 
-def alone(engine: Engine) -> float:
-    row = RowRequest(SamplerConfig(temperature=1.0, seed=7), TOKENS)
-    run = engine.submit(GenerationRequest(builtin_model.MODEL_ID, PromptSpec(PROMPT), (row,)))
+def alone(engine: Engine, name: str) -> float:
+    """Tokens a second of all answers together."""
+    rows = tuple(RowRequest(replace(sampler, seed=7), TOKENS) for sampler in SAMPLERS[name])
+    run = engine.submit(GenerationRequest(builtin_model.MODEL_ID, PromptSpec(PROMPT), rows))
     run.wait()
-    return run.rows[0].tokens_per_second
+    if name == "playground":
+        return run.rows[0].tokens_per_second
+    return sum(row.length for row in run.rows) / max(row.seconds for row in run.rows)
 
 
-def prepare(page: Page, url: str) -> None:
+def prepare_playground(page: Page, url: str) -> None:
     page.goto(f"{url}/?lang=en")
     page.get_by_text("SmolLM2-135M-Instruct · float32").wait_for(timeout=120_000)
     page.get_by_role("radio", name=WORDS["sampler.random.name"], exact=True).click()
-    page.get_by_label(WORDS["playground.prompt"], exact=True).fill(PROMPT)
+    fill(page)
+
+
+def prepare_compare(page: Page, url: str) -> None:
+    page.goto(f"{url}/compare?lang=en")
+    page.get_by_text("SmolLM2-135M-Instruct · float32").wait_for(timeout=120_000)
+    fill(page)
+
+
+def fill(page: Page) -> None:
+    page.get_by_label(WORDS["playground.prompt"], exact=True).first.fill(PROMPT)
     field = page.get_by_label(WORDS["settings.max_output_tokens"], exact=True)
     field.fill(str(TOKENS))
     field.press("Enter")
-    page.wait_for_timeout(1000)
+    page.wait_for_timeout(1500)
 
 
-def watched(page: Page) -> float:
+def watched(page: Page, devtools: CDPSession) -> tuple[float, float]:
+    """Tokens a second as the page tells them, and the cores that its main thread was busy on."""
+    begin, busy = time.monotonic(), busy_seconds(devtools)
     page.get_by_role("button", name=WORDS["playground.run"], exact=True).click()
     stop = page.get_by_role("button", name=WORDS["playground.stop"], exact=True)
     page.wait_for_timeout(2000)
     while stop.is_enabled():  # seldom, since Playwright's own waiting looks at every frame and costs the page time
         page.wait_for_timeout(1000)
-    page.wait_for_timeout(1000)
-    return float(re.findall(r"([\d.]+) tokens/s", page.get_by_text("tokens/s").inner_text())[0])
+    share = (busy_seconds(devtools) - busy) / (time.monotonic() - begin)
+    page.wait_for_timeout(1500)
+    return float(re.findall(r"([\d.]+) tokens/s", page.get_by_text("tokens/s").first.inner_text())[0]), share
+
+
+def busy_seconds(devtools: CDPSession) -> float:
+    metrics = devtools.send("Performance.getMetrics")["metrics"]
+    return next(metric["value"] for metric in metrics if metric["name"] == "TaskDuration")

@@ -25,11 +25,13 @@ _CSS = """
 .chip { border: 1px solid var(--st-border-color); border-radius: 4px; padding: 0 5px; overflow-wrap: anywhere; }
 .chip.differs { border-color: #b35900; background: rgba(230, 159, 0, 0.22); font-weight: 600; }
 .tokens { height: 12.5rem; overflow-y: auto; white-space: pre-wrap; overflow-wrap: anywhere; line-height: 1.6;
-  scrollbar-width: thin; resize: vertical; }
+  scrollbar-width: thin; resize: vertical; contain: content; }
 .token { cursor: pointer; border-radius: 3px; }
 .token.other { background: rgba(86, 160, 233, 0.26); }
 .token.first { background: #b34700; color: #fff; font-weight: 600; padding: 1px 3px; }
 .token.selected, .token:focus-visible { outline: 2px solid var(--st-text-color); outline-offset: 1px; }
+.totals { font-size: 0.85rem; opacity: 0.8; margin-top: 10px; color: var(--st-text-color);
+  font-family: var(--st-font, sans-serif); font-variant-numeric: tabular-nums; }
 .empty { opacity: 0.75; }
 .foot { font-size: 0.76rem; opacity: 0.85; line-height: 1.4; min-height: 2.8em; }
 .key { font-size: 0.8rem; display: flex; flex-wrap: wrap; gap: 3px 14px; margin-bottom: 8px; }
@@ -37,7 +39,14 @@ _CSS = """
 """
 
 _JS = """
-function write(node, text) { if (node.textContent !== text) node.textContent = text; }
+// What nodes show, since reading it back from them can cost a layout.
+const shown = new WeakMap();
+
+function write(node, text) {
+  if (shown.get(node) === text) return;
+  shown.set(node, text);
+  node.textContent = text;
+}
 
 function fit(parent, count, make) {
   while (parent.children.length > count) parent.lastChild.remove();
@@ -63,10 +72,12 @@ function newColumn() {
 function newToken() {
   const node = element("span", "token");
   node.setAttribute("role", "option");
+  node.setAttribute("aria-selected", "false");
+  node.tabIndex = -1;
   return node;
 }
 
-function paint(node, column, place, selected) {
+function paint(node, column, place) {
   write(node.querySelector(".number"), String(place + 1));
   write(node.querySelector(".tag"), column.tag);
   write(node.querySelector(".foot"), column.foot);
@@ -78,27 +89,42 @@ function paint(node, column, place, selected) {
   });
   const tokens = node.querySelector(".tokens");
   tokens.setAttribute("aria-label", column.name);
-  const follows = tokens.scrollHeight - tokens.scrollTop - tokens.clientHeight < 24;
-  const before = tokens.children.length;
   if (!column.cells.length) {
     tokens.replaceChildren(Object.assign(element("span", "empty"), { textContent: column.empty }));
     return;
   }
   tokens.querySelector(".empty")?.remove();
   fit(tokens, column.cells.length, newToken);
-  const reachable = selected?.[0] === place ? selected[1] : 0;
-  column.cells.forEach(([text, kind, title], index) => {
-    const token = tokens.children[index];
-    const chosen = selected?.[0] === place && selected[1] === index;
-    const name = ["token", kind, chosen ? "selected" : ""].filter(Boolean).join(" ");
-    if (token.className !== name) token.className = name;
-    write(token, text);
-    if (token.title !== title) { token.title = title; token.setAttribute("aria-label", title); }
-    token.setAttribute("aria-selected", String(chosen));
-    token.tabIndex = index === reachable ? 0 : -1;
-    token.dataset.place = `${place}:${index}`;
+  let token = tokens.firstChild;
+  column.cells.forEach(([text, kind], index) => {
+    const state = `${kind} ${text}`;
+    if (shown.get(token) !== state) {
+      shown.set(token, state);
+      token.textContent = text;
+      token.removeAttribute("title");
+      token.removeAttribute("aria-label");
+      token.classList.remove("first", "other");
+      if (kind) token.classList.add(kind);
+      token.dataset.place = `${place}:${index}`;
+    }
+    token = token.nextSibling;
   });
-  if (follows && tokens.children.length > before) tokens.scrollTop = tokens.scrollHeight;
+}
+
+function select(grid, selected) {
+  grid.querySelectorAll(".token.selected").forEach((token) => {
+    token.classList.remove("selected");
+    token.setAttribute("aria-selected", "false");
+  });
+  grid.querySelectorAll(".token[tabindex='0']").forEach((token) => { token.tabIndex = -1; });
+  [...grid.children].forEach((column, place) => {
+    const tokens = column.querySelectorAll(".token");
+    const chosen = selected?.[0] === place ? tokens[selected[1]] : null;
+    chosen?.classList.add("selected");
+    chosen?.setAttribute("aria-selected", "true");
+    const reachable = chosen ?? tokens[0];
+    if (reachable) reachable.tabIndex = 0;
+  });
 }
 
 export default function ({ data, parentElement, setTriggerValue }) {
@@ -113,11 +139,33 @@ export default function ({ data, parentElement, setTriggerValue }) {
     write(key.children[index].firstChild, sample);
     write(key.children[index].querySelector(".means"), text);
   });
+  write(parentElement.querySelector(".totals"), data.totals);
   const grid = parentElement.querySelector(".grid");
   fit(grid, data.columns.length, newColumn);
-  data.columns.forEach((column, place) => paint(grid.children[place], column, place, data.selected));
+  // All is measured before anything is written, and scrolled after it: one layout for all columns.
+  const boxes = [...grid.querySelectorAll(".tokens")];
+  const before = boxes.map((box) => [box.scrollHeight - box.scrollTop - box.clientHeight, box.children.length]);
+  data.columns.forEach((column, place) => paint(grid.children[place], column, place));
+  select(grid, data.selected);
+  boxes.forEach((box, place) => {
+    const [below, count] = before[place];
+    if (below < 24 && box.children.length > count) box.scrollTop = 1e9;
+  });
   const choose = (node) => setTriggerValue("picked", node.dataset.place);
   const selection = () => parentElement.getRootNode().getSelection?.() ?? getSelection();  // people copy text, too
+  // Only the token that somebody is at gets its description: it would be half of what is written.
+  grid.describe = (node) => {
+    if (!node) return;
+    const [place, index] = node.dataset.place.split(":");
+    const title = data.columns[place]?.cells[index]?.[2] ?? "";
+    node.title = title;
+    node.setAttribute("aria-label", title);
+  };
+  grid.onmouseover = (event) => grid.describe(event.target.closest(".token"));
+  if (!grid.listens) {
+    grid.listens = true;
+    grid.addEventListener("focusin", (event) => grid.describe(event.target.closest(".token")));
+  }
   grid.onclick = (event) => {
     const node = event.target.closest(".token");
     if (node && selection().isCollapsed) choose(node);
@@ -134,7 +182,10 @@ export default function ({ data, parentElement, setTriggerValue }) {
 """
 
 _render = st.components.v2.component(
-    "nucleus_compare_columns", html='<div class="key"></div><div class="grid"></div>', css=_CSS, js=_JS
+    "nucleus_compare_columns",
+    html='<div class="key"></div><div class="grid"></div><div class="totals"></div>',
+    css=_CSS,
+    js=_JS,
 )
 
 
@@ -158,15 +209,17 @@ def compare_columns(
     key: str,
     selected: tuple[int, int] | None,
     legend: Sequence[tuple[str, str, str]],
+    totals: str,
     on_pick: Callable[[int, int], None],
 ) -> None:
     """Draw the columns. `on_pick` gets column and step of a token that is chosen, before the rest is drawn; `legend`
-    explains kinds: `(kind, sample, text)`."""
+    explains kinds: `(kind, sample, text)`; `totals` stands below them all."""
 
     def picked() -> None:
         if place := get(key).get("picked"):
             column, step = str(place).split(":")
             on_pick(int(column), int(step))
 
-    data = {"columns": [asdict(column) for column in columns], "selected": selected, "key": list(legend)}
+    shown = [asdict(column) for column in columns]
+    data = {"columns": shown, "selected": selected, "key": list(legend), "totals": totals}
     _render(key=key, data=data, on_picked_change=picked)

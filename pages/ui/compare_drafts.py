@@ -129,6 +129,8 @@ class ShownComparison:
     """Pinned; None shows where the two part."""
     figures: dict[int | tuple[int, int], dict[str, float | None]] = field(default_factory=dict)
     """Figures of each column, and of a column against a reference, once all are written: they take a while."""
+    titles: dict[tuple[int, int, str], list[str]] = field(default_factory=dict)
+    """What is said of the tokens of a column's repetition, in a language."""
 
 
 @dataclass

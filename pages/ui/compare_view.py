@@ -1,6 +1,8 @@
 """A comparison as it is written: the columns side by side, where two of them part and why, and their figures.
 
-Redrawn by a fragment a little more than three times a second while the engine works; nothing redraws when it rests.
+While the engine works, the answers alone are redrawn a little more than three times a second, and what explains them
+once a second: on a machine with few cores, whatever the browser redraws is time that the engine lacks. Nothing redraws
+when it rests.
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ from pages.ui.state import get, put, session
 if TYPE_CHECKING:
     from llm_core.records import RowRecord, Run, TokenEvent
 
-REFRESH_SECONDS = 0.25
+REFRESH_SECONDS = 0.3
+EXPLAIN_SECONDS = 1.0
 
 
 def compare_view() -> None:
@@ -34,17 +37,37 @@ def compare_view() -> None:
     if shown is None:
         st.caption(t("compare.empty"))
         return
-    following = shown.comparison.active
-    st.fragment(_draw, run_every=REFRESH_SECONDS if following else None)(shown, following)
-
-
-def _draw(shown: ShownComparison, following: bool) -> None:
-    comparison = shown.comparison
-    comparison.touch()
-    ended = not comparison.active  # before the events are read, so none is missed
     names = column_names(shown.drafts)
+    if not shown.comparison.active:
+        st.fragment(_at_rest)(shown, names)
+        return
     _which(shown, names)
-    events = [comparison.record(place, shown.repeat).events() for place in range(len(names))]
+    st.fragment(_growing, run_every=REFRESH_SECONDS)(shown, names, (shown.other, shown.step))
+    st.fragment(_explaining, run_every=EXPLAIN_SECONDS)(shown, names)
+
+
+def _at_rest(shown: ShownComparison, names: Sequence[str]) -> None:
+    _which(shown, names)
+    _answers(shown, names, ended=True)
+    _explanation(shown, names)
+    statistics_panel(shown, names)
+
+
+def _growing(shown: ShownComparison, names: Sequence[str], looked_at: tuple[int, int | None]) -> None:
+    shown.comparison.touch()
+    ended = not shown.comparison.active  # before the events are read, so none is missed
+    _answers(shown, names, ended)
+    if ended or looked_at != (shown.other, shown.step):
+        st.rerun()
+
+
+def _explaining(shown: ShownComparison, names: Sequence[str]) -> None:
+    _explanation(shown, names)
+    st.caption(t("compare.figures_later"))
+
+
+def _answers(shown: ShownComparison, names: Sequence[str], ended: bool) -> None:
+    events = _events(shown)
     step = divergence_step(shown, events)
     compare_columns(
         [_column(shown, place, name, events, ended) for place, name in enumerate(names)],
@@ -54,16 +77,19 @@ def _draw(shown: ShownComparison, following: bool) -> None:
             ("first", "abc", t("compare.legend_first", reference=names[shown.reference])),
             ("other", "abc", t("compare.legend_other")),
         ],
+        totals=_totals(shown),
         on_pick=_pick,
     )
-    st.caption(_totals(shown, events))
-    divergence_panel(shown, names, events, step)
-    if ended:
-        statistics_panel(shown, names)
-    else:
-        st.caption(t("compare.figures_later"))
-    if following and ended:
-        st.rerun()
+
+
+def _explanation(shown: ShownComparison, names: Sequence[str]) -> None:
+    events = _events(shown)
+    divergence_panel(shown, names, events, divergence_step(shown, events))
+
+
+def _events(shown: ShownComparison) -> list[list[TokenEvent]]:
+    """Of every column, in the repetition that is shown."""
+    return [shown.comparison.record(place, shown.repeat).events() for place in range(len(shown.drafts))]
 
 
 def divergence_step(shown: ShownComparison, events: Sequence[Sequence[TokenEvent]]) -> int | None:
@@ -132,8 +158,8 @@ def _column(
         tag=tag,
         chips=chips(shown.drafts[place], shown.drafts),
         cells=[
-            (event.piece or "‥", kind, _title(run, step, event))
-            for step, (event, kind) in enumerate(zip(own, kinds, strict=True))
+            (event.piece or "‥", kind, title)
+            for event, kind, title in zip(own, kinds, _titles(shown, place, own), strict=True)
         ],
         empty=_waiting(run, record),
         foot=_foot(record, own),
@@ -151,6 +177,14 @@ def _kinds(reference: Sequence[TokenEvent], own: Sequence[TokenEvent], parting: 
                 kinds[start:end] = [""] * (end - start)
     kinds[parting] = "first"
     return kinds
+
+
+def _titles(shown: ShownComparison, place: int, events: Sequence[TokenEvent]) -> list[str]:
+    """What is said of each token. Kept, since an answer is drawn again several times a second while it grows."""
+    titles = shown.titles.setdefault((place, shown.repeat, i18n.language()), [])
+    run = shown.comparison.run(place)
+    titles += [_title(run, step, event) for step, event in enumerate(events[len(titles) :], len(titles))]
+    return titles[: len(events)]
 
 
 def _title(run: Run, step: int, event: TokenEvent) -> str:
@@ -185,10 +219,10 @@ def _foot(record: RowRecord, own: Sequence[TokenEvent]) -> str:
     return " · ".join(parts)
 
 
-def _totals(shown: ShownComparison, events: Sequence[Sequence[TokenEvent]]) -> str:
+def _totals(shown: ShownComparison) -> str:
     comparison = shown.comparison
     records = [row for run in comparison.runs for row in run.rows]
-    tokens = sum(len(row.events()) for row in records)
+    tokens = sum(row.length for row in records)
     seconds = max(row.seconds for row in records)
     speed = number(tokens / seconds, 0) if seconds else "0"
     done = sum(not row.active for row in records)
