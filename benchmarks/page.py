@@ -2,27 +2,33 @@
 
 Two pages: the Playground with one answer, and Compare with its six. Both sides are the real engine with the page's own
 first settings, the first inside the real server with a real browser on the same machine, the second in this process.
-They alternate; ratios are of neighbours; the medians are reported. The browser shares the machine's cores with the
-engine, so a machine with few of them shows the worst case: `renderer_cores` is what the page itself takes of them.
+They alternate; ratios are of neighbours; the medians are reported.
+
+Twice: with the browser on cores of its own, as on a reader's machine, half of the cores for each (Linux only), and with
+the browser taking what it needs of the engine's cores, as where both are one small machine. `renderer_cores` is what
+the page's main thread takes.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from statistics import median
 
-from playwright.sync_api import CDPSession, Page, sync_playwright
+import torch
+from playwright.sync_api import Browser, CDPSession, Page, sync_playwright
 
 from llm_core import Engine, GenerationRequest, ModelStore, PromptSpec, RowRequest, builtin_model
+from llm_core.thread_choice import all_threads
 from pages.ui.compare_drafts import PRESETS
 from pages.ui.i18n import texts
 from samplers import SamplerConfig
 from tests.browser import FLAGS, find_browser, serve
 
-PAIRS = 7
+PAIRS = 5
 TOKENS = 96
 PROMPT = "Write a long story about a lighthouse keeper and the sea."
 WORDS = texts("en")
@@ -30,22 +36,46 @@ SAMPLERS = {"playground": (SamplerConfig(temperature=1.0),), "compare": PRESETS[
 
 
 def measure() -> dict[str, object]:
-    """For each page tokens a second on both sides and their ratio, which should be at least 0.9."""
+    """For each page tokens a second on both sides and their ratio, which should be at least 0.9 on cores of its own."""
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    half = len(cores) // 2
+    measured: dict[str, object] = {"tokens": TOKENS}
+    if half:
+        measured["own_cores"] = on_cores(cores[:half], cores[half:])
+    return measured | {"shared_cores": on_cores(cores, cores)}
+
+
+def on_cores(engines: Sequence[int], browsers: Sequence[int]) -> dict[str, object]:
+    """`engines` are for the server and for the engine of this process. None at all leaves the choice to the system."""
     executable = find_browser()
     if executable is None:
         raise SystemExit("no Chromium, Chrome or Edge on this machine")
+    move(browsers)  # what is started after this inherits it
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=FLAGS)
+        move(engines)
+        return on_pages(browser, {"OMP_NUM_THREADS": str(len(engines))} if engines else {})
+
+
+def move(cores: Sequence[int]) -> None:
+    if cores:
+        os.sched_setaffinity(0, cores)
+        torch.set_num_threads(len(cores))
+
+
+def on_pages(browser: Browser, environment: Mapping[str, str]) -> dict[str, object]:
+    all_threads.cache_clear()
     engine = Engine(ModelStore())
     alone(engine, "playground")  # loads the model
-    with serve() as url, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=FLAGS)
-        measured = {}
+    measured = {}
+    with serve(**environment) as url:
         for name, prepare in (("playground", prepare_playground), ("compare", prepare_compare)):
             page = browser.new_page(viewport={"width": 1400, "height": 1000})
             prepare(page, url)
             measured[name] = compared(page, lambda name=name: alone(engine, name))
             page.close()
-        browser.close()
-    return {**measured, "tokens": TOKENS}
+    engine.close()
+    return measured
 
 
 def compared(page: Page, alone: Callable[[], float]) -> dict[str, object]:

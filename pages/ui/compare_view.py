@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import streamlit as st
 
@@ -38,39 +38,32 @@ def compare_view() -> None:
         st.caption(t("compare.empty"))
         return
     names = column_names(shown.drafts)
-    if not shown.comparison.active:
-        st.fragment(_at_rest)(shown, names)
-        return
+    now = _situation(shown)
     _which(shown, names)
-    st.fragment(_growing, run_every=REFRESH_SECONDS)(shown, names, (shown.other, shown.step))
-    st.fragment(_explaining, run_every=EXPLAIN_SECONDS)(shown, names)
+    # The same fragments whether they follow or rest, since Streamlit draws the elements of another one anew.
+    st.fragment(_answers, run_every=REFRESH_SECONDS if now.active else None)(shown, names, now)
+    st.fragment(_explanation, run_every=EXPLAIN_SECONDS if now.active else None)(shown, names, now)
 
 
-def _at_rest(shown: ShownComparison, names: Sequence[str]) -> None:
-    _which(shown, names)
-    _answers(shown, names, ended=True)
-    _explanation(shown, names)
-    statistics_panel(shown, names)
+class _Situation(NamedTuple):
+    """What the whole page is drawn by."""
+
+    active: bool
+    other: int
+    step: int | None
 
 
-def _growing(shown: ShownComparison, names: Sequence[str], looked_at: tuple[int, int | None]) -> None:
+def _situation(shown: ShownComparison) -> _Situation:
+    return _Situation(shown.comparison.active, shown.other, shown.step)
+
+
+def _answers(shown: ShownComparison, names: Sequence[str], drawn: _Situation) -> None:
     shown.comparison.touch()
-    ended = not shown.comparison.active  # before the events are read, so none is missed
-    _answers(shown, names, ended)
-    if ended or looked_at != (shown.other, shown.step):
-        st.rerun()
-
-
-def _explaining(shown: ShownComparison, names: Sequence[str]) -> None:
-    _explanation(shown, names)
-    st.caption(t("compare.figures_later"))
-
-
-def _answers(shown: ShownComparison, names: Sequence[str], ended: bool) -> None:
+    now = _situation(shown)  # before the events are read, so none is missed
     events = _events(shown)
     step = divergence_step(shown, events)
     compare_columns(
-        [_column(shown, place, name, events, ended) for place, name in enumerate(names)],
+        [_column(shown, place, name, events, not now.active) for place, name in enumerate(names)],
         key="compare_columns",
         selected=None if step is None else (shown.other, step),
         legend=[
@@ -80,11 +73,17 @@ def _answers(shown: ShownComparison, names: Sequence[str], ended: bool) -> None:
         totals=_totals(shown),
         on_pick=_pick,
     )
+    if now != drawn:
+        st.rerun()
 
 
-def _explanation(shown: ShownComparison, names: Sequence[str]) -> None:
+def _explanation(shown: ShownComparison, names: Sequence[str], drawn: _Situation) -> None:
     events = _events(shown)
     divergence_panel(shown, names, events, divergence_step(shown, events))
+    if drawn.active:
+        st.caption(t("compare.figures_later"))
+    else:
+        statistics_panel(shown, names)
 
 
 def _events(shown: ShownComparison) -> list[list[TokenEvent]]:
