@@ -1,7 +1,8 @@
 """One way in for every model: `submit` takes a request to the local engine or to a provider by its model's id.
 
 Ids are `openai:NAME@URL` (any server that speaks OpenAI's language; without a URL, OpenAI), `gemini:NAME`,
-`vertex:NAME@PROJECT/LOCATION` (`vertex:NAME` with a key: express mode); anything else is a local model.
+`vertex:NAME@PROJECT/LOCATION` (`vertex:NAME` with a key: express mode), `endpoint:ID@PROJECT/LOCATION` (an open model
+deployed on Vertex AI); anything else is a local model.
 """
 
 from __future__ import annotations
@@ -35,7 +36,18 @@ def _vertex() -> Provider:
     return Vertex()
 
 
-PROVIDERS: dict[str, Callable[[], Provider]] = {"openai": _openai, "gemini": _gemini, "vertex": _vertex}
+def _endpoint() -> Provider:
+    from llm_core.providers.vertex_endpoint import VertexEndpoint
+
+    return VertexEndpoint()
+
+
+PROVIDERS: dict[str, Callable[[], Provider]] = {
+    "openai": _openai,
+    "gemini": _gemini,
+    "vertex": _vertex,
+    "endpoint": _endpoint,
+}
 
 
 class Router:

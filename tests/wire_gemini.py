@@ -3,13 +3,11 @@ may come in camel case or in snake case, as proto-JSON takes them. It also gives
 
 from __future__ import annotations
 
-import json
 import re
-from pathlib import Path
 from typing import Any
 
 from samplers import SamplerConfig
-from tests.wire_server import WORDS, Asked, Drawn, Reply, WireServer, tokens
+from tests.wire_server import BEARER, TOKEN, WORDS, Asked, Drawn, Reply, WireServer, tokens
 
 NUMBER = (int, float)
 TOP = {
@@ -36,7 +34,6 @@ GENERATION = {
     "thinkingConfig": dict,
 }
 THINKING = {"includeThoughts": bool, "thinkingBudget": int, "thinkingLevel": str}
-BEARER = "ya29.planted-token-55c1"
 ACTIONS = r"(?P<model>[^/:]+):(?P<action>streamGenerateContent|generateContent|countTokens)"
 
 
@@ -70,25 +67,6 @@ class GeminiServer(WireServer):
             return "/v1beta1/publishers/google/models"
         project, location = self.vertex.split("/")
         return f"/v1beta1/projects/{project}/locations/{location}/publishers/google/models"
-
-    def service_account(self, file: Path) -> Path:
-        """Application-default credentials that get their tokens here."""
-        from cryptography.hazmat.primitives import serialization
-        from cryptography.hazmat.primitives.asymmetric import rsa
-
-        key = rsa.generate_private_key(public_exponent=65537, key_size=2048).private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-        account = {
-            "type": "service_account",
-            "project_id": "of-the-file",
-            "private_key_id": "1",
-            "private_key": key.decode(),
-            "client_email": "tests@of-the-file.iam.gserviceaccount.com",
-            "token_uri": f"{self.address}/token",
-        }
-        file.write_text(json.dumps(account))
-        return file
 
     def check(self, asked: Asked) -> Reply | None:
         if asked.path == "/token":
@@ -139,7 +117,7 @@ class GeminiServer(WireServer):
 
     def answer(self, asked: Asked) -> Reply:
         if asked.path == "/token":
-            return Reply(body={"access_token": BEARER, "token_type": "Bearer", "expires_in": 3600})
+            return TOKEN
         if asked.method == "GET":
             return self._listing()
         if "countTokens" in asked.path:

@@ -45,6 +45,11 @@ class Asked:
     body: Any
 
 
+BEARER = "ya29.planted-token-55c1"
+TOKEN = Reply(body={"access_token": BEARER, "token_type": "Bearer", "expires_in": 3600})
+"""What Google's token service gives a service account."""
+
+
 class _QuietServer(ThreadingHTTPServer):
     def handle_error(self, request: object, client_address: object) -> None:
         """Clients that hang up are what some tests are about."""
@@ -139,6 +144,25 @@ class WireServer:
     def __exit__(self, *_: object) -> None:
         self._server.shutdown()
         self._server.server_close()
+
+    def service_account(self, file: Path) -> Path:
+        """Application-default credentials that get their tokens here."""
+        from cryptography.hazmat.primitives import serialization
+        from cryptography.hazmat.primitives.asymmetric import rsa
+
+        key = rsa.generate_private_key(public_exponent=65537, key_size=2048).private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        account = {
+            "type": "service_account",
+            "project_id": "of-the-file",
+            "private_key_id": "1",
+            "private_key": key.decode(),
+            "client_email": "tests@of-the-file.iam.gserviceaccount.com",
+            "token_uri": f"{self.address}/token",
+        }
+        file.write_text(json.dumps(account))
+        return file
 
     def _reply(self, asked: Asked) -> Reply:
         refusal = self.check(asked)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -19,16 +18,16 @@ from pydantic import SecretStr
 from llm_core.errors import NucleusError
 from llm_core.providers import failures, gemini_wire
 from llm_core.providers.base import Call, Chunk, Failure, HostedModel
+from llm_core.providers.google_identity import GoogleIdentity
 from llm_core.providers.network import Line
 
 if TYPE_CHECKING:
     from google.genai import Client
 
 _MOST_MODELS = 1000
-_SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
 _NAME = re.compile(r"[\w.-]+(/[\w.-]+)*", re.ASCII)
 """Of a model: it becomes a part of the request's path."""
-_PROJECT_AND_LOCATION = re.compile(r"[a-z0-9][a-z0-9.:-]*/[a-z0-9-]+")
+PROJECT_AND_LOCATION = re.compile(r"[a-z0-9][a-z0-9.:-]*/[a-z0-9-]+")
 
 
 class Gemini:
@@ -97,14 +96,13 @@ class Vertex(Gemini):
     def __init__(self, base_url: str = "") -> None:
         """`base_url` instead of the location's own."""
         self._base_url = base_url
-        self._credentials: Any = None
-        self._lock = threading.Lock()
+        self._identity = GoogleIdentity()
 
     @contextmanager
     def _client(self, place: str, secret: SecretStr | None, line: Line) -> Iterator[Client]:
         from google import genai
 
-        if place and not _PROJECT_AND_LOCATION.fullmatch(place):
+        if place and not PROJECT_AND_LOCATION.fullmatch(place):
             raise Failure(NucleusError("provider_place_invalid", place=place))
         project, _, location = place.partition("/")
         regional = f"{location}-" if location not in ("", "global") else ""
@@ -116,25 +114,12 @@ class Vertex(Gemini):
                     vertexai=True,
                     project=project,
                     location=location,
-                    credentials=self._default_credentials(),
+                    credentials=self._identity.credentials(),
                     http_options=options,
                 )
             else:
                 key = secret.get_secret_value() if secret else ""
                 yield genai.Client(vertexai=True, api_key=key, http_options=options)
-
-    def _default_credentials(self) -> Any:
-        """Found once; they renew themselves."""
-        import google.auth
-        from google.auth.exceptions import GoogleAuthError
-
-        with self._lock:
-            if self._credentials is None:
-                try:
-                    self._credentials, _ = google.auth.default(scopes=_SCOPES)
-                except GoogleAuthError:
-                    raise Failure(NucleusError("provider_credentials_missing")) from None
-            return self._credentials
 
 
 class EscapedSeparators(httpx.SyncByteStream):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Generator, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 from pydantic import SecretStr
@@ -22,6 +22,18 @@ from llm_core.providers.sse import LARGEST, events
 from llm_core.providers.token_texts import TokenTexts
 
 OWN_PLACE = "https://api.openai.com/v1"
+
+
+class Way(NamedTuple):
+    """To a server."""
+
+    base: str
+    """Where the API begins."""
+    key: str
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.key}"} if self.key else {}
 
 
 class OpenAICompatible:
@@ -41,35 +53,34 @@ class OpenAICompatible:
         return openai_wire.body(call)
 
     def stream(self, call: Call) -> Generator[Chunk, None, None]:
-        body = openai_wire.body(call)
-        url = f"{_base(call.target.place)}/{openai_wire.path(call.without)}"
-        key = call.secret.get_secret_value() if call.secret else ""
-        with (
-            call.line.client() as client,
-            client.stream("POST", url, json=body, headers=_headers(key)) as response,
-        ):
-            if response.status_code >= 300:
-                sent = body.keys() - call.without
-                raise failures.from_response(
-                    response.status_code, _some(response), sent, response.headers, call.target.name, key
-                )
-            if "text/event-stream" in response.headers.get("content-type", ""):
-                chunks = _streamed(response, key)
-                if "return_tokens_as_token_ids" in body:
-                    base, name = _base(call.target.place), call.target.name
-                    reader = self._texts.reader(client, base, name, _headers(key))
-                    chunks = (chunk._replace(labels=reader.texts(chunk.steps)) for chunk in chunks)
-                yield from chunks
-            else:
-                yield openai_wire.chunk(_whole(response), key)
+        body, name = self.body(call), call.target.name
+        with call.line.client() as client:
+            way = self._way(client, call)
+            url = f"{way.base}/{openai_wire.path(call.without)}"
+            with client.stream("POST", url, json=body, headers=way.headers) as response:
+                if response.status_code >= 300:
+                    sent, text = body.keys() - call.without, some_of(response)
+                    raise failures.from_response(response.status_code, text, sent, response.headers, name, way.key)
+                if "text/event-stream" in response.headers.get("content-type", ""):
+                    chunks = _streamed(response, way.key)
+                    if "return_tokens_as_token_ids" in body:
+                        reader = self._texts.reader(client, way.base, body["model"], way.headers)
+                        chunks = (chunk._replace(labels=reader.texts(chunk.steps)) for chunk in chunks)
+                    yield from chunks
+                else:
+                    yield openai_wire.chunk(json_of(response), way.key)
+
+    def _way(self, client: httpx.Client, call: Call) -> Way:
+        return _way(call.target.place, call.secret)
 
     def models(self, place: str, secret: SecretStr | None, line: Line) -> tuple[HostedModel, ...]:
-        key = secret.get_secret_value() if secret else ""
-        with line.client() as client, client.stream("GET", f"{_base(place)}/models", headers=_headers(key)) as response:
+        way = _way(place, secret)
+        with line.client() as client, client.stream("GET", f"{way.base}/models", headers=way.headers) as response:
             if response.status_code >= 300:
-                raise failures.from_response(response.status_code, _some(response), (), response.headers, key=key)
+                text = some_of(response)
+                raise failures.from_response(response.status_code, text, (), response.headers, key=way.key)
             try:
-                return openai_wire.models(_whole(response), "openai", place)
+                return openai_wire.models(json_of(response), "openai", place)
             except (KeyError, TypeError, AttributeError) as error:
                 raise Failure(NucleusError("provider_malformed", detail=type(error).__name__)) from error
 
@@ -78,14 +89,11 @@ class OpenAICompatible:
         return None
 
 
-def _base(place: str) -> str:
-    """Where the API begins: under `/v1`, unless a path is given."""
+def _way(place: str, secret: SecretStr | None) -> Way:
+    """The API is under `/v1`, unless a path is given."""
     place = place or OWN_PLACE
-    return place if httpx.URL(place).path not in ("", "/") else f"{place}/v1"
-
-
-def _headers(key: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {key}"} if key else {}
+    base = place if httpx.URL(place).path not in ("", "/") else f"{place}/v1"
+    return Way(base, secret.get_secret_value() if secret else "")
 
 
 def _streamed(response: httpx.Response, key: str) -> Iterator[Chunk]:
@@ -105,9 +113,9 @@ def _object(text: str) -> dict[str, Any]:
     return data
 
 
-def _whole(response: httpx.Response) -> dict[str, Any]:
+def json_of(response: httpx.Response) -> dict[str, Any]:
     """A body of JSON. Raises `Failure` for a web page and the like."""
-    text = _some(response, LARGEST)
+    text = some_of(response, LARGEST)
     try:
         data = json.loads(text)
     except (ValueError, RecursionError):
@@ -117,7 +125,7 @@ def _whole(response: httpx.Response) -> dict[str, Any]:
     return data
 
 
-def _some(response: httpx.Response, limit: int = failures.MAX_BODY) -> str:
+def some_of(response: httpx.Response, limit: int = failures.MAX_BODY) -> str:
     """The body, as far as the limit."""
     read = bytearray()
     for piece in response.iter_bytes():

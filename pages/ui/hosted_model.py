@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 PLACES = {
     "gemini": ("gemini", ""),
     "vertex": ("vertex", ""),
+    "endpoint": ("endpoint", ""),
     "openai": ("openai", ""),
     "server": ("openai", "http://127.0.0.1:8000/v1"),
 }
@@ -43,7 +44,7 @@ def hosted_form() -> None:
     st.caption(t(f"hosted.about.{chosen}"))
     if chosen == "server":
         st.text_input(t("hosted.url"), key=Key.SERVER_URL, max_chars=500, persist_state="session")
-    if chosen == "vertex":
+    if chosen in ("vertex", "endpoint"):
         st.text_input(
             t("hosted.place"),
             key=Key.VERTEX_PLACE,
@@ -52,7 +53,8 @@ def hosted_form() -> None:
             help=t("hosted.place_help"),
             persist_state="session",
         )
-    _key_field(chosen)
+    if chosen != "endpoint":  # Google Cloud knows the server, and takes no key there
+        _key_field(chosen)
     _model_field(chosen)
     if session().hosted_notice:
         st.error(session().hosted_notice, icon=":material/error:")
@@ -61,7 +63,7 @@ def hosted_form() -> None:
 def _where() -> tuple[str, str]:
     """Scheme and place, as the form says."""
     chosen = str(get(Key.PROVIDER))
-    field = {"server": Key.SERVER_URL, "vertex": Key.VERTEX_PLACE}.get(chosen)
+    field = {"server": Key.SERVER_URL, "vertex": Key.VERTEX_PLACE, "endpoint": Key.VERTEX_PLACE}.get(chosen)
     return PLACES[chosen][0], str(get(field) or "").strip() if field else ""
 
 
@@ -113,7 +115,8 @@ def _model_field(chosen: str) -> None:
 def _facts(model: HostedModel) -> str:
     known = {"window": model.context_window, "output": model.output_limit}
     told = [t(f"hosted.facts.{name}", value=number(value, 0)) for name, value in known.items() if value]
-    return " · ".join(told) or t("hosted.facts.none")
+    named = [] if model.name in model.id else [i18n.plain(model.name)]
+    return " · ".join(named + told) or t("hosted.facts.none")
 
 
 def _checked() -> tuple[str, str]:

@@ -17,10 +17,12 @@ from llm_core.extraction import Extraction
 from llm_core.providers.credentials import Credentials
 from llm_core.providers.gemini import Vertex
 from llm_core.providers.service import HostedService, Limits
+from llm_core.providers.vertex_endpoint import VertexEndpoint
 from llm_core.router import PROVIDERS, Router
 from samplers import SamplerConfig, pack_traces, unpack_traces
 from tests.llm_core.providers.conftest import PATIENCE, PLANTED
 from tests.toy import toy_model
+from tests.wire_endpoint import DEDICATED, EndpointServer, account
 from tests.wire_gemini import GeminiServer
 from tests.wire_openai import OpenAIServer
 
@@ -82,6 +84,13 @@ def gemini(vertex: str) -> Iterator[Subject]:
         yield subject(server.model, server.model.replace("sea", "none"), providers)
 
 
+def endpoint(kind: str) -> Iterator[Subject]:
+    with EndpointServer(kind) as server, TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GOOGLE_APPLICATION_CREDENTIALS", account(server, Path(folder)))
+        providers = PROVIDERS | {"endpoint": lambda: VertexEndpoint(server.address)}
+        yield subject(server.model, server.model.replace(kind, "404"), providers)
+
+
 SUBJECTS: dict[str, Callable[[], Iterator[Subject]]] = {
     "local": local,
     "openai": lambda: openai("openai"),
@@ -90,6 +99,7 @@ SUBJECTS: dict[str, Callable[[], Iterator[Subject]]] = {
     "gemini": lambda: gemini(""),
     "vertex": lambda: gemini("my-project/europe-west4"),
     "vertex_express": lambda: gemini("express"),
+    "endpoint": lambda: endpoint(DEDICATED),
 }
 
 
