@@ -180,7 +180,7 @@ def test_a_model_that_is_not_there_fails_with_a_message(provider):
     run = provider.finish()
     assert run.status == "failed"
     assert run.error.code in ("model_not_found", "provider_model_unknown")
-    assert "none" in str(run.error)
+    assert provider.missing.partition("@")[0].rpartition(":")[2] in str(run.error)
 
 
 @pytest.mark.parametrize(
