@@ -91,11 +91,11 @@ def _beam(model: LanguageModel, prompt: list[int]) -> Written:
     ids, cache = torch.tensor([prompt]), None
     with torch.inference_mode():
         while not search.done:
-            out = model.model(ids, past_key_values=cache, use_cache=True)
+            out = model.model(ids, cache=cache, use_cache=True)
             logprobs = out.logits[:, -1].float().log_softmax(-1)
             logprobs[:, list(model.end_ids)] = -torch.inf  # as long as the others
             step = search.step(logprobs)
-            cache = out.past_key_values
+            cache = out.cache
             if not search.done:
                 cache.reorder_cache(step.parents)
                 ids = step.tokens[:, None]

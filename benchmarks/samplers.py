@@ -93,10 +93,10 @@ def _against_forward() -> dict[str, object]:
     prompt = torch.tensor([list(model.tokenizer("The sea is wide and deep, and").input_ids)] * 8)
     with torch.inference_mode():
         cache = DynamicCache(config=model.model.config)
-        logits = model.model(prompt, past_key_values=cache, logits_to_keep=1).logits[:, -1]
+        logits = model.model(prompt, cache=cache, logits_to_keep=1).logits[:, -1]
 
         def forward() -> None:
-            model.model(prompt[:, :1], past_key_values=cache, logits_to_keep=1)
+            model.model(prompt[:, :1], cache=cache, logits_to_keep=1)
             cache.crop(-1)
 
         def traced_step() -> None:

@@ -80,7 +80,7 @@ class PlainDecoder:
             torch.tensor(ids, device=self._device),
             attention_mask=masks if len(masks) > 1 else masks[self._kinds[0]],
             position_ids=positions,
-            past_key_values=_RowCache(cache, rows, positions, read),
+            cache=_RowCache(cache, rows, positions, read),
             use_cache=True,
             logits_to_keep=1,
         )
@@ -137,7 +137,7 @@ def _layer_shapes(model: Any) -> list[LayerShape]:
     """What each layer keeps of a token, read off a pass over two tokens. Raises `UnsupportedModel`."""
     with torch.inference_mode():
         tokens = torch.tensor([[0, 1]], device=model.device)
-        kept = model(tokens, attention_mask=torch.ones_like(tokens), use_cache=True).past_key_values
+        kept = model(tokens, attention_mask=torch.ones_like(tokens), use_cache=True).cache
     shapes = []
     for layer in getattr(kept, "layers", None) or []:
         keys, values = getattr(layer, "keys", None), getattr(layer, "values", None)

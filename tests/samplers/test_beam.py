@@ -44,7 +44,7 @@ def searched(prompt: list[int], beams: int, **settings) -> BeamSearch:
     cache = DynamicCache(config=model().config)
     ids = torch.tensor([prompt])
     while True:
-        logits = model()(ids, past_key_values=cache).logits[:, -1]
+        logits = model()(ids, cache=cache).logits[:, -1]
         step = search.step(logits.log_softmax(-1))
         if search.done:
             return search
