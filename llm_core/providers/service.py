@@ -185,6 +185,10 @@ class HostedService:
         self._vocabularies |= {model.id: model.vocabulary for model in found if model.vocabulary}
         return found
 
+    def vocabulary(self, model_id: str) -> int | None:
+        """Tokens that the model knows, where its provider told when it was listed."""
+        return self._vocabularies.get(model_id)
+
     def count_tokens(self, request: GenerationRequest, target: Target, credentials: Credentials) -> int | None:
         """Tokens of the prompt, as the provider counts them; None where it does not. Raises `NucleusError`."""
         request.validate()

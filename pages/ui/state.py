@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import streamlit as st
 from pydantic import SecretStr
@@ -104,8 +104,15 @@ class ShownStudy:
     title: str
 
 
-Guess = tuple[int | None, float, bool]
-"""A token (None: no guess), the probability that the model gave it, and whether it was the likeliest."""
+class Guess(NamedTuple):
+    """What somebody thought would come next."""
+
+    token: int | None
+    """None for no guess, and for one that is none of the tokens that a provider showed."""
+    probability: float | None
+    """What the model gave it, or at most gave it if it was not shown; None for no guess."""
+    hit: bool
+    """Whether it was the likeliest."""
 
 
 @dataclass
