@@ -19,6 +19,7 @@ from llm_core.asking import Asking
 from llm_core.beam_search import BeamRun
 from llm_core.branches import Branch, BranchTree
 from llm_core.prompts import PromptSpec
+from llm_core.providers.answer_cache import AnswerCache
 from llm_core.records import Precision, Run
 from llm_core.study import Study
 from llm_core.tasks import Task
@@ -154,6 +155,8 @@ class Session:
     """Keys of providers, by `scheme` or `scheme:place`; nowhere else."""
     listed_models: dict[str, tuple[HostedModel, ...]] = field(default_factory=dict)
     """What providers listed, under the same names."""
+    answers: AnswerCache = field(default_factory=AnswerCache)
+    """Hosted answers that may be given again in this tab, and nowhere else."""
     hosted_notice: str | None = None
     """Why a provider or its model was refused."""
     work_id: str = ""
