@@ -136,6 +136,7 @@ MESSAGES = {
     "provider_tried_again": "The provider was busy; it was asked again after {seconds} seconds.",
     "provider_setting_documented": "The model's maker says that it takes no notice of {setting}.",
     "provider_prefill_refused": "The model cannot go on from a beginning; it was shown it and asked to continue.",
+    "too_many_requests": "That would be {value} requests to a provider; {limit} are sent at most. Ask for less.",
     "provider_project_not_allowed": "This installation may not use the Google Cloud project '{place}'.",
 }
 

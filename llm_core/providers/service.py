@@ -12,7 +12,7 @@ import random
 import threading
 import time
 import traceback
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
@@ -24,7 +24,7 @@ from llm_core.fair_queue import FairQueue
 from llm_core.providers import failures
 from llm_core.providers.addresses import Addresses
 from llm_core.providers.answer_cache import AnswerCache
-from llm_core.providers.asked import as_run, left_out
+from llm_core.providers.asked import as_run, left_out, why_dead
 from llm_core.providers.base import Call, Chunk, Failure, HostedModel, Provider, Target
 from llm_core.providers.capabilities import ENOUGH, CapabilityTable
 from llm_core.providers.credentials import Credentials
@@ -222,6 +222,20 @@ class HostedService:
             return {}
         known = self.table.of(target)
         return {field: known.support(field, names) for field, names in self.provider(target.scheme).settings.items()}
+
+    def dead(self, model_id: str, fields: Iterable[str]) -> dict[str, NucleusError]:
+        """Of these things that a request may ask for: which do nothing with this model, and why."""
+        target = self.target(model_id)
+        if target is None:
+            return {}
+        provider, known = self.provider(target.scheme), self.table.of(target)
+        reasons = {field: why_dead(field, provider, known) for field in fields}
+        return {field: reason for field, reason in reasons.items() if reason is not None}
+
+    def forget(self, model_id: str) -> None:
+        """Try everything with this model again."""
+        if (target := self.target(model_id)) is not None:
+            self.table.of(target).forget()
 
     def models(self, scheme: str, place: str, credentials: Credentials) -> tuple[HostedModel, ...]:
         """What the provider lists. Takes as long as the provider does; raises `NucleusError`."""
