@@ -35,6 +35,7 @@ MESSAGES = {
     ),
     "variable_without_value": "'{{{{{variable}}}}}' has no value. Fill in its column in the table of values.",
     "too_many_prompts": "The table of values makes {value} prompts; one run takes {limit}. Use fewer rows.",
+    "too_many_requests": "That would be {value} requests to a provider; {limit} are sent at most. Ask for less.",
     "extraction_without_argument": "The result is to be found by {field}, but nothing says which. Fill in the field.",
     "regex_invalid": "The regular expression cannot be used: {detail}.",
     "json_path_invalid": "The JSON path cannot be used: {detail}.",
@@ -136,7 +137,6 @@ MESSAGES = {
     "provider_tried_again": "The provider was busy; it was asked again after {seconds} seconds.",
     "provider_setting_documented": "The model's maker says that it takes no notice of {setting}.",
     "provider_prefill_refused": "The model cannot go on from a beginning; it was shown it and asked to continue.",
-    "too_many_requests": "That would be {value} requests to a provider; {limit} are sent at most. Ask for less.",
     "provider_project_not_allowed": "This installation may not use the Google Cloud project '{place}'.",
 }
 
