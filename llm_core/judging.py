@@ -114,6 +114,12 @@ class Judging:
     def ranking(self, criterion: str) -> Ranking:
         return ranking(self.scores(criterion))
 
+    def length_correlation(self, criterion: str) -> float | None:
+        """How far a criterion goes by length: Kendall's tau-b of its scores with the candidates' tokens. Near -1 it is
+        for the short, as a sum of log-probabilities is, near 1 for the long."""
+        lengths = {each.index: Score(float(each.tokens)) for each in self.pool.candidates()}
+        return rank_correlation(self.scores(criterion), lengths)
+
     def combined(self, weights: Mapping[str, float]) -> dict[int, Score]:
         """The user's own criterion: `combined` over these scores."""
         return combined({criterion: self.scores(criterion) for criterion in weights}, weights)

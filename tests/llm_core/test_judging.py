@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import threading
 import time
@@ -116,6 +117,16 @@ def test_stop_keeps_what_has_come_and_resume_scores_the_rest(engine):
     judging.resume()
     assert judging.wait(30)
     assert len(judging.scores("slow")) == 4
+
+
+def test_the_sums_love_of_short_answers_shows(engine):
+    """Rows that end where the model ends them, so that lengths differ."""
+    like = dataclasses.replace(REQUEST, rows=(RowRequest(SamplerConfig(seed=5), 120),))
+    judging = Judging(CandidatePool(engine.submit, like, 16), [Likelihood("sum"), Likelihood("mean")])
+    assert judging.wait(60)
+    assert len({candidate.tokens for candidate in judging.pool.candidates()}) > 5
+    assert judging.length_correlation("sum_logprob") < -0.8
+    assert abs(judging.length_correlation("mean_logprob")) < 0.6
 
 
 def test_ids_are_unique(engine):
