@@ -77,6 +77,9 @@ class WireServer:
             def do_POST(self) -> None:
                 self._serve()
 
+            def do_PATCH(self) -> None:
+                self._serve()
+
             def _serve(self) -> None:
                 size = int(self.headers.get("content-length") or 0)
                 raw = self.rfile.read(size)
