@@ -77,8 +77,22 @@ class VertexServer(WireServer):
         return None
 
     def _check_instance(self, body: Any) -> Reply | None:
-        if set(body) - {"metrics", "instance", "pairwiseMetricInput", "autoraterConfig"}:
-            return _invalid(f"Unknown name in {sorted(body)}")
+        if not isinstance(body, dict) or set(body) != {"metrics", "instance"} or len(body["metrics"]) != 1:
+            return _invalid("One metric and one instance are expected")
+        [metric] = body["metrics"]
+        spec = metric.get("llm_based_metric_spec", {})
+        template = spec.get("metric_prompt_template", "")
+        if set(metric) != {"llm_based_metric_spec"} or set(spec) - {"metric_prompt_template", "judge_autorater_config"}:
+            return _invalid(f"Unknown metric: {sorted(spec)}")
+        if "{prompt}" not in template or "{response}" not in template:
+            return _invalid("The template leaves out what is to be rated")
+        judge = spec.get("judge_autorater_config", {})
+        models = rf"{PARENT}/publishers/google/models/[\w.-]+"
+        if set(judge) - {"autorater_model"} or (judge and not re.fullmatch(models, judge["autorater_model"])):
+            return _invalid(f"Unknown judge: {judge}")
+        instance = body["instance"]
+        if set(instance) - {"prompt", "response", "agent_eval_data"} or not _said(instance, "prompt"):
+            return _invalid(f"Unknown instance: {sorted(instance)}")
         return None
 
     def answer(self, asked: Asked) -> Reply:
@@ -133,7 +147,11 @@ class VertexServer(WireServer):
         return Reply(body={"name": number, "done": True, "response": {"name": operation["made"]}})
 
     def _evaluation(self, body: dict[str, Any]) -> Reply:
-        raise NotImplementedError
+        text = _said(body["instance"], "response")
+        score = self.scores.get(text, 3.0)
+        if isinstance(score, Reply):
+            return score
+        return Reply(body={"metricResults": [{"score": score, "explanation": f"Because of {text}."}]})
 
 
 def _check_dataset(body: Any, update: bool) -> Reply | None:
@@ -162,6 +180,12 @@ def _check_dataset(body: Any, update: bool) -> Reply | None:
             if [set(part) for part in value["part_list"]["parts"]] != [{"text"}]:
                 return _invalid("Invalid execution")
     return None
+
+
+def _said(instance: dict[str, Any], part: str) -> str:
+    [content] = instance[part]["contents"]["contents"]
+    [said] = content["parts"]
+    return str(said["text"])
 
 
 def _unknown(fields: dict[str, Any], known: dict[str, Any]) -> bool:
