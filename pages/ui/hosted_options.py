@@ -65,6 +65,14 @@ def read_hosted() -> HostedOptions:
     )
 
 
+def write_hosted(options: HostedOptions) -> None:
+    """Fill the fields with what they can show: not pictures, and thinking by level only."""
+    bars = {bar for _, bar in options.safety}
+    put(Key.THINKING, options.thinking if options.thinking in THINKING else "default")
+    put(Key.SHOW_THOUGHTS, options.show_thoughts)
+    put(Key.SAFETY, bars.pop() if len(bars) == 1 and bars <= set(SAFETY) else "default")
+
+
 def sent_request(request: Callable[[PromptSpec], GenerationRequest]) -> None:
     """What is sent for the prompt as it stands, without the key. Behind a switch, since it works at every rerun."""
     if not st.toggle(t("hosted.show_request"), key="show_request"):
