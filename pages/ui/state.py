@@ -172,6 +172,8 @@ class Session:
     """What providers listed, under the same names."""
     hosted_notice: str | None = None
     """Why a provider or its model was refused."""
+    counted: tuple[tuple, str] | None = None
+    """What a provider counted last: of what, and what it said in the reader's language."""
     work_id: str = ""
     """Under which the page's address finds this tab's work again."""
     askings: list[Asking] = field(default_factory=list)
