@@ -137,6 +137,12 @@ MESSAGES = {
     "provider_tried_again": "The provider was busy; it was asked again after {seconds} seconds.",
     "provider_setting_documented": "The model's maker says that it takes no notice of {setting}.",
     "provider_prefill_refused": "The model cannot go on from a beginning; it was shown it and asked to continue.",
+    "vertex_prompt_name": "'{value}' cannot be a prompt's name. Use one line of 1 to {limit} characters.",
+    "vertex_not_found": "Vertex AI has nothing there ({detail}). Check project and location, and list again.",
+    "vertex_prompt_foreign": "The prompt '{prompt}' was saved in a form that cannot be opened here.",
+    "vertex_prompt_unsaved": (
+        "Vertex AI did not finish saving ({detail}). List the prompts to see what is there, and save again."
+    ),
     "provider_project_not_allowed": "This installation may not use the Google Cloud project '{place}'.",
     "candidates_out_of_range": "{value} candidates were asked for. Use 1 to {limit}.",
     "criterion_needs_probabilities": "The model gives no log-probabilities of its tokens, which this criterion needs.",

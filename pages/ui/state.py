@@ -29,6 +29,8 @@ from pages.ui.example_list import ExampleList
 if TYPE_CHECKING:
     from llm_core.lens import Draws, Lens
     from llm_core.providers.base import HostedModel
+    from llm_core.providers.vertex_prompt_wire import Opened
+    from llm_core.providers.vertex_prompts import PromptEntry, Saving, VersionEntry
 
 
 class Key(StrEnum):
@@ -140,6 +142,27 @@ class LensState:
 
 
 @dataclass
+class VertexState:
+    """Prompts in Vertex AI's Prompt Management."""
+
+    place: str = ""
+    """The project and location that were listed last."""
+    entries: tuple[PromptEntry, ...] = ()
+    versions: dict[str, tuple[VersionEntry, ...]] = field(default_factory=dict)
+    """By prompt."""
+    saving: Saving | None = None
+    """What is being saved, or was saved last."""
+    fetched: Opened | None = None
+    """What waits for the reader to say whether it may replace their work."""
+    opened: bool = False
+    """Whether the Playground has just been filled, and is to be shown."""
+    last: PromptSpec | None = None
+    """What was opened last."""
+    notices: dict[str, str] = field(default_factory=dict)
+    """Why the last attempt to save or open was refused, in the reader's language."""
+
+
+@dataclass
 class Session:
     """Values that are not a widget's."""
 
@@ -159,6 +182,8 @@ class Session:
     """Hosted answers that may be given again in this tab, and nowhere else."""
     hosted_notice: str | None = None
     """Why a provider or its model was refused."""
+    counted: tuple[tuple, str] | None = None
+    """What a provider counted last: of what, and what it said in the reader's language."""
     work_id: str = ""
     """Under which the page's address finds this tab's work again."""
     askings: list[Asking] = field(default_factory=list)
@@ -202,6 +227,7 @@ class Session:
     swept: ShownSweep | None = None
     compare_notice: str | None = None
     """What the last attempt to change or run a comparison or sweep was refused for."""
+    vertex: VertexState = field(default_factory=VertexState)
     selected_step: int | None = None
     """The step whose distribution is shown; None follows the newest."""
     replaced: PromptSpec | None = None
