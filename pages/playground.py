@@ -15,7 +15,9 @@ from pages.ui.frame import page
 from pages.ui.hosted_options import hosted_options, read_hosted, sent_request
 from pages.ui.i18n import t
 from pages.ui.model_status import hosted_target, is_hosted, model_status
+from pages.ui.recipe_desk import bring_back_button, confirm_opening, opened_line
 from pages.ui.run_view import active, run_view
+from pages.ui.save_recipe import save_button
 from pages.ui.state import session
 
 MAX_PROMPTS = 64  # of one run: as many as the engine writes at the same time
@@ -25,12 +27,15 @@ KEPT_ANSWERS = 8  # earlier ones, that stay in the tree though nobody branched f
 
 
 def playground() -> None:
+    session().just_opened = False
     work, panel = st.columns([2.1, 1], gap="medium")
     with panel:
         sampler_panel()
     with work:
         model, hosted = model_status(), is_hosted()
         with st.container(border=True):
+            opened_line()
+            bring_back_button()
             composer(model)
             if hosted:
                 hosted_options()
@@ -39,6 +44,7 @@ def playground() -> None:
         run_view()
         if not hosted:  # a search needs every token's probability
             beam_view()
+    confirm_opening()
 
 
 def _run_and_stop(model: LanguageModel | None) -> None:
@@ -46,6 +52,7 @@ def _run_and_stop(model: LanguageModel | None) -> None:
         st.button(t("playground.run"), key="run", type="primary", on_click=_start, shortcut="Ctrl+Enter")
         st.button(t("playground.stop"), key="stop", on_click=_stop, disabled=not active())
         st.caption(t("playground.shortcut"), width="content")
+        save_button()
         st.space("stretch")
         if model:
             st.caption(t("playground.model_line", model=model.name, precision=session().precision), width="content")

@@ -22,6 +22,7 @@ from pages.ui.branch_view import branch_view, name_of
 from pages.ui.document import show_found
 from pages.ui.hosted_options import hosted_notes
 from pages.ui.i18n import number, share, t
+from pages.ui.keep_history import keep_runs
 from pages.ui.live_plot import live_plot
 from pages.ui.state import get, has, put, session
 from pages.ui.token_strip import MODES, Mode, token_strip
@@ -51,6 +52,7 @@ def _draw(following: bool) -> None:
             each.advance()
     state.tree.touch()
     keep_work()
+    keep_runs()
     if len(places := _places()) > 1:
         _overview(places)
     asking = state.askings[state.shown[0]] if state.askings else None
