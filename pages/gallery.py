@@ -13,14 +13,13 @@ from pages.ui.gallery_history import history_list
 from pages.ui.gallery_ready import ready_list
 from pages.ui.gallery_saved import saved_list
 from pages.ui.i18n import t
-from pages.ui.recipe_desk import confirm_opening, follow_to_the_playground
+from pages.ui.recipe_desk import confirm_opening
 from pages.ui.state import get, has, put
 
 SECTIONS = {"ready": ready_list, "saved": saved_list, "history": history_list}
 
 
 def gallery() -> None:
-    follow_to_the_playground()
     if not has("gallery_section"):
         put("gallery_section", "ready")
     names = {section: t(f"gallery.sections.{section}") for section in SECTIONS}

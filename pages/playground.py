@@ -27,7 +27,6 @@ KEPT_ANSWERS = 8  # earlier ones, that stay in the tree though nobody branched f
 
 
 def playground() -> None:
-    session().just_opened = False
     work, panel = st.columns([2.1, 1], gap="medium")
     with panel:
         sampler_panel()
@@ -65,7 +64,7 @@ def _run_and_stop(model: LanguageModel | None) -> None:
 def _start() -> None:
     """Run what the page says. A refusal leaves the previous run where it was."""
     state = session()
-    state.notice = None
+    state.notice = state.desk_notice = None
     begun: list[Asking] = []
     try:
         spec = read_prompt(read_settings().stop_sequences)

@@ -60,7 +60,7 @@ def history_list() -> None:
         with st.container(border=True):
             st.markdown(t("gallery.none_found" if get("history_query") else "history.none"))
         return
-    st.caption(t("history.found", count=number(found.total, 0)))
+    st.caption(t("gallery.found", count=number(found.total, 0)))
     for run in found.runs:
         _card(run)
     if found.total > PAGE:
@@ -108,13 +108,13 @@ def _card(run: PastRun) -> None:
 def _pruning() -> None:
     with st.popover(t("history.prune"), icon=":material/delete_sweep:"):
         names = {name: t(f"history.prunes.{name}") for name in _PRUNE}
-        chosen = st.radio(t("history.prune_title"), list(names), format_func=names.__getitem__, key="history_prune")
-        st.button(t("history.prune_now"), type="primary", key="history_prune_now", on_click=_prune, args=(chosen,))
+        st.radio(t("history.prune_title"), list(names), format_func=names.__getitem__, key="history_prune")
+        st.button(t("history.prune_now"), type="primary", key="history_prune_now", on_click=_prune)
 
 
-def _prune(name: str) -> None:
+def _prune() -> None:
     with acting():
-        which = _PRUNE[name]
+        which = _PRUNE[get("history_prune")]
         if "days" in which:
             gone = resources.history().prune(owner(), days=which["days"])
         else:

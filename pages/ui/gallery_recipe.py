@@ -36,7 +36,7 @@ def recipe_view(recipe_id: str) -> None:
         chosen = _choose(entry, versions)
         recipe = store.recipe(recipe_id, chosen, owner())
         if recipe.notes:
-            st.code(recipe.notes, language=None, wrap_lines=True)
+            st.markdown(i18n.plain(recipe.notes).replace("\n", "  \n"))
         _actions(entry, chosen)
         with st.expander(t("gallery.show_prompt"), expanded=True):
             shown = recipe.prompt.prompts()[0].messages()

@@ -18,8 +18,20 @@ _AUTHOR = "kept_author"
 
 
 def save_button() -> None:
-    if st.button(t("desk.save"), key="save_recipe", icon=":material/bookmark_add:", help=t("desk.save_help")):
-        st.dialog(t("desk.save_title"))(_form)(session().opened)
+    st.button(
+        t("desk.save"), key="save_recipe", icon=":material/bookmark_add:", help=t("desk.save_help"), on_click=_begin
+    )
+    # Open until it is closed, and not only in the rerun of the button: a run that ends meanwhile redraws the page.
+    if session().saving:
+        st.dialog(t("desk.save_title"), on_dismiss=_end)(_form)(session().opened)
+
+
+def _begin() -> None:
+    session().saving = True
+
+
+def _end() -> None:
+    session().saving = False
 
 
 def _form(opened: OpenedRecipe | None) -> None:
@@ -65,6 +77,7 @@ def _form(opened: OpenedRecipe | None) -> None:
         st.error(i18n.explain(error), icon=":material/error:")
         return
     put(_AUTHOR, author.strip())
+    _end()
     st.rerun()
 
 

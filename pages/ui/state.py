@@ -237,6 +237,8 @@ class Session:
     """What is to be opened if the reader agrees that it replaces what is there."""
     just_opened: bool = False
     """Whether the reader is still to be taken to the Playground."""
+    saving: bool = False
+    """Whether the dialog to save is open."""
     desk_notice: tuple[str, str] | None = None
     """What came of opening or saving: "success", "info", "warning" or "error", and the words."""
     images: tuple[Image, ...] = ()
