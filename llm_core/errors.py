@@ -134,6 +134,20 @@ MESSAGES = {
     "provider_setting_documented": "The model's maker says that it takes no notice of {setting}.",
     "provider_prefill_refused": "The model cannot go on from a beginning; it was shown it and asked to continue.",
     "provider_project_not_allowed": "This installation may not use the Google Cloud project '{place}'.",
+    "candidates_out_of_range": "{value} candidates were asked for. Use 1 to {limit}.",
+    "criterion_needs_probabilities": "The model gives no log-probabilities of its tokens, which this criterion needs.",
+    "criterion_needs_vocabulary": (
+        "This criterion needs the probabilities of the whole vocabulary, which only local models give."
+    ),
+    "criterion_needs_answer": "This criterion compares with a right answer. Write one.",
+    "criterion_needs_judge": "This criterion asks a model for its judgement. Choose one.",
+    "criterion_needs_package": "This criterion needs the package {package}. Install it: {command}.",
+    "criterion_without_result": "No result was found in this candidate.",
+    "criterion_failed": "The criterion failed on this candidate ({detail}).",
+    "criterion_timed_out": "The criterion took more than {seconds} seconds, so its score is missing.",
+    "criterion_incomplete": "The criterion gave no score for this candidate.",
+    "criterion_not_number": "The criterion's score is not a number.",
+    "criterion_part_missing": "The criterion {criterion} has no score for this candidate, so there is no sum.",
 }
 
 

@@ -55,6 +55,8 @@ class RowRequest:
     """Token ids that the answer already begins with: a branch of an earlier one. They count as its first steps."""
     keep_logits: bool = False
     """Keep what the model gave for the first token that is written."""
+    keep_certainty: bool = False
+    """Record how far each step's distribution was from uniform: `StepTrace.self_certainty`. Local models only."""
     forced: tuple[int, ...] = ()
     """Token ids that come next whatever the sampler draws: picked or typed by somebody. Each becomes an event with the
     probabilities that it stood among, and counts towards `max_output_tokens`."""
