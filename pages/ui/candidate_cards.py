@@ -18,8 +18,8 @@ from pages.ui.state import get
 _CSS = """
 .cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(14.5rem, 100%), 1fr)); gap: 8px;
   font-family: var(--st-font, sans-serif); color: var(--st-text-color); font-size: 0.9rem; padding: 2px; }
-.card { border: 1px solid var(--st-border-color); border-radius: 8px; padding: 6px 9px 7px; min-width: 0; cursor: pointer;
-  display: flex; flex-direction: column; gap: 4px; text-align: start; content-visibility: auto;
+.card { border: 1px solid var(--st-border-color); border-radius: 8px; padding: 6px 9px 7px; min-width: 0;
+  cursor: pointer; display: flex; flex-direction: column; gap: 4px; text-align: start; content-visibility: auto;
   contain-intrinsic-size: auto 8.6rem; }
 .card:hover { border-color: currentColor; }
 .card.wins { border-color: #b35900; box-shadow: inset 3px 0 0 #e69f00; }
