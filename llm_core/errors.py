@@ -147,6 +147,10 @@ MESSAGES = {
     "criterion_timed_out": "The criterion took more than {seconds} seconds, so its score is missing.",
     "criterion_incomplete": "The criterion gave no score for this candidate.",
     "criterion_not_number": "The criterion's score is not a number.",
+    "criterion_schema_invalid": "The JSON Schema cannot be used: {detail}. Correct it.",
+    "reward_model_unfit": ("'{model}' is no reward model: it has {outputs} outputs or a part without weights."),
+    "judge_unclear": "The judge answered '{said}', which is no score.",
+    "study_needs_absolute": "The criterion {criterion} compares candidates with each other; a study cannot use it.",
     "criterion_part_missing": "The criterion {criterion} has no score for this candidate, so there is no sum.",
 }
 
