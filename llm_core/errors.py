@@ -134,6 +134,7 @@ MESSAGES = {
     "provider_setting_documented": "The model's maker says that it takes no notice of {setting}.",
     "provider_prefill_refused": "The model cannot go on from a beginning; it was shown it and asked to continue.",
     "provider_project_not_allowed": "This installation may not use the Google Cloud project '{place}'.",
+    "best_items_out_of_range": "{value} items were asked for. Use 1 to {limit}.",
     "candidates_out_of_range": "{value} candidates were asked for. Use 1 to {limit}.",
     "criterion_needs_probabilities": "The model gives no log-probabilities of its tokens, which this criterion needs.",
     "criterion_needs_vocabulary": (
