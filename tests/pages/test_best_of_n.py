@@ -20,6 +20,7 @@ def model_is_there(builtin):
 
 def open_best(language: str = "en", tokens: int = 12):
     app = open_app(language)
+    app.switch_page("pages/models.py").run()  # AppTest loses widgets that two pages in a row share
     app.switch_page("pages/best_of_n.py").run()
     app.number_input(key="max_output_tokens").set_value(tokens).run()
     assert not app.exception
