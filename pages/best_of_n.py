@@ -26,6 +26,7 @@ KINDS = ("candidates", "items")
 
 def best_page() -> None:
     start()
+    _follow_the_fields()
     work, panel = st.columns([2.6, 1], gap="medium")
     with panel:
         sampler_panel()
@@ -35,10 +36,10 @@ def best_page() -> None:
         if kind == "candidates":
             with st.container(border=True):
                 criteria_card()
-            _follow_the_fields()
-            best_view()
-        else:
-            items_view()
+    if kind == "candidates":
+        best_view()
+    else:
+        items_view()
 
 
 def _top(model: LanguageModel | None) -> str:
@@ -139,6 +140,7 @@ def _follow_the_fields() -> None:
     if truth == "verifier" and shown.pool.like.prompt != read_best_prompt():  # the fields are at another item
         criteria, truth = [each for each in criteria if each.id != truth], None
     shown.judging.choose(criteria)
+    shown.judging.advance()
     shown.truth = truth
 
 

@@ -75,8 +75,8 @@ def over_n(
     return {
         "data": data,
         "layout": {
-            "height": 330 + 22 * ((len(lines) + 2) // 3),
-            "margin": {"l": 62, "r": 14, "t": 34, "b": 48},
+            "height": 350 + 22 * ((len(lines) + 1) // 2),
+            "margin": {"l": 62, "r": 14, "t": 34, "b": 70 + 22 * ((len(lines) + 1) // 2)},
             "xaxis": {
                 "title": {"text": titles[0]},
                 "type": "log",
@@ -89,7 +89,7 @@ def over_n(
                 "zeroline": False,
                 **({"range": list(limits)} if limits else {}),
             },
-            "legend": {"orientation": "h", "y": -0.24, "yanchor": "top"},
+            "legend": {"orientation": "h", "yref": "container", "y": 0.01, "yanchor": "bottom"},
             "showlegend": True,
             **_CLEAR,
         },
@@ -103,7 +103,6 @@ def estimates(name: str, ns: Sequence[int], found: Sequence[Estimate]) -> Line:
 def agreement_figure(names: Sequence[str], matrix: Sequence[Sequence[float | None]], axis: str, title: str) -> dict:
     """Rank correlations, in [-1, 1], as a map with their numbers."""
     shown = [plain_label(name) for name in names]
-    dark = [[tau is not None and abs(tau) > 0.7 for tau in row] for row in matrix]
     return {
         "data": [
             {
@@ -118,7 +117,10 @@ def agreement_figure(names: Sequence[str], matrix: Sequence[Sequence[float | Non
                 "xgap": 2,
                 "ygap": 2,
                 "hoverongaps": False,
-                "hovertemplate": "%{x}<br>%{y}<br>%{z:.2f}<extra></extra>",
+                "text": [["–" if tau is None else f"{tau:.2f}".replace("-", "−") for tau in row] for row in matrix],
+                "texttemplate": "%{text}",
+                "textfont": {"size": 12},
+                "hovertemplate": "%{x}<br>%{y}<br>%{text}<extra></extra>",
             }
         ],
         "layout": {
@@ -132,19 +134,6 @@ def agreement_figure(names: Sequence[str], matrix: Sequence[Sequence[float | Non
                 "autorange": "reversed",
                 "showgrid": False,
             },
-            "annotations": [
-                {
-                    "x": shown[column],
-                    "y": shown[row],
-                    "text": "–" if tau is None else f"{tau:.2f}".replace("-", "−"),
-                    "showarrow": False,
-                    # the page's own colour of text does not suit every cell
-                    "bgcolor": "rgba(255,255,255,0.0)",
-                    "font": {"size": 12, "color": "#ffffff" if dark[row][column] else "#1d2330"},
-                }
-                for row, each in enumerate(matrix)
-                for column, tau in enumerate(each)
-            ],
             **_CLEAR,
         },
     }

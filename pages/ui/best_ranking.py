@@ -32,6 +32,12 @@ _WINNER = "background-color: rgba(230, 159, 0, 0.3); font-weight: 600"
 _STRONG, _WEAK = 0.6, 0.2
 
 
+def winners_of(scores: Mapping[int, Score]) -> tuple[int, ...]:
+    """Every candidate with the highest score; none where all of several score the same, which is no choice."""
+    places, winners = ranking(scores)
+    return () if 1 < len(places) == len(winners) else winners
+
+
 def score_text(score: Score) -> str:
     return t("best.failed") if score.value is None else number(score.value, 3)
 
@@ -62,7 +68,7 @@ def candidate_panel(shown: ShownPool, scores: Scores) -> None:
 
 
 def _named(index: int, scores: Scores) -> str:
-    won = [criterion_name(name) for name, each in scores.items() if ranking(each).winners[:1] == (index,)]
+    won = [criterion_name(name) for name, each in scores.items() if winners_of(each)[:1] == (index,)]
     name = t("best.candidate", number=index + 1)
     return f"{name} · {', '.join(won)}" if won else name
 
@@ -129,19 +135,20 @@ def ranking_panel(shown: ShownPool, scores: Scores) -> None:
         {
             t("best.number"): group.first.index + 1,
             t("best.times"): group.count,
+            t("best.text"): group.first.text,
             **{titles[name]: _value(each.get(group.first.index)) for name, each in scores.items()},
             t("best.length"): group.first.tokens,
-            t("best.text"): group.first.text,
         }
         for group in groups
     ]
     frame = pd.DataFrame(rows)
-    best = {titles[name]: max(values) for name, each in scores.items() if (values := _values(each))}
+    best = {titles[name]: each[found[0]].value for name, each in scores.items() if (found := winners_of(each))}
     style = frame.style.apply(
         lambda column: [_WINNER if value == best.get(column.name, math.nan) else "" for value in column],
         subset=list(titles.values()),
     ).format(lambda value: "–" if pd.isna(value) else number(value, 3), subset=list(titles.values()))
     help_texts = {titles[name]: st.column_config.Column(help=t(f"best.means.{name}")) for name in scores}
+    help_texts[t("best.text")] = st.column_config.Column(width="medium")
     st.dataframe(style, hide_index=True, column_config=help_texts, height="auto" if len(rows) < 12 else 420)
     st.caption(t("best.table_help"))
     _failures(scores)
@@ -164,10 +171,6 @@ def ranking_panel(shown: ShownPool, scores: Scores) -> None:
 
 def _value(score: Score | None) -> float | None:
     return None if score is None else score.value
-
-
-def _values(scores: Mapping[int, Score]) -> list[float]:
-    return [score.value for score in scores.values() if score.value is not None]
 
 
 def _failures(scores: Scores) -> None:

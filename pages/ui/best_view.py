@@ -14,7 +14,7 @@ from llm_core.judging import ranking
 from pages.ui import i18n, resources
 from pages.ui.best_criteria import all_scores, criterion_name, weights
 from pages.ui.best_drafts import ShownPool
-from pages.ui.best_ranking import agreement_panel, candidate_panel, ranking_panel, score_text
+from pages.ui.best_ranking import agreement_panel, candidate_panel, ranking_panel, score_text, winners_of
 from pages.ui.best_theory import theory_panel
 from pages.ui.candidate_cards import Card, candidate_cards
 from pages.ui.i18n import number, t
@@ -35,7 +35,6 @@ def best_view() -> None:
     if shown is None:
         st.caption(t("best.empty"))
         return
-    shown.judging.advance()
     order = _order_picker(shown)
     every = MANY_REFRESH_SECONDS if shown.pool.asked > MANY else REFRESH_SECONDS
     # The same fragments whether they follow or rest, since Streamlit draws the elements of another one anew.
@@ -44,8 +43,9 @@ def best_view() -> None:
     st.fragment(_explanation)(shown)
 
 
-def _situation(shown: ShownPool) -> tuple[bool, bool]:
-    return shown.pool.active, shown.judging.active
+def _situation(shown: ShownPool) -> tuple[bool, bool, int | None]:
+    """What the whole page is drawn by."""
+    return shown.pool.active, shown.judging.active, shown.chosen
 
 
 def _order_picker(shown: ShownPool) -> str:
@@ -60,7 +60,7 @@ def _order_picker(shown: ShownPool) -> str:
     return str(get("best_order"))
 
 
-def _cards(shown: ShownPool, order: str, drawn: tuple[bool, bool]) -> None:
+def _cards(shown: ShownPool, order: str, drawn: tuple[bool, bool, int | None]) -> None:
     shown.judging.advance()
     now = _situation(shown)  # before the records are read, so none is missed
     scores = all_scores(shown.judging) if not now[0] else {}
@@ -86,7 +86,7 @@ def _cards_of(shown: ShownPool, scores: dict[str, dict[int, Score]], order: str)
     records = shown.pool.records
     groups = {group.first.index: group.members for group in shown.pool.folded}
     hidden = {index for members in groups.values() for index in members[1:]} | set(shown.pool.missing)
-    winners = {name: found[0] for name, each in scores.items() if (found := ranking(each).winners)}
+    winners = {name: found[0] for name, each in scores.items() if (found := winners_of(each))}
     places = [index for index in range(len(records)) if index not in hidden]
     if order in scores:
         best = {index: score.value for index, score in scores[order].items() if score.value is not None}
@@ -204,8 +204,10 @@ def _winners(shown: ShownPool, scores: dict[str, dict[int, Score]]) -> None:
     truth = scores.get(shown.truth or "", {})
     lines = []
     for name, each in scores.items():
-        found = ranking(each).winners
+        found = winners_of(each)
         if not found:
+            if len(each) > 1 and ranking(each).winners:
+                lines.append(f"- **{criterion_name(name)}**: {t('best.no_difference')}")
             continue
         worth = truth[found[0]].value if found[0] in truth else None
         right = "" if worth is None or name == shown.truth else t("best.right" if worth >= 1 else "best.wrong")
