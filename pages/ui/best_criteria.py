@@ -31,9 +31,9 @@ def criteria_card() -> None:
     if not has(OPPONENTS):
         for key, value in {JUDGE: session().model_id, REWARD: "", OPPONENTS: 2}.items():
             put(key, value)
-    everything = possible()
+    everything, truth = possible(), truth_id()
     reasons = {name: reason for name, each in everything.items() if (reason := _reason(each))}
-    free = [name for name in everything if name not in reasons]
+    free = [name for name in everything if name not in (*reasons, truth)]
     put(CRITERIA, [name for name in get(CRITERIA) or () if name in free])
     st.pills(
         t("best.criteria"),
@@ -51,7 +51,7 @@ def criteria_card() -> None:
     with st.expander(t("best.judges")):
         _judges()
     with st.expander(t("best.weights")):
-        _weights(list(get(CRITERIA) or ()))
+        _weights([each.id for each in chosen_criteria()])
 
 
 def criterion_name(name: str) -> str:
@@ -85,8 +85,9 @@ def possible() -> dict[str, Criterion]:
 
 
 def chosen_criteria() -> list[Criterion]:
+    """Those that are chosen, and what knows the right answer if there is one."""
     everything = possible()
-    return [each for name, each in everything.items() if name in (get(CRITERIA) or ())]
+    return [each for name, each in everything.items() if name in (*(get(CRITERIA) or ()), truth_id())]
 
 
 def truth_id() -> str | None:
@@ -97,7 +98,7 @@ def truth_id() -> str | None:
 
 def weights() -> dict[str, float]:
     """The user's own criterion; empty while nothing counts."""
-    found = {name: float(get(f"best_weight_{name}") or 0) for name in get(CRITERIA) or ()}
+    found = {each.id: float(get(f"best_weight_{each.id}") or 0) for each in chosen_criteria()}
     return {name: weight for name, weight in found.items() if weight}
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from llm_core.tasks import Task
 
 CHECKS = ("none", "number", "exact", "pattern", "schema", "task")
-"""Ways to know the truth. Each but the first is a criterion, too; the last by the name `verifier`."""
+"""Ways to know the truth. Each but the first is a criterion too, the last by the name `verifier`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,17 +34,17 @@ SCHEMA = """{"type": "object", "required": ["city", "country"],
 
 READY: dict[str, Ready] = {
     "sum": Ready(
-        "What is 17 + 26?",
+        "What is 12 + 7?",
         16,
-        ("sum_logprob", "mean_logprob", "self_certainty", "vote", "number"),
+        ("sum_logprob", "mean_logprob", "self_certainty", "vote"),
         "number",
         "number",
-        {"best_target": 43.0, "best_tolerance": 0.0},
+        {"best_target": 19.0, "best_tolerance": 0.0},
     ),
     "review": Ready(
         "Write one sentence about a broken umbrella in the rain.",
         24,
-        ("mean_logprob", "sentiment", "pattern"),
+        ("mean_logprob", "sentiment"),
         "pattern",
         "whole",
         {"best_pattern": "(?i)umbrella"},
@@ -52,7 +52,7 @@ READY: dict[str, Ready] = {
     "json": Ready(
         'Name a city and its country as JSON, like {"city": "Paris", "country": "France"}. Choose another city.',
         16,
-        ("sum_logprob", "mean_logprob", "self_certainty", "schema"),
+        ("sum_logprob", "mean_logprob", "self_certainty"),
         "schema",
         "whole",
         {"best_schema": SCHEMA},

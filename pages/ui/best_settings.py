@@ -26,7 +26,7 @@ CRITERIA, EXTRACTION, ARGUMENT, EQUALITY = "best_criteria", "best_extraction", "
 TASK_ITEMS, TASK_SEED = 40, 1
 _START: dict[str, Any] = {
     "best_answer": "",
-    "best_target": 43.0,
+    "best_target": 19.0,
     "best_tolerance": 0.0,
     "best_pattern": "",
     "best_schema": "",
@@ -84,7 +84,6 @@ def check_fields() -> None:
         format_func=kinds.__getitem__,
         key=CHECK,
         help=t("best.check_help"),
-        on_change=_check_changed,
         persist_state="session",
     )
     with what:
@@ -94,14 +93,6 @@ def check_fields() -> None:
     )
     if get(CHECK) != "task" and not get(WHOLE):
         _extraction()
-
-
-def _check_changed() -> None:
-    """What is right is one of the criteria."""
-    checks = ("verifier", *CHECKS)
-    check = "verifier" if get(CHECK) == "task" else str(get(CHECK))
-    kept = [name for name in get(CRITERIA) or () if name not in checks]
-    put(CRITERIA, kept if check == "none" else [*kept, check])
 
 
 def _extraction() -> None:
