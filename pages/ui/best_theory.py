@@ -118,7 +118,8 @@ def _accuracy(shown: ShownPool, scores: Scores, whole: Mapping, about: str, trut
     """How often the winner is right, under each criterion: where a line falls, optimising the criterion harms."""
     st.markdown(f"**{t('best.accuracy')}**")
     st.caption(t("best.accuracy_text"))
-    lines, falls = [], []
+    lines: list[Line] = []
+    falls = []
     right = sum(value >= 1 for value in truth.values())
     ns = steps(len(truth))
     lines.append(Line(t("best.any_right"), ns, [pass_at_k(len(truth), right, n) for n in ns]))
@@ -143,11 +144,13 @@ def _accuracy(shown: ShownPool, scores: Scores, whole: Mapping, about: str, trut
     _chart("accuracy", lines, t("best.accuracy_axis"), (-0.04, 1.04))
     single = sum(truth.values()) / len(truth)
     st.markdown(t("best.single", share=number(100 * single, 0), right=right, count=len(truth)))
-    for name, at, peak, end, last in falls:
-        st.warning(
-            t("best.over_optimised", name=name, at=at, peak=number(100 * peak, 0), end=end, last=number(100 * last, 0)),
-            icon=":material/trending_down:",
-        )
+    if falls:
+        told = [
+            t("best.falls", name=name, at=at, peak=number(100 * peak, 0), end=end, last=number(100 * last, 0))
+            for name, at, peak, end, last in falls
+        ]
+        listed = "\n".join(f"- {line}" for line in told)
+        st.warning(f"{t('best.over_optimised')}\n{listed}", icon=":material/trending_down:")
 
 
 def _votes(shown: ShownPool, both: Sequence[int], worth: tuple[float, ...], ns: Sequence[int]) -> list[float]:

@@ -53,10 +53,14 @@ def _order_picker(shown: ShownPool) -> str:
     names = {AS_WRITTEN: t("best.as_written")} | {name: criterion_name(name) for name in all_scores(shown.judging)}
     if get("best_order") not in names:
         put("best_order", AS_WRITTEN)
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        st.selectbox(
-            t("best.order"), list(names), format_func=names.__getitem__, key="best_order", persist_state="session"
-        )
+    st.selectbox(
+        t("best.order"),
+        list(names),
+        format_func=names.__getitem__,
+        key="best_order",
+        width=320,
+        persist_state="session",
+    )
     return str(get("best_order"))
 
 

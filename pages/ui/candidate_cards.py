@@ -16,7 +16,7 @@ import streamlit as st
 from pages.ui.state import get
 
 _CSS = """
-.cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(14.5rem, 100%), 1fr)); gap: 8px;
+.cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(13.4rem, 100%), 1fr)); gap: 8px;
   font-family: var(--st-font, sans-serif); color: var(--st-text-color); font-size: 0.9rem; padding: 2px; }
 .card { border: 1px solid var(--st-border-color); border-radius: 8px; padding: 6px 9px 7px; min-width: 0;
   cursor: pointer; display: flex; flex-direction: column; gap: 4px; text-align: start; content-visibility: auto;
@@ -31,6 +31,7 @@ _CSS = """
 .text { height: 5.9em; line-height: 1.45; overflow-y: auto; white-space: pre-wrap; overflow-wrap: anywhere;
   scrollbar-width: thin; contain: strict; width: 100%; }
 .card.live .text { display: flex; flex-direction: column-reverse; }
+.card.live .inner { margin-bottom: auto; }
 .empty { opacity: 0.7; }
 .badges { display: contents; }
 .badge { border: 1px solid #b35900; background: rgba(230, 159, 0, 0.22); border-radius: 4px; padding: 0 5px;
