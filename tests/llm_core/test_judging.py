@@ -120,8 +120,9 @@ def test_stop_keeps_what_has_come_and_resume_scores_the_rest(engine):
 
 
 def test_the_sums_love_of_short_answers_shows(engine):
-    """Rows that end where the model ends them, so that lengths differ."""
-    like = dataclasses.replace(REQUEST, rows=(RowRequest(SamplerConfig(seed=5), 120),))
+    """Rows that are drawn towards their end, so that lengths differ."""
+    [end] = toy_model().end_ids
+    like = dataclasses.replace(REQUEST, rows=(RowRequest(SamplerConfig(seed=5, logit_bias={end: 3.0}), 120),))
     judging = Judging(CandidatePool(engine.submit, like, 16), [Likelihood("sum"), Likelihood("mean")])
     assert judging.wait(60)
     assert len({candidate.tokens for candidate in judging.pool.candidates()}) > 5
