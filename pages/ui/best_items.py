@@ -132,6 +132,7 @@ def _results(study: BestOfNStudy) -> None:
         key="best_items_plot",
         label="; ".join(f"{line.name} {number(line.values[-1])}" for line in lines),
         step=str(len(study.results)),
+        min_width=560,
     )
     if st.toggle(t("step.as_table"), key="best_items_table"):
         st.dataframe(line_table(lines, t("best.n_axis")), hide_index=True)

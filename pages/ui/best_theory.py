@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 Scores = Mapping[str, Mapping[int, "Score"]]
 STEPS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 LEAST_CANDIDATES = 2
+_WIDE = 560
+"""Pixels that a legend of several lines needs; a phone scrolls sideways."""
 _FALLS = 0.03
 """Of accuracy: less than this is no fall worth telling."""
 
@@ -79,7 +81,9 @@ def _complete(shown: ShownPool, scores: Mapping[int, Score]) -> dict[int, float]
     }
 
 
-def _chart(key: str, lines: Sequence[Line], axis: str, limits: tuple[float, float] | None = None) -> None:
+def _chart(
+    key: str, lines: Sequence[Line], axis: str, limits: tuple[float, float] | None = None, min_width: int = 0
+) -> None:
     """The chart with its table twin."""
     said = "; ".join(f"{line.name}: {', '.join(number(value, 3) for value in line.values)}" for line in lines)
     live_plot(
@@ -87,6 +91,7 @@ def _chart(key: str, lines: Sequence[Line], axis: str, limits: tuple[float, floa
         key=f"best_{key}",
         label=said,
         step=f"{len(lines)}:{len(lines[0].ns)}",
+        min_width=min_width,
     )
     if st.toggle(t("step.as_table"), key=f"best_{key}_table"):
         bounds = {"low": t("best.low"), "high": t("best.high")}
@@ -101,7 +106,7 @@ def _expected(about: str, values: tuple[float, ...], ns: Sequence[int]) -> None:
         estimates(t("best.expected_line"), ns, [best_with_band(values, n) for n in ns]),
         Line(t("best.path_line"), ns, so_far, reference=True),
     ]
-    _chart("expected", lines, criterion_name(about))
+    _chart("expected", lines, criterion_name(about), min_width=_WIDE)
 
 
 @functools.lru_cache(maxsize=64)
@@ -141,7 +146,7 @@ def _accuracy(shown: ShownPool, scores: Scores, whole: Mapping, about: str, trut
             if highest > lowest:
                 scaled = [(best_with_band(own, n).value - lowest) / (highest - lowest) for n in here]
                 lines.append(Line(t("best.proxy_line", name=criterion_name(name)), here, scaled, reference=True))
-    _chart("accuracy", lines, t("best.accuracy_axis"), (-0.04, 1.04))
+    _chart("accuracy", lines, t("best.accuracy_axis"), (-0.04, 1.04), _WIDE)
     single = sum(truth.values()) / len(truth)
     st.markdown(t("best.single", share=number(100 * single, 0), right=right, count=len(truth)))
     if falls:

@@ -6,13 +6,17 @@ import time
 
 import plotly.graph_objects as go
 import pytest
+from pydantic import SecretStr
 
+from pages.ui import resources
 from pages.ui.best_drafts import READY
 from pages.ui.best_figures import Line, agreement_figure, length_figure, line_table, over_n
 from pages.ui.i18n import texts
 from tests.pages.test_app import PATIENCE, errors, open_app, session
+from tests.wire_openai import OpenAIServer
 
 EN = texts("en")
+KEY = "sk-planted-0123456789"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -217,3 +221,36 @@ def test_charts_are_valid_plotly():
     length = go.Figure(length_figure([3, 4], ([-3, -2], [-1, -0.5]), [7, 9], ("x", "sum", "mean")))
     assert list(length.data[0].customdata) == [7, 9]
     assert list(length.data[0].marker.symbol) == ["circle", "star"]
+
+
+@pytest.mark.parametrize("language", ["en", "vi"])
+def test_a_hosted_model_writes_candidates_and_what_needs_probabilities_says_so(language):
+    words = texts(language)
+    with OpenAIServer("vllm", KEY) as server:
+        server.logprobs = False
+        app = open_best(language, tokens=6)
+        target = resources.router().target(server.model)
+        session(app).model_id = server.model
+        session(app).keys[f"{target.scheme}:{target.place}"] = SecretStr(KEY)
+        app.run()
+        assert words["errors.criterion_needs_vocabulary"] in told(app)
+        app.number_input(key="best_n").set_value(3).run()
+        write(app)
+        shown = session(app).best.shown
+        assert len(shown.pool.candidates()) == 3
+        reason = f"**{words['best.criterion.sum_logprob']}**: {words['errors.criterion_needs_probabilities']}"
+        assert reason in told(app)
+        assert len(shown.judging.scores("number")) == 3
+        assert words["best.criterion.vote"] in app.button_group(key="best_criteria").options
+
+
+def test_fewer_candidates_than_asked_for_are_told():
+    with OpenAIServer("vllm", KEY) as server:
+        app = open_best(tokens=6)
+        session(app).model_id = server.model
+        app.number_input(key="best_n").set_value(2).run()
+        write(app)  # without a key every request is refused
+        assert len(session(app).best.shown.pool.missing) == 2
+        assert [warning.value for warning in app.warning] == [
+            EN["best.missing"].format(came=0, asked=2, reason=EN["errors.provider_key_refused"])
+        ]
