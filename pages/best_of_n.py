@@ -33,13 +33,13 @@ def best_page() -> None:
     with work:
         model = model_status()
         kind = _top(model)
-        if kind == "candidates":
+        if kind == "items":
+            items_view()
+        else:
             with st.container(border=True):
                 criteria_card()
     if kind == "candidates":
         best_view()
-    else:
-        items_view()
 
 
 def _top(model: LanguageModel | None) -> str:

@@ -119,6 +119,7 @@ def _judges() -> None:
     judge.selectbox(
         t("best.judge"),
         list(known),
+        format_func=lambda model_id: builtin_model.NAME if model_id == builtin_model.MODEL_ID else model_id,
         key=JUDGE,
         accept_new_options=True,
         help=t("best.judge_help"),
