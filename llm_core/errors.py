@@ -171,6 +171,7 @@ MESSAGES = {
     "recipe_too_large_to_save": "The recipe has {size} characters; the gallery takes {limit}. Save it as a file.",
     "run_unknown": "This run is no longer in your history.",
     "provider_project_not_allowed": "This installation may not use the Google Cloud project '{place}'.",
+    "best_items_out_of_range": "{value} items were asked for. Use 1 to {limit}.",
     "candidates_out_of_range": "{value} candidates were asked for. Use 1 to {limit}.",
     "criterion_needs_probabilities": "The model gives no log-probabilities of its tokens, which this criterion needs.",
     "criterion_needs_vocabulary": (

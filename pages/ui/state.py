@@ -24,6 +24,7 @@ from llm_core.providers.answer_cache import AnswerCache
 from llm_core.records import Precision, Run
 from llm_core.study import Study
 from llm_core.tasks import Task
+from pages.ui.best_drafts import BestOfN
 from pages.ui.compare_drafts import ColumnList, ShownComparison, ShownSweep
 from pages.ui.example_list import ExampleList
 
@@ -259,6 +260,8 @@ class Session:
     swept: ShownSweep | None = None
     compare_notice: str | None = None
     """What the last attempt to change or run a comparison or sweep was refused for."""
+    best: BestOfN = field(default_factory=BestOfN)
+    """Of the Best-of-N page."""
     vertex: VertexState = field(default_factory=VertexState)
     selected_step: int | None = None
     """The step whose distribution is shown; None follows the newest."""
