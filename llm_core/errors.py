@@ -32,6 +32,8 @@ MESSAGES = {
     "recipe_key_repeated": "The recipe has '{key}' twice in one place. Remove one.",
     "recipe_link_damaged": "The link is incomplete or damaged. Copy all of it again, or ask for the file.",
     "recipe_link_too_long": "The link would have {size} letters; at most {limit} are safe. Share the file instead.",
+    "recipe_without_trace": "The recipe has no recorded run. Run it with --trace, or record it on the page.",
+    "recorded_failure": "When this was recorded, the run failed: {detail}",
     "lens_without_logits": "The model gave no logits for this step. Choose another step, or run the prompt again.",
     "passage_not_found": "No passage of the document has a word of the question. Ask in the document's own words.",
     "technique_unknown": "'{value}' is not a technique. Choose one from the list.",
