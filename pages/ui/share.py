@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from llm_core import NucleusError
+from llm_core.builtin_model import MODEL_ID
 from llm_core.records import MAX_ROWS, Run
 from pages.ui import i18n, resources
 from pages.ui.i18n import t
@@ -125,8 +126,10 @@ def _trace(runs: tuple[Run, ...]) -> Trace:
 
 
 def _revision(model_id: str) -> str:
-    from llm_core.model_revision import revision_of
+    from llm_core.model_revision import builtin_revision, revision_of
 
+    if model_id == MODEL_ID:
+        return builtin_revision()
     return "" if is_hosted() else revision_of(resources.models().request(model_id).model)
 
 
