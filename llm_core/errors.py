@@ -32,6 +32,11 @@ MESSAGES = {
     "recipe_key_repeated": "The recipe has '{key}' twice in one place. Remove one.",
     "recipe_link_damaged": "The link is incomplete or damaged. Copy all of it again, or ask for the file.",
     "recipe_link_too_long": "The link would have {size} letters; at most {limit} are safe. Share the file instead.",
+    "recipe_file_unreadable": "{path} cannot be read ({detail}).",
+    "recipe_file_unwritable": "{path} cannot be written ({detail}).",
+    "recipe_form_unknown": "'{ending}' is no form of a recipe that is known here. Use one of {known}.",
+    "recipe_without_trace": "The recipe has no recorded run. Run it with --trace, or record it on the page.",
+    "recorded_failure": "When this was recorded, the run failed: {detail}",
     "lens_without_logits": "The model gave no logits for this step. Choose another step, or run the prompt again.",
     "lens_without_logprobs": (
         "The provider gave no probabilities for this token. Choose another model, or one that shows log-probabilities."
