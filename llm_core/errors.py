@@ -32,6 +32,14 @@ MESSAGES = {
     "recipe_key_repeated": "The recipe has '{key}' twice in one place. Remove one.",
     "recipe_link_damaged": "The link is incomplete or damaged. Copy all of it again, or ask for the file.",
     "recipe_link_too_long": "The link would have {size} letters; at most {limit} are safe. Share the file instead.",
+    "import_unknown": "This is none of the forms that can be read: {known}. Check the file, or export it again.",
+    "import_wrong": "The file cannot be read as {format}: {detail}. Correct it, or export it again.",
+    "import_template": (
+        "Line {line} of the template has '{what}'. Only texts, {{{{variables}}}} and roles can be read; "
+        "fill in or remove the rest."
+    ),
+    "import_too_large": "The file has {size} bytes; at most {limit} are read. Use a part of it.",
+    "export_without_run": "There is no run to export. Run the prompt first.",
     "lens_without_logits": "The model gave no logits for this step. Choose another step, or run the prompt again.",
     "passage_not_found": "No passage of the document has a word of the question. Ask in the document's own words.",
     "technique_unknown": "'{value}' is not a technique. Choose one from the list.",

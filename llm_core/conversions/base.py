@@ -20,6 +20,8 @@ Reason = Literal[
     "guarded",
     "not_in_results",
     "later_steps",
+    "edited",
+    "needs_repository",
 ]
 """Why a field was not carried:
 
@@ -35,7 +37,9 @@ Reason = Literal[
 - `not_read`: the file has more than one of it, and the first was taken;
 - `guarded`: cells that a spreadsheet would run as formulas got a quotation mark in front;
 - `not_in_results`: results hold what a run gave, not how it was asked for;
-- `later_steps`: only so many steps are drawn, to keep the file small.
+- `later_steps`: only so many steps are drawn, to keep the file small;
+- `edited`: the file was changed by hand since, and says something else in its own place;
+- `needs_repository`: only this repository has that stage, so the script imports `samplers` or `llm_core` from it.
 """
 REASONS: tuple[Reason, ...] = get_args(Reason)
 

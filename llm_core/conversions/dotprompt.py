@@ -148,7 +148,11 @@ def _output(output: Mapping[str, Any]) -> tuple[OutputFormat, list[Lost]]:
     allowed = schema.get("enum") if isinstance(schema, Mapping) else None
     if isinstance(allowed, list) and all(isinstance(each, str) for each in allowed) and kind in ("enum", None):
         return OutputFormat("choice", tuple(allowed)), lost
-    if isinstance(schema, Mapping) and kind in ("json", None) and ({"type", "properties", "$ref"} & schema.keys() or not schema):
+    if (
+        isinstance(schema, Mapping)
+        and kind in ("json", None)
+        and ({"type", "properties", "$ref"} & schema.keys() or not schema)
+    ):
         return OutputFormat("json", schema=json.dumps(schema, ensure_ascii=False)), lost
     if schema is not None:  # Picoschema, or a name
         lost.append(Lost("output.schema", "unknown_here"))
@@ -162,5 +166,3 @@ def _mapping(data: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         raise NucleusError("import_wrong", format="dotprompt", detail=f"{key} is not a mapping")
     return value
-
-

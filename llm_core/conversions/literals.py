@@ -24,7 +24,9 @@ def literal(value: Any, indent: int = 0) -> str:
     if isinstance(value, bytes):
         return f"base64.b64decode({base64.b64encode(value).decode()!r})"
     if isinstance(value, Mapping):
-        return _bracketed("{", [f"{literal(key)}: {literal(each, indent + 4)}" for key, each in value.items()], "}", indent)
+        return _bracketed(
+            "{", [f"{literal(key)}: {literal(each, indent + 4)}" for key, each in value.items()], "}", indent
+        )
     if isinstance(value, list | tuple):
         return _bracketed("[", [literal(each, indent + 4) for each in value], "]", indent)
     if value is None or isinstance(value, bool | int | float):
