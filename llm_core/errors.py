@@ -40,6 +40,8 @@ MESSAGES = {
     ),
     "import_too_large": "The file has {size} bytes; at most {limit} are read. Use a part of it.",
     "export_without_run": "There is no run to export. Run the prompt first.",
+    "recipe_without_trace": "The recipe has no recorded run. Run it with --trace, or record it on the page.",
+    "recorded_failure": "When this was recorded, the run failed: {detail}",
     "lens_without_logits": "The model gave no logits for this step. Choose another step, or run the prompt again.",
     "passage_not_found": "No passage of the document has a word of the question. Ask in the document's own words.",
     "technique_unknown": "'{value}' is not a technique. Choose one from the list.",

@@ -43,7 +43,15 @@ MAX_NUMBER = 2**63
 
 _HIDDEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 """Characters that nobody sees, or that turn the direction of the text around them."""
-_STRICT = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True, allow_inf_nan=False)
+_STRICT = ConfigDict(
+    frozen=True,
+    extra="forbid",
+    strict=True,
+    allow_inf_nan=False,
+    use_attribute_docstrings=True,
+    ser_json_bytes="base64",
+    val_json_bytes="base64",
+)
 
 
 def _shown(text: str) -> str:
@@ -205,6 +213,8 @@ class Recipe(BaseModel):
     def data(self) -> dict[str, Any]:
         """What `read` makes an equal recipe of."""
         changed = self.model_dump(mode="json", exclude_defaults=True)
+        if biases := changed.get("sampler", {}).get("logit_bias"):
+            changed["sampler"]["logit_bias"] = {str(token): bias for token, bias in biases}
         head: dict[str, Any] = {"schema_version": SCHEMA_VERSION}
         for name in type(self).model_fields:
             if name in changed and name not in ("model", "prompt"):

@@ -57,7 +57,9 @@ FORMATS: dict[str, Format] = {
     "python_transformers": Format(".py", "text/x-python", "python:transformers", language="python"),
     "notebook": Format(".ipynb", "application/x-ipynb+json", "notebook:dump", loads="notebook:load", language="json"),
     "dotprompt": Format(".prompt", "text/plain", "dotprompt:dump", loads="dotprompt:load", language="yaml"),
-    "promptfoo": Format(".promptfoo.yaml", "application/yaml", "promptfoo:dump", loads="promptfoo:load", language="yaml"),
+    "promptfoo": Format(
+        ".promptfoo.yaml", "application/yaml", "promptfoo:dump", loads="promptfoo:load", language="yaml"
+    ),
     "report": Format(".html", "text/html", runs="report:dump", language="html"),
     "csv": Format(".csv", "text/csv", runs="results:dump_csv", language=None),
     "jsonl": Format(".jsonl", "application/jsonl", runs="results:dump_jsonl", language="json"),

@@ -79,8 +79,8 @@ def _written(turn: Turn) -> str:
 def prompt_losses(spec: PromptSpec) -> list[Lost]:
     """What becomes of the prompt where only its chat is asked."""
     plain = PromptSpec(spec.instruction, system=spec.system, prefill=spec.prefill)
-    free = {"extraction": plain.extraction, "output": plain.output, "values": (), "stop_sequences": ()}
-    found = [Lost("prompt", "as_chat")] if dataclasses.replace(spec, **free) != plain else []
+    bare = dataclasses.replace(spec, extraction=plain.extraction, output=plain.output, values=(), stop_sequences=())
+    found = [Lost("prompt", "as_chat")] if bare != plain else []
     if spec.method.steps_back or spec.method.votes:
         found.append(Lost("prompt.technique", "one_step"))
     if spec.extraction.kind != "whole":

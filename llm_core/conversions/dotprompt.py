@@ -118,7 +118,7 @@ def _read(front: Mapping[str, Any], template: str) -> tuple[Recipe, list[Lost]]:
     except ValueError as error:
         raise NucleusError("import_wrong", format="dotprompt", detail=str(error)) from error
     more: dict[str, Any] = {"title": front["description"]} if front.get("description") else {}
-    plugin, slash, name = str(front.get("model") or "").partition("/")
+    plugin, _, name = str(front.get("model") or "").partition("/")
     if plugin in _SCHEMES and name:
         more["model.id"] = f"{_SCHEMES[plugin]}:{name}"
     elif front.get("model"):

@@ -17,8 +17,8 @@ from llm_core.conversions.chat import prompt_losses
 from llm_core.conversions.fields import ABOUT, OF_THE_CHAT, not_carried
 from llm_core.conversions.literals import literal
 from llm_core.conversions.scripts import Program, constants, filled
-from llm_core.providers.base import Target
 from llm_core.prompts import SEPARATOR
+from llm_core.providers.base import Target
 from llm_core.recipe import Recipe
 from samplers import SamplerConfig
 from samplers.config import SWITCHES

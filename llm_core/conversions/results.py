@@ -40,7 +40,7 @@ def dump_csv(runs: Sequence[Run]) -> Dumped:
         guarded |= safe != cells
         writer.writerow(safe)
     lost = [Lost("recipe", "not_in_results"), Lost("events", "not_in_results")]
-    return Dumped("\ufeff" + out.getvalue(), tuple([*lost, *([Lost("answer", "guarded")] if guarded else [])]))
+    return Dumped("\ufeff" + out.getvalue(), (*lost, *([Lost("answer", "guarded")] if guarded else [])))
 
 
 def dump_jsonl(runs: Sequence[Run]) -> Dumped:
@@ -110,5 +110,3 @@ def _cell(value: Any) -> Any:
 
 def _guarded(text: str) -> str:
     return f"'{text}" if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text
-
-
