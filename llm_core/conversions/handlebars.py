@@ -19,22 +19,10 @@ _TAG = re.compile(r"\{\{(?P<left>~?)\{?(?P<inside>!--.*?--|[^{}]*?)\}?(?P<right>
 _ROLE = re.compile(r"""role\s+(?:"(\w+)"|'(\w+)')""")
 _PLAIN = re.compile(r"[^\W\d][\w-]*")
 _TAKEN = frozenset(
-    [
-        "role",
-        "history",
-        "media",
-        "section",
-        "json",
-        "ifEquals",
-        "unlessEquals",
-        "if",
-        "unless",
-        "each",
-        "with",
-        "log",
-        "lookup",
-    ]
-    + ["else", "this", "as", "true", "false", "null", "undefined"]
+    (
+        *("role", "history", "media", "section", "json", "ifEquals", "unlessEquals", "if", "unless", "each", "with"),
+        *("log", "lookup", "else", "this", "as", "true", "false", "null", "undefined"),
+    )
 )
 """Names that mean something else alone."""
 _NAME = re.compile(r"(?:this[./])?(?:\[(?P<bracketed>[^\[\]{}]+)\]|(?P<bare>[^\W\d][\w-]*))")
