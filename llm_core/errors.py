@@ -32,14 +32,9 @@ MESSAGES = {
     "recipe_key_repeated": "The recipe has '{key}' twice in one place. Remove one.",
     "recipe_link_damaged": "The link is incomplete or damaged. Copy all of it again, or ask for the file.",
     "recipe_link_too_long": "The link would have {size} letters; at most {limit} are safe. Share the file instead.",
-    "import_unknown": "This is none of the forms that can be read: {known}. Check the file, or export it again.",
-    "import_wrong": "The file cannot be read as {format}: {detail}. Correct it, or export it again.",
-    "import_template": (
-        "Line {line} of the template has '{what}'. Only texts, {{{{variables}}}} and roles can be read; "
-        "fill in or remove the rest."
-    ),
-    "import_too_large": "The file has {size} bytes; at most {limit} are read. Use a part of it.",
-    "export_without_run": "There is no run to export. Run the prompt first.",
+    "recipe_file_unreadable": "{path} cannot be read ({detail}).",
+    "recipe_file_unwritable": "{path} cannot be written ({detail}).",
+    "recipe_form_unknown": "'{ending}' is no form of a recipe that is known here. Use one of {known}.",
     "recipe_without_trace": "The recipe has no recorded run. Run it with --trace, or record it on the page.",
     "recorded_failure": "When this was recorded, the run failed: {detail}",
     "lens_without_logits": "The model gave no logits for this step. Choose another step, or run the prompt again.",
@@ -154,6 +149,14 @@ MESSAGES = {
     "provider_setting_documented": "The model's maker says that it takes no notice of {setting}.",
     "provider_prefill_refused": "The model cannot go on from a beginning; it was shown it and asked to continue.",
     "provider_project_not_allowed": "This installation may not use the Google Cloud project '{place}'.",
+    "import_unknown": "This is none of the forms that can be read: {known}. Check the file, or export it again.",
+    "import_wrong": "The file cannot be read as {format}: {detail}. Correct it, or export it again.",
+    "import_template": (
+        "Line {line} of the template has '{what}'. Only texts, {{{{variables}}}} and roles can be read; "
+        "fill in or remove the rest."
+    ),
+    "import_too_large": "The file has {size} bytes; at most {limit} are read. Use a part of it.",
+    "export_without_run": "There is no run to export. Run the prompt first.",
 }
 
 
