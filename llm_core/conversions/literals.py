@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -29,6 +30,8 @@ def literal(value: Any, indent: int = 0) -> str:
         )
     if isinstance(value, list | tuple):
         return _bracketed("[", [literal(each, indent + 4) for each in value], "]", indent)
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"float({str(value)!r})"
     if value is None or isinstance(value, bool | int | float):
         return repr(value)
     raise TypeError(f"{type(value).__name__} has no literal")

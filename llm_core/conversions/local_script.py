@@ -149,7 +149,8 @@ _SAMPLERS_HEAD = """
 from samplers import RowState, SamplerChain, SamplerConfig  # run this where the Nucleus repository is on the path
 """
 
-_FORMAT_HEAD = """
+_FORMAT_HEAD = """import json
+
 from llm_core.vocabulary import read_vocabulary
 from samplers import constraints
 """

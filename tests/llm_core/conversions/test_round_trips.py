@@ -1,4 +1,4 @@
-"""What a conversion does not name as lost comes back equal; what other programs make of the files is what they should."""
+"""What a conversion does not name as lost comes back equal, and other programs make of the files what they should."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from llm_core import Example, NucleusError, PromptSpec, Recipe
+from llm_core import Example, HostedOptions, NucleusError, PromptSpec, Recipe
 from llm_core.conversions import FORMATS, REASONS, dump, file_name, load, readable, sniff
 from llm_core.conversions.chat import Turn, Variable, turns_of
 from llm_core.conversions.fields import changed, values
@@ -216,10 +216,21 @@ def test_notebook_tells_that_its_code_was_changed():
 def test_every_field_of_a_recipe_is_spoken_of():
     """Whoever adds a field to recipes is led here: each is carried or named by every program."""
     recipe = Recipe(
-        title="t", author="a", language="en", licence="l", notes="n", tags=("x",), model={"id": "gpt2", "revision": "r"},
-        precision="int4", prompt=PromptSpec("Say {{a}}", values=({"a": "1"},)), sampler=SamplerConfig(min_p=0.1),
-        seeds=(4,), candidates=2, criteria={"mean_logprob": 1.0}, hosted={"thinking": "low"},
-    )  # fmt: skip
+        title="t",
+        author="a",
+        language="en",
+        licence="l",
+        notes="n",
+        tags=("x",),
+        model={"id": "gpt2", "revision": "r"},
+        precision="int4",
+        prompt=PromptSpec("Say {{a}}", values=({"a": "1"},)),
+        sampler=SamplerConfig(min_p=0.1),
+        seeds=(4,),
+        candidates=2,
+        criteria={"mean_logprob": 1.0},
+        hosted=HostedOptions(thinking="low"),
+    )
     lost = {each.field for each in dump("python_gemini", recipe).lost}
     assert {"model.id", "model.revision", "precision", "criteria", "sampler.min_p", "prompt.values"} <= lost
     assert not {"title", "seeds", "hosted.thinking"} & lost
