@@ -143,6 +143,8 @@ class Recipe(BaseModel):
             raise ValueError(f"seeds times candidates are {self.count}; at most {MAX_ROWS} answers are written")
         self.prompt.validate()
         self.hosted.validate()
+        if len(self.hosted.safety) > 16 or any(len(word) > 60 for pair in self.hosted.safety for word in pair):
+            raise ValueError("more safety settings than there are, or longer ones")
         return self
 
     @property
@@ -207,6 +209,13 @@ class Recipe(BaseModel):
                     **about,
                 }
             )
+        except ValidationError as error:
+            raise refusal(error, "recipe") from error
+
+    def changed(self, **fields: Any) -> Self:
+        """One with other values in these fields. Raises `NucleusError` for what no recipe can hold."""
+        try:
+            return type(self)(**(dict(self) | fields))
         except ValidationError as error:
             raise refusal(error, "recipe") from error
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from llm_core.asking import Asking, Outcome, Submit
@@ -129,10 +129,15 @@ class RecipeRun:
 
     def recordings(self) -> Iterator[Recording]:
         """Every answer with what belongs to it, in the recipe's order."""
-        for place, asking in self.parts:
-            for number, row in enumerate(asking.main.rows):
-                outcome = asking.outcomes[number] if number < len(asking.outcomes) else None
-                yield Recording(asking.main, row, outcome, place)
+        return recordings(self.parts)
+
+
+def recordings(parts: Iterable[tuple[int, Asking]]) -> Iterator[Recording]:
+    """Every answer with what belongs to it, for `recipe_trace.record`. `parts` have the prompt's number, from 0."""
+    for place, asking in parts:
+        for number, row in enumerate(asking.main.rows):
+            outcome = asking.outcomes[number] if number < len(asking.outcomes) else None
+            yield Recording(asking.main, row, outcome, place)
 
 
 class Verdict(NamedTuple):
@@ -159,12 +164,12 @@ def compared(recipe: Recipe, run: RecipeRun) -> Verdict:
     trace = _trace(recipe)
     if run.error:
         raise run.error
-    recordings = list(run.recordings())
+    answers = list(run.recordings())
     labels = trace.all_labels()
     drift = 0.0
-    if len(recordings) != len(trace.rows):
-        return Verdict(False, drift, min(len(recordings), len(trace.rows)) + 1)
-    for number, (row, new) in enumerate(zip(trace.rows, recordings, strict=True), 1):
+    if len(answers) != len(trace.rows):
+        return Verdict(False, drift, min(len(answers), len(trace.rows)) + 1)
+    for number, (row, new) in enumerate(zip(trace.rows, answers, strict=True), 1):
         old_events, new_events = row.all_events(), new.row.events()
         for step in range(max(len(old_events), len(new_events))):
             old, now = (events[step] if step < len(events) else None for events in (old_events, new_events))

@@ -6,11 +6,12 @@ import streamlit as st
 
 from llm_core.gallery import Entry, Language, applications
 from pages.ui import i18n
-from pages.ui.composer import read_prompt, write_prompt
+from pages.ui.composer import write_prompt
 from pages.ui.controls import write_settings
 from pages.ui.frame import page
 from pages.ui.i18n import t
-from pages.ui.state import Key, has, session
+from pages.ui.recipe_opening import set_aside
+from pages.ui.state import session
 from samplers import SamplerConfig
 
 
@@ -59,7 +60,7 @@ def _card(entry: Entry, language: Language, reader: Language) -> None:
 
 def _open(entry: Entry, language: Language) -> None:
     """Fill the Playground. What was in it is kept, to be brought back there."""
-    session().replaced = read_prompt() if has(Key.INSTRUCTION) else None
+    set_aside()
     write_prompt(entry.prompts[language])
     write_settings(SamplerConfig(**entry.sampler), entry.max_output_tokens, entry.prompts[language].stop_sequences)
     session().notice = None

@@ -43,10 +43,7 @@ _MOST_TOKENS_SHOWN = 4000
 def composer(model: LanguageModel | None) -> None:
     """Draw the composer. `model` is what it shows the rendered prompt of, once it is loaded."""
     if not has(Key.INSTRUCTION):
-        words: dict[str, Any] = {field: t(f"first_prompt.{field}") for field in _FIRST_WORDS}
-        write_prompt(PromptSpec(t("playground.first_prompt"), **words))
-    if session().replaced:
-        st.button(t("playground.bring_back"), on_click=_bring_back, icon=":material/undo:", key="bring_back")
+        write_prompt(first_prompt())
     st.pills(
         t("techniques.title"),
         list(TECHNIQUES),
@@ -96,6 +93,12 @@ def composer(model: LanguageModel | None) -> None:
         _as_the_model_sees_it(model)
 
 
+def first_prompt() -> PromptSpec:
+    """What stands there before anything is typed."""
+    words: dict[str, Any] = {field: t(f"first_prompt.{field}") for field in _FIRST_WORDS}
+    return PromptSpec(t("playground.first_prompt"), **words)
+
+
 def read_prompt(stop_sequences: tuple[str, ...] = ()) -> PromptSpec:
     """What the fields say. Raises `NucleusError` for a number field that is empty or out of range; `validate` checks
     the rest."""
@@ -125,14 +128,6 @@ def write_prompt(spec: PromptSpec) -> None:
     put(Key.EXTRACTION_ARGUMENT, spec.extraction.argument)
     session().examples.replace(spec.examples)
     session().value_table.set([dict(row) for row in spec.values])
-
-
-def _bring_back() -> None:
-    """The prompt from before another one was opened, in place of that one."""
-    state = session()
-    if state.replaced:
-        write_prompt(state.replaced)
-        state.replaced = None
 
 
 def _found_passages() -> None:

@@ -65,6 +65,14 @@ def read_hosted() -> HostedOptions:
     )
 
 
+def write_hosted(options: HostedOptions) -> None:
+    """Fill the fields with what they can show: not pictures, and thinking by level only."""
+    bars = {bar for _, bar in options.safety}
+    put(Key.THINKING, options.thinking if options.thinking in THINKING else "default")
+    put(Key.SHOW_THOUGHTS, options.show_thoughts)
+    put(Key.SAFETY, bars.pop() if len(bars) == 1 and bars <= set(SAFETY) else "default")
+
+
 def sent_request(request: Callable[[PromptSpec], GenerationRequest]) -> None:
     """What is sent for the prompt as it stands, without the key. Behind a switch, since it works at every rerun."""
     if not st.toggle(t("hosted.show_request"), key="show_request"):
@@ -93,10 +101,12 @@ def hosted_notes(run: Run, row: RowRecord) -> None:
 
 
 def _cost(run: Run, row: RowRecord) -> list[str]:
-    target = resources.router().target(run.request.model_id)
-    if target is None or row.usage is None:
+    if row.usage is None:
         return []
     try:
+        target = resources.router().target(run.request.model_id)
+        if target is None:
+            return []
         estimate = resources.prices().estimate(target, row.usage, date.today())
     except NucleusError as error:
         return [i18n.explain(error)]

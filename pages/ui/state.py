@@ -28,6 +28,8 @@ from pages.ui.example_list import ExampleList
 if TYPE_CHECKING:
     from llm_core.lens import Draws, Lens
     from llm_core.providers.base import HostedModel
+    from llm_core.recipe import Recipe
+    from llm_core.recipe_trace import Trace
 
 
 class Key(StrEnum):
@@ -72,6 +74,10 @@ class Key(StrEnum):
     THINKING = "thinking"
     SHOW_THOUGHTS = "show_thoughts"
     SAFETY = "safety"
+    SHARE_TITLE = "share_title"
+    SHARE_AUTHOR = "share_author"
+    SHARE_LICENCE = "share_licence"
+    SHARE_NOTES = "share_notes"
 
 
 @dataclass
@@ -102,6 +108,20 @@ class ShownStudy:
     study: Study
     task: Task
     title: str
+
+
+@dataclass(frozen=True)
+class Replaced:
+    """The Playground's work from before something else was opened in it."""
+
+    prompt: PromptSpec
+    panel: Mapping[str, object]
+    """The sampler's panel, by widget."""
+    model_id: str
+    precision: Precision
+    askings: tuple[Asking, ...]
+    asked_values: tuple[Mapping[str, str], ...]
+    asked_prompt: PromptSpec | None
 
 
 Guess = tuple[int | None, float, bool]
@@ -194,8 +214,20 @@ class Session:
     """What the last attempt to change or run a comparison or sweep was refused for."""
     selected_step: int | None = None
     """The step whose distribution is shown; None follows the newest."""
-    replaced: PromptSpec | None = None
-    """The prompt that stood in the Playground before another one was opened."""
+    replaced: Replaced | None = None
+    """What stood in the Playground before something else was opened."""
+    opened: Recipe | None = None
+    """The recipe that was opened last, as long as its card is shown."""
+    offered: Recipe | None = None
+    """One that waits for the reader to say whether it may replace their work."""
+    link_seen: str | None = None
+    """The link that was opened, or refused, in this tab."""
+    sharing: bool = False
+    """Whether the Share dialog is open."""
+    recorded_trace: tuple[tuple[str, ...], Trace] | None = None
+    """The last one that was made, after the ids of its runs."""
+    recipe_notice: str | None = None
+    """Why the last link, file or recipe was refused, in the reader's language."""
     notice: str | None = None
     """What the last attempt to run was refused for, already in the reader's language."""
 
