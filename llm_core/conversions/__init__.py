@@ -24,7 +24,20 @@ if TYPE_CHECKING:
     from llm_core.recipe import Recipe
     from llm_core.records import Run
 
-__all__ = ["FORMATS", "REASONS", "Dumped", "Format", "Loaded", "Lost", "Reason", "dump", "file_name", "load", "sniff"]
+__all__ = [
+    "FORMATS",
+    "REASONS",
+    "Dumped",
+    "Format",
+    "Loaded",
+    "Lost",
+    "Reason",
+    "dump",
+    "file_name",
+    "form_of",
+    "load",
+    "sniff",
+]
 
 MAX_FILE = 32 * 2**20
 """Bytes of a file that is read."""
@@ -117,6 +130,22 @@ def sniff(text: str, name: str = "") -> str:
     if isinstance(data, Mapping) and ({"schema_version", "prompt"} & data.keys()):
         return "json" if text.lstrip()[:1] == "{" else "yaml"
     raise NucleusError("import_unknown", known=", ".join(readable()))
+
+
+def form_of(name: str, recipe: Recipe) -> str:
+    """The form that a file's ending stands for; a program is the one for the provider of the recipe's model. Raises
+    `NucleusError` for an ending that is none."""
+    name = name.lower().replace(".yml", ".yaml")
+    found = [form for form, each in FORMATS.items() if name.endswith(each.suffix)]
+    if not found:
+        known = ", ".join(sorted({each.suffix for each in FORMATS.values()}))
+        raise NucleusError("recipe_form_unknown", ending=PurePath(name).suffix or name, known=known)
+    if found[0].startswith("python_"):
+        scheme = recipe.model.id.partition(":")[0]
+        return {"gemini": "python_gemini", "vertex": "python_vertex", "openai": "python_openai"}.get(
+            scheme, "python_transformers" if recipe.local else "python_openai"
+        )
+    return max(found, key=lambda form: len(FORMATS[form].suffix))
 
 
 def file_name(title: str, form: str) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
-from llm_core.recipe import Recipe
+if TYPE_CHECKING:
+    from llm_core.recipe import Recipe
 
 Reason = Literal[
     "no_place",

@@ -17,6 +17,7 @@ from pages.ui import i18n
 from pages.ui.branch_address import PANEL
 from pages.ui.composer import first_prompt, read_prompt, write_prompt
 from pages.ui.controls import read_settings, write_settings
+from pages.ui.export_panel import lost_note
 from pages.ui.hosted_options import read_hosted, write_hosted
 from pages.ui.i18n import t
 from pages.ui.state import Key, Replaced, get, has, put, session
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from llm_core import PromptSpec
     from llm_core.asking import Asking
+    from llm_core.conversions import Lost
     from llm_core.recipe import Recipe
 
 
@@ -38,8 +40,10 @@ def page_request(prompt: PromptSpec | None = None) -> GenerationRequest:
     return GenerationRequest(state.model_id, spec, (row,), state.precision, state.id, hosted=read_hosted())
 
 
-def offer(recipe: Recipe) -> None:
-    """Open it, or ask first where that would replace work. To be called before the page is drawn."""
+def offer(recipe: Recipe, not_read: Sequence[Lost] = ()) -> None:
+    """Open it, or ask first where that would replace work. To be called before the page is drawn. `not_read` is what
+    its file says besides."""
+    session().not_read = tuple(not_read)
     if _unsaved():
         session().offered = recipe
     else:
@@ -125,12 +129,14 @@ def opening_card() -> None:
         with st.container(border=True, key="recipe-offered"):
             st.markdown(t("recipes.offered"))
             about(state.offered)
+            lost_note(state.not_read, t("conversions.not_read"))
             with st.container(horizontal=True):
                 st.button(t("recipes.open"), type="primary", key="recipe_open", on_click=_accept)
                 st.button(t("recipes.leave"), key="recipe_leave", on_click=_decline)
     elif state.opened:
         with st.container(border=True, key="recipe-opened"):
             about(state.opened)
+            lost_note(state.not_read, t("conversions.not_read"))
             _differences(state.opened)
             st.button(t("recipes.close"), key="recipe_close", on_click=_close, type="tertiary")
     if state.replaced:

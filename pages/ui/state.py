@@ -26,6 +26,7 @@ from pages.ui.compare_drafts import ColumnList, ShownComparison, ShownSweep
 from pages.ui.example_list import ExampleList
 
 if TYPE_CHECKING:
+    from llm_core.conversions import Lost
     from llm_core.lens import Draws, Lens
     from llm_core.providers.base import HostedModel
     from llm_core.recipe import Recipe
@@ -218,6 +219,8 @@ class Session:
     """What stood in the Playground before something else was opened."""
     opened: Recipe | None = None
     """The recipe that was opened last, as long as its card is shown."""
+    not_read: tuple[Lost, ...] = ()
+    """What could not be taken from the file that it came in."""
     offered: Recipe | None = None
     """One that waits for the reader to say whether it may replace their work."""
     link_seen: str | None = None

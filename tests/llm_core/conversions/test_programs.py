@@ -242,10 +242,9 @@ def test_no_text_of_a_recipe_becomes_code(form, recipe):
     text = dump(form, recipe).text
     tree = ast.parse(text)
     assert text.isprintable() or all(line.isprintable() for line in text.split("\n"))
-    assigned = [node for node in tree.body if isinstance(node, ast.Assign)]
-    for node in assigned:
-        name = node.targets[0].id
-        if name in ("ABOUT", "PROMPTS", "CONFIG", "SETTINGS", "EXTRA", "STOP", "BASE_URL", "SEEDS"):
+    data = ("ABOUT", "PROMPTS", "CONFIG", "SETTINGS", "EXTRA", "STOP", "BASE_URL", "SEEDS")
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) in data:
             ast.literal_eval(_without_bytes(node.value))
     plain = ast.parse(dump(form, _plain(recipe)).text)
     assert [type(node) for node in _statements(tree)] == [type(node) for node in _statements(plain)]
