@@ -55,7 +55,7 @@ def lines(
     turn = f'transform="rotate(-90 12 {_TOP + height / 2})"'
     parts.append(f'<text x="12" y="{_TOP + height / 2}" text-anchor="middle" {turn}>{_safe(axis)}</text>')
     spoken = _safe(f"{axis}: " + ", ".join(name for _, name, _ in series))
-    return f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{spoken}">{"".join(parts)}</svg>'
+    return _chart(_HEIGHT, spoken, parts)
 
 
 def bars(trace: StepTrace, label: Callable[[int], str], number: Number, spoken: str) -> str:
@@ -80,8 +80,13 @@ def bars(trace: StepTrace, label: Callable[[int], str], number: Number, spoken: 
         parts.append(f'<rect class="bar-{kind}" x="{left}" y="{down + 6}" width="{after * width:.1f}" height="8"/>')
         figures = f"{number(raw, 3)} → {number(after, 3)}"
         parts.append(f'<text x="{_WIDTH - right + 8}" y="{down + 14}">{_safe(figures)}</text>')
-    height = 8 + len(places) * row
-    return f'<svg viewBox="0 0 {_WIDTH} {height}" role="img" aria-label="{_safe(spoken)}">{"".join(parts)}</svg>'
+    return _chart(8 + len(places) * row, _safe(spoken), parts)
+
+
+def _chart(height: int, spoken: str, parts: Sequence[str]) -> str:
+    """On a narrow screen it keeps its size and scrolls: letters stay readable."""
+    drawing = f'<svg viewBox="0 0 {_WIDTH} {height}" role="img" aria-label="{spoken}">{"".join(parts)}</svg>'
+    return f'<div class="chart">{drawing}</div>'
 
 
 def _round_up(value: float) -> float:

@@ -25,11 +25,13 @@ dd { margin: 0; }
 .p0 { background: rgba(var(--tint), .04); } .p1 { background: rgba(var(--tint), .13); }
 .p2 { background: rgba(var(--tint), .22); } .p3 { background: rgba(var(--tint), .32); }
 .p4 { background: rgba(var(--tint), .42); } .p5 { background: rgba(var(--tint), .54); }
-.scale span { padding: 1px 7px; }
+.scale span { padding: 1px 7px; white-space: nowrap; color: var(--text); }
 table { border-collapse: collapse; font-size: .86rem; width: 100%; }
 th, td { text-align: left; padding: 3px 8px; border-bottom: 1px solid var(--line); vertical-align: top; }
 .n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 figure { margin: 0 0 14px; }
+.chart { overflow-x: auto; }
+.chart > svg { min-width: 640px; }
 svg { width: 100%; height: auto; display: block; }
 svg.key { width: 10px; height: 10px; display: inline; }
 svg text { fill: var(--text); font: 12px system-ui, "Segoe UI", Roboto, "Noto Sans", sans-serif; }
