@@ -229,7 +229,7 @@ class Recipe(BaseModel):
             if name in changed and name not in ("model", "prompt"):
                 head[name] = changed[name]
             elif name == "model":
-                head[name] = self.model.model_dump(exclude_defaults=True) | {"id": self.model.id}
+                head[name] = {"id": self.model.id} | self.model.model_dump(exclude_defaults=True)
             elif name == "prompt":
                 head[name] = _without_version(prompt_data.dump_prompt(self.prompt))
         return head
@@ -241,14 +241,8 @@ class Recipe(BaseModel):
         if not isinstance(data, Mapping):
             raise NucleusError("recipe_wrong", place="recipe", value=reprlib.repr(data), detail="not an object")
         _check_data(data)
-        version = data.get("schema_version")
-        if type(version) is not int or not 1 <= version <= SCHEMA_VERSION:
-            raise NucleusError("recipe_version", value=reprlib.repr(version), limit=SCHEMA_VERSION)
-        migrated = dict(data)
-        for older in range(version, SCHEMA_VERSION):
-            migrated = MIGRATIONS[older](migrated) | {"schema_version": older + 1}
         try:
-            text = json.dumps(migrated, ensure_ascii=False, allow_nan=False)
+            text = json.dumps(migrated(data), ensure_ascii=False, allow_nan=False)
             if len(text) > MAX_DATA:
                 raise NucleusError("recipe_too_large", size=len(text), limit=MAX_DATA)
             return cls.model_validate_json(text, strict=True, extra="forbid")
@@ -256,6 +250,17 @@ class Recipe(BaseModel):
             raise refusal(error, "recipe") from error
         except (TypeError, ValueError) as error:
             raise NucleusError("recipe_wrong", place="recipe", value="…", detail=str(error)[:200]) from error
+
+
+def migrated(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The data as the newest version has it. Raises `NucleusError` for a version that is not known here."""
+    version = data.get("schema_version")
+    if type(version) is not int or not 1 <= version <= SCHEMA_VERSION:
+        raise NucleusError("recipe_version", value=reprlib.repr(version), limit=SCHEMA_VERSION)
+    newer = dict(data)
+    for older in range(version, SCHEMA_VERSION):
+        newer = MIGRATIONS[older](newer) | {"schema_version": older + 1}
+    return newer
 
 
 def _check_data(data: object, place: str = "", depth: int = 0) -> None:
