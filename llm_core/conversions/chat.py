@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import NamedTuple
 
 from llm_core.conversions.base import Lost
+from llm_core.conversions.fields import is_arranged
 from llm_core.prompts import Example, PromptSpec
 
 
@@ -78,9 +78,7 @@ def _written(turn: Turn) -> str:
 
 def prompt_losses(spec: PromptSpec) -> list[Lost]:
     """What becomes of the prompt where only its chat is asked."""
-    plain = PromptSpec(spec.instruction, system=spec.system, prefill=spec.prefill)
-    bare = dataclasses.replace(spec, extraction=plain.extraction, output=plain.output, values=(), stop_sequences=())
-    found = [Lost("prompt", "as_chat")] if bare != plain else []
+    found = [Lost("prompt", "as_chat")] if is_arranged(spec) else []
     if spec.method.steps_back or spec.method.votes:
         found.append(Lost("prompt.technique", "one_step"))
     if spec.extraction.kind != "whole":

@@ -42,7 +42,7 @@ def dump(recipe: Recipe) -> Dumped:
     front, template = _native(recipe, turns)
     read = _read(front, template)[0]
     more = extras(recipe, read)
-    lost = [*named(more, "nucleus_only"), *traced(recipe)]
+    lost = [*named(more, recipe.prompt), *traced(recipe)]
     if not handlebars.sayable(turns):
         lost.append(Lost("prompt", "unsafe_there"))
     front |= {f"{NAMESPACE}{key}": value for key, value in namespaced(more).items()}

@@ -104,12 +104,18 @@ def not_carried(recipe: Recipe, carried: Collection[str], reason: Reason = "no_p
     return [*(Lost(name, reason) for name in names), *traced(recipe)]
 
 
-def named(names: Iterable[str], reason: Reason) -> list[Lost]:
-    """The prompt's parts count as one where they became a chat."""
+def named(names: Iterable[str], spec: PromptSpec) -> list[Lost]:
+    """Fields that are kept for Nucleus only. The prompt's parts count as one where they became a chat."""
     names = list(names)
-    chat = [Lost("prompt", "as_chat")] if OF_THE_CHAT & set(names) - {"prompt.values"} else []
-    rest = [name for name in names if name not in OF_THE_CHAT or name == "prompt.values"]
-    return [*chat, *(Lost(name, reason) for name in rest)]
+    parts = OF_THE_CHAT & set(names) - {"prompt.values"} if is_arranged(spec) else set()
+    chat = [Lost("prompt", "as_chat")] if parts else []
+    return [*chat, *(Lost(name, "nucleus_only") for name in names if name not in parts)]
+
+
+def is_arranged(spec: PromptSpec) -> bool:
+    """Whether its chat is made of parts that can no longer be told apart in it."""
+    texts = (spec.role, spec.context, spec.document, spec.question)
+    return any(text.strip() for text in texts) or bool(spec.shown_examples) or spec.method != PromptSpec("?").method
 
 
 def traced(recipe: Recipe) -> list[Lost]:

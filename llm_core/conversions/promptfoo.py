@@ -53,7 +53,7 @@ def dump(recipe: Recipe) -> Dumped:
     native, unsafe = _native(recipe)
     read = _read(native)[0]
     more = extras(recipe, read)
-    lost = [*named(more, "nucleus_only"), *traced(recipe), *unsafe]
+    lost = [*named(more, recipe.prompt), *traced(recipe), *unsafe]
     if recipe.local:
         lost.append(Lost("model.id", "other_model"))
     if more:

@@ -42,10 +42,11 @@ def export_panel(recipe: Recipe, runs: Sequence[Run] = (), key: str = "export", 
         st.error(i18n.explain(error), icon=":material/error:")
         return
     lost_note(dumped.lost, t("conversions.lost"))
+    name, data = file_name(recipe.title, form), dumped.text.encode()
     st.download_button(
-        t("conversions.download", name=file_name(recipe.title, form), size=i18n.number(len(dumped.text) / 1024, 0)),
-        dumped.text,
-        file_name=file_name(recipe.title, form),
+        t("conversions.download", name=name, size=i18n.number(len(data) / 1024, 1)),
+        data,
+        file_name=name,
         mime=FORMATS[form].media_type,
         on_click="ignore",
         icon=":material/download:",

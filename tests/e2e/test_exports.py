@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from playwright.sync_api import expect
 
 from llm_core import Engine, ModelStore
 from llm_core.conversions import dump
@@ -89,3 +90,36 @@ def toy_report_recipe():
     return Recipe(
         title="Toy", model={"id": "toy"}, prompt=PromptSpec("Describe the sea."), limits={"max_output_tokens": 12}
     )
+
+
+PROMPT_FILE = """---
+model: googleai/gemini-2.5-flash
+config: {temperature: 0.3, candidateCount: 2}
+---
+{{role "system"}}Be brief.
+{{role "user"}}Name one {{thing}}.
+"""
+
+
+def test_a_file_of_another_program_opens_in_the_playground_and_goes_out_again(server, page, tmp_path):
+    page.goto(f"{server}/?lang=en")
+    page.get_by_role("button", name="Share").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_role("tab", name="Open a recipe").click()
+    file = tmp_path / "greeting.prompt"
+    file.write_text(PROMPT_FILE, encoding="utf-8")
+    dialog.locator("input[type=file]").set_input_files(file)
+    expect(page.get_by_text("What was not taken from the file")).to_be_visible()
+    expect(page.locator("code", has_text="config.candidateCount")).to_be_visible()
+    expect(page.get_by_label("Instruction")).to_have_value("Name one {{thing}}.")
+    page.get_by_role("button", name="Share").click()
+    dialog.get_by_role("combobox").last.click()
+    page.get_by_role("option", name="promptfoo configuration").click()
+    with page.expect_download() as download:
+        dialog.get_by_role("button", name="Download recipe.promptfoo.yaml").click()
+    from llm_core.conversions import load
+
+    back = load(download.value.path().read_bytes()).recipe
+    assert back.prompt.instruction == "Name one {{thing}}."
+    assert back.prompt.system == "Be brief."
+    assert back.sampler.temperature == 0.3
