@@ -7,6 +7,7 @@ from playwright.sync_api import expect
 
 from llm_core import Engine, ModelStore
 from llm_core.conversions import dump
+from tests.e2e.test_app import open_playground
 from tests.llm_core.conversions.test_report import HOSTILE, hostile_report
 from tests.toy import toy_model
 
@@ -102,9 +103,10 @@ config: {temperature: 0.3, candidateCount: 2}
 
 
 def test_a_file_of_another_program_opens_in_the_playground_and_goes_out_again(server, page, tmp_path):
-    page.goto(f"{server}/?lang=en")
+    open_playground(page, server)
     page.get_by_role("button", name="Share").click()
     dialog = page.get_by_role("dialog")
+    expect(dialog.get_by_text("Other forms")).to_be_visible()
     dialog.get_by_role("tab", name="Open a recipe").click()
     file = tmp_path / "greeting.prompt"
     file.write_text(PROMPT_FILE, encoding="utf-8")
