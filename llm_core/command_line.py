@@ -86,9 +86,11 @@ def _run(options: argparse.Namespace) -> int:
     if options.trace and options.trace != "-":
         _check_writable(options.trace)
     run, stopped = _finished(recipe)
+    _say_other_weights(recipe, run)
     if options.trace:
         at = datetime.now(UTC).isoformat(timespec="seconds")
-        traced = recipe.model_copy(update={"trace": record(run.recordings(), at)})
+        model = recipe.model.model_copy(update={"revision": _revision(run) or recipe.model.revision})
+        traced = recipe.changed(trace=record(run.recordings(), at), model=model)
         _write(options.trace, _dumped(traced, options.trace))
     if options.trace != "-":
         print(json.dumps(_as_data(recipe, run), ensure_ascii=False) if options.json else _as_text(run))
@@ -105,6 +107,7 @@ def _verify(options: argparse.Namespace) -> int:
     if recipe.trace is None:
         raise NucleusError("recipe_without_trace")
     run, stopped = _finished(recipe)
+    _say_other_weights(recipe, run)
     if stopped:
         return INTERRUPTED
     verdict = compared(recipe, run)
@@ -161,6 +164,19 @@ def _finished(recipe: Recipe) -> tuple[RecipeRun, bool]:
             stopped = True
     progress.clear()
     return run, stopped
+
+
+def _revision(run: RecipeRun) -> str:
+    from llm_core.model_revision import revision_of
+
+    return revision_of(run.parts[0][1].main.model)
+
+
+def _say_other_weights(recipe: Recipe, run: RecipeRun) -> None:
+    """A recipe says with which weights it was made; others give other tokens."""
+    here = _revision(run)
+    if here and recipe.model.revision and here != recipe.model.revision:
+        _say(f"note: the weights of {recipe.model.id} are {here} here; the recipe says {recipe.model.revision}")
 
 
 def _moment(run: RecipeRun, models: ModelStore, recipe: Recipe) -> str:
