@@ -56,6 +56,8 @@ class RowRequest:
     """Token ids that the answer already begins with: a branch of an earlier one. They count as its first steps."""
     keep_logits: bool = False
     """Keep what the model gave for the first token that is written."""
+    keep_certainty: bool = False
+    """Record how far each step's distribution was from uniform: `StepTrace.self_certainty`. Local models only."""
     forced: tuple[int, ...] = ()
     """Token ids that come next whatever the sampler draws: picked or typed by somebody. Each becomes an event with the
     probabilities that it stood among, and counts towards `max_output_tokens`."""
@@ -203,6 +205,8 @@ class RowRecord:
         """What a hosted model thought before it answered, where it shows that."""
         self.usage: Usage | None = None
         """What a provider counted."""
+        self.from_cache = False
+        """Whether a provider's earlier answer was given again, without asking it."""
         self._events: list[TokenEvent] = []
         self._last_text = ""
         self._cancelled = False
@@ -230,7 +234,7 @@ class RowRecord:
     @property
     def tokens_per_second(self) -> float:
         """Tokens after the first, over the time since the first: the decoding speed without the prompt."""
-        if len(self._events) < 2:
+        if len(self._events) < 2 or self.from_cache:
             return 0.0
         written = max(len(self._events), self.usage.output_tokens if self.usage else 0)
         seconds = self._events[-1].seconds - self._events[0].seconds

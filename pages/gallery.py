@@ -12,6 +12,7 @@ from pages.ui.frame import page
 from pages.ui.i18n import t
 from pages.ui.recipe_opening import set_aside
 from pages.ui.state import session
+from pages.ui.vertex_prompts import vertex_prompts
 from samplers import SamplerConfig
 
 
@@ -34,6 +35,7 @@ def gallery() -> None:
     [application] = (each for each in applications() if each.id == chosen)
     for entry in application.entries:
         _card(entry, "vi" if language == "vi" else "en", reader)
+    vertex_prompts()
 
 
 def _card(entry: Entry, language: Language, reader: Language) -> None:

@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import streamlit as st
 from pydantic import SecretStr
@@ -19,6 +19,7 @@ from llm_core.asking import Asking
 from llm_core.beam_search import BeamRun
 from llm_core.branches import Branch, BranchTree
 from llm_core.prompts import PromptSpec
+from llm_core.providers.answer_cache import AnswerCache
 from llm_core.records import Precision, Run
 from llm_core.study import Study
 from llm_core.tasks import Task
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from llm_core.conversions import Lost
     from llm_core.lens import Draws, Lens
     from llm_core.providers.base import HostedModel
+    from llm_core.providers.vertex_prompt_wire import Opened
+    from llm_core.providers.vertex_prompts import PromptEntry, Saving, VersionEntry
     from llm_core.recipe import Recipe
     from llm_core.recipe_trace import Trace
 
@@ -125,8 +128,15 @@ class Replaced:
     asked_prompt: PromptSpec | None
 
 
-Guess = tuple[int | None, float, bool]
-"""A token (None: no guess), the probability that the model gave it, and whether it was the likeliest."""
+class Guess(NamedTuple):
+    """What somebody thought would come next."""
+
+    token: int | None
+    """None for no guess, and for one that is none of the tokens that a provider showed."""
+    probability: float | None
+    """What the model gave it, or at most gave it if it was not shown; None for no guess."""
+    hit: bool
+    """Whether it was the likeliest."""
 
 
 @dataclass
@@ -153,6 +163,27 @@ class LensState:
 
 
 @dataclass
+class VertexState:
+    """Prompts in Vertex AI's Prompt Management."""
+
+    place: str = ""
+    """The project and location that were listed last."""
+    entries: tuple[PromptEntry, ...] = ()
+    versions: dict[str, tuple[VersionEntry, ...]] = field(default_factory=dict)
+    """By prompt."""
+    saving: Saving | None = None
+    """What is being saved, or was saved last."""
+    fetched: Opened | None = None
+    """What waits for the reader to say whether it may replace their work."""
+    opened: bool = False
+    """Whether the Playground has just been filled, and is to be shown."""
+    last: PromptSpec | None = None
+    """What was opened last."""
+    notices: dict[str, str] = field(default_factory=dict)
+    """Why the last attempt to save or open was refused, in the reader's language."""
+
+
+@dataclass
 class Session:
     """Values that are not a widget's."""
 
@@ -168,8 +199,12 @@ class Session:
     """Keys of providers, by `scheme` or `scheme:place`; nowhere else."""
     listed_models: dict[str, tuple[HostedModel, ...]] = field(default_factory=dict)
     """What providers listed, under the same names."""
+    answers: AnswerCache = field(default_factory=AnswerCache)
+    """Hosted answers that may be given again in this tab, and nowhere else."""
     hosted_notice: str | None = None
     """Why a provider or its model was refused."""
+    counted: tuple[tuple, str] | None = None
+    """What a provider counted last: of what, and what it said in the reader's language."""
     work_id: str = ""
     """Under which the page's address finds this tab's work again."""
     askings: list[Asking] = field(default_factory=list)
@@ -213,6 +248,7 @@ class Session:
     swept: ShownSweep | None = None
     compare_notice: str | None = None
     """What the last attempt to change or run a comparison or sweep was refused for."""
+    vertex: VertexState = field(default_factory=VertexState)
     selected_step: int | None = None
     """The step whose distribution is shown; None follows the newest."""
     replaced: Replaced | None = None
