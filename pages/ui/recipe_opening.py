@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from llm_core import GenerationRequest, NucleusError, RowRequest
-from llm_core.builtin_model import MODEL_ID
+from llm_core.builtin_model import MODEL_ID, NAME
 from llm_core.router import PROVIDERS
 from pages.ui import i18n
 from pages.ui.branch_address import PANEL
@@ -135,29 +135,37 @@ def opening_card() -> None:
                 st.button(t("recipes.leave"), key="recipe_leave", on_click=_decline)
     elif state.opened:
         with st.container(border=True, key="recipe-opened"):
-            about(state.opened)
+            about(state.opened, closable=True)
             lost_note(state.not_read, t("conversions.not_read"))
             _differences(state.opened)
-            st.button(t("recipes.close"), key="recipe_close", on_click=_close, type="tertiary")
     if state.replaced:
         st.button(t("playground.bring_back"), on_click=bring_back, icon=":material/undo:", key="bring_back")
 
 
-def about(recipe: Recipe) -> None:
+def about(recipe: Recipe, closable: bool = False) -> None:
     """Who says what of it. All of it is a stranger's text."""
-    st.markdown(f"**{i18n.plain(recipe.title or t('recipes.untitled'))}**")
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown(f"**{i18n.plain(recipe.title or t('recipes.untitled'))}**", width="stretch")
+        if closable:
+            st.button(t("recipes.close"), key="icon_recipe_close", icon=":material/close:", on_click=_close)
     facts = [i18n.plain(text) for text in (recipe.author, recipe.licence, *recipe.tags) if text]
-    facts.append(t("recipes.made_with", model=i18n.plain(recipe.model.id)))
+    facts.append(t("recipes.made_with", model=i18n.plain(_name_of(recipe.model.id))))
     st.caption(" · ".join(facts))
     if recipe.notes:
         st.code(recipe.notes, language=None, wrap_lines=True)
+
+
+def _name_of(model_id: str) -> str:
+    return NAME if model_id == MODEL_ID else model_id
 
 
 def _differences(recipe: Recipe) -> None:
     """What a run of the page would do otherwise than the recipe."""
     if recipe.model.id != session().model_id:
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.warning(t("recipes.other_model", model=i18n.plain(recipe.model.id)), icon=":material/swap_horiz:")
+            st.warning(
+                t("recipes.other_model", model=i18n.plain(_name_of(recipe.model.id))), icon=":material/swap_horiz:"
+            )
             st.button(t("recipes.use_model"), key="recipe_model", on_click=_use_model, args=(recipe.model.id,))
     if names := not_shown(recipe):
         st.info(t("recipes.not_shown", fields=", ".join(f"`{name}`" for name in names)), icon=":material/info:")

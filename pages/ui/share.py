@@ -28,7 +28,7 @@ _ABOUT = {Key.SHARE_TITLE: "title", Key.SHARE_AUTHOR: "author", Key.SHARE_LICENC
 def open_share() -> None:
     """For the button: the dialog is drawn at the end of this rerun, and says of a recipe what it says of itself."""
     state = session()
-    state.sharing = True
+    state.sharing, state.recipe_notice = True, None
     opened = state.opened
     for key, field in _ABOUT.items():
         if not has(key) or opened is not None:
