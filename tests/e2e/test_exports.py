@@ -123,5 +123,5 @@ def test_a_file_of_another_program_opens_in_the_playground_and_goes_out_again(se
 
     back = load(download.value.path().read_bytes()).recipe
     assert back.prompt.instruction == "Name one {{thing}}."
-    assert back.prompt.system == "Be brief."
+    assert back.prompt.system == "Be brief.\n"
     assert back.sampler.temperature == 0.3
