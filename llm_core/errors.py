@@ -158,6 +158,23 @@ MESSAGES = {
     "vertex_prompt_unsaved": (
         "Vertex AI did not finish saving ({detail}). List the prompts to see what is there, and save again."
     ),
+    "database_busy": "The database is busy: somebody else has been writing for {seconds} seconds. Try again.",
+    "database_damaged": "{path} is damaged, or no database. Move it away, or put a copy of yours in its place.",
+    "database_newer": "A newer version of Nucleus has written the database. Update this one.",
+    "database_refused": "The database refuses this: {detail}.",
+    "database_unreachable": "The database server {host} cannot be reached. Check NUCLEUS_DATABASE_URL and the network.",
+    "database_url_invalid": (
+        "NUCLEUS_DATABASE_URL cannot be used. Write postgresql://user:password@host/name or sqlite:////path/to/file."
+    ),
+    "recipe_gone": "There is no recipe '{id}' here. It may have been deleted, or be on another server.",
+    "recipe_not_yours": "The recipe belongs to somebody else. Save a copy of your own.",
+    "version_unknown": "The recipe '{id}' has no version {number}.",
+    "versions_full": "The recipe has {limit} versions, and no more are kept. Save it as a copy.",
+    "recipes_full": "You have saved {limit} recipes, and no more are kept. Delete some for good.",
+    "gallery_full": "Your recipes take {limit} MB, and no more is kept. Delete some, or save them as files.",
+    "server_full": "This server keeps {limit} recipes, and that many are saved. Save yours as a file.",
+    "recipe_too_large_to_save": "The recipe has {size} characters; the gallery takes {limit}. Save it as a file.",
+    "run_unknown": "This run is no longer in your history.",
     "provider_project_not_allowed": "This installation may not use the Google Cloud project '{place}'.",
     "import_unknown": "This is none of the forms that can be read: {known}. Check the file, or export it again.",
     "import_wrong": "The file cannot be read as {format}: {detail}. Correct it, or export it again.",

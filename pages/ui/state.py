@@ -5,6 +5,7 @@ Widgets keep their own values under the keys named here; everything else lives i
 
 from __future__ import annotations
 
+import secrets
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from llm_core.providers.vertex_prompts import PromptEntry, Saving, VersionEntry
     from llm_core.recipe import Recipe
     from llm_core.recipe_trace import Trace
+    from llm_core.records import Image
 
 
 class Key(StrEnum):
@@ -162,6 +164,37 @@ class LensState:
         self.of, self.step, self.guesses = of, step, {}
 
 
+@dataclass(frozen=True)
+class OpenedRecipe:
+    """What was opened in the Playground, or saved from it, last."""
+
+    recipe: Recipe
+    shown: Recipe | None = None
+    """What the Playground's fields said of it when they were filled."""
+    id: str = ""
+    """Under which it is saved; empty where it is not saved here."""
+    version: int = 0
+    mine: bool = False
+    not_read: tuple[Lost, ...] = ()
+    """What of the file that it came in has no place in a recipe."""
+
+
+@dataclass
+class GalleryState:
+    """Where the Gallery stands."""
+
+    shown: str | None = None
+    """The id of the saved recipe that is looked at; None shows the list."""
+    skip: int = 0
+    """Recipes before those that are listed."""
+    deleted: tuple[str, str] | None = None
+    """Id and title of what was deleted last."""
+    notice: tuple[str, str] | None = None
+    """What came of the last action: "success", "warning" or "error", and the words."""
+    runs_skip: int = 0
+    """Past runs before those that are listed."""
+
+
 @dataclass
 class VertexState:
     """Prompts in Vertex AI's Prompt Management."""
@@ -189,6 +222,10 @@ class Session:
 
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
     """Whose turns in the engine's queue this tab uses."""
+    owner_secret: str = field(default_factory=lambda: secrets.token_hex(16), repr=False)
+    """Who holds it owns what is saved with it; the browser keeps it."""
+    owner_settled: bool = False
+    """Whether the browser has been asked for it."""
     routed: bool = False
     language: str | None = None
     language_in_address: str | None = None
@@ -251,22 +288,34 @@ class Session:
     vertex: VertexState = field(default_factory=VertexState)
     selected_step: int | None = None
     """The step whose distribution is shown; None follows the newest."""
-    replaced: Replaced | None = None
+    replaced: Recipe | None = None
     """What stood in the Playground before something else was opened."""
-    opened: Recipe | None = None
-    """The recipe that was opened last, as long as its card is shown."""
-    not_read: tuple[Lost, ...] = ()
-    """What could not be taken from the file that it came in."""
-    offered: Recipe | None = None
-    """One that waits for the reader to say whether it may replace their work."""
-    link_seen: str | None = None
-    """The link that was opened, or refused, in this tab."""
+    replaced_answers: tuple[Asking, ...] = ()
+    """The answers below it, where a recorded run took their place."""
+    opened: OpenedRecipe | None = None
+    to_open: OpenedRecipe | None = None
+    """What is to be opened if the reader agrees that it replaces what is there."""
+    just_opened: bool = False
+    """Whether the reader is still to be taken to the Playground."""
     sharing: bool = False
     """Whether the Share dialog is open."""
+    share_notice: str | None = None
+    """Why a link or file was refused in it, in the reader's language."""
     recorded_trace: tuple[tuple[str, ...], Trace] | None = None
     """The last one that was made, after the ids of its runs."""
-    recipe_notice: str | None = None
-    """Why the last link, file or recipe was refused, in the reader's language."""
+    saving: bool = False
+    """Whether the dialog to save is open."""
+    desk_notice: tuple[str, str] | None = None
+    """What came of opening or saving: "success", "info", "warning" or "error", and the words."""
+    images: tuple[Image, ...] = ()
+    """Pictures that came with the recipe."""
+    gallery: GalleryState = field(default_factory=GalleryState)
+    history_on: bool = True
+    """Whether the runs of this tab are kept."""
+    history_notice: str | None = None
+    """Why they are not."""
+    recorded: set[str] = field(default_factory=set)
+    """Runs that the history has."""
     notice: str | None = None
     """What the last attempt to run was refused for, already in the reader's language."""
 

@@ -13,7 +13,7 @@ from pages.ui.composer import read_prompt, write_prompt
 from pages.ui.controls import read_settings, write_settings
 from pages.ui.hosted_options import read_hosted, write_hosted
 from pages.ui.i18n import t
-from pages.ui.recipe_opening import set_aside
+from pages.ui.recipe_desk import set_aside
 from pages.ui.state import Key, get, has, put, session
 
 if TYPE_CHECKING:
