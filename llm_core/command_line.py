@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from llm_core.model_store import ModelStore
     from llm_core.recipe import Recipe
     from llm_core.recipe_replay import RecipeRun
+    from llm_core.records import Run
 
 DONE, DIFFERENT, REFUSED, INTERRUPTED, NO_READER = 0, 1, 3, 130, 141
 
@@ -58,7 +59,11 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m llm_core", description="Recipes without a browser.", epilog=codes)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     run = commands.add_parser("run", help="run a recipe and print its answers", epilog=codes)
-    run.add_argument("recipe", metavar="RECIPE", help="a YAML or JSON file, a recipe's link, or - for standard input")
+    run.add_argument(
+        "recipe",
+        metavar="RECIPE",
+        help="a file (recipe, .prompt, notebook, promptfoo), a recipe's link, or - for standard input",
+    )
     run.add_argument("--json", action="store_true", help="print one JSON object: texts, tokens, figures")
     run.add_argument("--trace", metavar="FILE", help="write the recipe with the recorded run (.json: JSON, else YAML)")
     run.set_defaults(command=_run)
@@ -68,7 +73,8 @@ def _parser() -> argparse.ArgumentParser:
     verify.set_defaults(command=_verify)
     convert = commands.add_parser("convert", help="write a recipe in another form", epilog=codes)
     convert.add_argument("source", metavar="IN")
-    convert.add_argument("target", metavar="OUT", help="its ending says the form: .yaml, .json, ...; - is YAML")
+    convert.add_argument("target", metavar="OUT", help="its ending says the form: .yaml, .py, .prompt, ...; - is YAML")
+    convert.add_argument("--to", metavar="FORM", help="the form, whatever the ending: python_gemini, promptfoo, ...")
     convert.set_defaults(command=_convert)
     return parser
 
@@ -119,9 +125,22 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _convert(options: argparse.Namespace) -> int:
+    from llm_core import conversions
+
     recipe = _read_recipe(options.source)
-    _write(options.target, _dumped(recipe, options.target))
+    form = options.to or ("yaml" if options.target == "-" else conversions.form_of(options.target, recipe))
+    dumped = conversions.dump(form, recipe, _recorded_runs(recipe))
+    for lost in dumped.lost:
+        _say(f"{lost.field}: {lost.reason}")
+    _write(options.target, dumped.text)
     return DONE
+
+
+def _recorded_runs(recipe: Recipe) -> list[Run]:
+    """For the forms that a run has."""
+    from llm_core.recipe_replay import replayed
+
+    return [asking.main for asking in replayed(recipe)] if recipe.trace else []
 
 
 def _finished(recipe: Recipe) -> tuple[RecipeRun, bool]:
@@ -230,19 +249,24 @@ def _as_data(recipe: Recipe, run: RecipeRun) -> dict[str, Any]:
 
 
 def _read_recipe(source: str) -> Recipe:
+    from llm_core import conversions
     from llm_core.recipe import MAX_DATA
-    from llm_core.recipe_files import load_text
     from llm_core.recipe_link import decode_link
 
     if source.startswith(("http://", "https://")):
         return decode_link(source)
     try:
         if source == "-":
-            return load_text(sys.stdin.buffer.read(4 * MAX_DATA))
-        with open(source, "rb") as file:
-            return load_text(file.read(4 * MAX_DATA))
+            data = sys.stdin.buffer.read(4 * MAX_DATA)
+        else:
+            with open(source, "rb") as file:
+                data = file.read(4 * MAX_DATA)
     except OSError as error:
         raise NucleusError("recipe_file_unreadable", path=source, detail=error.strerror or error) from error
+    loaded = conversions.load(data, source)
+    for lost in loaded.lost:
+        _say(f"{source}: {lost.field}: {lost.reason}")
+    return loaded.recipe
 
 
 def _dumped(recipe: Recipe, target: str) -> str:

@@ -177,6 +177,14 @@ MESSAGES = {
     "run_unknown": "This run is no longer in your history.",
     "provider_project_not_allowed": "This installation may not use the Google Cloud project '{place}'.",
     "best_items_out_of_range": "{value} items were asked for. Use 1 to {limit}.",
+    "import_unknown": "This is none of the forms that can be read: {known}. Check the file, or export it again.",
+    "import_wrong": "The file cannot be read as {format}: {detail}. Correct it, or export it again.",
+    "import_template": (
+        "Line {line} of the template has '{what}'. Only texts, {{{{variables}}}} and roles can be read; "
+        "fill in or remove the rest."
+    ),
+    "import_too_large": "The file has {size} bytes; at most {limit} are read. Use a part of it.",
+    "export_without_run": "There is no run to export. Run the prompt first.",
     "candidates_out_of_range": "{value} candidates were asked for. Use 1 to {limit}.",
     "criterion_needs_probabilities": "The model gives no log-probabilities of its tokens, which this criterion needs.",
     "criterion_needs_vocabulary": (

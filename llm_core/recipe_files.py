@@ -34,7 +34,12 @@ def dump_json(recipe: Recipe) -> str:
 
 def dump_yaml(recipe: Recipe) -> str:
     """Texts of several lines stand in blocks, as they are."""
-    text = yaml.dump(recipe.data(), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=2**20)
+    return dump_data(recipe.data())
+
+
+def dump_data(data: object) -> str:
+    """YAML that `load_data` makes equal data of."""
+    text = yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=2**20)
     return str(text)
 
 

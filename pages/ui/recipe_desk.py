@@ -18,6 +18,7 @@ from llm_core.recipe import Recipe
 from pages.ui import i18n
 from pages.ui.composer import is_first_prompt, read_prompt, write_prompt
 from pages.ui.controls import LIMITS, read_settings, write_settings
+from pages.ui.export_panel import lost_note
 from pages.ui.hosted_options import read_hosted, write_hosted
 from pages.ui.i18n import t
 from pages.ui.state import Key, OpenedRecipe, has, put, session
@@ -141,6 +142,7 @@ def _opened(opened: OpenedRecipe) -> None:
         words = " · ".join(filter(None, (f"**{title}**", version, changed)))
         st.markdown(f":material/menu_book: {words}", width="content")
     _about(opened.recipe)
+    lost_note(opened.not_read, t("conversions.not_read"))
     wanted = opened.recipe.model.id
     if wanted != state.model_id:
         with st.container(horizontal=True, vertical_alignment="center"):

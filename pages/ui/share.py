@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +9,10 @@ import streamlit as st
 
 from llm_core import NucleusError
 from llm_core.builtin_model import MODEL_ID
+from llm_core.conversions import FORMATS, file_name, readable
 from llm_core.records import MAX_ROWS, Run
 from pages.ui import i18n, resources
+from pages.ui.export_panel import export_panel
 from pages.ui.i18n import t
 from pages.ui.model_status import is_hosted
 from pages.ui.recipe_address import whole_address
@@ -89,6 +89,9 @@ def _share() -> None:
         return
     _link(recipe)
     _files(recipe)
+    st.markdown(f"**{t('conversions.other_forms')}**")
+    runs = [run for asking in session().askings for run in asking.runs[-1:]]
+    export_panel(recipe, runs, key="share", without=("yaml", "json"))
     st.caption(t("share.safe"))
 
 
@@ -154,13 +157,12 @@ def _link(recipe: Recipe) -> None:
 def _files(recipe: Recipe) -> None:
     from llm_core import dump_json, dump_yaml
 
-    name = file_name(recipe.title)
     with st.container(horizontal=True):
         for form, dump, mime in (("yaml", dump_yaml, "application/yaml"), ("json", dump_json, "application/json")):
             st.download_button(
                 t(f"share.{form}"),
                 dump(recipe),
-                file_name=f"{name}.{form}",
+                file_name=file_name(recipe.title, form),
                 mime=mime,
                 on_click="ignore",
                 icon=":material/download:",
@@ -168,19 +170,11 @@ def _files(recipe: Recipe) -> None:
             )
 
 
-def file_name(title: str) -> str:
-    """One that every system takes, whatever the title says."""
-    letters = (
-        unicodedata.normalize("NFKD", title.replace("đ", "d").replace("Đ", "D")).encode("ascii", "ignore").decode()
-    )
-    return re.sub(r"[^a-z0-9]+", "-", letters.lower()).strip("-")[:60] or "recipe"
-
-
 def _open() -> None:
     st.caption(t("share.open_help"))
     st.file_uploader(
         t("share.file"),
-        type=["yaml", "yml", "json"],
+        type=["yml", *sorted({FORMATS[form].suffix.rpartition(".")[2] for form in readable()})],
         key="share_file",
         on_change=_read_file,
     )
@@ -194,22 +188,23 @@ def _open() -> None:
 
 def _read_file() -> None:
     if file := get("share_file"):
-        _take(file.getvalue())
+        _take(file.getvalue(), file.name)
 
 
 def _read_pasted() -> None:
     _take((get("share_paste") or "").strip())
 
 
-def _take(text: str | bytes) -> None:
-    """A recipe's file, or the link or text that was pasted. A refusal changes nothing."""
-    from llm_core import decode_link, load_text
+def _take(text: str | bytes, name: str = "") -> None:
+    """A file of any form that can be read, or the link or text that was pasted. A refusal changes nothing."""
+    from llm_core import conversions, decode_link
 
     state = session()
     state.share_notice = None
     try:
         is_link = isinstance(text, str) and "\n" not in text and (text.startswith("http") or ":" not in text)
-        ask_to_open(OpenedRecipe(decode_link(str(text)) if is_link else load_text(text)))
+        loaded = conversions.Loaded(decode_link(str(text))) if is_link else conversions.load(text, name)
+        ask_to_open(OpenedRecipe(loaded.recipe, not_read=loaded.lost))
         state.sharing = False
     except NucleusError as error:
         state.share_notice = i18n.explain(error)

@@ -29,6 +29,7 @@ from pages.ui.compare_drafts import ColumnList, ShownComparison, ShownSweep
 from pages.ui.example_list import ExampleList
 
 if TYPE_CHECKING:
+    from llm_core.conversions import Lost
     from llm_core.lens import Draws, Lens
     from llm_core.providers.base import HostedModel
     from llm_core.providers.vertex_prompt_wire import Opened
@@ -175,6 +176,8 @@ class OpenedRecipe:
     """Under which it is saved; empty where it is not saved here."""
     version: int = 0
     mine: bool = False
+    not_read: tuple[Lost, ...] = ()
+    """What of the file that it came in has no place in a recipe."""
 
 
 @dataclass
