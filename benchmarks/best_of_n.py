@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -43,16 +44,19 @@ from llm_core.criteria import (
 )
 from llm_core.judging import Judging
 from llm_core.language_model import LanguageModel
+from llm_core.records import Precision
 from llm_core.statistics import mcnemar
 from llm_core.tasks import load_task
 from llm_core.thread_choice import all_threads
 from samplers import SamplerConfig
 from samplers.trace import uniform_kl
 
-N, TOKENS, ROUNDS = 16, 64, 5
+N, TOKENS, ROUNDS = 16, 64, 3
 TASKS = (("gcd", "few_shot", 0.8, 16), ("letter_counting", "few_shot", 1.0, 16))
 """Task, technique, temperature, tokens of an answer."""
-ITEMS = 40
+ITEMS = 24
+PRECISION: Precision = "int4"
+"""Of the tasks: these are answers of a token or two, and the machine may be small."""
 SIZES = (1, 2, 4, 8, 16)
 
 
@@ -97,7 +101,7 @@ def _speed(engine: Engine) -> dict[str, object]:
     def question() -> str:
         return f"Describe sea number {next(fresh)} in a few sentences."
 
-    def ours(precision: str) -> None:
+    def ours(precision: Precision) -> None:
         judging = Judging(_pool(engine, precision, question(), N), criteria())
         judging.pool.wait()
         began = time.perf_counter()
@@ -133,7 +137,7 @@ def _speed(engine: Engine) -> dict[str, object]:
     }
 
 
-def _pool(engine: Engine, precision: str, text: str, n: int) -> CandidatePool:
+def _pool(engine: Engine, precision: Precision, text: str, n: int) -> CandidatePool:
     row = RowRequest(SamplerConfig(temperature=0.8), TOKENS)
     return CandidatePool(engine.submit, GenerationRequest(MODEL_ID, PromptSpec(text), (row,), precision), n)
 
@@ -191,7 +195,9 @@ def _task(engine: Engine, name: str, technique: str, temperature: float, tokens:
 
     def request(item: int) -> GenerationRequest:
         prompt = task.prompt(technique, item, task.examples[:4])  # type: ignore[arg-type]
-        return GenerationRequest(MODEL_ID, prompt, (RowRequest(SamplerConfig(temperature=temperature), tokens),))
+        return GenerationRequest(
+            MODEL_ID, prompt, (RowRequest(SamplerConfig(temperature=temperature), tokens),), PRECISION
+        )
 
     def judges(item: int) -> Sequence[Criterion]:
         return [Verifier(task, item), Likelihood("sum"), Likelihood("mean"), SelfCertainty()]
@@ -199,7 +205,8 @@ def _task(engine: Engine, name: str, technique: str, temperature: float, tokens:
     study = BestOfNStudy(engine.submit, len(task.items), request, task.score, N, judges, timeout=60)
     while not study.finished:
         study.advance()
-        time.sleep(0.05)
+        print(f"\r{name}: {len(study.results)} of {study.items}", end="", file=sys.stderr)
+        time.sleep(0.2)
     solved = [(max(each.worths, default=0.0), each.greedy) for each in study.results.values()]
     return {
         "items": len(task.items),
