@@ -55,7 +55,7 @@ N, TOKENS = 16, 64
 ROUNDS = int(os.environ.get("NUCLEUS_BENCH_ROUNDS", "3"))
 TASKS = (("gcd", "few_shot", 0.8, 16), ("letter_counting", "few_shot", 1.0, 16))
 """Task, technique, temperature, tokens of an answer."""
-ITEMS = 24
+ITEMS = 20
 PRECISION: Precision = "int4"
 """Of the tasks: these are answers of a token or two, and the machine may be small."""
 SIZES = (1, 2, 4, 8, 16)
