@@ -108,6 +108,8 @@ class BestOfNStudy:
         self._equality: Equality = equality
         self._timeout = timeout
         self._open: dict[int, _Item] = {}
+        self._expected: dict[tuple[int, str, int], float] = {}
+        """What was worked out of `ItemResult.worth`, by item, way and n."""
 
     @property
     def finished(self) -> bool:
@@ -154,7 +156,10 @@ class BestOfNStudy:
 
         if not self.results:
             return Estimate(0.0, 0.0, 1.0)
-        worths = numpy.array([result.worth(way, n) for result in self.results.values()])
+        for item, result in self.results.items():
+            if (item, way, n) not in self._expected:
+                self._expected[item, way, n] = result.worth(way, n)
+        worths = numpy.array([self._expected[item, way, n] for item in self.results])
         drawn = numpy.random.default_rng(0).integers(len(worths), size=(RESAMPLES, len(worths)))
         low, high = numpy.quantile(worths[drawn].mean(axis=1), (0.025, 0.975))
         return Estimate(float(worths.mean()), float(low), float(high))

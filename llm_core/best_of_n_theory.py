@@ -118,22 +118,30 @@ def vote_chances(results: Sequence[Hashable | None], n: int) -> dict[Hashable, f
 
 
 def _vote_chance(own: int, sizes: Sequence[int], silent: int, n: int) -> float:
-    """Subsets of n in which a result with `own` votes at hand wins, those that it shares counted in parts."""
+    """Subsets of n in which a result with `own` votes at hand wins, those that it shares counted in parts.
+
+    All terms are positive, so floats keep 15 digits of them however large the numbers of subsets get.
+    """
+    import numpy
+
     others = list(sizes)
     others.remove(own)
     won = 0.0
     for votes in range(1, min(own, n) + 1):
-        # ways[tied][taken]: how the others can have at most `votes` each
-        ways = {(0, 0): 1}
+        room = n - votes  # for the votes of the others, who can have at most as many each
+        ways = numpy.zeros((room // votes + 1, room + 1))  # [tied with it, votes taken]
+        ways[0, 0] = 1.0
         for size in others:
-            further: dict[tuple[int, int], int] = {}
-            for (tied, taken), count in ways.items():
-                for more in range(min(size, votes, n - votes - taken) + 1):
-                    key = (tied + (more == votes), taken + more)
-                    further[key] = further.get(key, 0) + count * comb(size, more)
-            ways = further
-        for (tied, taken), count in ways.items():
-            won += comb(own, votes) * count * comb(silent, n - votes - taken) / (tied + 1)
+            before, ways = ways, ways.copy()
+            for more in range(1, min(size, votes, room) + 1):
+                chosen = comb(size, more) * before[:, : room + 1 - more]
+                if more < votes:
+                    ways[:, more:] += chosen
+                else:
+                    ways[1:, more:] += chosen[:-1]
+        shares = 1.0 / numpy.arange(1, len(ways) + 1)
+        rest = numpy.array([float(comb(silent, room - taken)) for taken in range(room + 1)])
+        won += comb(own, votes) * float(shares @ ways @ rest)
     return won
 
 

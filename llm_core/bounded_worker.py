@@ -15,7 +15,7 @@ import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,8 @@ class BoundedWorker:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[str] | None = None
         self._lines: queue.Queue[str] = queue.Queue()
+        self._warm: set[str] = set()
+        """Work whose packages the process has loaded, which takes longer than the work."""
         atexit.register(self.close)
 
     def ask(self, work: str, *arguments: Any, seconds: float) -> Any:
@@ -39,19 +41,25 @@ class BoundedWorker:
         process runs, and `RuntimeError` for what it raises itself."""
         with self._lock:
             self._start()
-            process = self._process
-            assert process is not None
-            assert process.stdin is not None
-            try:
-                process.stdin.write(json.dumps([work, arguments]) + "\n")
-                process.stdin.flush()
-                answer = json.loads(self._line(seconds))
-            except OSError as error:
-                self._kill()
-                raise RuntimeError("the process ended") from error
+            if work in WORK and work not in self._warm:
+                self._exchange([work, WARM_UPS[work]], START_SECONDS)
+                self._warm.add(work)
+            answer = self._exchange([work, arguments], seconds)
         if "error" in answer:
             raise RuntimeError(answer["error"])
         return answer["value"]
+
+    def _exchange(self, question: Any, seconds: float) -> Any:
+        process = self._process
+        assert process is not None
+        assert process.stdin is not None
+        try:
+            process.stdin.write(json.dumps(question) + "\n")
+            process.stdin.flush()
+        except OSError as error:
+            self._kill()
+            raise RuntimeError("the process ended") from error
+        return json.loads(self._line(seconds))
 
     def close(self) -> None:
         """End the process. The next question starts another."""
@@ -72,7 +80,7 @@ class BoundedWorker:
             encoding="utf-8",
             env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
         )
-        self._lines = queue.Queue()
+        self._lines, self._warm = queue.Queue(), set()
         threading.Thread(target=_read, args=(self._process, self._lines), name="bounded worker", daemon=True).start()
         self._line(START_SECONDS)
 
@@ -134,6 +142,7 @@ def schema_errors(schema: dict[str, Any], value: Any) -> list[str]:
 
 
 WORK: dict[str, Callable[..., Any]] = {"mathematically_equal": mathematically_equal, "schema_errors": schema_errors}
+WARM_UPS: dict[str, Sequence[Any]] = {"mathematically_equal": ("1/2", "0.5"), "schema_errors": ({}, 1)}
 
 
 def serve() -> None:

@@ -23,6 +23,9 @@ MESSAGES = {
     "prompt_data_missing": "The prompt has no '{place}'. Add it.",
     "prompt_data_wrong": "'{place}' in the prompt is {value}: {detail}. Correct it.",
     "lens_without_logits": "The model gave no logits for this step. Choose another step, or run the prompt again.",
+    "lens_without_logprobs": (
+        "The provider gave no probabilities for this token. Choose another model, or one that shows log-probabilities."
+    ),
     "passage_not_found": "No passage of the document has a word of the question. Ask in the document's own words.",
     "technique_unknown": "'{value}' is not a technique. Choose one from the list.",
     "example_incomplete": "Example {number} has no {field}. Fill it in, or remove the example.",
@@ -32,6 +35,7 @@ MESSAGES = {
     ),
     "variable_without_value": "'{{{{{variable}}}}}' has no value. Fill in its column in the table of values.",
     "too_many_prompts": "The table of values makes {value} prompts; one run takes {limit}. Use fewer rows.",
+    "too_many_requests": "That would be {value} requests to a provider; {limit} are sent at most. Ask for less.",
     "extraction_without_argument": "The result is to be found by {field}, but nothing says which. Fill in the field.",
     "regex_invalid": "The regular expression cannot be used: {detail}.",
     "json_path_invalid": "The JSON path cannot be used: {detail}.",

@@ -67,7 +67,10 @@ class Judging:
     @property
     def active(self) -> bool:
         """Whether anything is still being scored, or waits for the candidates."""
-        return not self._stopped and any(bench.active for bench in self._benches.values())
+        if self._stopped:
+            return False
+        indices = tuple(candidate.index for candidate in self.pool.candidates())
+        return self.pool.active or any(bench.active or not bench.knows(indices) for bench in self._benches.values())
 
     def wait(self, timeout: float = math.inf) -> bool:
         """Advance until all is done; false if it is not within `timeout` seconds."""
@@ -111,6 +114,12 @@ class Judging:
     def ranking(self, criterion: str) -> Ranking:
         return ranking(self.scores(criterion))
 
+    def length_correlation(self, criterion: str) -> float | None:
+        """How far a criterion goes by length: Kendall's tau-b of its scores with the candidates' tokens. Near -1 it is
+        for the short, as a sum of log-probabilities is, near 1 for the long."""
+        lengths = {each.index: Score(float(each.tokens)) for each in self.pool.candidates()}
+        return rank_correlation(self.scores(criterion), lengths)
+
     def combined(self, weights: Mapping[str, float]) -> dict[int, Score]:
         """The user's own criterion: `combined` over these scores."""
         return combined({criterion: self.scores(criterion) for criterion in weights}, weights)
@@ -145,12 +154,16 @@ class _Bench:
     def progress(self) -> tuple[int, int]:
         return len(self.scores), max(len(self._seen), len(self.scores))
 
+    def knows(self, indices: tuple[int, ...]) -> bool:
+        """Whether it has said all that it can of these candidates."""
+        return indices == self._seen and self.status in ("scored", "unavailable")
+
     def advance(self, candidates: Sequence[Candidate]) -> None:
         if self._sitting is not None:
             self._collect(self._sitting)
             return
         indices = tuple(candidate.index for candidate in candidates)
-        if indices == self._seen and self.status in ("scored", "unavailable"):
+        if self.knows(indices):
             return
         self.reason = self.criterion.unavailable(candidates)
         self._seen = indices

@@ -204,6 +204,8 @@ class RowRecord:
         """What a hosted model thought before it answered, where it shows that."""
         self.usage: Usage | None = None
         """What a provider counted."""
+        self.from_cache = False
+        """Whether a provider's earlier answer was given again, without asking it."""
         self._events: list[TokenEvent] = []
         self._last_text = ""
         self._cancelled = False
@@ -231,7 +233,7 @@ class RowRecord:
     @property
     def tokens_per_second(self) -> float:
         """Tokens after the first, over the time since the first: the decoding speed without the prompt."""
-        if len(self._events) < 2:
+        if len(self._events) < 2 or self.from_cache:
             return 0.0
         written = max(len(self._events), self.usage.output_tokens if self.usage else 0)
         seconds = self._events[-1].seconds - self._events[0].seconds

@@ -11,6 +11,7 @@ from pages.ui import i18n, resources
 from pages.ui.beam_view import beam_view
 from pages.ui.composer import composer, read_prompt
 from pages.ui.controls import read_settings, sampler_panel
+from pages.ui.dead_controls import dead_settings
 from pages.ui.frame import page
 from pages.ui.hosted_options import hosted_options, read_hosted, sent_request
 from pages.ui.i18n import t
@@ -27,7 +28,7 @@ KEPT_ANSWERS = 8  # earlier ones, that stay in the tree though nobody branched f
 def playground() -> None:
     work, panel = st.columns([2.1, 1], gap="medium")
     with panel:
-        sampler_panel()
+        sampler_panel(dead_settings())
     with work:
         model, hosted = model_status(), is_hosted()
         with st.container(border=True):

@@ -48,7 +48,8 @@ class StepTrace:
     stages: tuple[StageSnapshot, ...]
     """The raw distribution first, then every stage that was not neutral, in the order they ran."""
     self_certainty: float | None = None
-    """How far the raw distribution is from uniform, in nats, where it was asked for: `uniform_kl`."""
+    """How far the raw distribution is from uniform, in nats: `uniform_kl`. None where it was not asked for, or where it
+    is infinite."""
 
     @property
     def raw(self) -> StageSnapshot:
@@ -90,12 +91,13 @@ def summarize(
     token_ids: Sequence[int],
     n: int = CANDIDATES,
     also: Sequence[Iterable[int]] | None = None,
-    certain: bool = False,
+    certain: Sequence[bool] = (),
 ) -> list[StepTrace]:
     """Reduce a step's recording to a `StepTrace` a row.
 
     `token_ids` are the chosen tokens, one a row. `n` candidates come from the raw logits; the chosen token and the ids
-    in `also` (one collection a row) are always among them. `certain` asks for `self_certainty`.
+    in `also` (one collection a row) are always among them. `certain` says which
+    rows want `self_certainty`; without it none does.
     """
     import torch
 
@@ -127,12 +129,13 @@ def summarize(
                     entropy_bits=max(0.0, entropy[place]),
                 )
             )
-    certainties: list[float] | list[None] = [None] * len(token_ids)
-    if certain:  # the normaliser is known: the likeliest token's logit less its log-probability
+    certainties: list[float | None] = [None] * len(token_ids)
+    if any(certain):  # the normaliser is known: the likeliest token's logit less its log-probability
         normalisers = [
             row[0] - own[0].logprobs[place.index(0)] for row, own, place in zip(scores, snapshots, places, strict=True)
         ]
-        certainties = uniform_kl(raw, raw.new_tensor(normalisers)).tolist()
+        for row, kl in enumerate(uniform_kl(raw, raw.new_tensor(normalisers)).tolist()):
+            certainties[row] = kl if certain[row] and kl < math.inf else None
     return [
         StepTrace(
             token_id=token,

@@ -126,6 +126,8 @@ def hosted_notes(run: Run, row: RowRecord) -> None:
     if row.thoughts:
         with st.expander(t("hosted.thoughts")):
             st.code(row.thoughts, language=None, wrap_lines=True)
+    if row.from_cache:
+        st.caption(f":material/cached: {t('hosted_views.cache.answer')}")
     if usage := row.usage:
         counted = {"prompt": usage.prompt_tokens, "output": usage.output_tokens, "thoughts": usage.thought_tokens}
         parts = [t(f"hosted.usage.{name}", value=number(value, 0)) for name, value in counted.items() if value]
@@ -134,7 +136,7 @@ def hosted_notes(run: Run, row: RowRecord) -> None:
 
 def _cost(run: Run, row: RowRecord) -> list[str]:
     target = resources.router().target(run.request.model_id)
-    if target is None or row.usage is None:
+    if target is None or row.usage is None or row.from_cache:
         return []
     return _estimated(target, row.usage)
 

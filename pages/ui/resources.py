@@ -39,8 +39,8 @@ def router() -> Router:
 
 
 def submit(request: GenerationRequest) -> Run:
-    """Queue a request at the engine or a provider, with this tab's keys. Raises `NucleusError`."""
-    return router().submit(request, credentials())
+    """Queue a request at the engine or a provider, with this tab's keys and answers. Raises `NucleusError`."""
+    return router().submit(request, credentials(), session().answers)
 
 
 def credentials() -> Credentials:

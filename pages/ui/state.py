@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import streamlit as st
 from pydantic import SecretStr
@@ -19,6 +19,7 @@ from llm_core.asking import Asking
 from llm_core.beam_search import BeamRun
 from llm_core.branches import Branch, BranchTree
 from llm_core.prompts import PromptSpec
+from llm_core.providers.answer_cache import AnswerCache
 from llm_core.records import Precision, Run
 from llm_core.study import Study
 from llm_core.tasks import Task
@@ -106,8 +107,15 @@ class ShownStudy:
     title: str
 
 
-Guess = tuple[int | None, float, bool]
-"""A token (None: no guess), the probability that the model gave it, and whether it was the likeliest."""
+class Guess(NamedTuple):
+    """What somebody thought would come next."""
+
+    token: int | None
+    """None for no guess, and for one that is none of the tokens that a provider showed."""
+    probability: float | None
+    """What the model gave it, or at most gave it if it was not shown; None for no guess."""
+    hit: bool
+    """Whether it was the likeliest."""
 
 
 @dataclass
@@ -170,6 +178,8 @@ class Session:
     """Keys of providers, by `scheme` or `scheme:place`; nowhere else."""
     listed_models: dict[str, tuple[HostedModel, ...]] = field(default_factory=dict)
     """What providers listed, under the same names."""
+    answers: AnswerCache = field(default_factory=AnswerCache)
+    """Hosted answers that may be given again in this tab, and nowhere else."""
     hosted_notice: str | None = None
     """Why a provider or its model was refused."""
     counted: tuple[tuple, str] | None = None
