@@ -22,6 +22,16 @@ MESSAGES = {
     "prompt_data_unknown": "The prompt has '{place}' = {value}, which is not a field. Remove it, or correct its name.",
     "prompt_data_missing": "The prompt has no '{place}'. Add it.",
     "prompt_data_wrong": "'{place}' in the prompt is {value}: {detail}. Correct it.",
+    "recipe_version": "The recipe's version is {value}; versions 1 to {limit} can be read here. Update Nucleus.",
+    "recipe_too_large": "The recipe has {size} characters or parts; at most {limit} are read.",
+    "recipe_too_deep": "The recipe is nested too deep at '{place}'; at most {limit} levels are read.",
+    "recipe_unknown": "The recipe has '{place}' = {value}, which is not a field. Remove it, or correct its name.",
+    "recipe_missing": "The recipe has no '{place}'. Add it.",
+    "recipe_wrong": "'{place}' in the recipe is {value}: {detail}. Correct it.",
+    "recipe_unreadable": "Line {line} of the recipe cannot be read: {detail}. It has to be YAML or JSON.",
+    "recipe_key_repeated": "The recipe has '{key}' twice in one place. Remove one.",
+    "recipe_link_damaged": "The link is incomplete or damaged. Copy all of it again, or ask for the file.",
+    "recipe_link_too_long": "The link would have {size} letters; at most {limit} are safe. Share the file instead.",
     "lens_without_logits": "The model gave no logits for this step. Choose another step, or run the prompt again.",
     "lens_without_logprobs": (
         "The provider gave no probabilities for this token. Choose another model, or one that shows log-probabilities."
@@ -143,6 +153,23 @@ MESSAGES = {
     "vertex_prompt_unsaved": (
         "Vertex AI did not finish saving ({detail}). List the prompts to see what is there, and save again."
     ),
+    "database_busy": "The database is busy: somebody else has been writing for {seconds} seconds. Try again.",
+    "database_damaged": "{path} is damaged, or no database. Move it away, or put a copy of yours in its place.",
+    "database_newer": "A newer version of Nucleus has written the database. Update this one.",
+    "database_refused": "The database refuses this: {detail}.",
+    "database_unreachable": "The database server {host} cannot be reached. Check NUCLEUS_DATABASE_URL and the network.",
+    "database_url_invalid": (
+        "NUCLEUS_DATABASE_URL cannot be used. Write postgresql://user:password@host/name or sqlite:////path/to/file."
+    ),
+    "recipe_gone": "There is no recipe '{id}' here. It may have been deleted, or be on another server.",
+    "recipe_not_yours": "The recipe belongs to somebody else. Save a copy of your own.",
+    "version_unknown": "The recipe '{id}' has no version {number}.",
+    "versions_full": "The recipe has {limit} versions, and no more are kept. Save it as a copy.",
+    "recipes_full": "You have saved {limit} recipes, and no more are kept. Delete some for good.",
+    "gallery_full": "Your recipes take {limit} MB, and no more is kept. Delete some, or save them as files.",
+    "server_full": "This server keeps {limit} recipes, and that many are saved. Save yours as a file.",
+    "recipe_too_large_to_save": "The recipe has {size} characters; the gallery takes {limit}. Save it as a file.",
+    "run_unknown": "This run is no longer in your history.",
     "provider_project_not_allowed": "This installation may not use the Google Cloud project '{place}'.",
     "best_items_out_of_range": "{value} items were asked for. Use 1 to {limit}.",
     "candidates_out_of_range": "{value} candidates were asked for. Use 1 to {limit}.",

@@ -16,7 +16,9 @@ from pages.ui.frame import page
 from pages.ui.hosted_options import hosted_options, read_hosted, sent_request
 from pages.ui.i18n import t
 from pages.ui.model_status import hosted_target, is_hosted, model_status
+from pages.ui.recipe_desk import bring_back_button, confirm_opening, opened_line
 from pages.ui.run_view import active, run_view
+from pages.ui.save_recipe import save_button
 from pages.ui.state import session
 
 MAX_PROMPTS = 64  # of one run: as many as the engine writes at the same time
@@ -32,6 +34,8 @@ def playground() -> None:
     with work:
         model, hosted = model_status(), is_hosted()
         with st.container(border=True):
+            opened_line()
+            bring_back_button()
             composer(model)
             if hosted:
                 hosted_options()
@@ -40,6 +44,7 @@ def playground() -> None:
         run_view()
         if not hosted:  # a search needs every token's probability
             beam_view()
+    confirm_opening()
 
 
 def _run_and_stop(model: LanguageModel | None) -> None:
@@ -47,6 +52,7 @@ def _run_and_stop(model: LanguageModel | None) -> None:
         st.button(t("playground.run"), key="run", type="primary", on_click=_start, shortcut="Ctrl+Enter")
         st.button(t("playground.stop"), key="stop", on_click=_stop, disabled=not active())
         st.caption(t("playground.shortcut"), width="content")
+        save_button()
         st.space("stretch")
         if model:
             st.caption(t("playground.model_line", model=model.name, precision=session().precision), width="content")
@@ -59,7 +65,7 @@ def _run_and_stop(model: LanguageModel | None) -> None:
 def _start() -> None:
     """Run what the page says. A refusal leaves the previous run where it was."""
     state = session()
-    state.notice = None
+    state.notice = state.desk_notice = None
     begun: list[Asking] = []
     try:
         spec = read_prompt(read_settings().stop_sequences)

@@ -23,6 +23,7 @@ from pages.ui.document import show_found
 from pages.ui.hosted_notes import queue_note
 from pages.ui.hosted_options import hosted_notes
 from pages.ui.i18n import number, share, t
+from pages.ui.keep_history import keep_runs
 from pages.ui.live_plot import live_plot
 from pages.ui.state import get, has, put, session
 from pages.ui.token_strip import MODES, Mode, token_strip
@@ -52,6 +53,7 @@ def _draw(following: bool) -> None:
             each.advance()
     state.tree.touch()
     keep_work()
+    keep_runs()
     if len(places := _places()) > 1:
         _overview(places)
     asking = state.askings[state.shown[0]] if state.askings else None

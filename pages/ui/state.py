@@ -5,6 +5,7 @@ Widgets keep their own values under the keys named here; everything else lives i
 
 from __future__ import annotations
 
+import secrets
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from llm_core.providers.base import HostedModel
     from llm_core.providers.vertex_prompt_wire import Opened
     from llm_core.providers.vertex_prompts import PromptEntry, Saving, VersionEntry
+    from llm_core.recipe import Recipe
+    from llm_core.records import Image
 
 
 class Key(StrEnum):
@@ -142,6 +145,35 @@ class LensState:
         self.of, self.step, self.guesses = of, step, {}
 
 
+@dataclass(frozen=True)
+class OpenedRecipe:
+    """What was opened in the Playground, or saved from it, last."""
+
+    recipe: Recipe
+    shown: Recipe | None = None
+    """What the Playground's fields said of it when they were filled."""
+    id: str = ""
+    """Under which it is saved; empty where it is not saved here."""
+    version: int = 0
+    mine: bool = False
+
+
+@dataclass
+class GalleryState:
+    """Where the Gallery stands."""
+
+    shown: str | None = None
+    """The id of the saved recipe that is looked at; None shows the list."""
+    skip: int = 0
+    """Recipes before those that are listed."""
+    deleted: tuple[str, str] | None = None
+    """Id and title of what was deleted last."""
+    notice: tuple[str, str] | None = None
+    """What came of the last action: "success", "warning" or "error", and the words."""
+    runs_skip: int = 0
+    """Past runs before those that are listed."""
+
+
 @dataclass
 class VertexState:
     """Prompts in Vertex AI's Prompt Management."""
@@ -154,11 +186,7 @@ class VertexState:
     saving: Saving | None = None
     """What is being saved, or was saved last."""
     fetched: Opened | None = None
-    """What waits for the reader to say whether it may replace their work."""
-    opened: bool = False
-    """Whether the Playground has just been filled, and is to be shown."""
-    last: PromptSpec | None = None
-    """What was opened last."""
+    """What waits for the reader to say whether it may be opened without some of its parts."""
     notices: dict[str, str] = field(default_factory=dict)
     """Why the last attempt to save or open was refused, in the reader's language."""
 
@@ -169,6 +197,10 @@ class Session:
 
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
     """Whose turns in the engine's queue this tab uses."""
+    owner_secret: str = field(default_factory=lambda: secrets.token_hex(16), repr=False)
+    """Who holds it owns what is saved with it; the browser keeps it."""
+    owner_settled: bool = False
+    """Whether the browser has been asked for it."""
     routed: bool = False
     language: str | None = None
     language_in_address: str | None = None
@@ -233,8 +265,26 @@ class Session:
     vertex: VertexState = field(default_factory=VertexState)
     selected_step: int | None = None
     """The step whose distribution is shown; None follows the newest."""
-    replaced: PromptSpec | None = None
-    """The prompt that stood in the Playground before another one was opened."""
+    replaced: Recipe | None = None
+    """What stood in the Playground before something else was opened."""
+    opened: OpenedRecipe | None = None
+    to_open: OpenedRecipe | None = None
+    """What is to be opened if the reader agrees that it replaces what is there."""
+    just_opened: bool = False
+    """Whether the reader is still to be taken to the Playground."""
+    saving: bool = False
+    """Whether the dialog to save is open."""
+    desk_notice: tuple[str, str] | None = None
+    """What came of opening or saving: "success", "info", "warning" or "error", and the words."""
+    images: tuple[Image, ...] = ()
+    """Pictures that came with the recipe."""
+    gallery: GalleryState = field(default_factory=GalleryState)
+    history_on: bool = True
+    """Whether the runs of this tab are kept."""
+    history_notice: str | None = None
+    """Why they are not."""
+    recorded: set[str] = field(default_factory=set)
+    """Runs that the history has."""
     notice: str | None = None
     """What the last attempt to run was refused for, already in the reader's language."""
 
