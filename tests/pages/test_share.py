@@ -8,7 +8,6 @@ from llm_core import Example, ModelReference, PromptSpec, Recipe, decode_link, e
 from llm_core.recipe import Limits
 from llm_core.recipe_replay import replayed
 from pages.ui.i18n import texts
-from pages.ui.share import file_name
 from samplers import SamplerConfig
 from tests.pages.test_app import APP, PATIENCE, AppTest, errors, finish, open_app, press_run, session
 
@@ -124,18 +123,3 @@ def test_a_bad_link_is_explained(language):
     assert errors(app) == [texts(language)["errors.recipe_link_damaged"]]
     assert "r" not in app.query_params
     assert app.button(key="run")
-
-
-@pytest.mark.parametrize(
-    ("title", "name"),
-    [
-        ("Đường về nhà!", "duong-ve-nha"),
-        ("../../etc/passwd", "etc-passwd"),
-        ("\u202eexe.yaml", "exe-yaml"),
-        ("", "recipe"),
-        ("日本", "recipe"),
-        ("con" * 100, ("con" * 100)[:60]),
-    ],
-)
-def test_a_title_becomes_a_safe_file_name(title, name):
-    assert file_name(title) == name
