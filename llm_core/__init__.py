@@ -9,8 +9,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from llm_core.candidate_pool import CandidatePool
     from llm_core.engine import Engine
     from llm_core.errors import NucleusError
+    from llm_core.judging import Judging
     from llm_core.language_model import LanguageModel
     from llm_core.model_store import ModelStore
     from llm_core.prompts import Example, PromptSpec
@@ -23,11 +25,13 @@ if TYPE_CHECKING:
     from llm_core.router import Router
 
 _HOME = {
+    "CandidatePool": "candidate_pool",
     "Credentials": "providers.credentials",
     "Engine": "engine",
     "Example": "prompts",
     "GenerationRequest": "records",
     "HostedOptions": "records",
+    "Judging": "judging",
     "LanguageModel": "language_model",
     "ModelStore": "model_store",
     "ModelReference": "recipe",
@@ -48,11 +52,13 @@ _HOME = {
 }
 
 __all__ = [
+    "CandidatePool",
     "Credentials",
     "Engine",
     "Example",
     "GenerationRequest",
     "HostedOptions",
+    "Judging",
     "LanguageModel",
     "ModelReference",
     "ModelStore",

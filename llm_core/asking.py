@@ -138,6 +138,18 @@ class Asking:
             self.error = error
 
 
+def requests_of(prompt: PromptSpec) -> int:
+    """How many answers asking this prompt writes, the steps on the way included."""
+    chains = prompt.chains if prompt.method.votes else 1
+    return chains * (2 if _concludes(prompt) else 1) + prompt.method.steps_back
+
+
+def _concludes(spec: PromptSpec) -> bool:
+    """Whether each chain goes on after the answer marker in a run of its own."""
+    marked = spec.extraction == Extraction("marker", spec.answer_marker)
+    return spec.method.reasoning and (marked or spec.output.kind != "text")
+
+
 def _steps(request: GenerationRequest) -> Generator[Sequence[GenerationRequest], list[Run], tuple[Outcome, ...]]:
     """Yields requests that may run together, is sent their runs once they have ended, and returns the outcomes."""
     spec, [row] = request.prompt, request.rows
@@ -146,8 +158,7 @@ def _steps(request: GenerationRequest) -> Generator[Sequence[GenerationRequest],
         [principle] = yield [dataclasses.replace(request, prompt=spec.stepped_back())]
         spec = spec.with_principle(plain_text(principle.rows[0].text))
     rows = tuple(_chain(row, number) for number in range(spec.chains if method.votes else 1))
-    marked = spec.extraction == Extraction("marker", spec.answer_marker)
-    if not (method.reasoning and (marked or spec.output.kind != "text")):
+    if not _concludes(spec):
         [run] = yield [dataclasses.replace(request, prompt=spec, rows=rows)]
         return tuple(_outcome(spec, record) for record in run.rows)
     free = dataclasses.replace(spec, output=OutputFormat())

@@ -1,12 +1,15 @@
 """Several ways to answer side by side, with the same seed and so the same noise; where two of them part, and why.
 
 Columns with one model and one prompt are one request, which the engine writes in one batch; other models and prompts
-are requests beside it. Each column is written once for each repetition, with a seed that all columns share.
+are requests beside it. A hosted model's rows are requests of their own to its provider, with the same seed, but nothing
+is known of its noise. Each column is written once for each repetition, with a seed that all columns share.
 """
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
@@ -68,6 +71,12 @@ class Comparison:
     def run(self, column: int) -> Run:
         return self._places[column][0]
 
+    def share_ids(self, column: int, other: int) -> bool:
+        """Whether one token has one id in both: in one run, and in runs of one local model. Hosted runs number tokens
+        as they come."""
+        one, two = self.run(column), self.run(other)
+        return one is two or (one.model is not None and one.model is two.model)
+
     def record(self, column: int, repeat: int = 0) -> RowRecord:
         run, first = self._places[column]
         return run.rows[first + repeat]
@@ -105,6 +114,43 @@ def first_divergence(events: Sequence[TokenEvent], others: Sequence[TokenEvent])
     """The first step at which they chose different tokens; None while one only says what the other begins with."""
     pairs = zip(events, others, strict=False)
     return next((step for step, (one, other) in enumerate(pairs) if one.token_id != other.token_id), None)
+
+
+class Place(NamedTuple):
+    """The same place in two answers: a step of each. Answers of two vocabularies have other steps for the same text."""
+
+    step: int
+    other: int
+
+
+def parting(events: Sequence[TokenEvent], others: Sequence[TokenEvent], share_ids: bool) -> Place | None:
+    """Where two answers part: by their tokens if these can be compared, or else by their text. None while one only
+    says what the other begins with."""
+    if share_ids and _identified(events) and _identified(others):
+        step = first_divergence(events, others)
+        return None if step is None else Place(step, step)
+    one, two = ("".join(event.piece for event in each) for each in (events, others))
+    same = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, two, strict=False)))
+    return None if same == min(len(one), len(two)) else Place(_step_at(events, same), _step_at(others, same))
+
+
+def place_of(events: Sequence[TokenEvent], others: Sequence[TokenEvent], other: int, share_ids: bool) -> Place:
+    """The place of a step of `others`; in `events` it may lie beyond the end."""
+    if share_ids and _identified(events) and _identified(others):
+        return Place(other, other)
+    before = sum(len(event.piece) for event in others[:other])
+    inside = before < sum(len(event.piece) for event in events)
+    return Place(_step_at(events, before) if inside else len(events), other)
+
+
+def _identified(events: Sequence[TokenEvent]) -> bool:
+    return all(event.token_id is not None for event in events)
+
+
+def _step_at(events: Sequence[TokenEvent], offset: int) -> int:
+    """The step that writes the character at `offset`."""
+    starts = itertools.accumulate((len(event.piece) for event in events), initial=0)
+    return bisect.bisect_right(list(starts)[: len(events)], offset) - 1
 
 
 class Reason(NamedTuple):

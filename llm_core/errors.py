@@ -32,7 +32,15 @@ MESSAGES = {
     "recipe_key_repeated": "The recipe has '{key}' twice in one place. Remove one.",
     "recipe_link_damaged": "The link is incomplete or damaged. Copy all of it again, or ask for the file.",
     "recipe_link_too_long": "The link would have {size} letters; at most {limit} are safe. Share the file instead.",
+    "recipe_file_unreadable": "{path} cannot be read ({detail}).",
+    "recipe_file_unwritable": "{path} cannot be written ({detail}).",
+    "recipe_form_unknown": "'{ending}' is no form of a recipe that is known here. Use one of {known}.",
+    "recipe_without_trace": "The recipe has no recorded run. Run it with --trace, or record it on the page.",
+    "recorded_failure": "When this was recorded, the run failed: {detail}",
     "lens_without_logits": "The model gave no logits for this step. Choose another step, or run the prompt again.",
+    "lens_without_logprobs": (
+        "The provider gave no probabilities for this token. Choose another model, or one that shows log-probabilities."
+    ),
     "passage_not_found": "No passage of the document has a word of the question. Ask in the document's own words.",
     "technique_unknown": "'{value}' is not a technique. Choose one from the list.",
     "example_incomplete": "Example {number} has no {field}. Fill it in, or remove the example.",
@@ -42,6 +50,7 @@ MESSAGES = {
     ),
     "variable_without_value": "'{{{{{variable}}}}}' has no value. Fill in its column in the table of values.",
     "too_many_prompts": "The table of values makes {value} prompts; one run takes {limit}. Use fewer rows.",
+    "too_many_requests": "That would be {value} requests to a provider; {limit} are sent at most. Ask for less.",
     "extraction_without_argument": "The result is to be found by {field}, but nothing says which. Fill in the field.",
     "regex_invalid": "The regular expression cannot be used: {detail}.",
     "json_path_invalid": "The JSON path cannot be used: {detail}.",
@@ -160,7 +169,39 @@ MESSAGES = {
     "server_full": "This server keeps {limit} recipes, and that many are saved. Save yours as a file.",
     "recipe_too_large_to_save": "The recipe has {size} characters; the gallery takes {limit}. Save it as a file.",
     "run_unknown": "This run is no longer in your history.",
+    "vertex_prompt_name": "'{value}' cannot be a prompt's name. Use one line of 1 to {limit} characters.",
+    "vertex_not_found": "Vertex AI has nothing there ({detail}). Check project and location, and list again.",
+    "vertex_prompt_foreign": "The prompt '{prompt}' was saved in a form that cannot be opened here.",
+    "vertex_prompt_unsaved": (
+        "Vertex AI did not finish saving ({detail}). List the prompts to see what is there, and save again."
+    ),
     "provider_project_not_allowed": "This installation may not use the Google Cloud project '{place}'.",
+    "import_unknown": "This is none of the forms that can be read: {known}. Check the file, or export it again.",
+    "import_wrong": "The file cannot be read as {format}: {detail}. Correct it, or export it again.",
+    "import_template": (
+        "Line {line} of the template has '{what}'. Only texts, {{{{variables}}}} and roles can be read; "
+        "fill in or remove the rest."
+    ),
+    "import_too_large": "The file has {size} bytes; at most {limit} are read. Use a part of it.",
+    "export_without_run": "There is no run to export. Run the prompt first.",
+    "candidates_out_of_range": "{value} candidates were asked for. Use 1 to {limit}.",
+    "criterion_needs_probabilities": "The model gives no log-probabilities of its tokens, which this criterion needs.",
+    "criterion_needs_vocabulary": (
+        "This criterion needs the probabilities of the whole vocabulary, which only local models give."
+    ),
+    "criterion_needs_answer": "This criterion compares with a right answer. Write one.",
+    "criterion_needs_judge": "This criterion asks a model for its judgement. Choose one.",
+    "criterion_needs_package": "This criterion needs the package {package}. Install it: {command}.",
+    "criterion_without_result": "No result was found in this candidate.",
+    "criterion_failed": "The criterion failed on this candidate ({detail}).",
+    "criterion_timed_out": "The criterion took more than {seconds} seconds, so its score is missing.",
+    "criterion_incomplete": "The criterion gave no score for this candidate.",
+    "criterion_not_number": "The criterion's score is not a number.",
+    "criterion_schema_invalid": "The JSON Schema cannot be used: {detail}. Correct it.",
+    "reward_model_unfit": ("'{model}' is no reward model: it has {outputs} outputs or a part without weights."),
+    "judge_unclear": "The judge answered '{said}', which is no score.",
+    "study_needs_absolute": "The criterion {criterion} compares candidates with each other; a study cannot use it.",
+    "criterion_part_missing": "The criterion {criterion} has no score for this candidate, so there is no sum.",
 }
 
 

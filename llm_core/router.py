@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from llm_core.engine import Engine
 from llm_core.providers.addresses import Addresses
+from llm_core.providers.answer_cache import AnswerCache
 from llm_core.providers.base import Provider, Target
 from llm_core.providers.credentials import Credentials
 from llm_core.providers.service import HostedService
@@ -63,12 +64,18 @@ class Router:
         malformed or may not be called."""
         return self.hosted.target(model_id)
 
-    def submit(self, request: GenerationRequest, credentials: Credentials | None = None) -> Run:
-        """Queue a request. Raises `NucleusError` at once for what needs no model to be refused."""
+    def submit(
+        self,
+        request: GenerationRequest,
+        credentials: Credentials | None = None,
+        answers: AnswerCache | None = None,
+    ) -> Run:
+        """Queue a request. `answers` are hosted ones that may be given again. Raises `NucleusError` at once for what
+        needs no model to be refused."""
         target = self.target(request.model_id)
         if target is None:
             return self.engine.submit(request)
-        return self.hosted.submit(request, target, credentials or Credentials.gathered(environment=os.environ))
+        return self.hosted.submit(request, target, credentials or Credentials.gathered(environment=os.environ), answers)
 
     def position(self, run: Run) -> int:
         """Runs that will begin before this one; 0 once it has begun."""

@@ -11,7 +11,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from llm_core.asking import Asking, Submit
 from llm_core.errors import NucleusError
-from llm_core.records import GenerationRequest
+from llm_core.records import GenerationRequest, Run
 
 Way = TypeVar("Way")
 """What is compared: a technique, an order of examples, ..."""
@@ -50,6 +50,10 @@ class Study(Generic[Way]):
         self.items = items
         self.cells: dict[tuple[Way, int], Cell] = {}
         """Done."""
+        self.notices: list[NucleusError] = []
+        """What was told of the answers so far, such as a setting that the provider refused; each once."""
+        self.from_cache = 0
+        """Answers that a provider was not asked for again."""
         self.running = True
         self._submit = submit
         self._request = request
@@ -63,6 +67,11 @@ class Study(Generic[Way]):
     @property
     def finished(self) -> bool:
         return len(self.cells) == self.total
+
+    @property
+    def runs(self) -> list[Run]:
+        """Those under way."""
+        return [run for asking in self._open.values() for run in asking.runs if run.active]
 
     def stop(self) -> None:
         """End what is under way; it is asked again when the study resumes."""
@@ -82,6 +91,7 @@ class Study(Generic[Way]):
                 del self._open[place]
                 if not (asking.error and asking.error.code == "run_abandoned"):  # the page was left: asked again
                     self.cells[place] = self._cell(place, asking)
+                    self._note(asking)
         if self.finished:
             self.running = False
         missing = ((way, item) for item in range(self.items) for way in self.ways)
@@ -96,6 +106,14 @@ class Study(Generic[Way]):
                 if error.code == "queue_full":
                     return
                 self.cells[place] = Cell(None, 0.0, 0, 0, 0.0, error)
+
+    def _note(self, asking: Asking) -> None:
+        known = set(map(str, self.notices))
+        for notice in (notice for run in asking.runs for notice in run.notices):
+            if str(notice) not in known:
+                known.add(str(notice))
+                self.notices.append(notice)
+        self.from_cache += all(row.from_cache for run in asking.runs for row in run.rows)
 
     def _cell(self, place: tuple[Way, int], asking: Asking) -> Cell:
         answer = asking.answer

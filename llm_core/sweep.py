@@ -77,6 +77,7 @@ class Sweep(Study[Place]):
         if not 1 <= seeds <= MAX_SEEDS:
             raise NucleusError("rows_out_of_range", value=seeds, limit=MAX_SEEDS)
         request.validate()
+        self.model_id = request.model_id
         self.points = dict(points)
         self.texts: dict[tuple[Place, int], Written] = {}
         """By place and seed, as they finish."""

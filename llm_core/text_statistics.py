@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -30,8 +30,9 @@ class Written:
 
     text: str
     tokens: tuple[int, ...]
+    """Empty where a provider does not tell them apart."""
     logprobs: tuple[float, ...]
-    """Of each token under the model."""
+    """Of each token under the model. This and the rest are empty where some token came without probabilities."""
     entropies: tuple[float, ...]
     """Of the model's distribution that each token was chosen after, bits."""
     bent: tuple[float, ...] = ()
@@ -41,12 +42,16 @@ class Written:
 def written(events: Iterable[TokenEvent]) -> Written:
     """The text that these events spell."""
     events = tuple(events)
+    ids = [event.token_id for event in events if event.token_id is not None]
+    traces = [event.trace for event in events if event.trace is not None]
+    if len(traces) < len(events):
+        traces = []
     return Written(
         "".join(event.text for event in events),
-        tuple(event.known_id for event in events),
-        tuple(event.known_trace.logprob for event in events),
-        tuple(event.known_trace.raw.entropy_bits for event in events),
-        tuple(sampler_kl(event.known_trace) for event in events),
+        tuple(ids) if len(ids) == len(events) else (),
+        tuple(trace.logprob for trace in traces),
+        tuple(trace.raw.entropy_bits for trace in traces),
+        tuple(map(sampler_kl, traces)),
     )
 
 
@@ -132,8 +137,9 @@ Piece = tuple[Literal["same", "other"], tuple[int, int], tuple[int, int]]
 """A stretch of two token sequences: `(start, end)` in each."""
 
 
-def text_diff(tokens: Sequence[int], others: Sequence[int]) -> list[Piece]:
-    """Where two texts say the same tokens and where not, in order (Ratcliff and Obershelp, as in difflib)."""
+def text_diff(tokens: Sequence[Hashable], others: Sequence[Hashable]) -> list[Piece]:
+    """Where two texts say the same tokens and where not, in order (Ratcliff and Obershelp, as in difflib). Tokens are
+    ids, or pieces of text."""
     matcher = difflib.SequenceMatcher(a=tokens, b=others, autojunk=False)
     return [
         ("same" if kind == "equal" else "other", (start, end), (other_start, other_end))
@@ -146,7 +152,7 @@ def _repetition(texts: Sequence[Written]) -> float | None:
 
 
 STATISTICS: Mapping[str, Callable[[Sequence[Written]], float | None]] = {
-    "length": lambda texts: _mean([len(text.tokens) for text in texts]),
+    "length": lambda texts: _mean([len(text.tokens) for text in texts if text.tokens or not text.text]),
     "repetition": _repetition,
     "distinct_1": lambda texts: distinct_n(texts, 1),
     "distinct_2": lambda texts: distinct_n(texts, 2),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 
 import streamlit as st
 
@@ -18,6 +19,8 @@ from pages.ui.compare_settings import settings_editor
 from pages.ui.compare_view import compare_view
 from pages.ui.composer import read_prompt
 from pages.ui.frame import page
+from pages.ui.hosted_options import hosted_options, read_hosted
+from pages.ui.hosted_plan import Plan, check_plan, plan_note
 from pages.ui.i18n import t
 from pages.ui.model_status import is_hosted, model_status
 from pages.ui.state import Key, get, get_number, has, put, session
@@ -37,9 +40,6 @@ def compare_page() -> None:
     for key, value in _START.items():
         if not has(key):
             put(key, value)
-    if is_hosted():
-        st.info(t("compare.hosted"), icon=":material/cloud:")
-        return
     model = model_status()
     with st.container(border=True):
         kinds = {kind: t(f"compare.kinds.{kind}.name") for kind in KINDS}
@@ -57,6 +57,9 @@ def compare_page() -> None:
             _numbers()
         else:
             sweep_settings()
+        if is_hosted():
+            hosted_options()
+        plan_note(_plans(str(kind)))
         _run_and_stop(str(kind), model)
     if kind == "columns":
         with st.container(border=True):
@@ -120,7 +123,23 @@ def _read_prompt(kind: str) -> PromptSpec:
 def _request(prompt: PromptSpec, tokens: int, seed: int) -> GenerationRequest:
     state = session()
     row = RowRequest(SamplerConfig(seed=seed), tokens)
-    return GenerationRequest(state.model_id, prompt, (row,), state.precision, state.id)
+    return GenerationRequest(state.model_id, prompt, (row,), state.precision, state.id, hosted=read_hosted())
+
+
+def _plans(kind: str) -> list[Plan]:
+    """What pressing Run would ask of providers; nothing while a field cannot be read."""
+    try:
+        prompt = _read_prompt(kind)
+        characters = sum(len(message.content) for message in prompt.messages())
+        if kind == "sweep":
+            tokens = int(get_number("sweep_tokens", "max_output_tokens", 1, MAX_TOKENS))
+            points, *_ = read_points(tokens)
+            return [Plan(session().model_id, len(points) * read_seeds(), characters, tokens)]
+        tokens = int(get_number(TOKENS, "max_output_tokens", 1, MAX_TOKENS))
+        models = Counter(draft.model_id or session().model_id for draft in session().columns.drafts)
+        return [Plan(model, count * int(get(REPEATS) or 0), characters, tokens) for model, count in models.items()]
+    except NucleusError:
+        return []
 
 
 def _start_comparison() -> None:
@@ -141,7 +160,8 @@ def _start_comparison() -> None:
             )
             for draft in drafts
         ]
-        if (count := len({column.model_id for column in columns})) > resources.MODELS_IN_MEMORY:
+        local = {column.model_id for column in columns if not is_hosted(column.model_id)}
+        if (count := len(local)) > resources.MODELS_IN_MEMORY:
             state.compare_notice = t("compare.too_many_models", count=count, limit=resources.MODELS_IN_MEMORY)
             return
         like = _request(prompt, tokens, seed)
@@ -166,6 +186,7 @@ def _start_sweep() -> None:
         tokens = int(get_number("sweep_tokens", "max_output_tokens", 1, MAX_TOKENS))
         points, fields, values = read_points(tokens)
         request = _request(_read_prompt("sweep"), tokens, int(get_number(SEED, "seed", 0, 2**53 - MAX_ROWS)))
+        check_plan(_plans("sweep"))
         sweep = Sweep(resources.submit, request, points, read_seeds())
     except NucleusError as error:
         state.compare_notice = i18n.explain(error)

@@ -13,13 +13,16 @@ from pages.ui.gallery_history import history_list
 from pages.ui.gallery_ready import ready_list
 from pages.ui.gallery_saved import saved_list
 from pages.ui.i18n import t
-from pages.ui.recipe_desk import confirm_opening
-from pages.ui.state import get, has, put
+from pages.ui.state import get, has, put, session
+from pages.ui.vertex_prompts import vertex_prompts
 
 SECTIONS = {"ready": ready_list, "saved": saved_list, "history": history_list}
 
 
 def gallery() -> None:
+    if session().to_playground:
+        session().to_playground = False
+        st.switch_page("pages/playground.py")
     if not has("gallery_section"):
         put("gallery_section", "ready")
     names = {section: t(f"gallery.sections.{section}") for section in SECTIONS}
@@ -33,7 +36,7 @@ def gallery() -> None:
         persist_state="session",
     )
     SECTIONS[get("gallery_section")]()
-    confirm_opening()
+    vertex_prompts()
 
 
 with page("gallery.title"):

@@ -11,6 +11,7 @@ from pages.ui.controls import read_settings, sampler_panel, write_settings
 from pages.ui.frame import page
 from pages.ui.i18n import number, share, t
 from pages.ui.lens_guess import guessing
+from pages.ui.lens_partial import entropy_words, kept_words, partial_note
 from pages.ui.lens_step import Place, current_place, lens_at
 from pages.ui.lens_views import VIEWS, Scene
 from pages.ui.run_view import active
@@ -31,9 +32,6 @@ def _draw(waited: bool) -> None:
         with st.container(border=True):
             st.markdown(t("lens.empty"))
             st.page_link("pages/playground.py", label=t("lens.to_playground"), icon=":material/arrow_forward:")
-        return
-    if place.branch.run.model is None:
-        st.info(t("lens.hosted"), icon=":material/cloud:")
         return
     work, panel = st.columns([2.5, 1], gap="medium")
     with panel:
@@ -103,12 +101,12 @@ def _microscope(place: Place) -> None:
     except NucleusError as error:
         st.error(i18n.explain(error), icon=":material/error:")
         return
-    model = place.branch.run.model
-    if looking is None or model is None:
+    if looking is None:
         st.info(t("lens.waiting"), icon=":material/hourglass_top:")
         return
     config = read_settings().sampler
-    scene = Scene(looking, model, config, looking.look(config), place.events[place.step].known_id)
+    event = place.events[place.step]
+    scene = Scene(looking, place.branch.run.label, config, looking.look(config), event.known_trace.token_id)
     if get("lens_guess") and not guessing(scene, place.step):
         return
     with st.container(border=True):
@@ -129,17 +127,21 @@ def _microscope(place: Place) -> None:
 def _figures(scene: Scene) -> None:
     raw, final = scene.view.raw, scene.view.final
     drawn = scene.lens.drawn(scene.view, scene.config.seed)
-    same = drawn == scene.token_id
-    st.caption(
-        " · ".join(
-            (
-                t("step.kept", kept=number(final.kept, 0), vocabulary=number(raw.kept, 0)),
-                t("lens.entropy", before=number(raw.entropy_bits), after=number(final.entropy_bits)),
-                t("lens.top", value=share(float(final.probs.max()))),
-                t("lens.draws_same" if same else "lens.draws_other", token=i18n.plain(scene.label(drawn))),
-            )
-        )
-    )
+    said = [
+        t("step.kept", kept=number(final.kept, 0), vocabulary=number(raw.kept, 0))
+        if raw.unseen is None
+        else kept_words(final),
+        t("lens.entropy", before=entropy_words(raw), after=entropy_words(final)),
+        t("lens.top", value=share(final.probability(final.best))),
+    ]
+    if drawn is None:
+        token, value = i18n.plain(scene.label(scene.token_id)), share(final.probability(scene.token_id))
+        said.append(t("hosted_views.drawn", token=token, value=value))
+    else:
+        same = drawn == scene.token_id
+        said.append(t("lens.draws_same" if same else "lens.draws_other", token=i18n.plain(scene.label(drawn))))
+    st.caption(" · ".join(said))
+    partial_note(scene.lens, scene.view, scene.config)
 
 
 with page("lens.title"):

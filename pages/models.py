@@ -6,6 +6,7 @@ import streamlit as st
 
 from llm_core import builtin_model
 from llm_core.records import PRECISIONS
+from pages.ui.cache_panel import cache_panel
 from pages.ui.frame import page
 from pages.ui.hosted_model import capability_table, hosted_form
 from pages.ui.i18n import number, t
@@ -36,6 +37,7 @@ def models() -> None:
     with st.container(border=True):
         st.markdown(f"**{t('hosted.title')}**")
         hosted_form()
+        cache_panel()
     with st.container(border=True):
         st.markdown(f"**{t('models.local')}**")
         if not has(Key.MODEL_ID):

@@ -9,13 +9,16 @@ import random
 import streamlit as st
 
 from llm_core import GenerationRequest, NucleusError, PromptSpec, RowRequest
+from llm_core.asking import requests_of
 from llm_core.prompts import TECHNIQUES, Technique
 from llm_core.study import Study
 from llm_core.tasks import MAX_ITEMS, Task, load_task, own_task, task_names
 from pages.ui import i18n, resources
 from pages.ui.frame import page
+from pages.ui.hosted_options import hosted_options, read_hosted
+from pages.ui.hosted_plan import Plan, check_plan, plan_note, together
 from pages.ui.i18n import number, t
-from pages.ui.model_status import model_status
+from pages.ui.model_status import is_hosted, model_status
 from pages.ui.state import ShownStudy, get, session
 from pages.ui.study_view import accuracies, follow
 from pages.ui.table_import import table_import
@@ -123,6 +126,9 @@ def _settings(kind: str, task: Task) -> None:
     if kind == "order" and shown < 2:
         st.caption(t("study.order_needs_examples"))
         return
+    if is_hosted():
+        hosted_options()
+        plan_note(_plans(kind, task, tuple(chosen), shown))
     st.button(
         t("playground.run"), type="primary", on_click=_start, args=(kind, task, tuple(chosen), shown), key="study_run"
     )
@@ -134,6 +140,11 @@ def _start(kind: str, task: Task, techniques: tuple[Technique, ...], shown: int)
     state.study_notice = None
     if kind == "techniques" and not techniques:
         state.study_notice = t("study.choose_technique")
+        return
+    try:
+        check_plan(_plans(kind, task, techniques, shown))
+    except NucleusError as error:
+        state.study_notice = i18n.explain(error)
         return
     if kind in state.studies:
         state.studies[kind].study.stop()
@@ -173,7 +184,31 @@ def _request(prompt: PromptSpec, sampler: SamplerConfig | None = None) -> Genera
     state, method = session(), prompt.method
     sampler = sampler or SamplerConfig(temperature=0.7 if method.votes else 0)
     tokens = CHAIN_TOKENS if method.reasoning else ANSWER_TOKENS
-    return GenerationRequest(state.model_id, prompt, (RowRequest(sampler, tokens),), state.precision, state.id)
+    return GenerationRequest(
+        state.model_id, prompt, (RowRequest(sampler, tokens),), state.precision, state.id, hosted=read_hosted()
+    )
+
+
+def _plans(kind: str, task: Task, techniques: tuple[Technique, ...], shown: int) -> list[Plan]:
+    """What the study would ask of a provider, by its first item's prompts."""
+    examples = task.examples[: shown or None]
+    if kind == "techniques":
+        asked = [(task.prompt(technique, 0, examples), len(task.items)) for technique in techniques]
+    elif kind == "order":
+        asked = [(task.prompt("few_shot", 0, examples), len(task.items) * len(_orders(len(examples))))]
+    else:
+        ways = itertools.product(("zero_shot", "few_shot"), BLANKS)
+        asked = [(_blank(task, way, examples), DRAWS) for way in ways]  # type: ignore[arg-type]
+    plans = [
+        Plan(
+            session().model_id,
+            count * requests_of(prompt),
+            sum(len(message.content) for message in prompt.messages()),
+            _request(prompt).rows[0].max_output_tokens,
+        )
+        for prompt, count in asked
+    ]
+    return together(plans)
 
 
 def _blank(task: Task, way: tuple[Technique, str], examples: tuple) -> PromptSpec:

@@ -18,6 +18,15 @@ def database_of_its_own(tmp_path_factory) -> Iterator[None]:
         yield
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what needs a vLLM server, unless `-m` names it. A default in pyproject.toml would be lost with every
+    other `-m`."""
+    if "vllm" not in config.option.markexpr:
+        left_out = [item for item in items if item.get_closest_marker("vllm")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
 @pytest.fixture
 def toy() -> LanguageModel:
     return toy_model()

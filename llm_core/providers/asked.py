@@ -32,6 +32,21 @@ def asked(request: GenerationRequest) -> Iterator[str]:
         yield "images"
 
 
+def why_dead(field: str, provider: Provider, known: Capabilities) -> NucleusError | None:
+    """Why a field of `Provider.settings` does nothing with this model, as far as that is known."""
+    names = provider.settings.get(field)
+    if names is None:
+        return NucleusError("provider_setting_unknown", setting=field)
+    support = known.support(field, names)
+    if support == "rejected":
+        said = next((known.reasons[name] for name in names if known.reasons.get(name)), "")
+        return NucleusError("provider_setting_rejected", setting=field, detail=said)
+    if support == "ignored":
+        how = "documented" if field in known.documented else "ignored"
+        return NucleusError(f"provider_setting_{how}", setting=field)
+    return None
+
+
 def left_out(
     request: GenerationRequest, provider: Provider, known: Capabilities, refused: Failure | None = None
 ) -> Iterator[NucleusError]:
@@ -50,12 +65,8 @@ def left_out(
             yield NucleusError(
                 "provider_setting_rejected", setting=field, detail=refused.error.details.get("detail", "")
             )
-        elif support == "rejected":
-            said = next((known.reasons[name] for name in names if known.reasons.get(name)), "")
-            yield NucleusError("provider_setting_rejected", setting=field, detail=said)
-        elif support == "ignored":
-            how = "documented" if field in known.documented else "ignored"
-            yield NucleusError(f"provider_setting_{how}", setting=field)
+        elif dead := why_dead(field, provider, known):
+            yield dead
 
 
 def as_run(call: Call, provider: Provider, known: Capabilities) -> SamplerConfig:

@@ -12,7 +12,7 @@ import random
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
@@ -23,8 +23,9 @@ from llm_core.errors import NucleusError
 from llm_core.fair_queue import FairQueue
 from llm_core.providers import failures
 from llm_core.providers.addresses import Addresses
-from llm_core.providers.asked import as_run, left_out
-from llm_core.providers.base import Call, Failure, HostedModel, Provider, Target
+from llm_core.providers.answer_cache import AnswerCache
+from llm_core.providers.asked import as_run, left_out, why_dead
+from llm_core.providers.base import Call, Chunk, Failure, HostedModel, Provider, Target
 from llm_core.providers.capabilities import ENOUGH, CapabilityTable
 from llm_core.providers.credentials import Credentials
 from llm_core.providers.hosted_answer import HostedAnswer, TokenNames
@@ -71,6 +72,17 @@ class Job(NamedTuple):
     secret: SecretStr | None
     names: TokenNames
     line: Line
+    answers: AnswerCache | None = None
+    """The asker's own."""
+
+
+class Waiting(NamedTuple):
+    """What of some runs has not been sent yet."""
+
+    own: int = 0
+    """Their rows that wait."""
+    ahead: int = 0
+    """Rows of others that will be sent before the first of them."""
 
 
 class Lane:
@@ -112,8 +124,15 @@ class HostedService:
             raise NucleusError("provider_model_unnamed", model=model_id[:100])
         return Target(scheme, name, self._checked(place))
 
-    def submit(self, request: GenerationRequest, target: Target, credentials: Credentials) -> Run:
-        """Queue a request. Raises `NucleusError` at once for a bad prompt, a missing key or a full queue."""
+    def submit(
+        self,
+        request: GenerationRequest,
+        target: Target,
+        credentials: Credentials,
+        answers: AnswerCache | None = None,
+    ) -> Run:
+        """Queue a request. Rows that `answers` has are not sent, and whole answers are put there. Raises
+        `NucleusError` at once for a bad prompt, a missing key or a full queue."""
         request.validate()
         if any(row.begin for row in request.rows):
             raise NucleusError("provider_cannot_branch")
@@ -129,7 +148,7 @@ class HostedService:
                 raise NucleusError("queue_full", limit=MAX_WAITING)
             for record in run.rows:
                 line = Line(self._addresses, self._limits.silence_seconds)
-                lane.queue.push(request.session or run.id, Job(run, record, target, secret, names, line))
+                lane.queue.push(request.session or run.id, Job(run, record, target, secret, names, line, answers))
             for _ in range(min(len(run.rows), self._limits.parallel - lane.workers)):
                 lane.workers += 1
                 threading.Thread(target=self._work, args=(key, lane), name=f"{target.scheme} row", daemon=True).start()
@@ -149,6 +168,35 @@ class HostedService:
                     if job.run.status == "waiting":
                         ahead[job.run.id] = None
         return 0
+
+    def waiting(self, runs: Collection[Run]) -> Waiting:
+        """How much of these runs is queued, and how much of others is in front of it."""
+        wanted = {run.id for run in runs}
+        own = ahead = 0
+        with self._lock:
+            for lane in self._lanes.values():
+                before = 0
+                for job in lane.queue:
+                    if job.run.id not in wanted:
+                        before += 1
+                    else:
+                        own, ahead = own + 1, ahead + before
+                        before = 0
+        return Waiting(own, ahead) if own else Waiting()
+
+    def place(self, record: RowRecord) -> int:
+        """Rows that will be sent before this one; 0 once it has been."""
+        with self._lock:
+            for lane in self._lanes.values():
+                for place, job in enumerate(lane.queue):
+                    if job.record is record:
+                        return place
+        return 0
+
+    @property
+    def parallel(self) -> int:
+        """Requests that one address gets at the same time."""
+        return self._limits.parallel
 
     @property
     def active_rows(self) -> int:
@@ -175,6 +223,20 @@ class HostedService:
         known = self.table.of(target)
         return {field: known.support(field, names) for field, names in self.provider(target.scheme).settings.items()}
 
+    def dead(self, model_id: str, fields: Iterable[str]) -> dict[str, NucleusError]:
+        """Of these things that a request may ask for: which do nothing with this model, and why."""
+        target = self.target(model_id)
+        if target is None:
+            return {}
+        provider, known = self.provider(target.scheme), self.table.of(target)
+        reasons = {field: why_dead(field, provider, known) for field in fields}
+        return {field: reason for field, reason in reasons.items() if reason is not None}
+
+    def forget(self, model_id: str) -> None:
+        """Try everything with this model again."""
+        if (target := self.target(model_id)) is not None:
+            self.table.of(target).forget()
+
     def models(self, scheme: str, place: str, credentials: Credentials) -> tuple[HostedModel, ...]:
         """What the provider lists. Takes as long as the provider does; raises `NucleusError`."""
         target = Target(scheme, "", self._checked(place))
@@ -184,6 +246,10 @@ class HostedService:
         found = self._explained(lambda: provider.models(target.place, secret, line), provider, target)
         self._vocabularies |= {model.id: model.vocabulary for model in found if model.vocabulary}
         return found
+
+    def vocabulary(self, model_id: str) -> int | None:
+        """Tokens that the model knows, where its provider told when it was listed."""
+        return self._vocabularies.get(model_id)
 
     def count_tokens(self, request: GenerationRequest, target: Target, credentials: Credentials) -> int | None:
         """Tokens of the prompt, as the provider counts them; None where it does not. Raises `NucleusError`."""
@@ -296,13 +362,22 @@ class HostedService:
         request = job.run.request
         call = Call(job.target, request.prompt, job.record.request, request.hosted, job.secret, job.line, without)
         answer.view = self._view(call, provider)
+        answers = job.answers
+        key = self._key(call, provider, answers)
+        if answers is not None and key is not None and (kept := answers.get(key)) is not None:
+            _repeat(answer, kept)
+            return None
+        taken: list[Chunk] = []
         try:
             with contextlib.closing(provider.stream(call)) as chunks:
                 for chunk in chunks:
+                    taken.append(chunk)
                     if not answer.take(chunk):
                         job.line.cut()
                         return None
             answer.close()
+            if answers is not None and key is not None and answer.record.finish_reason in ("end", "length", "stop"):
+                answers.put(key, taken)
         except Exception as error:
             if job.line.is_cut:
                 raise LineCut from None
@@ -310,6 +385,12 @@ class HostedService:
         finally:
             self._learn(call, answer, provider)
         return None
+
+    def _key(self, call: Call, provider: Provider, answers: AnswerCache | None) -> bytes | None:
+        """Under which the answer is kept; None where none is, or where asking again is asking for another."""
+        if answers is None or not answers.on or call.without.issuperset(provider.settings.get("seed", ())):
+            return None
+        return answers.key(call, provider.body(call))
 
     def _learn(self, call: Call, answer: HostedAnswer, provider: Provider) -> None:
         """Note what the answer shows of what was asked for, and tell the reader of what is ignored."""
@@ -373,6 +454,15 @@ def _end(answer: HostedAnswer, verdict: Verdict) -> None:
         answer.fail(verdict)
     else:
         answer.end(verdict)
+
+
+def _repeat(answer: HostedAnswer, chunks: tuple[Chunk, ...]) -> None:
+    """Write an answer that was kept. It says nothing new of the model."""
+    answer.record.from_cache = True
+    for chunk in chunks:
+        if not answer.take(chunk):
+            return
+    answer.close()
 
 
 def _split(rest: str) -> tuple[str, str]:

@@ -7,62 +7,91 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from llm_core.comparison import Reason, first_divergence, reasons
+from llm_core.comparison import Place, Reason, parting, reasons
 from llm_core.text_statistics import difference
 from pages.ui import charts, i18n
 from pages.ui.compare_drafts import ShownComparison
+from pages.ui.hosted_notes import step_note
 from pages.ui.i18n import number, share, t
 from pages.ui.live_plot import live_plot
+from pages.ui.model_status import is_hosted
 
 if TYPE_CHECKING:
     from llm_core.records import Run, TokenEvent
     from samplers import StepTrace
 
 
+def parting_of(shown: ShownComparison, events: Sequence[Sequence[TokenEvent]], column: int) -> Place | None:
+    """Where a column parts from the reference."""
+    reference = shown.reference
+    return parting(events[reference], events[column], shown.comparison.share_ids(reference, column))
+
+
 def divergence_panel(
-    shown: ShownComparison, names: Sequence[str], events: Sequence[Sequence[TokenEvent]], step: int | None
+    shown: ShownComparison, names: Sequence[str], events: Sequence[Sequence[TokenEvent]], place: Place | None
 ) -> None:
-    """Draw both distributions at `step`, with the reasons where that is the step at which they part."""
+    """Draw both distributions at a place, with the reasons where that is the one at which they part."""
     pair = (shown.reference, shown.other)
     if not all(events[place] for place in pair):
         return
     with st.container(border=True, key="compare-divergence"):
-        parting = first_divergence(events[pair[0]], events[pair[1]])
-        st.markdown(f"**{_heading(shown, names, events, parting)}**")
-        if step is None:
+        parts = parting_of(shown, events, shown.other)
+        st.markdown(f"**{_heading(shown, names, events, parts)}**")
+        if place is None:
             return
-        both = [events[place][step] if step < len(events[place]) else None for place in pair]
-        if parting is not None and step > parting:
-            st.caption(t("compare.after_parting", step=parting + 1))
-        elif step == parting and both[0] and both[1]:
-            for reason in reasons(both[0].known_trace, both[1].known_trace):
-                st.markdown("- " + _explained(reason, shown, names, both[0], both[1]))
-        for side, (box, place, event) in enumerate(zip(st.columns(2), pair, both, strict=True)):
+        both = [
+            events[column][step] if step < len(events[column]) else None
+            for column, step in zip(pair, place, strict=True)
+        ]
+        share_ids = shown.comparison.share_ids(*pair)
+        if parts is not None and place.other > parts.other:
+            st.caption(t("compare.after_parting", step=parts.other + 1))
+        elif place == parts:
+            _why(shown, names, both, share_ids)
+        for side, (box, column, event) in enumerate(zip(st.columns(2), pair, both, strict=True)):
             with box:
-                _figure(shown.comparison.run(place), names[place], event, step, side)
+                _figure(shown.comparison.run(column), names[column], event, place[side], side)
+        if not any(event and event.trace for event in both):
+            return
         st.caption(t("compare.step_legend"))
-        if both[0] and both[1]:
-            st.caption(_distances(both[0].known_trace, both[1].known_trace, parting is None or step <= parting))
-            if st.toggle(t("step.as_table"), key="compare_step_table"):
-                st.dataframe(_table(shown, names, both[0], both[1]), hide_index=True)
+        first, second = both
+        if share_ids and first and second and first.trace and second.trace:
+            st.caption(_distances(first.trace, second.trace, parts is None or place.other <= parts.other))
+        if first and second and st.toggle(t("step.as_table"), key="compare_step_table"):
+            st.dataframe(_table(shown, names, first, second), hide_index=True)
+
+
+def _why(shown: ShownComparison, names: Sequence[str], both: Sequence[TokenEvent | None], share_ids: bool) -> None:
+    """The reasons, where both distributions and what the tokens are is known."""
+    first, second = both
+    if not (first and second and first.trace and second.trace):
+        return
+    if not share_ids:
+        st.markdown("- " + t("hosted_views.compare.other_run"))
+        return
+    if max(first.error_bound, second.error_bound) >= 1:
+        st.markdown("- " + t("hosted_views.compare.no_reason"))
+        return
+    for reason in reasons(first.trace, second.trace):
+        st.markdown("- " + _explained(reason, shown, names, first, second))
 
 
 def _heading(
-    shown: ShownComparison, names: Sequence[str], events: Sequence[Sequence[TokenEvent]], parting: int | None
+    shown: ShownComparison, names: Sequence[str], events: Sequence[Sequence[TokenEvent]], parts: Place | None
 ) -> str:
     pair = (shown.reference, shown.other)
     first, second = (i18n.plain(names[place]) for place in pair)
     if shown.reference == shown.other:
         return t("compare.same_column")
-    if parting is None:
+    if parts is None:
         return t("compare.together", first=first, second=second, count=min(len(events[place]) for place in pair))
-    tokens = [_token(shown, place, events[place][parting].known_id) for place in pair]
+    tokens = [_token(shown, place, events[place][step]) for place, step in zip(pair, parts, strict=True)]
     return t(
         "compare.parting",
         first=first,
         second=second,
-        same=parting,
-        step=parting + 1,
+        same=parts.other,
+        step=parts.other + 1,
         first_token=tokens[0],
         second_token=tokens[1],
     )
@@ -74,13 +103,14 @@ def _explained(
     """The reason in the reader's language."""
     places, chosen = (shown.reference, shown.other), (first, second)
     columns = [i18n.plain(names[place]) for place in places]
-    tokens = [_token(shown, place, event.known_id) for place, event in zip(places, chosen, strict=True)]
+    tokens = [_token(shown, place, event) for place, event in zip(places, chosen, strict=True)]
     if reason.code == "model":
         return t("compare.why.model")
     if reason.code == "reweighted":
         raw, one, two = map(i18n.compact, reason.odds)
+        noise_is_shared = not is_hosted(shown.comparison.run(shown.other).request.model_id)
         return t(
-            "compare.why.reweighted",
+            "compare.why.reweighted" if noise_is_shared else "hosted_views.compare.chance",
             **{"first": columns[0], "second": columns[1], "first_token": tokens[0], "second_token": tokens[1]},
             raw=raw,
             one=one,
@@ -89,21 +119,25 @@ def _explained(
     other = chosen[1 - reason.side]
     values = {"column": columns[reason.side], "token": tokens[1 - reason.side], "rank": other.known_trace.rank}
     if reason.code == "unseen":
-        return t("compare.why.unseen", **values)
+        count = len(chosen[reason.side].known_trace.candidates)
+        return t("hosted_views.compare.unseen", **values, count=count)
     values["probability"] = number(100 * 2**-other.known_trace.surprisal_bits, 1)
     if reason.stage == "temperature":
         return t("compare.why.greedy", **values)
     return t("compare.why.cut", **values, stage=t(f"stages.{reason.stage}.name"))
 
 
-def _token(shown: ShownComparison, place: int, token_id: int) -> str:
-    model = shown.comparison.run(place).model
-    return i18n.plain(f"“{charts.visible(model.label(token_id))}”") if model else str(token_id)
+def _token(shown: ShownComparison, place: int, event: TokenEvent) -> str:
+    label = event.piece if event.token_id is None else shown.comparison.run(place).label(event.token_id)
+    return i18n.plain(f"“{charts.visible(label)}”")
 
 
 def _figure(run: Run, name: str, event: TokenEvent | None, step: int, side: int) -> None:
     st.markdown(i18n.plain(name))
-    candidates = charts.top_candidates(event.known_trace, run.model.label) if event and run.model else []
+    if event and event.trace is None:
+        st.caption(t("hosted_views.compare.no_probabilities"))
+        return
+    candidates = charts.top_candidates(event.trace, run.label) if event and event.trace else []
     words = {word: t(f"step.{word}") for word in ("raw", "after", "drawn", "cut")}
     words |= {"empty": t("compare.ended_before"), "axis": t("charts.probability")}
     figure = charts.step_figure(candidates, share, words)
@@ -113,6 +147,8 @@ def _figure(run: Run, name: str, event: TokenEvent | None, step: int, side: int)
         label=f"{name}: " + ", ".join(f"{c.label} {number(c.raw)} → {number(c.after)}" for c in candidates[:5]),
         step=f"{run.id}:{step}",
     )
+    if event and event.trace and is_hosted(run.request.model_id):
+        st.caption(step_note(event))
 
 
 def _distances(first: StepTrace, second: StepTrace, same_text: bool) -> str:
@@ -128,11 +164,13 @@ def bits(value: float) -> str:
 
 def _table(shown: ShownComparison, names: Sequence[str], first: TokenEvent, second: TokenEvent) -> list[dict]:
     """Tokens of both steps with their probability in the model and after each sampler."""
-    rows: dict[int, dict] = {}
+    rows: dict[int | str, dict] = {}
+    share_ids = shown.comparison.share_ids(shown.reference, shown.other)
     for place, event in ((shown.reference, first), (shown.other, second)):
-        model = shown.comparison.run(place).model
-        for candidate in charts.top_candidates(event.known_trace, model.label) if model else []:
-            row = rows.setdefault(candidate.token_id, {t("step.token"): candidate.label})
+        label = shown.comparison.run(place).label
+        for candidate in charts.top_candidates(event.trace, label) if event.trace else []:
+            key = candidate.token_id if share_ids else candidate.label
+            row = rows.setdefault(key, {t("step.token"): candidate.label})
             row |= {
                 f"{names[place]}: {t('step.raw')}": round(candidate.raw, 5),
                 f"{names[place]}: {t('step.after')}": round(candidate.after, 5),

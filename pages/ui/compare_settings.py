@@ -13,6 +13,7 @@ from llm_core.errors import NucleusError
 from llm_core.sweep import out_of_range
 from pages.ui import i18n
 from pages.ui.compare_drafts import FIELDS, PRESETS, ColumnDraft, differing, used_fields
+from pages.ui.dead_controls import dead_note, dead_settings
 from pages.ui.i18n import t
 from pages.ui.stage_controls import FURTHER
 from pages.ui.state import get, has, put, session
@@ -50,8 +51,9 @@ def settings_editor() -> None:
     name = field.selectbox(
         t("compare.setting"), FIELDS, format_func=setting_label, key=FIELD, help=t("compare.setting_help")
     )
+    dead = dead_settings(draft.model_id)
     with value:
-        _value_field(draft, name)
+        _value_field(draft, name, name in dead)
     with actions.container(horizontal=True):
         st.button(
             t("compare.duplicate"), on_click=_duplicate, args=(draft,), disabled=columns.full, key="compare_duplicate"
@@ -63,7 +65,18 @@ def settings_editor() -> None:
             disabled=len(ids) <= MIN_COLUMNS,
             key="compare_remove",
         )
+    dead_note([name], dead)
+    _dead_columns(columns.drafts)
     _table(columns.drafts, list(names.values()))
+
+
+def _dead_columns(drafts: Sequence[ColumnDraft]) -> None:
+    """Columns whose settings do nothing with their model: those that differ only there say the same."""
+    for place, draft in enumerate(drafts, 1):
+        dead = dead_settings(draft.model_id)
+        names = [setting_label(name) for name in draft.settings if name in dead]
+        if names:
+            st.caption(f":material/block: {t('hosted_views.dead.column', column=place, settings=', '.join(names))}")
 
 
 def setting_label(name: str) -> str:
@@ -100,7 +113,7 @@ def _in_words(name: str, value: Any) -> str:
     return f"{setting_label(name)} {setting_value(name, value)}"
 
 
-def _value_field(draft: ColumnDraft, name: str) -> None:
+def _value_field(draft: ColumnDraft, name: str, dead: bool) -> None:
     """The chosen setting of the chosen column. Its widget belongs to both, so that nothing carries over."""
     key = f"compare_{draft.id}_{name}"
     if not has(key):
@@ -108,6 +121,7 @@ def _value_field(draft: ColumnDraft, name: str) -> None:
         put(key, float(current) if name in SETTINGS and not SETTINGS[name].whole else current)
     label = t("compare.value")
     arguments: dict[str, Any] = {"key": key, "on_change": _change, "args": (draft, name, key)}
+    arguments["disabled"] = dead
     if name == "order":
         st.selectbox(label, list(ORDERS), format_func=lambda order: t(f"orders.{order}"), **arguments)
     elif name == "model_id":

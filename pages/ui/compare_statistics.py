@@ -7,13 +7,13 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from llm_core.comparison import first_divergence
 from llm_core.text_statistics import STATISTICS, difference, written
-from pages.ui.compare_divergence import bits
+from pages.ui.compare_divergence import bits, parting_of
 from pages.ui.compare_drafts import ShownComparison
 from pages.ui.compare_figures import entropy_figure
 from pages.ui.i18n import number, t
 from pages.ui.live_plot import live_plot
+from pages.ui.model_status import is_hosted
 
 DIGITS = {"length": 0, "perplexity": 1}
 _AGAINST = ("kl", "jaccard")
@@ -24,11 +24,14 @@ def statistics_panel(shown: ShownComparison, names: Sequence[str]) -> None:
     with st.container(border=True, key="compare-statistics"):
         st.markdown(f"**{t('compare.statistics', count=shown.comparison.repeats)}**")
         rows = [_row(shown, place, name) for place, name in enumerate(names)]
+        hosted = any(is_hosted(run.request.model_id) for run in shown.comparison.runs)
         help_texts = {
             statistic_name(name): st.column_config.Column(help=t(f"compare.means.{name}"))
             for name in (*STATISTICS, *_AGAINST)
         }
         st.dataframe(rows, hide_index=True, column_config=help_texts)
+        if hosted:
+            st.caption(t("hosted_views.compare.figures"))
         with st.expander(t("compare.what_they_say")):
             st.markdown(
                 "\n".join(
@@ -62,14 +65,15 @@ def _row(shown: ShownComparison, place: int, name: str) -> dict[str, str]:
 def _against(shown: ShownComparison, place: int) -> dict[str, float | None]:
     """KL and Jaccard of the column's distributions against the reference's, mean over the steps at which both had the
     same text before them, in all repetitions."""
-    found = []
-    for repeat in range(shown.comparison.repeats):
-        reference, own = (shown.comparison.record(each, repeat).events() for each in (shown.reference, place))
-        parting = first_divergence(reference, own)
-        steps = min(len(reference), len(own)) if parting is None else parting + 1
-        for step in range(steps):
-            one, two = own[step].known_trace, reference[step].known_trace
-            found.append(difference(one.candidates, one.final, two.candidates, two.final))
+    comparison, found = shown.comparison, []
+    for repeat in range(comparison.repeats if comparison.share_ids(shown.reference, place) else 0):
+        events = [comparison.record(each, repeat).events() for each in range(len(shown.drafts))]
+        reference, own = events[shown.reference], events[place]
+        parts = parting_of(shown, events, place)
+        steps = min(len(reference), len(own)) if parts is None else parts.other + 1
+        for event, other in zip(own[:steps], reference[:steps], strict=True):
+            if (one := event.trace) and (two := other.trace):
+                found.append(difference(one.candidates, one.final, two.candidates, two.final))
     if not found or place == shown.reference:
         return dict.fromkeys(_AGAINST)
     kl, jaccard = (sum(column) / len(found) for column in zip(*found, strict=True))
@@ -78,9 +82,12 @@ def _against(shown: ShownComparison, place: int) -> dict[str, float | None]:
 
 def _entropies(shown: ShownComparison, names: Sequence[str]) -> None:
     lines = {
-        name: [event.known_trace.raw.entropy_bits for event in shown.comparison.record(place, shown.repeat).events()]
+        name: [event.trace.raw.entropy_bits for event in events if event.trace]
         for place, name in enumerate(names)
+        for events in (shown.comparison.record(place, shown.repeat).events(),)
     }
+    if not any(lines.values()):
+        return
     st.markdown(f"**{t('compare.entropy_title')}**")
     st.caption(t("compare.entropy_text"))
     live_plot(

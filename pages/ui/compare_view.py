@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import streamlit as st
 
-from llm_core.comparison import first_divergence
+from llm_core.comparison import Place, place_of
 from llm_core.text_statistics import text_diff
 from pages.ui import charts, i18n, resources
 from pages.ui.compare_columns import ShownColumn, compare_columns
-from pages.ui.compare_divergence import divergence_panel
+from pages.ui.compare_divergence import divergence_panel, parting_of
 from pages.ui.compare_drafts import ShownComparison
 from pages.ui.compare_settings import chips, column_names
 from pages.ui.compare_statistics import statistics_panel
+from pages.ui.hosted_notes import comparison_notes, queue_note
 from pages.ui.i18n import number, t
 from pages.ui.state import get, put, session
 
@@ -61,11 +62,11 @@ def _answers(shown: ShownComparison, names: Sequence[str], drawn: _Situation) ->
     shown.comparison.touch()
     now = _situation(shown)  # before the events are read, so none is missed
     events = _events(shown)
-    step = divergence_step(shown, events)
+    place = looked_at(shown, events)
     compare_columns(
-        [_column(shown, place, name, events, not now.active) for place, name in enumerate(names)],
+        [_column(shown, column, name, events, not now.active) for column, name in enumerate(names)],
         key="compare_columns",
-        selected=None if step is None else (shown.other, step),
+        selected=None if place is None else (shown.other, place.other),
         legend=[
             ("first", "abc", t("compare.legend_first", reference=names[shown.reference])),
             ("other", "abc", t("compare.legend_other")),
@@ -73,13 +74,15 @@ def _answers(shown: ShownComparison, names: Sequence[str], drawn: _Situation) ->
         totals=_totals(shown),
         on_pick=_pick,
     )
+    queue_note(shown.comparison.runs)
     if now != drawn:
         st.rerun()
 
 
 def _explanation(shown: ShownComparison, names: Sequence[str], drawn: _Situation) -> None:
     events = _events(shown)
-    divergence_panel(shown, names, events, divergence_step(shown, events))
+    divergence_panel(shown, names, events, looked_at(shown, events))
+    comparison_notes(shown.comparison)
     if drawn.active:
         st.caption(t("compare.figures_later"))
     else:
@@ -91,11 +94,12 @@ def _events(shown: ShownComparison) -> list[list[TokenEvent]]:
     return [shown.comparison.record(place, shown.repeat).events() for place in range(len(shown.drafts))]
 
 
-def divergence_step(shown: ShownComparison, events: Sequence[Sequence[TokenEvent]]) -> int | None:
-    """The step that is looked at: the pinned one, or the first at which the two part."""
+def looked_at(shown: ShownComparison, events: Sequence[Sequence[TokenEvent]]) -> Place | None:
+    """The place that is looked at: the pinned step, or where the two part."""
     if shown.step is not None and shown.step < len(events[shown.other]):
-        return shown.step
-    return first_divergence(events[shown.reference], events[shown.other])
+        share_ids = shown.comparison.share_ids(shown.reference, shown.other)
+        return place_of(events[shown.reference], events[shown.other], shown.step, share_ids)
+    return parting_of(shown, events, shown.other)
 
 
 def _which(shown: ShownComparison, names: Sequence[str]) -> None:
@@ -147,9 +151,9 @@ def _column(
     own, reference = events[place], events[shown.reference]
     kinds = [""] * len(own)
     tag = t("compare.is_reference") if place == shown.reference else ""
-    if place != shown.reference and (parting := first_divergence(reference, own)) is not None:
-        kinds = _kinds(reference, own, parting, ended)
-        tag = t("compare.parts_at", step=parting + 1)
+    if place != shown.reference and (parts := parting_of(shown, events, place)) is not None:
+        kinds = _kinds(reference, own, parts, ended, shown.comparison.share_ids(shown.reference, place))
+        tag = t("compare.parts_at", step=parts.other + 1)
     elif place != shown.reference and ended and own:
         tag = t("compare.never_parts")
     return ShownColumn(
@@ -165,16 +169,18 @@ def _column(
     )
 
 
-def _kinds(reference: Sequence[TokenEvent], own: Sequence[TokenEvent], parting: int, ended: bool) -> list[str]:
+def _kinds(
+    reference: Sequence[TokenEvent], own: Sequence[TokenEvent], parts: Place, ended: bool, share_ids: bool
+) -> list[str]:
     """What each token is to the reference: after the end by a diff of the two texts, before it all that follows the
     first difference."""
-    kinds = [""] * parting + ["other"] * (len(own) - parting)
+    kinds = [""] * parts.other + ["other"] * (len(own) - parts.other)
     if ended:
-        pieces = text_diff([event.known_id for event in reference], [event.known_id for event in own])
-        for kind, _, (start, end) in pieces:
+        both = [[event.token_id if share_ids else event.piece for event in each] for each in (reference, own)]
+        for kind, _, (start, end) in text_diff(*both):
             if kind == "same":
                 kinds[start:end] = [""] * (end - start)
-    kinds[parting] = "first"
+    kinds[parts.other] = "first"
     return kinds
 
 
@@ -187,14 +193,11 @@ def _titles(shown: ShownComparison, place: int, events: Sequence[TokenEvent]) ->
 
 
 def _title(run: Run, step: int, event: TokenEvent) -> str:
-    label = charts.visible(run.model.label(event.known_id)) if run.model else ""
-    return t(
-        "compare.token",
-        step=step + 1,
-        token=label,
-        value=number(math.exp(event.known_trace.logprob), 3),
-        rank=event.known_trace.rank,
-    )
+    label = charts.visible(event.piece if event.token_id is None else run.label(event.token_id))
+    if event.trace is None:
+        return t("hosted_views.compare.token", step=step + 1, token=label)
+    value = number(math.exp(event.trace.logprob), 3)
+    return t("compare.token", step=step + 1, token=label, value=value, rank=event.trace.rank)
 
 
 def _waiting(run: Run, record: RowRecord) -> str:
@@ -203,14 +206,20 @@ def _waiting(run: Run, record: RowRecord) -> str:
     if run.status == "waiting":
         ahead = resources.router().position(run)
         return t("run.queued", ahead=ahead) if ahead else t("run.starting")
+    if record.status == "waiting":
+        return t("hosted_views.queue.place", ahead=resources.router().hosted.place(record))
     return t("run.reading") if record.active else t("run.nothing")
 
 
 def _foot(record: RowRecord, own: Sequence[TokenEvent]) -> str:
-    parts = [t("compare.tokens", count=len(own))] if own else []
-    if own:
-        mean = sum(event.known_trace.logprob for event in own) / len(own)
+    told = all(event.token_id is not None for event in own)
+    parts = [t("compare.tokens" if told else "hosted_views.compare.pieces", count=len(own))] if own else []
+    traces = [event.trace for event in own if event.trace]
+    if own and len(traces) == len(own):
+        mean = sum(trace.logprob for trace in traces) / len(traces)
         parts.append(t("compare.perplexity", value=number(math.exp(-mean), 1)))
+    if record.from_cache:
+        parts.append(t("hosted_views.cache.mark"))
     if record.error and own:
         parts.append(i18n.explain(record.error))
     if record.finish_reason:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import streamlit as st
 
 from llm_core.errors import NucleusError
 from llm_core.records import MAX_TOKENS
+from pages.ui.dead_controls import Dead, dead_note
 from pages.ui.i18n import t
 from pages.ui.stage_controls import glossary, read_stages, stage_controls, write_stages
 from pages.ui.state import Key, get, get_number, has, put
@@ -53,8 +55,9 @@ class Settings:
     stop_sequences: tuple[str, ...]
 
 
-def sampler_panel() -> None:
-    """Draw the panel. `read_settings` gives its values."""
+def sampler_panel(dead: Dead = MappingProxyType({})) -> None:
+    """Draw the panel. `read_settings` gives its values. `dead` settings look it, and say why; what they say is still
+    sent, since a provider may think better of it."""
     for key, value in _DEFAULTS.items():
         if not has(key):
             put(key, value)
@@ -75,7 +78,7 @@ def sampler_panel() -> None:
             2.0,
             step=0.05,
             key=Key.TEMPERATURE,
-            disabled=Key.TEMPERATURE not in used,
+            disabled=Key.TEMPERATURE not in used or Key.TEMPERATURE in dead,
             help=t("settings.temperature_help"),
             persist_state="session",
         )
@@ -84,7 +87,7 @@ def sampler_panel() -> None:
             value=None,
             step=1,
             key=Key.TOP_K,
-            disabled=Key.TOP_K not in used,
+            disabled=Key.TOP_K not in used or Key.TOP_K in dead,
             help=t("settings.top_k_help"),
             persist_state="session",
         )
@@ -94,12 +97,13 @@ def sampler_panel() -> None:
             1.0,
             step=0.01,
             key=Key.TOP_P,
-            disabled=Key.TOP_P not in used,
+            disabled=Key.TOP_P not in used or Key.TOP_P in dead,
             help=t("settings.top_p_help"),
             persist_state="session",
         )
+        dead_note([*used, *([Key.TEMPERATURE] if strategy == "greedy" else [])], dead)
         if Key.FURTHER_STAGES in used:
-            stage_controls()
+            stage_controls(dead)
         if Key.ORDER in used:
             st.selectbox(
                 t("settings.order"),
@@ -116,7 +120,7 @@ def sampler_panel() -> None:
             value=None,
             step=1,
             key=Key.SEED,
-            disabled=strategy == "greedy",
+            disabled=strategy == "greedy" or Key.SEED in dead,
             help=t("settings.seed_help"),
             persist_state="session",
         )
@@ -127,6 +131,8 @@ def sampler_panel() -> None:
             key=Key.MAX_OUTPUT_TOKENS,
             persist_state="session",
         )
+        if strategy != "greedy":
+            dead_note([Key.SEED], dead)
         st.text_input(
             t("settings.stop_sequences"),
             key=Key.STOP_SEQUENCES,
@@ -156,7 +162,8 @@ def read_settings() -> Settings:
 
 
 def write_settings(sampler: SamplerConfig, max_output_tokens: int, stop_sequences: tuple[str, ...] = ()) -> None:
-    """Fill the panel with everything that it can show. Call it before it is drawn."""
+    """Fill the panel with everything that it can show, and the nearest of what it cannot. Call it before it is
+    drawn."""
     neutral = SamplerConfig()
     used = {key for key in (Key.TOP_K, Key.TOP_P) if getattr(sampler, key.value) != getattr(neutral, key.value)}
     further = write_stages(sampler)
@@ -170,9 +177,12 @@ def write_settings(sampler: SamplerConfig, max_output_tokens: int, stop_sequence
     elif sampler.temperature == neutral.temperature:
         strategy = "random"
     put(Key.STRATEGY, strategy)
-    for key in (Key.TOP_K, Key.TOP_P, Key.SEED, Key.ORDER):
-        put(key, getattr(sampler, key.value))
-    put(Key.TEMPERATURE, float(sampler.temperature))
+    put(Key.ORDER, sampler.order if isinstance(sampler.order, str) else _DEFAULTS[Key.ORDER])
+    put(Key.SEED, min(sampler.seed, LIMITS[Key.SEED][1]))
+    put(Key.TOP_K, min(sampler.top_k, LIMITS[Key.TOP_K][1]))
+    for key in (Key.TEMPERATURE, Key.TOP_P):  # sliders, which take nothing beyond their ends
+        low, high = LIMITS[key]
+        put(key, float(min(max(getattr(sampler, key.value), low), high)))
     put(Key.FURTHER_STAGES, further)
     put(Key.MAX_OUTPUT_TOKENS, max_output_tokens)
     put(Key.STOP_SEQUENCES, "|".join(stop.replace("\n", "\\n") for stop in stop_sequences))

@@ -28,6 +28,8 @@ _STYLE = """
 [data-testid="stMain"] h1 { font-size: 1.55rem; padding: 0 0 0.4rem; }
 [data-testid="stSliderThumbValue"] { color: inherit !important; }
 [data-testid="stMain"] button kbd { display: none; }
+[data-testid="stApp"] button[data-variant][data-selected="true"],
+[data-testid="stApp"] button[data-variant][data-selected="true"] * { color: var(--st-text-color, inherit); }
 [class*="st-key-icon_"] button [data-testid="stMarkdownContainer"] {
   position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
 @media (max-width: 640px) { [data-testid="stMainBlockContainer"] { padding-top: 4.5rem; } }

@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from llm_core import NucleusError
-from llm_core.recipe_files import dump_yaml
 from pages.ui import i18n, resources
-from pages.ui.gallery_actions import about, acting
+from pages.ui.export_panel import export_panel
+from pages.ui.gallery_actions import about, acting, open_saved, short_link
 from pages.ui.i18n import t
 from pages.ui.owner import owner
-from pages.ui.recipe_address import saved_recipe, short_link
-from pages.ui.recipe_desk import ask_to_open
 from pages.ui.state import get, has, put, session
 
 if TYPE_CHECKING:
@@ -42,7 +40,7 @@ def recipe_view(recipe_id: str) -> None:
             shown = recipe.prompt.prompts()[0].messages()
             st.code("\n\n".join(message.content for message in shown), language=None, wrap_lines=True)
         with st.expander(t("gallery.as_file")):
-            st.code(dump_yaml(recipe), language="yaml", wrap_lines=True)
+            export_panel(recipe, key=f"export_{entry.id}_{chosen}")
     with st.container(border=True):
         st.markdown(f"**{t('gallery.versions')}**")
         _changes(entry, versions)
@@ -169,7 +167,7 @@ def _show(recipe_id: str) -> None:
 
 def _open(recipe_id: str, number: int) -> None:
     with acting():
-        ask_to_open(saved_recipe(recipe_id, number))
+        open_saved(recipe_id, number)
 
 
 def _fork(recipe_id: str, number: int) -> None:

@@ -168,3 +168,10 @@ def capability_table(model_id: str) -> None:
         hide_index=True,
         height=300,
     )
+    st.button(
+        t("hosted_views.dead.again"),
+        on_click=resources.router().hosted.forget,
+        args=(model_id,),
+        help=t("hosted_views.dead.again_help"),
+        key="hosted_forget",
+    )

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from llm_core.providers.partial_view import LARGEST_VOCABULARY
 from pages.ui.charts import AFTER, DRAWN, RAW, plain_label
 
 if TYPE_CHECKING:
@@ -18,9 +19,10 @@ ROWS = 12
 PANEL_WIDTH = 88
 """Pixels that one stage needs to be read; narrower screens scroll sideways."""
 LABEL_WIDTH = 108
-_ROW_HEIGHT, _HEAD_HEIGHT = 25, 72
+_ROW_HEIGHT, _HEAD_HEIGHT, _LINE_HEIGHT = 25, 72, 16
 _SMALLEST = 1e-6
 """Where logarithmic scales begin."""
+_VISIBLE = 5e-4
 _HEADROOM = 1.45
 """Beyond the longest bar, for its number."""
 _TRANSPARENT = {"paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)"}
@@ -37,6 +39,8 @@ class Column:
     values: tuple[float, ...]
     """Probability of each shown token, in [0, 1]; 0 for an excluded one."""
     rest: float
+    errors: tuple[float, float] = (0.0, 0.0)
+    """How far a value, and the rest, may be off."""
 
 
 def waterfall(
@@ -55,7 +59,8 @@ def waterfall(
     names = [*labels, words["rest"]]
     longest = max((max(*column.values, column.rest) for column in columns), default=1.0)
     end = 1.0 if logarithmic else min(1.0, longest) * _HEADROOM
-    figure: Figure = {"data": [], "layout": _waterfall_layout(names, marked)}
+    head = _HEAD_HEIGHT + _LINE_HEIGHT * max(0, max((len(column.lines) for column in columns), default=0) - 3)
+    figure: Figure = {"data": [], "layout": _waterfall_layout(names, marked, head)}
     gap, width = 0.018, 1 / max(1, len(columns))
     for place, column in enumerate(columns):
         axis = "" if place == 0 else str(place + 1)
@@ -96,6 +101,7 @@ def _panel(
     colours = [DRAWN if row == marked else RAW if row == last else AFTER for row in rows]
     floor = _SMALLEST if logarithmic else 0.0
     far = 7.0 if logarithmic else end
+    error, rest_error = (0.0 if each >= 1 else each for each in column.errors)
     shared = {"type": "bar", "orientation": "h", "xaxis": axis, "width": 0.76}
     return [
         shared
@@ -108,7 +114,8 @@ def _panel(
                 for name, value in zip(names, values, strict=True)
             ],
             "hoverinfo": "text",
-        },
+        }
+        | _whiskers([*[error] * last, rest_error]),
         shared
         | {
             "x": [far] * len(cut),
@@ -135,6 +142,13 @@ def _panel(
     ]
 
 
+def _whiskers(errors: Sequence[float]) -> Figure:
+    """How far bars may be off, where that can be seen."""
+    if max(errors) < _VISIBLE:
+        return {}
+    return {"error_x": {"type": "data", "array": list(errors), "thickness": 1.2, "width": 3, "color": "#7f8998"}}
+
+
 def _head(column: Column, domain: list[float]) -> Figure:
     lines = [f"<b>{plain_label(column.title)}</b>", *(f"<span>{plain_label(line)}</span>" for line in column.lines)]
     return {
@@ -151,13 +165,13 @@ def _head(column: Column, domain: list[float]) -> Figure:
     }
 
 
-def _waterfall_layout(names: Sequence[str], marked: int | None) -> Figure:
+def _waterfall_layout(names: Sequence[str], marked: int | None, head: int) -> Figure:
     labels = [plain_label(name if len(name) <= 14 else name[:13] + "…") for name in names]
     if marked is not None:
         labels[marked] = f"<b>{labels[marked]}</b>"
     return {
-        "height": _HEAD_HEIGHT + 12 + _ROW_HEIGHT * len(names),
-        "margin": {"l": LABEL_WIDTH, "r": 4, "t": _HEAD_HEIGHT, "b": 12},
+        "height": head + 12 + _ROW_HEIGHT * len(names),
+        "margin": {"l": LABEL_WIDTH, "r": 4, "t": head, "b": 12},
         "barmode": "overlay",
         "showlegend": False,
         "yaxis": {
@@ -178,12 +192,14 @@ def cumulative(view: View, words: dict[str, str], top_p: float | None) -> Figure
     """How much the most likely tokens have together, before and after the sampler; `top_p` is drawn as a line."""
     figure = _curves(
         [
-            (words["raw"], RAW, *_points(_sorted(view.raw).cumsum(0))),
-            (words["after"], AFTER, *_points(_sorted(view.final).cumsum(0), view.final.kept)),
+            (words["raw"], RAW, *_points(view.raw.descending.cumsum(0))),
+            (words["after"], AFTER, *_points(view.final.descending.cumsum(0), view.final.kept)),
         ],
         words["rank"],
         words["cumulative"],
     )
+    for stage, colour in ((view.raw, RAW), (view.final, AFTER)):
+        figure["data"] += _band(stage, colour, words["beyond"])
     figure["layout"]["yaxis"]["range"] = [0, 1.03]
     if top_p is not None:
         line = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": top_p, "y1": top_p}
@@ -206,12 +222,14 @@ def rank_frequency(view: View, words: dict[str, str]) -> Figure:
     """Probability against rank, both logarithmic: a straight line would be Zipf's law."""
     figure = _curves(
         [
-            (words["raw"], RAW, *_points(_sorted(view.raw))),
-            (words["after"], AFTER, *_points(_sorted(view.final), view.final.kept)),
+            (words["raw"], RAW, *_points(view.raw.descending)),
+            (words["after"], AFTER, *_points(view.final.descending, view.final.kept)),
         ],
         words["rank"],
         words["probability"],
     )
+    for stage, colour in ((view.raw, RAW), (view.final, AFTER)):
+        figure["data"] += _ceiling(stage, colour, words["beyond"])
     figure["layout"]["yaxis"] |= {"type": "log", "exponentformat": "power", "range": [-9, 0.1]}
     return figure
 
@@ -292,8 +310,37 @@ def _curves(lines: list[tuple[str, str, list[int], list[float]]], x: str, y: str
     }
 
 
-def _sorted(stage: StageView) -> Tensor:
-    return stage.probs.sort(descending=True).values
+def _beyond(stage: StageView) -> list[int]:
+    """Ranks of tokens that were not shown; none where all are known or cut."""
+    if stage.unseen is None or not stage.unseen.possible or not stage.kept:
+        return []
+    last = max(stage.kept + 1, stage.unseen.vocabulary or LARGEST_VOCABULARY)
+    return sorted({round(stage.kept * (last / stage.kept) ** (k / 60)) for k in range(61)})
+
+
+def _band(stage: StageView, colour: str, name: str) -> list[Figure]:
+    """Between which sums the unseen tokens lead to 1: as few as possible, or all equally likely."""
+    if not (ranks := _beyond(stage)) or stage.unseen is None:
+        return []
+    known, unseen = float(stage.probs.sum()), stage.unseen
+    most = [min(1.0, known + unseen.mass_bound + (rank - stage.kept) * unseen.ceiling) for rank in ranks]
+    across = max(1, ranks[-1] - stage.kept)
+    least = [max(0.0, known - unseen.mass_bound + (1 - known) * (rank - stage.kept) / across) for rank in ranks]
+    shared = {"type": "scatter", "mode": "lines", "x": ranks, "line": {"width": 0, "color": colour}}
+    return [
+        shared | {"y": least, "showlegend": False, "hoverinfo": "skip"},
+        shared | {"y": most, "name": name, "fill": "tonexty", "fillcolor": f"{colour}33", "hoverinfo": "skip"},
+    ]
+
+
+def _ceiling(stage: StageView, colour: str, name: str) -> list[Figure]:
+    """The most that a token of each rank can have: no more than any before it, which together have what is left."""
+    if not (ranks := _beyond(stage)) or stage.unseen is None:
+        return []
+    left, ceiling = min(1.0, stage.unseen.mass + stage.unseen.mass_bound), stage.unseen.ceiling
+    ys = [min(ceiling, left / max(1, rank - stage.kept)) for rank in ranks]
+    line = {"color": colour, "dash": "dot", "width": 2}
+    return [{"type": "scatter", "mode": "lines", "name": name, "x": ranks, "y": ys, "line": line}]
 
 
 def _points(values: Tensor, kept: int | None = None) -> tuple[list[int], list[float]]:

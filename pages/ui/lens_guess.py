@@ -6,7 +6,6 @@ import math
 
 import streamlit as st
 
-from llm_core.lens import spellings
 from pages.ui.i18n import number, plain, share, t
 from pages.ui.lens_views import Scene
 from pages.ui.state import Guess, get, session
@@ -27,33 +26,37 @@ def guessing(scene: Scene, step: int) -> bool:
 
 def _take(scene: Scene, step: int) -> None:
     """The likelier spelling counts: whether a word begins with a space is for the tokenizer to know."""
-    probs = scene.view.raw.probs
-    firsts = [ids[0] for ids in spellings(scene.model, get(f"lens_guess_{step}") or "").values()]
-    guess = max(firsts, key=lambda token: float(probs[token]), default=None)
-    probability = 0.0 if guess is None else float(probs[guess])
-    session().lens.guesses[step] = (guess, probability, guess == int(probs.argmax()))
+    raw = scene.view.raw
+    found = scene.lens.find(get(f"lens_guess_{step}") or "")
+    firsts = [each.token_id for each in found if each.token_id is not None]
+    guess = max(firsts, key=raw.probability, default=None)
+    if guess is not None:
+        session().lens.guesses[step] = Guess(guess, raw.probability(guess), guess == raw.best)
+    else:  # nothing was typed, or something that the provider did not show
+        most = raw.unseen.ceiling if found and raw.unseen else None
+        session().lens.guesses[step] = Guess(None, most, False)
 
 
 def _revealed(scene: Scene, guess: Guess) -> None:
-    token, probability, _ = guess
-    if token is None:
-        st.markdown(t("lens.guess.none"))
+    raw = scene.view.raw
+    if guess.token is not None and guess.probability is not None:
+        token, rank = plain(scene.label(guess.token)), number(raw.rank(guess.token), 0)
+        st.markdown(t("lens.guess.yours", token=token, value=share(guess.probability), rank=rank))
+    elif guess.probability is not None:
+        st.markdown(t("hosted_views.guess_unseen", count=len(raw.probs), value=share(guess.probability)))
     else:
-        rank = scene.view.raw.rank(token)
-        st.markdown(
-            t("lens.guess.yours", token=plain(scene.label(token)), value=share(probability), rank=number(rank, 0))
-        )
-    best = int(scene.view.raw.probs.argmax())
+        st.markdown(t("lens.guess.none"))
+    best = raw.best
     st.markdown(
         t(
             "lens.guess.truth",
             best=plain(scene.label(best)),
-            value=share(float(scene.view.raw.probs[best])),
+            value=share(raw.probability(best)),
             drawn=plain(scene.label(scene.token_id)),
         )
     )
-    made = [each for each in session().lens.guesses.values() if each[0] is not None]
+    made = [each for each in session().lens.guesses.values() if each.probability is not None]
     if made:
-        hits = sum(hit for *_, hit in made)
-        bits = sum(-math.log2(max(chance, 1e-12)) for _, chance, _ in made) / len(made)
+        hits = sum(each.hit for each in made)
+        bits = sum(-math.log2(max(each.probability or 0, 1e-12)) for each in made) / len(made)
         st.caption(t("lens.guess.score", hits=hits, count=len(made), bits=number(bits, 1)))

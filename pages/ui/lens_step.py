@@ -1,4 +1,5 @@
-"""Which step the Lens looks at, and how it gets that step's logits: one forward pass, once."""
+"""Which step the Lens looks at, and how it gets what the model gave there: from a local model by one forward pass,
+once; from a hosted one it came with the token."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ from typing import NamedTuple
 
 from llm_core.branches import Branch
 from llm_core.lens import Lens, lens_of, request_for
+from llm_core.partial_lens import partial_lens_of
 from llm_core.records import TokenEvent
 from pages.ui import resources
 from pages.ui.run_view import shown_branch
@@ -45,6 +47,10 @@ def lens_at(place: Place) -> Lens | None:
     key = (*state.of, place.step)
     if key in state.lenses:
         return state.lenses[key]
+    asked = place.branch.run
+    if asked.model is None:
+        vocabulary = resources.router().hosted.vocabulary(asked.request.model_id)
+        return _kept(key, partial_lens_of(asked, place.events, place.step, vocabulary))
     if key not in state.runs:
         for run in state.runs.values():  # the reader has moved on
             run.cancel()
@@ -53,7 +59,12 @@ def lens_at(place: Place) -> Lens | None:
         state.runs = {key: resources.submit(request)}
     if not state.runs[key].wait(_AT_ONCE):
         return None
-    state.lenses[key] = lens_of(state.runs.pop(key))
+    return _kept(key, lens_of(state.runs.pop(key)))
+
+
+def _kept(key: tuple[str, int, int], lens: Lens) -> Lens:
+    state = session().lens
+    state.lenses[key] = lens
     while len(state.lenses) > KEPT:
         del state.lenses[next(iter(state.lenses))]
     return state.lenses[key]

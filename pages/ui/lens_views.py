@@ -8,12 +8,19 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from llm_core.language_model import LanguageModel
-from llm_core.lens import Draws, Lens, StageView, View, draw_many, spellings
+from llm_core.lens import Draws, Found, Lens, StageView, View, draw_many
 from pages.ui import lens_figures as figures
 from pages.ui.charts import visible
 from pages.ui.i18n import number, plain, share, t
 from pages.ui.lens_figures import Column
+from pages.ui.lens_partial import (
+    bound_words,
+    entropy_words,
+    kept_words,
+    probability_words,
+    rank_words,
+    rest_words,
+)
 from pages.ui.live_plot import live_plot
 from pages.ui.state import session
 from samplers import ORDERS, SamplerConfig
@@ -27,19 +34,21 @@ class Scene:
     """What is looked at, and with which settings."""
 
     lens: Lens
-    model: LanguageModel
+    name: Callable[[int], str]
+    """A token's text."""
     config: SamplerConfig
     view: View
     token_id: int
     """What the run drew."""
 
     def label(self, token_id: int) -> str:
-        return visible(self.model.label(token_id))
+        return visible(self.name(token_id))
 
     @property
     def shown(self) -> list[int]:
-        """The tokens that figures show, the run's among them."""
-        return self.view.likeliest(figures.ROWS, also=[self.token_id])
+        """The tokens that figures show, the run's among them: all that a provider shows, and else the likeliest."""
+        ids = self.view.raw.ids
+        return self.view.likeliest(figures.ROWS if ids is None else len(ids), also=[self.token_id])
 
 
 def stages(scene: Scene) -> None:
@@ -56,13 +65,13 @@ def orders(scene: Scene) -> None:
     views = scene.lens.orders(scene.config, own)
     finals = {name: view.final for name, view in views.items()}
     _waterfall(scene, finals, lambda name: t(f"lens.order_names.{name}"), _final_lines, "lens_orders")
-    kept = {name: frozenset(view.final.probs.nonzero().flatten().tolist()) for name, view in views.items()}
+    kept = {name: view.final.possible for name, view in views.items()}
     if len(set(kept.values())) == 1:
         st.caption(t("lens.orders_same"))
         return
     common = frozenset.intersection(*kept.values())
     for name, ids in kept.items():
-        more = sorted(ids - common, key=lambda token: -float(scene.view.raw.probs[token]))
+        more = sorted(ids - common, key=lambda token: -scene.view.raw.probability(token))
         listed = ", ".join(f"`{scene.label(token).replace('`', 'ˋ')}`" for token in more[:6])
         more_than = t("lens.order_more", count=number(len(more), 0), tokens=listed) if more else t("lens.order_common")
         title, chain = t(f"lens.order_names.{name}"), _chain(ORDERS.get(name, own), scene.config)
@@ -104,6 +113,7 @@ def _chain(order: Sequence[str], config: SamplerConfig) -> str:
 def curves(scene: Scene) -> None:
     """How much the most likely tokens have together, with top-P's line."""
     words = {name: t(f"lens.curve.{name}") for name in ("raw", "after", "rank", "cumulative")}
+    words["beyond"] = t("hosted_views.beyond")
     top_p = scene.config.top_p if scene.config.top_p < 1 else None
     words["top_p"] = t("lens.curve.top_p", value=number(scene.config.top_p))
     _plot(scene, figures.cumulative(scene.view, words, top_p), "lens_cumulative", t("lens.views.curves"))
@@ -114,13 +124,14 @@ def curves(scene: Scene) -> None:
 def ranks(scene: Scene) -> None:
     """Probability by rank, both logarithmic."""
     words = {name: t(f"lens.curve.{name}") for name in ("raw", "after", "rank", "probability")}
+    words["beyond"] = t("hosted_views.beyond_most")
     _plot(scene, figures.rank_frequency(scene.view, words), "lens_ranks", t("lens.views.ranks"))
     st.caption(t("lens.ranks_help"))
     _table("lens_rank_table", lambda: _rank_rows(scene, words))
 
 
 def _rank_rows(scene: Scene, words: dict[str, str]) -> list[dict]:
-    raw, after = (stage.probs.sort(descending=True).values for stage in (scene.view.raw, scene.view.final))
+    raw, after = scene.view.raw.descending, scene.view.final.descending
     sums = raw.cumsum(0), after.cumsum(0)
     places = [rank for rank in (1, 2, 3, 5, 10, 20, 50, 100, 1_000, 10_000) if rank <= len(raw)]
     return [
@@ -140,23 +151,34 @@ def any_token(scene: Scene) -> None:
     text = st.text_input(t("lens.ask"), key="lens_ask", placeholder=t("lens.ask_example"), help=t("lens.ask_help"))
     if not text:
         return
-    for spelled, ids in spellings(scene.model, text).items():
-        st.markdown(f"**`{visible(spelled).replace('`', 'ˋ')}`** · {t('step.token_id')} {ids[0]}")
-        if len(ids) > 1:
-            pieces = " + ".join(scene.label(token) for token in ids)
-            st.caption(t("lens.several_tokens", pieces=plain(pieces), first=plain(scene.label(ids[0]))))
+    for found in scene.lens.find(text):
+        shown = found.token_id is not None
+        token = f" · {t('step.token_id')} {found.token_id}" if shown else ""
+        st.markdown(f"**`{visible(found.text).replace('`', 'ˋ')}`**{token}")
+        _spelled(scene, found)
         st.dataframe(
             [
                 {
                     t("lens.stage"): stage_title(seen.stage),
-                    t("step.probability"): f"{seen.probability:.3g}",
+                    t("step.probability"): probability_words(seen, shown),
                     t("lens.log_probability"): number(math.log(seen.probability)) if seen.probability else "−∞",
-                    t("lens.rank"): t("step.cut") if seen.rank is None else number(seen.rank, 0),
+                    t("lens.rank"): rank_words(seen, shown),
                 }
-                for seen in scene.view.follow(ids[0])
+                for seen in scene.view.follow(found.token_id)
             ],
             hide_index=True,
         )
+
+
+def _spelled(scene: Scene, found: Found) -> None:
+    """Where a text is more than one token, or none that was shown."""
+    if found.token_id is None:
+        st.caption(t("hosted_views.not_shown", count=len(scene.view.raw.probs)))
+    elif found.begins:
+        st.caption(t("hosted_views.begins", first=plain(scene.label(found.token_id))))
+    elif len(found.pieces) > 1:
+        pieces = " + ".join(map(scene.label, found.pieces))
+        st.caption(t("lens.several_tokens", pieces=plain(pieces), first=plain(scene.label(found.token_id))))
 
 
 def draws(scene: Scene) -> None:
@@ -172,7 +194,8 @@ def draws(scene: Scene) -> None:
     )
     seed = int(st.number_input(t("settings.seed"), 0, 10**6, 0, key="lens_draw_seed"))
     drawn = _drawn(scene, count or 1_000, seed)
-    words = {name: t(f"lens.draw.{name}") for name in ("counted", "predicted", "count")} | {"rest": t("lens.rest")}
+    words = {name: t(f"lens.draw.{name}") for name in ("counted", "predicted", "count")}
+    words["rest"] = rest_words(scene.view)
     labels = [scene.label(token) for token in drawn.token_ids[: figures.ROWS]]
     _plot(scene, figures.draws_figure(drawn, labels, words), "lens_draws", t("lens.views.draws"))
     if drawn.fit.degrees:
@@ -193,7 +216,7 @@ def _drawn(scene: Scene, count: int, seed: int) -> Draws:
     state = session().lens
     asked = (state.of, state.step, scene.config, count, seed)
     if state.draws is None or state.draws[0] != asked:
-        state.draws = asked, draw_many(scene.view.final.probs, count, seed)
+        state.draws = asked, draw_many(scene.view.final, count, seed)
     return state.draws[1]
 
 
@@ -213,12 +236,13 @@ def stage_title(name: str) -> str:
 
 def _stage_lines(stage: StageView) -> tuple[str, ...]:
     removed = t("lens.removed", count=number(stage.removed, 0), mass=share(stage.removed_mass))
-    kept, bits = _final_lines(stage)
-    return kept, removed if stage.removed else _BLANK, bits
+    kept, bits, *bound = _final_lines(stage)
+    return kept, removed if stage.removed or stage.removed_mass else _BLANK, bits, *bound
 
 
 def _final_lines(stage: StageView) -> tuple[str, ...]:
-    return t("lens.kept", count=number(stage.kept, 0)), t("lens.bits", value=number(stage.entropy_bits))
+    lines = kept_words(stage), t("lens.bits", value=entropy_words(stage))
+    return lines if stage.unseen is None else (*lines, bound_words(stage))
 
 
 def _waterfall(
@@ -232,18 +256,20 @@ def _waterfall(
     ids = scene.shown
     columns = []
     for name, stage in panels.items():
-        values = [float(value) for value in stage.probs[ids]]
-        rest = max(0.0, 1.0 - math.fsum(values)) if stage.kept > sum(value > 0 for value in values) else 0.0
-        columns.append(Column(title(name), lines(stage), tuple(values), rest))
+        values = stage.probabilities(ids)
+        others = stage.kept > sum(value > 0 for value in values) or (stage.unseen and stage.unseen.possible)
+        rest = max(0.0, 1.0 - math.fsum(values)) if others else 0.0
+        errors = (stage.error_bound, stage.unseen.mass_bound if stage.unseen else 0.0)
+        columns.append(Column(title(name), lines(stage), tuple(values), rest, errors))
     labels = [scene.label(token) for token in ids]
-    words = {"rest": t("lens.rest"), "probability": t("step.probability"), "cut": t("step.cut")}
+    words = {"rest": rest_words(scene.view), "probability": t("step.probability"), "cut": t("step.cut")}
     figure = figures.waterfall(
         columns, labels, marked=ids.index(scene.token_id), logarithmic=logarithmic, number=share, words=words
     )
     _plot(scene, figure, key, t("lens.views.stages"), figures.waterfall_width(len(columns)))
 
     def rows() -> list[dict]:
-        shown = zip((*labels, t("lens.rest")), range(len(ids) + 1), strict=True)
+        shown = zip((*labels, words["rest"]), range(len(ids) + 1), strict=True)
         return [
             {t("step.token"): label}
             | {column.title: f"{(*column.values, column.rest)[place]:.4g}" for column in columns}

@@ -38,9 +38,9 @@ def model_status() -> LanguageModel | None:
     return entry.model
 
 
-def is_hosted() -> bool:
-    """Whether the session's model runs elsewhere."""
-    return session().model_id.partition(":")[0] in PROVIDERS
+def is_hosted(model_id: str = "") -> bool:
+    """Whether a model, or else the session's, runs elsewhere."""
+    return (model_id or session().model_id).partition(":")[0] in PROVIDERS
 
 
 def hosted_target() -> Target | None:

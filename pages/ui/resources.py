@@ -17,6 +17,7 @@ from pages.ui.state import session
 if TYPE_CHECKING:
     from llm_core.providers.credentials import Credentials
     from llm_core.providers.prices import Prices
+    from llm_core.providers.vertex_prompts import VertexPrompts
     from llm_core.records import GenerationRequest, Run
     from llm_core.storage.database import Database
     from llm_core.storage.history import History
@@ -41,8 +42,8 @@ def router() -> Router:
 
 
 def submit(request: GenerationRequest) -> Run:
-    """Queue a request at the engine or a provider, with this tab's keys. Raises `NucleusError`."""
-    return router().submit(request, credentials())
+    """Queue a request at the engine or a provider, with this tab's keys and answers. Raises `NucleusError`."""
+    return router().submit(request, credentials(), session().answers)
 
 
 def credentials() -> Credentials:
@@ -59,6 +60,14 @@ def prices() -> Prices:
     from llm_core.providers.prices import load_prices
 
     return load_prices()
+
+
+@st.cache_resource
+def vertex_prompts() -> VertexPrompts:
+    from llm_core.providers.addresses import Addresses
+    from llm_core.providers.vertex_prompts import VertexPrompts
+
+    return VertexPrompts(Addresses.from_environment(os.environ))
 
 
 @st.cache_resource

@@ -20,6 +20,7 @@ from pages.ui.branch_cells import cells_of, forks_of, given_in, strip_words, tok
 from pages.ui.branch_panel import branch_panel
 from pages.ui.branch_view import branch_view, name_of
 from pages.ui.document import show_found
+from pages.ui.hosted_notes import queue_note
 from pages.ui.hosted_options import hosted_notes
 from pages.ui.i18n import number, share, t
 from pages.ui.keep_history import keep_runs
@@ -60,6 +61,7 @@ def _draw(following: bool) -> None:
     events = branch.events() if branch else []
     selected = state.selected_step
     step = len(events) - 1 if selected is None else min(selected, len(events) - 1)
+    queue_note([run for each in state.askings for run in each.runs if run.active])
     with st.container(border=True, key="answer-card"):
         mode = _answer(branch, events, step)
         if asking and branch and branch.run is asking.main:
@@ -173,6 +175,9 @@ def _result(asking: Asking) -> None:
 
 def _answer(branch: Branch | None, events: list[TokenEvent], step: int) -> Mode:
     """The strip with what belongs to it. Returns by what it is coloured."""
+    if branch and (recorded := branch.run.recorded):
+        model = i18n.plain(recorded.model or branch.run.request.model_id)
+        st.info(t("recipes.recorded", model=model, at=i18n.plain(recorded.at[:10])), icon=":material/history:")
     mode = _mode()
     cells = cells_of(branch) if branch else ()
     running = bool(branch and branch.row.active)
@@ -224,7 +229,8 @@ def _mode() -> Mode:
 
 def _figures(branch: Branch, events: list[TokenEvent]) -> list[str]:
     row, run = branch.row, branch.run
-    speed = [t("run.tokens_per_second", value=number(row.tokens_per_second, 1))] if row.length > 1 else []
+    timed = row.length > 1 and not row.from_cache
+    speed = [t("run.tokens_per_second", value=number(row.tokens_per_second, 1))] if timed else []
     figures = [*speed, t("run.tokens", value=len(events))]
     if traced := [event for event in events if event.trace]:
         figures.append(t("run.mean_logprob", value=number(total_logprob(traced) / len(traced))))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import streamlit as st
 
+from pages.ui.dead_controls import Dead, dead_note, marked, switch_of
 from pages.ui.i18n import t
 from pages.ui.state import Key, get, get_number, has, put, setting_key
 from samplers import SamplerConfig
@@ -55,12 +57,12 @@ GLOSSARY: dict[str, tuple[str, ...]] = {
 }
 
 
-def stage_controls() -> None:
-    """A list to add stages from, and the settings of those that were added."""
+def stage_controls(dead: Dead = MappingProxyType({})) -> None:
+    """A list to add stages from, and the settings of those that were added; `dead` ones look it."""
     chosen = st.multiselect(
         t("stages.more"),
         list(FURTHER),
-        format_func=lambda name: t(f"stages.{name}.name"),
+        format_func=lambda name: marked(t(f"stages.{name}.name"), switch_of(name), dead),
         key=Key.FURTHER_STAGES,
         placeholder=t("stages.more_placeholder"),
         help=t("stages.more_help"),
@@ -78,8 +80,10 @@ def stage_controls() -> None:
                 step=control.step,
                 format=None if isinstance(control.step, int) else "%.3g",
                 key=key,
+                disabled=switch_of(name) in dead,
                 persist_state="session",
             )
+        dead_note([switch_of(name)], dead)
         st.caption(t(f"stages.{name}.text"))
 
 

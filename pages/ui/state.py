@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import streamlit as st
 from pydantic import SecretStr
@@ -20,6 +20,7 @@ from llm_core.asking import Asking
 from llm_core.beam_search import BeamRun
 from llm_core.branches import Branch, BranchTree
 from llm_core.prompts import PromptSpec
+from llm_core.providers.answer_cache import AnswerCache
 from llm_core.records import Precision, Run
 from llm_core.study import Study
 from llm_core.tasks import Task
@@ -27,10 +28,13 @@ from pages.ui.compare_drafts import ColumnList, ShownComparison, ShownSweep
 from pages.ui.example_list import ExampleList
 
 if TYPE_CHECKING:
+    from llm_core.conversions import Lost
     from llm_core.lens import Draws, Lens
     from llm_core.providers.base import HostedModel
+    from llm_core.providers.vertex_prompt_wire import Opened
+    from llm_core.providers.vertex_prompts import PromptEntry, Saving, VersionEntry
     from llm_core.recipe import Recipe
-    from llm_core.records import Image
+    from llm_core.recipe_trace import Trace
 
 
 class Key(StrEnum):
@@ -75,6 +79,10 @@ class Key(StrEnum):
     THINKING = "thinking"
     SHOW_THOUGHTS = "show_thoughts"
     SAFETY = "safety"
+    SHARE_TITLE = "share_title"
+    SHARE_AUTHOR = "share_author"
+    SHARE_LICENCE = "share_licence"
+    SHARE_NOTES = "share_notes"
 
 
 @dataclass
@@ -107,8 +115,29 @@ class ShownStudy:
     title: str
 
 
-Guess = tuple[int | None, float, bool]
-"""A token (None: no guess), the probability that the model gave it, and whether it was the likeliest."""
+@dataclass(frozen=True)
+class Replaced:
+    """The Playground's work from before something else was opened in it."""
+
+    prompt: PromptSpec
+    panel: Mapping[str, object]
+    """The sampler's panel, by widget."""
+    model_id: str
+    precision: Precision
+    askings: tuple[Asking, ...]
+    asked_values: tuple[Mapping[str, str], ...]
+    asked_prompt: PromptSpec | None
+
+
+class Guess(NamedTuple):
+    """What somebody thought would come next."""
+
+    token: int | None
+    """None for no guess, and for one that is none of the tokens that a provider showed."""
+    probability: float | None
+    """What the model gave it, or at most gave it if it was not shown; None for no guess."""
+    hit: bool
+    """Whether it was the likeliest."""
 
 
 @dataclass
@@ -135,16 +164,13 @@ class LensState:
 
 
 @dataclass(frozen=True)
-class OpenedRecipe:
-    """What was opened in the Playground, or saved from it, last."""
+class SavedRecipe:
+    """Where the open recipe lies in the gallery."""
 
     recipe: Recipe
-    shown: Recipe | None = None
-    """What the Playground's fields said of it when they were filled."""
-    id: str = ""
-    """Under which it is saved; empty where it is not saved here."""
-    version: int = 0
-    mine: bool = False
+    id: str
+    version: int
+    mine: bool
 
 
 @dataclass
@@ -161,6 +187,27 @@ class GalleryState:
     """What came of the last action: "success", "warning" or "error", and the words."""
     runs_skip: int = 0
     """Past runs before those that are listed."""
+
+
+@dataclass
+class VertexState:
+    """Prompts in Vertex AI's Prompt Management."""
+
+    place: str = ""
+    """The project and location that were listed last."""
+    entries: tuple[PromptEntry, ...] = ()
+    versions: dict[str, tuple[VersionEntry, ...]] = field(default_factory=dict)
+    """By prompt."""
+    saving: Saving | None = None
+    """What is being saved, or was saved last."""
+    fetched: Opened | None = None
+    """What waits for the reader to say whether it may replace their work."""
+    opened: bool = False
+    """Whether the Playground has just been filled, and is to be shown."""
+    last: PromptSpec | None = None
+    """What was opened last."""
+    notices: dict[str, str] = field(default_factory=dict)
+    """Why the last attempt to save or open was refused, in the reader's language."""
 
 
 @dataclass
@@ -183,8 +230,12 @@ class Session:
     """Keys of providers, by `scheme` or `scheme:place`; nowhere else."""
     listed_models: dict[str, tuple[HostedModel, ...]] = field(default_factory=dict)
     """What providers listed, under the same names."""
+    answers: AnswerCache = field(default_factory=AnswerCache)
+    """Hosted answers that may be given again in this tab, and nowhere else."""
     hosted_notice: str | None = None
     """Why a provider or its model was refused."""
+    counted: tuple[tuple, str] | None = None
+    """What a provider counted last: of what, and what it said in the reader's language."""
     work_id: str = ""
     """Under which the page's address finds this tab's work again."""
     askings: list[Asking] = field(default_factory=list)
@@ -228,21 +279,17 @@ class Session:
     swept: ShownSweep | None = None
     compare_notice: str | None = None
     """What the last attempt to change or run a comparison or sweep was refused for."""
+    vertex: VertexState = field(default_factory=VertexState)
     selected_step: int | None = None
     """The step whose distribution is shown; None follows the newest."""
-    replaced: Recipe | None = None
-    """What stood in the Playground before something else was opened."""
-    opened: OpenedRecipe | None = None
-    to_open: OpenedRecipe | None = None
-    """What is to be opened if the reader agrees that it replaces what is there."""
-    just_opened: bool = False
-    """Whether the reader is still to be taken to the Playground."""
+    saved: SavedRecipe | None = None
+    """What was opened out of the gallery, or saved to it, last."""
+    to_playground: bool = False
+    """Whether the reader is still to be taken there, to what was opened."""
     saving: bool = False
     """Whether the dialog to save is open."""
-    desk_notice: tuple[str, str] | None = None
-    """What came of opening or saving: "success", "info", "warning" or "error", and the words."""
-    images: tuple[Image, ...] = ()
-    """Pictures that came with the recipe."""
+    save_notice: tuple[str, str] | None = None
+    """What came of saving: "success", "info" or "warning", and the words."""
     gallery: GalleryState = field(default_factory=GalleryState)
     history_on: bool = True
     """Whether the runs of this tab are kept."""
@@ -250,6 +297,24 @@ class Session:
     """Why they are not."""
     recorded: set[str] = field(default_factory=set)
     """Runs that the history has."""
+    replaced: Replaced | None = None
+    """What stood in the Playground before something else was opened."""
+    opened: Recipe | None = None
+    """The recipe that was opened last, as long as its card is shown."""
+    opened_fields: Recipe | None = None
+    """What the Playground's fields said of it when it was opened or saved."""
+    not_read: tuple[Lost, ...] = ()
+    """What could not be taken from the file that it came in."""
+    offered: Recipe | None = None
+    """One that waits for the reader to say whether it may replace their work."""
+    link_seen: str | None = None
+    """The link that was opened, or refused, in this tab."""
+    sharing: bool = False
+    """Whether the Share dialog is open."""
+    recorded_trace: tuple[tuple[str, ...], Trace] | None = None
+    """The last one that was made, after the ids of its runs."""
+    recipe_notice: str | None = None
+    """Why the last link, file or recipe was refused, in the reader's language."""
     notice: str | None = None
     """What the last attempt to run was refused for, already in the reader's language."""
 

@@ -10,6 +10,7 @@ import streamlit as st
 from llm_core.statistics import mcnemar, proportion
 from llm_core.study import Study
 from pages.ui import charts, i18n
+from pages.ui.hosted_notes import queue_note, told
 from pages.ui.i18n import number, t
 from pages.ui.live_plot import live_plot
 
@@ -30,7 +31,11 @@ def _step(study: Study, draw: Callable[[], None], key: str, was_running: bool) -
         st.button(
             t("study.resume"), on_click=study.resume, disabled=study.running or study.finished, key=f"{key}_resume"
         )
+    queue_note(study.runs)
     draw()
+    told(study.notices)
+    if study.from_cache:
+        st.caption(t("hosted_views.cache.study", count=study.from_cache))
     if errors := [cell.error for cell in study.cells.values() if cell.error]:
         st.warning(t("study.failures", count=len(errors)))
         st.caption(i18n.explain(errors[0]))

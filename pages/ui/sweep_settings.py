@@ -12,6 +12,7 @@ from llm_core.sweep import Axis, Place, grid, out_of_range, with_settings
 from llm_core.text_statistics import STATISTICS
 from pages.ui.compare_settings import column_names
 from pages.ui.compare_statistics import statistic_name
+from pages.ui.dead_controls import dead_note, dead_settings
 from pages.ui.i18n import t
 from pages.ui.state import get, has, put, session
 from samplers import SETTINGS, SamplerConfig
@@ -80,6 +81,7 @@ def sweep_settings() -> None:
             second_values.text_input(
                 t("sweep.values"), key="sweep_second_values", help=t("sweep.values_help"), persist_state="session"
             )
+    dead_note([str(get("sweep_first")), str(get("sweep_second"))], dead_settings())
     seeds, tokens = st.columns(2)
     seeds.number_input(
         t("sweep.seeds"), value=None, step=1, key="sweep_seeds", help=t("sweep.seeds_help"), persist_state="session"

@@ -15,6 +15,7 @@ from pages.ui.compare_figures import curve_figure, map_figure
 from pages.ui.compare_statistics import shown_figure, statistic_name
 from pages.ui.i18n import compact, t
 from pages.ui.live_plot import live_plot
+from pages.ui.model_status import is_hosted
 from pages.ui.state import get, put, session
 from pages.ui.study_view import follow
 from pages.ui.sweep_settings import axis_label, statistic_picker
@@ -36,7 +37,7 @@ def sweep_view() -> None:
 def _results(shown: ShownSweep, statistic: str) -> None:
     sweep = shown.sweep
     figures = [sweep.figure(place, statistic) for place in sweep.ways]
-    texts = _real_figures(statistic) if sweep.texts and len(shown.fields) == 1 else {}
+    texts = _real_figures(shown, statistic) if sweep.texts and len(shown.fields) == 1 else {}
     live_plot(
         _curve(shown, statistic, figures, texts) if len(shown.fields) == 1 else _map(shown, statistic, figures),
         key=f"sweep_plot_{len(shown.fields)}",
@@ -53,6 +54,8 @@ def _results(shown: ShownSweep, statistic: str) -> None:
         st.caption(t("sweep.needs_seeds"))
     if texts:
         st.caption(t("sweep.real_texts"))
+    if is_hosted(sweep.model_id):
+        st.caption(t("hosted_views.compare.figures"))
     if st.toggle(t("step.as_table"), key="sweep_table"):
         st.dataframe(_table(shown, statistic), hide_index=True)
     _texts(shown, statistic)
@@ -74,9 +77,12 @@ def _map(shown: ShownSweep, statistic: str, figures: Sequence[float | None]) -> 
     return map_figure((across, down), rows, titles, chosen)
 
 
-def _real_figures(statistic: str) -> dict[str, float]:
-    """The same figure of passages that people wrote, once the model has written something."""
-    model = resources.models().request(session().model_id).model
+def _real_figures(shown: ShownSweep, statistic: str) -> dict[str, float]:
+    """The same figure of passages that people wrote, once the model has written something: a local one, since a
+    provider scores no text that it has not written."""
+    if is_hosted(shown.sweep.model_id):
+        return {}
+    model = resources.models().request(shown.sweep.model_id).model
     if model is None or statistic not in _OF_ONE_TEXT:
         return {}
     found = {name: STATISTICS[statistic]([text]) for name, text in scored(model).items()}

@@ -50,7 +50,6 @@ def test_save_edit_save_diff_restore_delete_undo_open(page: Page, server):
     assert link
     assert re.fullmatch(rf"{re.escape(server)}/\?s=[a-z2-9]{{12}}", link)
     write(page, "Describe the hills.")
-    expect(page.get_by_text(EN["desk.changed"])).to_be_visible()
     save(page, "desk.save_version")
     expect(page.get_by_text(EN["desk.saved_version"].format(number=2))).to_be_visible()
 
@@ -71,7 +70,7 @@ def test_save_edit_save_diff_restore_delete_undo_open(page: Page, server):
     button(page, "gallery.undo").click()
     open_button(page).click()
     expect(page.get_by_label(EN["playground.prompt"], exact=True)).to_have_value("Describe the sea.")
-    expect(page.get_by_text(EN["desk.version"].format(number=3))).to_be_visible()
+    expect(page.get_by_text(re.compile("version 3$"))).to_be_visible()
 
     # a reload is a new session of the same browser, which still owns what it saved
     page.goto(f"{server}/gallery?lang=en")
@@ -84,7 +83,6 @@ def test_save_edit_save_diff_restore_delete_undo_open(page: Page, server):
     other = page.context.browser.new_context(locale="en-US").new_page()  # type: ignore[union-attr]
     other.goto(f"{link}&lang=en")
     expect(other.get_by_label(EN["playground.prompt"], exact=True)).to_have_value("Describe the sea.")
-    expect(other).not_to_have_url(re.compile(r"[?&]s="))
     expect(other.locator(".st-key-answer").get_by_role("option")).to_have_count(0)
     button(other, "desk.save").click()
     expect(button(other, "desk.save_new")).to_be_visible()
@@ -99,12 +97,12 @@ def test_unsaved_work_is_asked_for_and_comes_back(page: Page, server):
     write(page, "Mine alone")
     go_to(page, "ready")
     open_button(page).click()
-    dialog = page.get_by_role("dialog")
-    expect(dialog).to_contain_text(EN["desk.replace_title"])
-    button(page, "desk.keep").click()
-    expect(dialog).to_have_count(0)
+    prompt = page.get_by_label(EN["playground.prompt"], exact=True)
+    button(page, "recipes.leave").click()
+    expect(prompt).to_have_value("Mine alone")
+    go_to(page, "ready")
     open_button(page).click()
-    button(page, "desk.open").click()
+    button(page, "recipes.open").click()
     prompt = page.get_by_label(EN["playground.prompt"], exact=True)
     expect(prompt).not_to_have_value("Mine alone")
     button(page, "playground.bring_back").click()
@@ -127,6 +125,7 @@ def test_a_run_is_in_the_history_of_this_browser_and_of_no_other(page: Page, ser
     expect(other.get_by_text(EN["history.none"])).to_be_visible()
     other.context.close()
     open_button(page).click()
+    button(page, "recipes.open").click()
     expect(page.get_by_label(EN["playground.prompt"], exact=True)).to_have_value(f"Say ahoy {SCRIPT}")
 
 

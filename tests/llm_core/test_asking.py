@@ -8,7 +8,7 @@ import time
 import pytest
 
 from llm_core import Engine, Example, GenerationRequest, ModelStore, NucleusError, PromptSpec, RowRequest
-from llm_core.asking import Asking
+from llm_core.asking import Asking, requests_of
 from llm_core.extraction import Extraction
 from llm_core.output_format import OutputFormat
 from llm_core.prompts import plain_text
@@ -178,3 +178,19 @@ def test_worked_examples_reach_the_model_as_turns_or_as_text(engine):
     inline = dataclasses.replace(spec, examples_as="text")
     text = done(Asking(engine.submit, request(inline))).main.rendered.text
     assert "<|user|>Add.\n\nInput: 1+1\nOutput: one and one\nAnswer: 2\n\nInput: 3+3\nOutput:<|end|>" in text
+
+
+@pytest.mark.parametrize(
+    ("technique", "fields"),
+    [
+        ("zero_shot", {}),
+        ("step_back", {"step_back_question": "What is this about?"}),
+        ("self_consistency", {"chains": 3}),
+        ("chain_of_thought", {"extraction": Extraction("marker", "Answer:"), "answer_marker": "Answer:"}),
+    ],
+)
+def test_requests_are_counted_beforehand(engine, technique, fields):
+    spec = PromptSpec("How many?", technique=technique, **fields)
+    asking = Asking(engine.submit, GenerationRequest("toy", spec, (RowRequest(SamplerConfig(), 4),)))
+    assert asking.wait(30)
+    assert sum(len(run.rows) for run in asking.runs) == requests_of(spec)

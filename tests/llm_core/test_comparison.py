@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from llm_core import Engine, GenerationRequest, ModelStore, NucleusError, PromptSpec, RowRequest
-from llm_core.comparison import Column, Comparison, excluded_by, first_divergence, reasons
-from llm_core.records import MAX_ROWS
+from llm_core.comparison import Column, Comparison, Place, excluded_by, first_divergence, parting, place_of, reasons
+from llm_core.records import MAX_ROWS, TokenEvent
 from samplers import SamplerChain, SamplerConfig, summarize
 from tests.toy import toy_model
 
@@ -133,3 +133,45 @@ def test_a_token_that_the_trace_does_not_show():
     assert excluded_by(trace(logits, 0, temperature=0.9), 150) is None
     [reason] = reasons(trace(logits, 0, temperature=0.9), trace(logits, 150, temperature=1.5))
     assert (reason.code, reason.side) == ("unseen", 0)
+
+
+def said(*pieces: str, ids: bool = False) -> list[TokenEvent]:
+    return [TokenEvent(len(piece) if ids else None, piece, piece, None, 0.0) for piece in pieces]
+
+
+@pytest.mark.parametrize(
+    ("one", "two", "place"),
+    [
+        (("The", " sea", " is"), ("The", " sky"), Place(1, 1)),
+        (("The", " sea"), ("The sky", " is"), Place(1, 0)),  # other tokens, or pieces of any length
+        (("Th", "e", " sea"), ("The", " sky"), Place(2, 1)),
+        (("The", "", " sea"), ("The", " sky"), Place(2, 1)),  # a letter that was still coming
+        (("The", " sea"), ("The s",), None),
+        (("The",), ("The",), None),
+        ((), ("The",), None),
+    ],
+)
+def test_answers_of_two_vocabularies_part_where_their_texts_do(one, two, place):
+    for share_ids in (True, False):  # there are none to share
+        assert parting(said(*one), said(*two), share_ids) == place
+
+
+def test_tokens_are_compared_where_they_can_be():
+    one, two = said("The", " sea", ids=True), said("The", " seas", ids=True)
+    assert parting(one, two, share_ids=True) == Place(1, 1)
+    assert parting(one, two, share_ids=False) is None, "one says what the other begins with"
+
+
+def test_the_place_of_a_pinned_step():
+    one, two = said("Th", "e", " sea", " is"), said("The", " sea is wide")
+    assert [place_of(one, two, step, share_ids=False) for step in (0, 1)] == [Place(0, 0), Place(2, 1)]
+    assert place_of(said("The"), two, 1, share_ids=False) == Place(1, 1), "beyond its end"
+    assert place_of(said("a", "b", ids=True), said("c", "d", ids=True), 1, share_ids=True) == Place(1, 1)
+
+
+def test_ids_are_shared_within_a_run_and_a_local_model(engine):
+    samplers = [SamplerConfig(), SamplerConfig(top_k=2)]
+    other = columns(SamplerConfig(), prompt=PromptSpec("Bye"))
+    comparison = finished(Comparison(engine.submit, columns(*samplers) + other, 1, like(2)))
+    assert comparison.share_ids(0, 1)
+    assert comparison.share_ids(0, 2)

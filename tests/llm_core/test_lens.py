@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from llm_core import Engine, GenerationRequest, ModelStore, NucleusError, PromptSpec, RowRequest
-from llm_core.lens import MAX_DRAWS, Lens, draw_many, lens_of, request_for, spellings
+from llm_core.lens import MAX_DRAWS, FullLens, draw_many, lens_of, request_for, spellings
 from llm_core.output_format import OutputFormat
 from samplers import SamplerConfig, next_token_probs
 from tests.toy import toy_model
@@ -34,7 +34,7 @@ def ended(engine: Engine, request: GenerationRequest):
 
 
 def test_stages_by_hand():
-    view = Lens(TABLE).look(SamplerConfig(temperature=0.5, top_k=3, top_p=0.6))
+    view = FullLens(TABLE).look(SamplerConfig(temperature=0.5, top_k=3, top_p=0.6))
     assert [stage.name for stage in view.stages] == ["raw", "temperature", "top_k", "top_p"]
     assert [stage.kept for stage in view.stages] == [4, 4, 3, 2]
     assert [stage.removed for stage in view.stages] == [0, 0, 1, 1]
@@ -48,13 +48,13 @@ def test_stages_by_hand():
 
 
 def test_a_token_is_followed_to_where_it_is_cut():
-    seen = Lens(TABLE).look(SamplerConfig(top_k=2)).follow(2)
+    seen = FullLens(TABLE).look(SamplerConfig(top_k=2)).follow(2)
     assert [(each.stage, each.rank) for each in seen] == [("raw", 3), ("top_k", None)]
     assert [each.probability for each in seen] == pytest.approx([0.2, 0])
 
 
 def test_the_likeliest_and_those_asked_for():
-    view = Lens(TABLE).look(SamplerConfig())
+    view = FullLens(TABLE).look(SamplerConfig())
     assert view.likeliest(2) == [0, 1]
     assert view.likeliest(2, also=[3]) == [0, 3]
     assert view.likeliest(3, also=[1, 1]) == [0, 1, 2]
@@ -63,7 +63,7 @@ def test_the_likeliest_and_those_asked_for():
 @pytest.mark.parametrize("config", SETTINGS, ids=str)
 def test_the_last_stage_is_what_a_run_draws_from(config):
     logits = torch.randn(50, generator=torch.Generator().manual_seed(1)) * 3
-    lens = Lens(logits, prompt=(1, 2), answer=(3, 4, 3))
+    lens = FullLens(logits, prompt=(1, 2), answer=(3, 4, 3))
     expected = next_token_probs(logits[None], [config], [[1, 2, 3, 4, 3]])[0]
     assert torch.equal(lens.look(config).final.probs, expected)
 
@@ -122,7 +122,7 @@ def test_a_failed_run_says_why(engine):
 
 def test_orders_keep_different_tokens():
     # Temperature 3 first flattens the distribution, so that top-P has to keep more.
-    views = Lens(TABLE).orders(SamplerConfig(temperature=3, top_p=0.65), own=("top_p", "temperature"))
+    views = FullLens(TABLE).orders(SamplerConfig(temperature=3, top_p=0.65), own=("top_p", "temperature"))
     assert {name: view.final.kept for name, view in views.items()} == {
         "huggingface": 3,
         "llama_cpp": 2,
@@ -132,18 +132,18 @@ def test_orders_keep_different_tokens():
 
 
 def test_draws_fit_what_they_come_from():
-    probs = torch.randn(2000, generator=torch.Generator().manual_seed(5)).mul(2).softmax(-1)
+    probs = FullLens(torch.randn(2000, generator=torch.Generator().manual_seed(5)).mul(2)).look(SamplerConfig()).raw
     drawn = draw_many(probs, 20_000, seed=1)
     assert sum(drawn.observed) == 20_000
     assert len(drawn.observed) == len(drawn.token_ids) + 1
-    assert drawn.expected[0] == pytest.approx(20_000 * float(probs.max()))
+    assert drawn.expected[0] == pytest.approx(20_000 * float(probs.probs.max()))
     assert drawn.fit.p > 0.001
     assert draw_many(probs, 20_000, seed=1) == drawn
     assert draw_many(probs, 20_000, seed=2).observed != drawn.observed
 
 
 def test_excluded_tokens_are_never_drawn():
-    drawn = draw_many(torch.tensor([0.5, 0.0, 0.5, 0.0]), 500, seed=4)
+    drawn = draw_many(FullLens(torch.tensor([0.5, 0.0, 0.5, 0.0]).log()).look(SamplerConfig()).raw, 500, seed=4)
     assert set(drawn.token_ids) == {0, 2}
     assert drawn.observed[-1] == 0
     assert drawn.fit.degrees == 1
@@ -152,7 +152,7 @@ def test_excluded_tokens_are_never_drawn():
 @pytest.mark.parametrize("count", [0, MAX_DRAWS + 1])
 def test_draws_have_limits(count):
     with pytest.raises(NucleusError):
-        draw_many(TABLE.exp(), count, seed=0)
+        draw_many(FullLens(TABLE).look(SamplerConfig()).raw, count, seed=0)
 
 
 def test_spellings_with_and_without_a_space(builtin):

@@ -8,6 +8,7 @@ import pytest
 import torch
 from sacrebleu.metrics import BLEU
 
+from llm_core.records import TokenEvent
 from llm_core.text_statistics import (
     STATISTICS,
     Written,
@@ -19,6 +20,7 @@ from llm_core.text_statistics import (
     sampler_kl,
     self_bleu,
     text_diff,
+    written,
 )
 from samplers import SamplerChain, SamplerConfig, summarize
 
@@ -140,3 +142,15 @@ def test_text_diff_covers_both_texts_in_order():
         ("same", (3, 5), (3, 5)),
         ("other", (5, 5), (5, 6)),
     ]
+
+
+def test_pieces_without_tokens_or_probabilities_leave_their_figures_out():
+    trace, *_ = after(torch.tensor([0.5, 0.3, 0.2]).log())
+    bare = written([TokenEvent(None, "The sea", "The sea", None, 0.0), TokenEvent(None, " is", " is", None, 0.1)])
+    assert (bare.text, bare.tokens, bare.logprobs, bare.entropies, bare.bent) == ("The sea is", (), (), (), ())
+    figures = {name: compute([bare, bare]) for name, compute in STATISTICS.items()}
+    assert {name for name, figure in figures.items() if figure is not None} == {"self_bleu"}
+    half = written([TokenEvent(0, "The", "The", trace, 0.0), TokenEvent(1, " sea", " sea", None, 0.1)])
+    assert (half.tokens, half.logprobs) == ((0, 1), ()), "a mean over some tokens would be another figure"
+    assert STATISTICS["length"]([half]) == 2
+    assert text_diff(["a", "b"], ["a", "c"])[0] == ("same", (0, 1), (0, 1))

@@ -89,15 +89,3 @@ def test_what_a_provider_refuses_is_said_on_the_page():
         app.text_input(key="server_url").set_value("no address").run()
         app.button(key="hosted_list").click().run()
         assert any("no address" in error for error in errors(app))
-
-
-def test_the_lens_says_that_it_needs_every_probability():
-    with OpenAIServer("vllm", KEY) as server:
-        server.logprobs = False
-        app = hosted(server)
-        finish(press_run(app))
-        app.switch_page("pages/models.py").run()
-        app.switch_page("pages/lens.py").run()
-        assert not app.exception
-        assert not errors(app)
-        assert [info.value for info in app.info] == [EN["lens.hosted"]]

@@ -1,0 +1,112 @@
+"""Answers to requests that were asked before, for one person: an identical request with a seed need not be paid twice.
+
+Each browser session has a cache of its own, which ends with it, so that nobody is given another's answers; the
+credential is part of the key all the same, for the next person at the same tab. A key is an HMAC-SHA256 under a secret
+that never leaves the object: neither the request nor the credential can be read, guessed or compared from it. What is
+kept is the provider's chunks, so an answer from here becomes the same tokens and figures as the first time.
+
+Bounded in number, bytes and age; the oldest go first. Only whole answers are kept, and only those that the provider
+was sent a seed for: without one, asking again is asking for another.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import pickle
+import secrets
+import threading
+import time
+import zlib
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from llm_core.providers.base import Call, Chunk
+
+MOST_ANSWERS = 256
+MOST_BYTES = 4_000_000
+LONGEST_SECONDS = 3600.0
+
+
+class _Kept(NamedTuple):
+    data: bytes
+    at: float
+
+
+class AnswerCache:
+    """Any thread may read and write."""
+
+    def __init__(
+        self,
+        answers: int = MOST_ANSWERS,
+        size: int = MOST_BYTES,
+        seconds: float = LONGEST_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.on = True
+        """Whether it gives and takes answers; what it has stays."""
+        self.hits = 0
+        """Answers given since the last `clear`."""
+        self._answers, self._most, self._seconds, self._clock = answers, size, seconds, clock
+        self._kept: OrderedDict[bytes, _Kept] = OrderedDict()
+        self._secret = secrets.token_bytes(32)
+        self._size = 0
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        with self._lock:
+            self._expire()
+            return len(self._kept)
+
+    @property
+    def size(self) -> int:
+        """Bytes of all answers."""
+        with self._lock:
+            self._expire()
+            return self._size
+
+    def key(self, call: Call, body: Mapping[str, Any]) -> bytes:
+        """Of one request, as its provider is sent it."""
+        credential = call.secret.get_secret_value() if call.secret else ""
+        parts = [call.target.scheme, call.target.place, call.target.name, credential, body]
+        text = json.dumps(parts, sort_keys=True, default=repr)
+        return hmac.new(self._secret, text.encode(errors="surrogatepass"), hashlib.sha256).digest()
+
+    def get(self, key: bytes) -> tuple[Chunk, ...] | None:
+        with self._lock:
+            self._expire()
+            if not self.on or key not in self._kept:
+                return None
+            self.hits += 1
+            data = self._kept[key].data
+        return pickle.loads(zlib.decompress(data))  # made below, and never anywhere else
+
+    def put(self, key: bytes, chunks: Sequence[Chunk]) -> None:
+        """Keep an answer; one that would fill the cache alone is not."""
+        if not self.on:
+            return
+        data = zlib.compress(pickle.dumps(tuple(chunks)))
+        if len(data) > self._most // 4:
+            return
+        with self._lock:
+            self._drop(key)
+            self._kept[key] = _Kept(data, self._clock())
+            self._size += len(data)
+            while len(self._kept) > self._answers or self._size > self._most:
+                self._drop(next(iter(self._kept)))
+
+    def clear(self) -> None:
+        with self._lock:
+            self._kept.clear()
+            self._size = self.hits = 0
+
+    def _expire(self) -> None:
+        now = self._clock()
+        while self._kept and now - next(iter(self._kept.values())).at > self._seconds:
+            self._drop(next(iter(self._kept)))
+
+    def _drop(self, key: bytes) -> None:
+        if kept := self._kept.pop(key, None):
+            self._size -= len(kept.data)

@@ -1,0 +1,42 @@
+"""Which controls do nothing with a hosted model, and why: what it refuses, ignores or cannot be sent."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+import streamlit as st
+
+from llm_core.errors import NucleusError
+from pages.ui import i18n, resources
+from pages.ui.i18n import t
+from pages.ui.state import session
+from samplers.config import SWITCHES
+
+Dead = Mapping[str, str]
+"""Reasons in the reader's language, by the name of the setting."""
+
+
+def dead_settings(model_id: str = "") -> dict[str, str]:
+    """Sampler settings that do nothing with a model, or else with the session's; none for a local one, nor for one
+    whose address may not be called."""
+    try:
+        found = resources.router().hosted.dead(model_id or session().model_id, (*SWITCHES.values(), "seed"))
+    except NucleusError:
+        return {}
+    return {field: i18n.explain(reason) for field, reason in found.items()}
+
+
+def switch_of(stage: str) -> str:
+    """The setting that turns a stage on: where it is dead, all of the stage's settings are."""
+    return SWITCHES[stage]
+
+
+def dead_note(fields: Collection[str], dead: Dead) -> None:
+    """Why those of the fields that do nothing do nothing."""
+    for reason in dict.fromkeys(dead[field] for field in fields if field in dead):
+        st.caption(f":material/block: {reason}")
+
+
+def marked(label: str, field: str, dead: Dead) -> str:
+    """A label in a list of settings."""
+    return f"{label} ({t('hosted_views.dead.mark')})" if field in dead else label
