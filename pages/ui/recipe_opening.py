@@ -55,7 +55,7 @@ def open_recipe(recipe: Recipe) -> None:
     from llm_core.recipe_replay import replayed
 
     state = session()
-    state.recipe_notice = state.notice = state.offered = None
+    state.recipe_notice = state.notice = state.save_notice = state.offered = None
     try:
         recorded = replayed(recipe) if recipe.trace else []
     except NucleusError as error:
