@@ -152,6 +152,12 @@ MESSAGES = {
     "provider_tried_again": "The provider was busy; it was asked again after {seconds} seconds.",
     "provider_setting_documented": "The model's maker says that it takes no notice of {setting}.",
     "provider_prefill_refused": "The model cannot go on from a beginning; it was shown it and asked to continue.",
+    "vertex_prompt_name": "'{value}' cannot be a prompt's name. Use one line of 1 to {limit} characters.",
+    "vertex_not_found": "Vertex AI has nothing there ({detail}). Check project and location, and list again.",
+    "vertex_prompt_foreign": "The prompt '{prompt}' was saved in a form that cannot be opened here.",
+    "vertex_prompt_unsaved": (
+        "Vertex AI did not finish saving ({detail}). List the prompts to see what is there, and save again."
+    ),
     "database_busy": "The database is busy: somebody else has been writing for {seconds} seconds. Try again.",
     "database_damaged": "{path} is damaged, or no database. Move it away, or put a copy of yours in its place.",
     "database_newer": "A newer version of Nucleus has written the database. Update this one.",
@@ -169,13 +175,8 @@ MESSAGES = {
     "server_full": "This server keeps {limit} recipes, and that many are saved. Save yours as a file.",
     "recipe_too_large_to_save": "The recipe has {size} characters; the gallery takes {limit}. Save it as a file.",
     "run_unknown": "This run is no longer in your history.",
-    "vertex_prompt_name": "'{value}' cannot be a prompt's name. Use one line of 1 to {limit} characters.",
-    "vertex_not_found": "Vertex AI has nothing there ({detail}). Check project and location, and list again.",
-    "vertex_prompt_foreign": "The prompt '{prompt}' was saved in a form that cannot be opened here.",
-    "vertex_prompt_unsaved": (
-        "Vertex AI did not finish saving ({detail}). List the prompts to see what is there, and save again."
-    ),
     "provider_project_not_allowed": "This installation may not use the Google Cloud project '{place}'.",
+    "best_items_out_of_range": "{value} items were asked for. Use 1 to {limit}.",
     "import_unknown": "This is none of the forms that can be read: {known}. Check the file, or export it again.",
     "import_wrong": "The file cannot be read as {format}: {detail}. Correct it, or export it again.",
     "import_template": (

@@ -20,7 +20,7 @@ def revision_of(model: LanguageModel | None) -> str:
     if model is None:
         return ""
     if model.id == builtin_model.MODEL_ID:
-        return _builtin()
+        return builtin_revision()
     path = Path(model.id).expanduser()
     if path.is_dir():
         files = sorted(path.glob("*.safetensors"))
@@ -29,8 +29,8 @@ def revision_of(model: LanguageModel | None) -> str:
     return f"hub:{commit}" if isinstance(commit, str) else ""
 
 
-@functools.lru_cache
-def _builtin() -> str:
+def builtin_revision() -> str:
+    """The built-in model's, once it has been fetched."""
     try:
         manifest = json.loads(builtin_model.manifest_path().read_text(encoding="utf-8"))
         return f"sha256:{manifest['weights_sha256']}"

@@ -1,4 +1,5 @@
-"""Gallery: recipes to open in the Playground. Ready ones, those that were saved, and one's own past runs.
+"""Gallery: recipes to open in the Playground. Ready ones, those that were saved, one's own past runs, and
+prompts in Vertex AI.
 
 The history is a part of this page and no page of its own: it is one more list of recipes, looked through and opened in
 the same way, and people who look for "what I had" need not know whether they had saved it.
@@ -13,16 +14,14 @@ from pages.ui.gallery_history import history_list
 from pages.ui.gallery_ready import ready_list
 from pages.ui.gallery_saved import saved_list
 from pages.ui.i18n import t
-from pages.ui.state import get, has, put, session
+from pages.ui.recipe_desk import confirm_opening
+from pages.ui.state import get, has, put
 from pages.ui.vertex_prompts import vertex_prompts
 
-SECTIONS = {"ready": ready_list, "saved": saved_list, "history": history_list}
+SECTIONS = {"ready": ready_list, "saved": saved_list, "history": history_list, "vertex": vertex_prompts}
 
 
 def gallery() -> None:
-    if session().to_playground:
-        session().to_playground = False
-        st.switch_page("pages/playground.py")
     if not has("gallery_section"):
         put("gallery_section", "ready")
     names = {section: t(f"gallery.sections.{section}") for section in SECTIONS}
@@ -36,7 +35,7 @@ def gallery() -> None:
         persist_state="session",
     )
     SECTIONS[get("gallery_section")]()
-    vertex_prompts()
+    confirm_opening()
 
 
 with page("gallery.title"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from llm_core import NucleusError
+from llm_core import GenerationRequest, NucleusError, PromptSpec, RowRequest
 from llm_core.asking import Asking
 from llm_core.language_model import LanguageModel
 from pages.ui import i18n, resources
@@ -13,12 +13,12 @@ from pages.ui.composer import composer, read_prompt
 from pages.ui.controls import read_settings, sampler_panel
 from pages.ui.dead_controls import dead_settings
 from pages.ui.frame import page
-from pages.ui.hosted_options import hosted_options, sent_request
+from pages.ui.hosted_options import hosted_options, read_hosted, sent_request
 from pages.ui.i18n import t
 from pages.ui.model_status import hosted_target, is_hosted, model_status
-from pages.ui.recipe_opening import opening_card, page_request
+from pages.ui.recipe_desk import bring_back_button, confirm_opening, opened_line
 from pages.ui.run_view import active, run_view
-from pages.ui.save_recipe import save_button, save_dialog, saved_line
+from pages.ui.save_recipe import save_button
 from pages.ui.share import open_share, share_dialog
 from pages.ui.state import session
 
@@ -29,23 +29,23 @@ KEPT_ANSWERS = 8  # earlier ones, that stay in the tree though nobody branched f
 
 
 def playground() -> None:
-    session().to_playground = False
     work, panel = st.columns([2.1, 1], gap="medium")
     with panel:
         sampler_panel(dead_settings())
     with work:
         model, hosted = model_status(), is_hosted()
-        opening_card()
-        saved_line()
         with st.container(border=True):
+            opened_line()
+            bring_back_button()
             composer(model)
             if hosted:
                 hosted_options()
-                sent_request(page_request)
+                sent_request(_request)
             _run_and_stop(model)
         run_view()
         if not hosted:  # a search needs every token's probability
             beam_view()
+    confirm_opening()
 
 
 def _run_and_stop(model: LanguageModel | None) -> None:
@@ -53,15 +53,14 @@ def _run_and_stop(model: LanguageModel | None) -> None:
         st.button(t("playground.run"), key="run", type="primary", on_click=_start, shortcut="Ctrl+Enter")
         st.button(t("playground.stop"), key="stop", on_click=_stop, disabled=not active())
         st.caption(t("playground.shortcut"), width="content")
-        st.space("stretch")
         save_button()
+        st.space("stretch")
         st.button(t("share.title"), key="share", icon=":material/share:", on_click=open_share)
         if model:
             st.caption(t("playground.model_line", model=model.name, precision=session().precision), width="content")
         elif target := hosted_target():
             st.caption(i18n.plain(target.name.rsplit("/", 1)[-1]), width="content")
     share_dialog()
-    save_dialog()
     if session().notice:
         st.error(session().notice, icon=":material/error:")
 
@@ -69,14 +68,14 @@ def _run_and_stop(model: LanguageModel | None) -> None:
 def _start() -> None:
     """Run what the page says. A refusal leaves the previous run where it was."""
     state = session()
-    state.notice = state.save_notice = None
+    state.notice = state.desk_notice = None
     begun: list[Asking] = []
     try:
         spec = read_prompt(read_settings().stop_sequences)
         prompts = spec.prompts()
         if len(prompts) > MAX_PROMPTS:
             raise NucleusError("too_many_prompts", value=len(prompts), limit=MAX_PROMPTS)
-        begun = [Asking(resources.submit, page_request(prompt)) for prompt in prompts]
+        begun = [Asking(resources.submit, _request(prompt)) for prompt in prompts]
     except NucleusError as error:
         for asking in begun:
             asking.stop()
@@ -87,6 +86,13 @@ def _start() -> None:
     state.asked_prompt = spec
     state.shown, state.selected_step, state.branch, state.compared = (0, 0), None, None, None
     state.tree.forget_bare_roots(KEPT_ANSWERS)
+
+
+def _request(prompt: PromptSpec) -> GenerationRequest:
+    """What the page asks with this prompt. Raises `NucleusError` for a field that says what cannot be."""
+    state, settings = session(), read_settings()
+    row = RowRequest(settings.sampler, settings.max_output_tokens, settings.stop_sequences)
+    return GenerationRequest(state.model_id, prompt, (row,), state.precision, state.id, hosted=read_hosted())
 
 
 def _stop() -> None:

@@ -35,8 +35,10 @@ def pack_traces(traces: Iterable[StepTrace]) -> bytes:
     return zlib.compress(line.encode() + b"\n" + bytes(body))
 
 
-def unpack_traces(packed: bytes, largest: int = LARGEST) -> list[StepTrace]:
-    """Traces from `pack_traces`. Raises `ValueError` for anything else, however malformed, and over `largest` bytes."""
+def unpack_traces(packed: bytes, largest: int | None = None) -> list[StepTrace]:
+    """Traces from `pack_traces`. Raises `ValueError` for anything else, however malformed, and over `largest` bytes,
+    which are `LARGEST` if nothing is said."""
+    largest = LARGEST if largest is None else largest
     try:
         unzipped = zlib.decompressobj()
         data = unzipped.decompress(packed, largest)

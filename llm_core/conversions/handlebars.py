@@ -37,7 +37,7 @@ def sayable(turns: Sequence[Turn]) -> bool:
 
 
 def write(turns: Sequence[Turn]) -> str:
-    """The template. Space around a message that belongs to it is kept."""
+    """The template. Space around a message is kept: at the end by another role, which says nothing."""
     written = ""
     for turn in turns:
         text = _joined(turn.parts)
@@ -45,7 +45,7 @@ def write(turns: Sequence[Turn]) -> str:
         right = "~" if not text[:1].isspace() else ""
         written += ("\n" if left else "") + f'{{{{{left}role "{_ROLES[turn.role]}"{right}}}}}'
         written += ("\n" if right else "") + text
-    return written + ("{{! }}" if written[-1:].isspace() else "")
+    return written + ('{{role "user"}}' if written[-1:].isspace() else "")
 
 
 def _joined(parts: Sequence[str | Variable]) -> str:

@@ -24,7 +24,7 @@ from llm_core.recipe_files import dump_data, load_data
 SCHEMA = "# yaml-language-server: $schema=https://promptfoo.dev/config-schema.json\n"
 _ACTIVE = re.compile(r"\{[{%#]|^\s*(?:file|package|portkey|langfuse|helicone|exec|python|https?)\b", re.IGNORECASE)
 """What promptfoo would take for a template, or for the place of something."""
-_TAG = re.compile(r"(?P<brace>\{\{ *'\{' *\}\})|\{\{ *(?P<name>[^\W\d]\w*) *\}\}|\{[{%#]")
+_TAG = re.compile(r"\{\{ *'(?P<text>[{#])' *\}\}|\{\{ *(?P<name>[^\W\d]\w*) *\}\}|\{[{%#]")
 _TAKEN = frozenset(("env", "range", "cycler", "joiner", "true", "false", "none", "not", "and", "or", "in", "is", "if"))
 _PASSED = ("top_k", "min_p", "repetition_penalty")
 """What vLLM and its like take besides."""
@@ -133,14 +133,15 @@ def _provider(recipe: Recipe, unsafe: list[Lost]) -> dict[str, Any]:
 
 
 def _content(turn: Turn, renamed: Mapping[str, str]) -> str:
-    """The turn as a Nunjucks template. A brace is written as an expression wherever it could open something."""
+    """The turn as a Nunjucks template. What could open or close something is written as an expression."""
     written = ""
     for place, part in enumerate(turn.parts):
         if isinstance(part, Variable):
             written += f"{{{{ {renamed[part.name]} }}}}"
             continue
         last = place + 1 < len(turn.parts)
-        written += re.sub(r"\{(?=[{%#])" + (r"|\{$" if last else ""), "{{ '{' }}", part)
+        part = re.sub(r"\{(?=[{%#])|#(?=\})" + (r"|\{$" if last else ""), r"{{ '\g<0>' }}", part)
+        written += part
     return written
 
 
@@ -238,8 +239,8 @@ def _template_parts(content: str) -> list[str | Variable]:
     for found in _TAG.finditer(content):
         text = content[at : found.start()]
         at = found.end()
-        if found["brace"]:
-            parts[-1] = f"{parts[-1]}{text}{{"
+        if found["text"]:
+            parts[-1] = f"{parts[-1]}{text}{found['text']}"
         elif found["name"]:
             parts += [Variable(found["name"]), ""]
             parts[-3] = f"{parts[-3]}{text}"

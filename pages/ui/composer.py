@@ -6,6 +6,7 @@ fills them from one.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any, get_args
 
 import streamlit as st
@@ -43,7 +44,8 @@ _MOST_TOKENS_SHOWN = 4000
 def composer(model: LanguageModel | None) -> None:
     """Draw the composer. `model` is what it shows the rendered prompt of, once it is loaded."""
     if not has(Key.INSTRUCTION):
-        write_prompt(first_prompt())
+        words: dict[str, Any] = {field: t(f"first_prompt.{field}") for field in _FIRST_WORDS}
+        write_prompt(PromptSpec(t("playground.first_prompt"), **words))
     st.pills(
         t("techniques.title"),
         list(TECHNIQUES),
@@ -93,10 +95,10 @@ def composer(model: LanguageModel | None) -> None:
         _as_the_model_sees_it(model)
 
 
-def first_prompt() -> PromptSpec:
-    """What stands there before anything is typed."""
-    words: dict[str, Any] = {field: t(f"first_prompt.{field}") for field in _FIRST_WORDS}
-    return PromptSpec(t("playground.first_prompt"), **words)
+def is_first_prompt(spec: PromptSpec) -> bool:
+    """Whether it is what stood there before anything was typed, in whatever language."""
+    words: dict[str, Any] = dict.fromkeys(_FIRST_WORDS, "")
+    return dataclasses.replace(spec, **words) == PromptSpec(t("playground.first_prompt"), **words)
 
 
 def read_prompt(stop_sequences: tuple[str, ...] = ()) -> PromptSpec:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import streamlit as st
 
@@ -13,11 +12,9 @@ from llm_core import NucleusError
 from pages.ui import i18n, resources
 from pages.ui.i18n import t
 from pages.ui.owner import owner
-from pages.ui.recipe_opening import offer
-from pages.ui.state import SavedRecipe, session
+from pages.ui.state import session
 
 if TYPE_CHECKING:
-    from llm_core.recipe import Recipe
     from llm_core.storage.recipe_store import Entry
 
 
@@ -29,29 +26,6 @@ def about(entry: Entry) -> str:
     if entry.mine:
         parts.append(t("gallery.listed" if entry.listed else "gallery.unlisted"))
     return " · ".join(filter(None, parts))
-
-
-def open_saved(recipe_id: str, number: int | None = None) -> None:
-    """Open a version of a saved recipe in the Playground, the latest if none is named, or have it ask first. Raises
-    `NucleusError`."""
-    entry = resources.recipes().get(recipe_id, owner())
-    number = number or entry.latest
-    recipe = resources.recipes().recipe(entry.id, number, owner())
-    session().saved = SavedRecipe(recipe, entry.id, number, entry.mine)
-    go_to(recipe)
-
-
-def go_to(recipe: Recipe) -> None:
-    """To the Playground, where it is opened or waits to be."""
-    offer(recipe)
-    session().to_playground = True
-
-
-def short_link(recipe_id: str) -> str:
-    """The whole address of a saved recipe, as the reader's browser knows this server."""
-    here = urlsplit(st.context.url or "")
-    base = st.get_option("server.baseUrlPath").strip("/")
-    return f"{here.scheme}://{here.netloc}/{base}{'/' if base else ''}?s={recipe_id}"
 
 
 @contextmanager

@@ -8,10 +8,11 @@ import streamlit as st
 
 from llm_core.builtin_model import MODEL_ID, NAME
 from pages.ui import i18n, resources
-from pages.ui.gallery_actions import acting, go_to, tell
+from pages.ui.gallery_actions import acting, tell
 from pages.ui.i18n import number, t
 from pages.ui.owner import owner
-from pages.ui.state import get, has, put, session
+from pages.ui.recipe_desk import ask_to_open
+from pages.ui.state import OpenedRecipe, get, has, put, session
 
 if TYPE_CHECKING:
     from llm_core.storage.history import PastRun
@@ -132,7 +133,7 @@ def _try_again() -> None:
 
 def _open(run_id: str) -> None:
     with acting():
-        go_to(resources.history().recipe(run_id, owner()))
+        ask_to_open(OpenedRecipe(resources.history().recipe(run_id, owner())))
 
 
 def _delete(run_id: str) -> None:

@@ -7,9 +7,9 @@ import streamlit as st
 from llm_core.gallery import Entry, Language, applications
 from llm_core.recipe import ModelReference
 from pages.ui import i18n
-from pages.ui.gallery_actions import go_to
 from pages.ui.i18n import t
-from pages.ui.state import session
+from pages.ui.recipe_desk import ask_to_open
+from pages.ui.state import OpenedRecipe, session
 
 
 def ready_list() -> None:
@@ -57,4 +57,4 @@ def _card(entry: Entry, language: Language, reader: Language) -> None:
 def _open(entry: Entry, language: Language) -> None:
     """For whatever model the reader has: it shows the same on any."""
     recipe = entry.recipe(language, model=ModelReference(id=session().model_id), precision=session().precision)
-    go_to(recipe)
+    ask_to_open(OpenedRecipe(recipe))

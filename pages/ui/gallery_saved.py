@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from pages.ui import i18n, resources
-from pages.ui.gallery_actions import about, acting, open_saved, tell
+from pages.ui.gallery_actions import about, acting, tell
 from pages.ui.gallery_recipe import recipe_view
 from pages.ui.i18n import number, t
 from pages.ui.owner import owner
+from pages.ui.recipe_address import saved_recipe
+from pages.ui.recipe_desk import ask_to_open
 from pages.ui.state import get, has, put, session
 
 if TYPE_CHECKING:
@@ -134,7 +136,7 @@ def _card(entry: Entry) -> None:
 
 def _open(recipe_id: str) -> None:
     with acting():
-        open_saved(recipe_id)
+        ask_to_open(saved_recipe(recipe_id))
 
 
 def _show(recipe_id: str) -> None:

@@ -56,6 +56,10 @@ def hosted_options() -> None:
             key="hosted_images",
             help=t("hosted.images_help", known=", ".join(IMAGE_TYPES)),
         )
+        if session().images and not get("hosted_images"):
+            with st.container(horizontal=True, vertical_alignment="center"):
+                st.caption(t("hosted.images_opened", count=len(session().images)), width="content")
+                st.button(t("hosted.images_remove"), key="remove_images", on_click=_remove_images)
 
 
 def read_hosted() -> HostedOptions:
@@ -65,16 +69,21 @@ def read_hosted() -> HostedOptions:
         thinking=get(Key.THINKING) or "default",
         show_thoughts=bool(get(Key.SHOW_THOUGHTS)),
         safety=() if bar == "default" else tuple((category, bar) for category in SAFETY_CATEGORIES),
-        images=tuple(Image(file.type, file.getvalue()) for file in files),
+        images=tuple(Image(file.type, file.getvalue()) for file in files) or session().images,
     )
 
 
 def write_hosted(options: HostedOptions) -> None:
-    """Fill the fields with what they can show: not pictures, and thinking by level only."""
+    """Fill the fields with what they can show: thinking by level only. To be called before they are drawn."""
     bars = {bar for _, bar in options.safety}
     put(Key.THINKING, options.thinking if options.thinking in THINKING else "default")
     put(Key.SHOW_THOUGHTS, options.show_thoughts)
     put(Key.SAFETY, bars.pop() if len(bars) == 1 and bars <= set(SAFETY) else "default")
+    session().images = options.images
+
+
+def _remove_images() -> None:
+    session().images = ()
 
 
 def sent_request(request: Callable[[PromptSpec], GenerationRequest]) -> None:
@@ -139,8 +148,8 @@ def _cost(run: Run, row: RowRecord) -> list[str]:
         return []
     try:
         target = resources.router().target(run.request.model_id)
-    except NucleusError as error:
-        return [i18n.explain(error)]
+    except NucleusError:  # a recorded run of an address that may not be called from here
+        return []
     return _estimated(target, row.usage) if target else []
 
 

@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from llm_core import NucleusError
+from llm_core.builtin_model import MODEL_ID
 from llm_core.conversions import FORMATS, file_name, readable
 from llm_core.records import MAX_ROWS, Run
 from pages.ui import i18n, resources
 from pages.ui.export_panel import export_panel
 from pages.ui.i18n import t
 from pages.ui.model_status import is_hosted
-from pages.ui.recipe_opening import offer, page_request
-from pages.ui.state import Key, get, has, put, session
+from pages.ui.recipe_address import whole_address
+from pages.ui.recipe_desk import ask_to_open, read_recipe
+from pages.ui.state import Key, OpenedRecipe, get, has, put, session
 
 if TYPE_CHECKING:
     from llm_core.recipe import Recipe
@@ -28,8 +30,8 @@ _ABOUT = {Key.SHARE_TITLE: "title", Key.SHARE_AUTHOR: "author", Key.SHARE_LICENC
 def open_share() -> None:
     """For the button: the dialog is drawn at the end of this rerun, and says of a recipe what it says of itself."""
     state = session()
-    state.sharing = True
-    opened = state.opened
+    state.sharing, state.share_notice = True, None
+    opened = state.opened.recipe if state.opened else None
     for key, field in _ABOUT.items():
         if not has(key) or opened is not None:
             known = getattr(opened, field) if opened else ""
@@ -99,17 +101,19 @@ def shared_recipe(with_run: bool) -> Recipe:
 
     state = session()
     about: dict[str, Any] = {field: (get(key) or "").strip() for key, field in _ABOUT.items()}
-    if with_run and state.askings[0].main.recorded and state.opened:
-        return state.opened.changed(**about)
+    opened = state.opened.recipe if state.opened else None
+    if with_run and state.askings[0].main.recorded and opened:
+        return opened.changed(**about)
     if with_run:
-        request, prompt = state.askings[0].request, state.asked_prompt
+        if opened:
+            about |= {"tags": opened.tags, "language": opened.language}
         about["trace"] = _trace(tuple(asking.main for asking in state.askings))
+        recipe = Recipe.of(state.askings[0].request, prompt=state.asked_prompt)
     else:
-        request, prompt = page_request(), None
-    if state.opened:
-        about |= {"tags": state.opened.tags, "language": state.opened.language}
-    about["model"] = ModelReference(id=request.model_id, revision=_revision(request.model_id))
-    return Recipe.of(request, prompt=prompt, **about)
+        about["trace"] = None
+        recipe = read_recipe()
+    revision = recipe.model.revision or _revision(recipe.model.id)
+    return recipe.changed(**about, model=ModelReference(id=recipe.model.id, revision=revision))
 
 
 def _trace(runs: tuple[Run, ...]) -> Trace:
@@ -128,9 +132,13 @@ def _trace(runs: tuple[Run, ...]) -> Trace:
 
 
 def _revision(model_id: str) -> str:
-    from llm_core.model_revision import revision_of
+    from llm_core.model_revision import builtin_revision, revision_of
 
-    return "" if is_hosted() else revision_of(resources.models().request(model_id).model)
+    if model_id == MODEL_ID:
+        return builtin_revision()
+    return (
+        "" if is_hosted() or model_id != session().model_id else revision_of(resources.models().request(model_id).model)
+    )
 
 
 def _link(recipe: Recipe) -> None:
@@ -139,7 +147,7 @@ def _link(recipe: Recipe) -> None:
 
     st.markdown(f"**{t('share.link')}**")
     try:
-        st.code(f"{_root()}/?{NAME}={encode_link(recipe)}", language=None, wrap_lines=True, height=96)
+        st.code(whole_address(NAME, encode_link(recipe)), language=None, wrap_lines=True, height=96)
     except NucleusError as error:
         st.info(i18n.explain(error), icon=":material/link_off:")
         return
@@ -172,8 +180,8 @@ def _open() -> None:
     )
     st.text_area(t("share.paste"), key="share_paste", height=96, placeholder="https://…/?r=…")
     st.button(t("share.open"), key="share_open", on_click=_read_pasted)
-    if session().recipe_notice:
-        st.error(session().recipe_notice, icon=":material/error:")
+    if session().share_notice:
+        st.error(session().share_notice, icon=":material/error:")
     elif not session().sharing:  # something was opened
         st.rerun()
 
@@ -192,17 +200,11 @@ def _take(text: str | bytes, name: str = "") -> None:
     from llm_core import conversions, decode_link
 
     state = session()
-    state.recipe_notice = None
+    state.share_notice = None
     try:
         is_link = isinstance(text, str) and "\n" not in text and (text.startswith("http") or ":" not in text)
         loaded = conversions.Loaded(decode_link(str(text))) if is_link else conversions.load(text, name)
-        offer(loaded.recipe, loaded.lost)
-        state.sharing = state.recipe_notice is not None
+        ask_to_open(OpenedRecipe(loaded.recipe, not_read=loaded.lost))
+        state.sharing = False
     except NucleusError as error:
-        state.recipe_notice = i18n.explain(error)
-
-
-def _root() -> str:
-    """The app's own address, without a page's name."""
-    url = (st.context.url or "").split("?")[0].rstrip("/")
-    return url
+        state.share_notice = i18n.explain(error)

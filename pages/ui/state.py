@@ -24,6 +24,7 @@ from llm_core.providers.answer_cache import AnswerCache
 from llm_core.records import Precision, Run
 from llm_core.study import Study
 from llm_core.tasks import Task
+from pages.ui.best_drafts import BestOfN
 from pages.ui.compare_drafts import ColumnList, ShownComparison, ShownSweep
 from pages.ui.example_list import ExampleList
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from llm_core.providers.vertex_prompts import PromptEntry, Saving, VersionEntry
     from llm_core.recipe import Recipe
     from llm_core.recipe_trace import Trace
+    from llm_core.records import Image
 
 
 class Key(StrEnum):
@@ -164,13 +166,18 @@ class LensState:
 
 
 @dataclass(frozen=True)
-class SavedRecipe:
-    """Where the open recipe lies in the gallery."""
+class OpenedRecipe:
+    """What was opened in the Playground, or saved from it, last."""
 
     recipe: Recipe
-    id: str
-    version: int
-    mine: bool
+    shown: Recipe | None = None
+    """What the Playground's fields said of it when they were filled."""
+    id: str = ""
+    """Under which it is saved; empty where it is not saved here."""
+    version: int = 0
+    mine: bool = False
+    not_read: tuple[Lost, ...] = ()
+    """What of the file that it came in has no place in a recipe."""
 
 
 @dataclass
@@ -201,11 +208,7 @@ class VertexState:
     saving: Saving | None = None
     """What is being saved, or was saved last."""
     fetched: Opened | None = None
-    """What waits for the reader to say whether it may replace their work."""
-    opened: bool = False
-    """Whether the Playground has just been filled, and is to be shown."""
-    last: PromptSpec | None = None
-    """What was opened last."""
+    """What waits for the reader to say whether it may be opened without some of its parts."""
     notices: dict[str, str] = field(default_factory=dict)
     """Why the last attempt to save or open was refused, in the reader's language."""
 
@@ -279,17 +282,32 @@ class Session:
     swept: ShownSweep | None = None
     compare_notice: str | None = None
     """What the last attempt to change or run a comparison or sweep was refused for."""
+    best: BestOfN = field(default_factory=BestOfN)
+    """Of the Best-of-N page."""
     vertex: VertexState = field(default_factory=VertexState)
     selected_step: int | None = None
     """The step whose distribution is shown; None follows the newest."""
-    saved: SavedRecipe | None = None
-    """What was opened out of the gallery, or saved to it, last."""
-    to_playground: bool = False
-    """Whether the reader is still to be taken there, to what was opened."""
+    replaced: Recipe | None = None
+    """What stood in the Playground before something else was opened."""
+    replaced_answers: tuple[Asking, ...] = ()
+    """The answers below it, where a recorded run took their place."""
+    opened: OpenedRecipe | None = None
+    to_open: OpenedRecipe | None = None
+    """What is to be opened if the reader agrees that it replaces what is there."""
+    just_opened: bool = False
+    """Whether the reader is still to be taken to the Playground."""
+    sharing: bool = False
+    """Whether the Share dialog is open."""
+    share_notice: str | None = None
+    """Why a link or file was refused in it, in the reader's language."""
+    recorded_trace: tuple[tuple[str, ...], Trace] | None = None
+    """The last one that was made, after the ids of its runs."""
     saving: bool = False
     """Whether the dialog to save is open."""
-    save_notice: tuple[str, str] | None = None
-    """What came of saving: "success", "info" or "warning", and the words."""
+    desk_notice: tuple[str, str] | None = None
+    """What came of opening or saving: "success", "info", "warning" or "error", and the words."""
+    images: tuple[Image, ...] = ()
+    """Pictures that came with the recipe."""
     gallery: GalleryState = field(default_factory=GalleryState)
     history_on: bool = True
     """Whether the runs of this tab are kept."""
@@ -297,24 +315,6 @@ class Session:
     """Why they are not."""
     recorded: set[str] = field(default_factory=set)
     """Runs that the history has."""
-    replaced: Replaced | None = None
-    """What stood in the Playground before something else was opened."""
-    opened: Recipe | None = None
-    """The recipe that was opened last, as long as its card is shown."""
-    opened_fields: Recipe | None = None
-    """What the Playground's fields said of it when it was opened or saved."""
-    not_read: tuple[Lost, ...] = ()
-    """What could not be taken from the file that it came in."""
-    offered: Recipe | None = None
-    """One that waits for the reader to say whether it may replace their work."""
-    link_seen: str | None = None
-    """The link that was opened, or refused, in this tab."""
-    sharing: bool = False
-    """Whether the Share dialog is open."""
-    recorded_trace: tuple[tuple[str, ...], Trace] | None = None
-    """The last one that was made, after the ids of its runs."""
-    recipe_notice: str | None = None
-    """Why the last link, file or recipe was refused, in the reader's language."""
     notice: str | None = None
     """What the last attempt to run was refused for, already in the reader's language."""
 

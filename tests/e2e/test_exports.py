@@ -7,7 +7,7 @@ from playwright.sync_api import expect
 
 from llm_core import Engine, ModelStore
 from llm_core.conversions import dump
-from tests.e2e.test_app import open_playground
+from tests.e2e.test_app import EN, open_playground
 from tests.llm_core.conversions.test_report import HOSTILE, hostile_report
 from tests.toy import toy_model
 
@@ -113,7 +113,7 @@ def test_a_file_of_another_program_opens_in_the_playground_and_goes_out_again(se
     dialog.locator("input[type=file]").set_input_files(file)
     expect(page.get_by_text("What was not taken from the file")).to_be_visible()
     expect(page.locator("code", has_text="config.candidateCount")).to_be_visible()
-    expect(page.get_by_label("Instruction")).to_have_value("Name one {{thing}}.")
+    expect(page.get_by_role("textbox", name=EN["playground.prompt"], exact=True)).to_have_value("Name one {{thing}}.")
     page.get_by_role("button", name="Share").click()
     dialog.get_by_role("combobox").last.click()
     page.get_by_role("option", name="promptfoo configuration").click()
@@ -123,5 +123,5 @@ def test_a_file_of_another_program_opens_in_the_playground_and_goes_out_again(se
 
     back = load(download.value.path().read_bytes()).recipe
     assert back.prompt.instruction == "Name one {{thing}}."
-    assert back.prompt.system == "Be brief."
+    assert back.prompt.system == "Be brief.\n"
     assert back.sampler.temperature == 0.3

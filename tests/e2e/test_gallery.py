@@ -7,7 +7,7 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.e2e.test_app import EN, open_playground, run_button, set_number
+from tests.e2e.test_app import EN, finish, open_playground, run_button, set_number
 from tests.e2e.test_branches import button
 
 SCRIPT = "<script>window.hacked = 1</script><img src=x onerror='window.hacked = 1'>"
@@ -50,6 +50,7 @@ def test_save_edit_save_diff_restore_delete_undo_open(page: Page, server):
     assert link
     assert re.fullmatch(rf"{re.escape(server)}/\?s=[a-z2-9]{{12}}", link)
     write(page, "Describe the hills.")
+    expect(page.get_by_text(EN["desk.changed"])).to_be_visible()
     save(page, "desk.save_version")
     expect(page.get_by_text(EN["desk.saved_version"].format(number=2))).to_be_visible()
 
@@ -70,7 +71,7 @@ def test_save_edit_save_diff_restore_delete_undo_open(page: Page, server):
     button(page, "gallery.undo").click()
     open_button(page).click()
     expect(page.get_by_label(EN["playground.prompt"], exact=True)).to_have_value("Describe the sea.")
-    expect(page.get_by_text(re.compile("version 3$"))).to_be_visible()
+    expect(page.get_by_text(EN["desk.version"].format(number=3))).to_be_visible()
 
     # a reload is a new session of the same browser, which still owns what it saved
     page.goto(f"{server}/gallery?lang=en")
@@ -83,6 +84,7 @@ def test_save_edit_save_diff_restore_delete_undo_open(page: Page, server):
     other = page.context.browser.new_context(locale="en-US").new_page()  # type: ignore[union-attr]
     other.goto(f"{link}&lang=en")
     expect(other.get_by_label(EN["playground.prompt"], exact=True)).to_have_value("Describe the sea.")
+    expect(other).not_to_have_url(re.compile(r"[?&]s="))
     expect(other.locator(".st-key-answer").get_by_role("option")).to_have_count(0)
     button(other, "desk.save").click()
     expect(button(other, "desk.save_new")).to_be_visible()
@@ -97,12 +99,12 @@ def test_unsaved_work_is_asked_for_and_comes_back(page: Page, server):
     write(page, "Mine alone")
     go_to(page, "ready")
     open_button(page).click()
-    prompt = page.get_by_label(EN["playground.prompt"], exact=True)
-    button(page, "recipes.leave").click()
-    expect(prompt).to_have_value("Mine alone")
-    go_to(page, "ready")
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text(EN["desk.replace_title"])
+    button(page, "desk.keep").click()
+    expect(dialog).to_have_count(0)
     open_button(page).click()
-    button(page, "recipes.open").click()
+    button(page, "desk.open").click()
     prompt = page.get_by_label(EN["playground.prompt"], exact=True)
     expect(prompt).not_to_have_value("Mine alone")
     button(page, "playground.bring_back").click()
@@ -114,7 +116,7 @@ def test_a_run_is_in_the_history_of_this_browser_and_of_no_other(page: Page, ser
     set_number(page, "max_output_tokens", "4")
     write(page, f"Say ahoy {SCRIPT}")
     run_button(page).click()
-    expect(page.get_by_text(EN["run.as_text"])).to_be_visible(timeout=180_000)  # the first run of a server
+    finish(page)
     go_to(page, "history")
     search(page, "say ahoy")
     expect(page.get_by_text(EN["gallery.found"].format(count=1))).to_be_visible()
@@ -125,7 +127,6 @@ def test_a_run_is_in_the_history_of_this_browser_and_of_no_other(page: Page, ser
     expect(other.get_by_text(EN["history.none"])).to_be_visible()
     other.context.close()
     open_button(page).click()
-    button(page, "recipes.open").click()
     expect(page.get_by_label(EN["playground.prompt"], exact=True)).to_have_value(f"Say ahoy {SCRIPT}")
 
 

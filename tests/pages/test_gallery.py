@@ -61,13 +61,13 @@ def test_save_change_save_compare_restore_delete_undo_open():
     app = open_app()
     write(app, "Describe the sea.")
     save(app, title="Biển", tags=" thơ , biển,thơ")
-    first = session(app).saved
+    first = session(app).opened
     assert (first.version, first.mine) == (1, True)
     assert first.recipe.tags == ("thơ", "biển")
     assert not app.get("dialog")
     write(app, "Describe the hills.")
     save(app, "save_version", title="Núi", tags="núi")
-    assert session(app).saved.version == 2
+    assert session(app).opened.version == 2
     assert EN["desk.saved_version"].format(number=2) in [each.value for each in app.success]
 
     saved_section(app)
@@ -90,7 +90,7 @@ def test_save_change_save_compare_restore_delete_undo_open():
     app.button(key=f"open_{first.id}").click().run()
     app.switch_page("pages/playground.py").run()
     assert app.text_area(key="instruction").value == "Describe the sea."
-    assert session(app).saved.version == 3
+    assert session(app).opened.version == 3
 
 
 def test_two_tabs_of_one_browser_save_the_same_recipe_and_the_second_is_told():
@@ -99,19 +99,19 @@ def test_two_tabs_of_one_browser_save_the_same_recipe_and_the_second_is_told():
     save(left)
     right = AppTest.from_file(APP, default_timeout=120)
     right.query_params["lang"] = "en"
-    right.query_params["s"] = session(left).saved.id
+    right.query_params["s"] = session(left).opened.id
     right.run()
     session(right).owner_secret = session(left).owner_secret
-    session(right).link_seen = None
+    right.query_params["s"] = session(left).opened.id
     right.run()
-    assert session(right).saved.mine
+    assert session(right).opened.mine
     write(left, "from the left")
     save(left, "save_version")
     write(right, "from the right")
     save(right, "save_version")
     told = EN["desk.overtaken"].format(number=3, others="2")
     assert told in [each.value for each in right.warning]
-    store, name = resources.recipes(), session(left).saved.id
+    store, name = resources.recipes(), session(left).opened.id
     kept = [store.recipe(name, number, owner(left)).prompt.instruction for number in (1, 2, 3)]
     assert kept == ["start", "from the left", "from the right"]
 
@@ -120,11 +120,12 @@ def test_a_short_link_opens_and_runs_nothing_and_others_can_only_copy():
     mine = open_app()
     write(mine, "Shared by link")
     save(mine, title="Shared")
-    name = session(mine).saved.id
+    name = session(mine).opened.id
     other = opened_by({"s": name})
     assert other.text_area(key="instruction").value == "Shared by link"
+    assert "s" not in other.query_params
     assert session(other).askings == []
-    assert not session(other).saved.mine
+    assert not session(other).opened.mine
     other.button(key="save_recipe").click().run()
     assert [button.key for button in other.button if button.key in ("save_version", "save_new")] == ["save_new"]
     assert resources.recipes().search(owner(other)).total == 0  # it was not listed
@@ -140,13 +141,11 @@ def test_opening_asks_before_it_replaces_and_the_way_back_brings_the_settings_to
     link = encode_link(Recipe(prompt=PromptSpec("Theirs"), title="*Theirs*", sampler=SamplerConfig(temperature=0.5)))
     opened_by({"r": link}, app)
     assert app.text_area(key="instruction").value == "Mine, not saved"
-    assert session(app).offered is not None
-    app.button(key="recipe_leave").click().run()
-    assert session(app).offered is None
-    del app.query_params["r"]
-    session(app).link_seen = None
+    assert session(app).to_open is not None
+    app.button(key="desk_keep").click().run()
+    assert session(app).to_open is None
     opened_by({"r": link}, app)
-    app.button(key="recipe_open").click().run()
+    app.button(key="desk_open").click().run()
     assert app.text_area(key="instruction").value == "Theirs"
     assert app.slider(key="temperature").value == 0.5
     app.button(key="bring_back").click().run()
@@ -184,15 +183,18 @@ def test_what_the_playground_cannot_show_is_told_and_kept_by_the_next_version():
         model=ModelReference(id="somebody/model"),
     )
     app = opened_by({"r": encode_link(made)})
+    told = next(each.value for each in app.info if "order of the stages" in each.value)
+    for name in ("temperature", "top_k", "order"):
+        assert EN[f"fields.{name}"] in told
     assert session(app).model_id == "builtin"  # nothing is loaded before the reader wants it
-    assert app.button(key="recipe_model")
+    assert app.button(key="use_recipe_model")
     save(app, title="Rare")
-    kept = resources.recipes().recipe(session(app).saved.id, 1, owner(app))
+    kept = resources.recipes().recipe(session(app).opened.id, 1, owner(app))
     about = {"title": "", "author": "", "language": "", "notes": "", "tags": ()}
     assert kept.model_copy(update=about) == made.model_copy(update=about)
     app.slider(key="temperature").set_value(0.5).run()
     save(app, "save_version", title="Rare")
-    later = resources.recipes().recipe(session(app).saved.id, 2, owner(app))
+    later = resources.recipes().recipe(session(app).opened.id, 2, owner(app))
     assert later.sampler.temperature == 0.5
     assert (later.sampler.min_new_tokens, later.sampler.order) == (2, sampler.order)
     assert (later.seeds, later.candidates, later.model.id) == (made.seeds, 3, "somebody/model")
@@ -212,7 +214,7 @@ def test_words_of_others_are_text():
     saved_section(app)
     texts_shown = [each.value for each in app.markdown]
     assert any(r"\*\*bold\*\* \<script\>alert(1)\</script\> \:smile\: \$x\$" in text for text in texts_shown)
-    app.button(key=f"details_{session(app).saved.id}").click().run()
+    app.button(key=f"details_{session(app).opened.id}").click().run()
     assert not app.exception
     assert resources.recipes().search(owner(app), "<script>").total == 1
 
@@ -228,8 +230,9 @@ def test_runs_are_kept_for_this_browser_only_and_open_again():
     [run] = found.runs
     assert run.summary["tokens"] == 3
     app.button(key=f"open_run_{run.id}").click().run()
+    if session(app).to_open:
+        app.button(key="desk_open").click().run()
     app.switch_page("pages/playground.py").run()
-    app.button(key="recipe_open").click().run()
     assert app.text_area(key="instruction").value == "Tả biển đêm"
     assert app.number_input(key="max_output_tokens").value == 3
 

@@ -147,10 +147,9 @@ def test_every_gallery_prompt_opens_in_the_playground():
         app.button(key=f"open_{application.id}_{entry.id}").click().run()
         assert not app.exception
         if application in applications()[:2]:  # "Mine" is there, which nobody has saved
-            assert session(app).offered is not None
-            app.switch_page("pages/playground.py").run()
-            app.button(key="recipe_open").click().run()
-        assert session(app).offered is None
+            assert session(app).to_open is not None
+            app.button(key="desk_open").click().run()
+        assert session(app).to_open is None
         app.switch_page("pages/playground.py").run()
         assert not app.exception
         assert not errors(app)
