@@ -176,6 +176,7 @@ MESSAGES = {
     "recipe_too_large_to_save": "The recipe has {size} characters; the gallery takes {limit}. Save it as a file.",
     "run_unknown": "This run is no longer in your history.",
     "provider_project_not_allowed": "This installation may not use the Google Cloud project '{place}'.",
+    "best_items_out_of_range": "{value} items were asked for. Use 1 to {limit}.",
     "import_unknown": "This is none of the forms that can be read: {known}. Check the file, or export it again.",
     "import_wrong": "The file cannot be read as {format}: {detail}. Correct it, or export it again.",
     "import_template": (

@@ -51,6 +51,7 @@ class Judging:
             raise ValueError("criteria: expected each to have an id of its own")
         self.pool = pool
         self.criteria = tuple(criteria)
+        self._timeout = timeout
         self._benches = {criterion.id: _Bench(criterion, criterion.timeout or timeout) for criterion in criteria}
         self._stopped = False
 
@@ -91,6 +92,21 @@ class Judging:
     def resume(self) -> None:
         """Score what a stop left out."""
         self._stopped = False
+
+    def choose(self, criteria: Sequence[Criterion]) -> None:
+        """Other criteria from now on: what stays as it was keeps its scores, what is left out ends."""
+        if len({criterion.id for criterion in criteria}) < len(criteria):
+            raise ValueError("criteria: expected each to have an id of its own")
+        benches = {}
+        for criterion in criteria:
+            bench = self._benches.pop(criterion.id, None)
+            if bench is not None and bench.criterion != criterion:
+                bench.stop()
+                bench = None
+            benches[criterion.id] = bench or _Bench(criterion, criterion.timeout or self._timeout)
+        for left in self._benches.values():
+            left.stop()
+        self.criteria, self._benches = tuple(criteria), benches
 
     def status(self, criterion: str) -> Status:
         return self._benches[criterion].status

@@ -1,4 +1,5 @@
-"""Gallery: recipes to open in the Playground. Ready ones, those that were saved, and one's own past runs.
+"""Gallery: recipes to open in the Playground. Ready ones, those that were saved, one's own past runs, and
+prompts in Vertex AI.
 
 The history is a part of this page and no page of its own: it is one more list of recipes, looked through and opened in
 the same way, and people who look for "what I had" need not know whether they had saved it.
@@ -17,7 +18,7 @@ from pages.ui.recipe_desk import confirm_opening
 from pages.ui.state import get, has, put
 from pages.ui.vertex_prompts import vertex_prompts
 
-SECTIONS = {"ready": ready_list, "saved": saved_list, "history": history_list}
+SECTIONS = {"ready": ready_list, "saved": saved_list, "history": history_list, "vertex": vertex_prompts}
 
 
 def gallery() -> None:
@@ -34,7 +35,6 @@ def gallery() -> None:
         persist_state="session",
     )
     SECTIONS[get("gallery_section")]()
-    vertex_prompts()
     confirm_opening()
 
 

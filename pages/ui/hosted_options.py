@@ -74,7 +74,7 @@ def read_hosted() -> HostedOptions:
 
 
 def write_hosted(options: HostedOptions) -> None:
-    """Fill the fields. To be called before they are drawn."""
+    """Fill the fields with what they can show: thinking by level only. To be called before they are drawn."""
     bars = {bar for _, bar in options.safety}
     put(Key.THINKING, options.thinking if options.thinking in THINKING else "default")
     put(Key.SHOW_THOUGHTS, options.show_thoughts)

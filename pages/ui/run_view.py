@@ -77,10 +77,10 @@ def _draw(following: bool) -> None:
 def shown_branch(asking: Asking | None) -> Branch | None:
     """The chosen branch, or else the answer at the chosen place. Answers join the tree when they are looked at."""
     state = session()
-    if asking is None:
-        return None
     if chosen := state.tree.get(state.branch):
         return chosen
+    if asking is None:
+        return None
     run, chain = asking.main, min(state.shown[1], len(asking.main.rows) - 1)
     if asking.request.prompt.method.steps_back and run is asking.runs[0]:
         return Branch(0, run, chain)  # a step on the way to the answer, and soon to be replaced
@@ -178,7 +178,7 @@ def _answer(branch: Branch | None, events: list[TokenEvent], step: int) -> Mode:
     if branch and (recorded := branch.run.recorded):
         model = i18n.plain(recorded.model or branch.run.request.model_id)
         st.info(t("recipes.recorded", model=model, at=i18n.plain(recorded.at[:10])), icon=":material/history:")
-    mode = _mode()
+    mode = mode_picker()
     cells = cells_of(branch) if branch else ()
     running = bool(branch and branch.row.active)
     title = name_of(branch) if branch and len(session().tree) > 1 else t("run.answer")
@@ -211,7 +211,8 @@ def _answer(branch: Branch | None, events: list[TokenEvent], step: int) -> Mode:
     return mode
 
 
-def _mode() -> Mode:
+def mode_picker() -> Mode:
+    """By which of their numbers tokens are coloured."""
     key = "strip_mode"
     if not has(key):
         put(key, MODES[0])

@@ -24,6 +24,7 @@ from llm_core.providers.answer_cache import AnswerCache
 from llm_core.records import Precision, Run
 from llm_core.study import Study
 from llm_core.tasks import Task
+from pages.ui.best_drafts import BestOfN
 from pages.ui.compare_drafts import ColumnList, ShownComparison, ShownSweep
 from pages.ui.example_list import ExampleList
 
@@ -207,11 +208,7 @@ class VertexState:
     saving: Saving | None = None
     """What is being saved, or was saved last."""
     fetched: Opened | None = None
-    """What waits for the reader to say whether it may replace their work."""
-    opened: bool = False
-    """Whether the Playground has just been filled, and is to be shown."""
-    last: PromptSpec | None = None
-    """What was opened last."""
+    """What waits for the reader to say whether it may be opened without some of its parts."""
     notices: dict[str, str] = field(default_factory=dict)
     """Why the last attempt to save or open was refused, in the reader's language."""
 
@@ -285,6 +282,8 @@ class Session:
     swept: ShownSweep | None = None
     compare_notice: str | None = None
     """What the last attempt to change or run a comparison or sweep was refused for."""
+    best: BestOfN = field(default_factory=BestOfN)
+    """Of the Best-of-N page."""
     vertex: VertexState = field(default_factory=VertexState)
     selected_step: int | None = None
     """The step whose distribution is shown; None follows the newest."""

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from llm_core import GenerationRequest, NucleusError, RowRequest
+from llm_core.recipe import Recipe
 from pages.ui import i18n, resources
-from pages.ui.composer import read_prompt, write_prompt
-from pages.ui.controls import read_settings, write_settings
-from pages.ui.hosted_options import read_hosted, write_hosted
+from pages.ui.composer import read_prompt
+from pages.ui.controls import read_settings
+from pages.ui.hosted_options import read_hosted
 from pages.ui.i18n import t
-from pages.ui.recipe_desk import set_aside
-from pages.ui.state import Key, get, has, put, session
+from pages.ui.recipe_desk import ask_to_open, follow_to_the_playground
+from pages.ui.state import Key, OpenedRecipe, get, has, put, session
 
 if TYPE_CHECKING:
     from llm_core.providers.vertex_prompts import PromptEntry, Saving, VersionEntry
@@ -25,11 +26,7 @@ _REFRESH_SECONDS = 0.5
 
 def vertex_prompts() -> None:
     """The panel. What takes long runs in the background and can be stopped."""
-    state = session().vertex
-    if state.opened:
-        state.opened = False
-        st.switch_page("pages/playground.py")
-    with st.expander(t("vertex_prompts.title"), icon=":material/cloud:"):
+    with st.container(border=True):
         st.caption(t("vertex_prompts.about"))
         if not has(Key.VERTEX_PLACE):
             put(Key.VERTEX_PLACE, "")
@@ -46,6 +43,7 @@ def vertex_prompts() -> None:
             _save_form()
         with open_:
             _open_form()
+    follow_to_the_playground()
 
 
 def _save_form() -> None:
@@ -124,10 +122,7 @@ def _open_form() -> None:
     )
     if state.fetched:
         with st.container(border=True):
-            if state.fetched.lost:
-                st.markdown(t("vertex_prompts.not_opened", fields=_words(state.fetched.lost)))
-            if _holds_work():
-                st.markdown(t("vertex_prompts.replace"))
+            st.markdown(t("vertex_prompts.not_opened", fields=_words(state.fetched.lost)))
             with st.container(horizontal=True):
                 st.button(t("vertex_prompts.yes"), key="vertex_prompt_yes", type="primary", on_click=_open)
                 st.button(t("vertex_prompts.no"), key="vertex_prompt_no", on_click=_leave)
@@ -173,48 +168,29 @@ def _list_versions() -> None:
 
 
 def _fetch() -> None:
-    """Get the version, and open it unless the reader should be asked before."""
+    """Get the version, and open it unless the reader should know before what does not come along."""
     state = session().vertex
 
     def ask() -> None:
         with st.spinner(t("vertex_prompts.listing")):
             state.fetched = resources.vertex_prompts().open(state.place, str(get(PROMPT)), str(get(VERSION) or ""))
-        if not (state.fetched.lost or _holds_work()):
+        if not state.fetched.lost:
             _open()
 
     _tried("open", ask)
 
 
 def _open() -> None:
-    """Fill the Playground with what was fetched. What was in it can be brought back there. Runs nothing."""
-    state = session()
-    if not (found := state.vertex.fetched):
-        return
-    [row, *_] = found.request.rows
-    set_aside()
-    write_prompt(found.request.prompt)
-    write_settings(row.sampler, row.max_output_tokens, row.stop_sequences)
-    write_hosted(found.request.hosted)
-    state.model_id, state.notice = found.request.model_id, None
-    state.vertex.fetched, state.vertex.opened = None, True
-    state.vertex.last = read_prompt(row.stop_sequences)
+    """Open what was fetched in the Playground. Work that would be replaced is asked for."""
+    state = session().vertex
+    if found := state.fetched:
+        names = {entry.id: entry.name for entry in state.entries}
+        state.fetched = None
+        ask_to_open(OpenedRecipe(Recipe.of(found.request, title=names.get(str(get(PROMPT)), ""))))
 
 
 def _leave() -> None:
     session().vertex.fetched = None
-
-
-def _holds_work() -> bool:
-    """Whether the Playground has more in it than what stands there at first, or than what was opened last."""
-    if not has(Key.INSTRUCTION):
-        return False
-    firsts = {i18n.texts(code)["playground.first_prompt"] for code in i18n.LANGUAGES}
-    if not session().askings and get(Key.INSTRUCTION) in {"", *firsts}:
-        return False
-    try:
-        return session().vertex.last != read_prompt(read_settings().stop_sequences)
-    except NucleusError:  # half typed
-        return True
 
 
 def _tried(where: str, attempt: Callable[[], None]) -> None:

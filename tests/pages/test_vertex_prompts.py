@@ -8,7 +8,6 @@ from types import SimpleNamespace
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from llm_core.prompts import PromptSpec
 from llm_core.providers.vertex_prompts import VertexPrompts
 from pages.ui import resources
 from pages.ui.i18n import texts
@@ -35,6 +34,7 @@ def gallery(language: str = "en", instruction: str = "") -> AppTest:
     if instruction:
         app.text_area(key="instruction").set_value(instruction).run()
     app.switch_page("pages/gallery.py").run()
+    app.segmented_control(key="gallery_section").set_value("vertex").run()
     app.text_input(key="vertex_place").set_value(PLACE).run()
     return app
 
@@ -62,12 +62,13 @@ def test_a_prompt_is_saved_listed_and_opened_with_the_way_back(vertex, language)
     app.selectbox(key="vertex_prompt_id").set_value(entry.id).run()
     assert len(app.selectbox(key="vertex_prompt_version").options) == 2
     app.button(key="vertex_prompt_open").click().run()
-    assert any(each.value == words["vertex_prompts.replace"] for each in app.markdown)
-    assert session(app).model_id == "builtin"
-    app.button(key="vertex_prompt_yes").click().run()
+    assert session(app).replaced is None  # the reader is asked
+    app.button(key="desk_open").click().run()
     assert not app.exception
-    assert session(app).model_id == f"vertex:gemini-x@{PLACE}"
-    assert session(app).replaced.instruction == "What is {{thing}}? {x}"
+    assert session(app).opened.recipe.title == "Sea"
+    assert session(app).opened.recipe.model.id == f"vertex:gemini-x@{PLACE}"
+    assert session(app).model_id == "builtin"  # the model that it was made for is offered
+    assert session(app).replaced.prompt.instruction == "What is {{thing}}? {x}"
     assert app.text_area(key="instruction").value == "What is {{thing}}? {x}"  # the Playground is shown
 
 
@@ -83,7 +84,6 @@ def test_versions_and_what_is_lost_is_told_before(vertex):
     app.button(key="vertex_prompt_list").click().run()
     app.selectbox(key="vertex_prompt_id").set_value(entry.id).run()
     assert len(app.selectbox(key="vertex_prompt_version").options) == 3
-    session(app).vertex.last = PromptSpec("x")
     app.button(key="vertex_prompt_open").click().run()
     assert any("tools" in each.value for each in app.markdown)
     app.button(key="vertex_prompt_no").click().run()
