@@ -12,6 +12,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 ROOT = Path(__file__).parents[1]
 FLAGS = [
@@ -46,12 +47,12 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def serve(**environment: str) -> Iterator[str]:
-    """A fresh server process on a free port; its address."""
+def serve(output: IO[bytes] | None = None, /, **environment: str) -> Iterator[str]:
+    """A fresh server process on a free port; its address. What it prints goes to `output` if there is one."""
     port = free_port()
     command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.headless", "true"]
     command += ["--server.address", "127.0.0.1", "--server.port", str(port)]
-    process = subprocess.Popen(command, cwd=ROOT, env=os.environ | environment)
+    process = subprocess.Popen(command, cwd=ROOT, env=os.environ | environment, stdout=output, stderr=output)
     url = f"http://127.0.0.1:{port}"
     try:
         for _ in range(300):

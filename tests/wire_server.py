@@ -3,6 +3,7 @@ with what a test puts in line, and keeps every request for the test to look at."
 
 from __future__ import annotations
 
+import functools
 import json
 import random
 import ssl
@@ -150,17 +151,11 @@ class WireServer:
 
     def service_account(self, file: Path) -> Path:
         """Application-default credentials that get their tokens here."""
-        from cryptography.hazmat.primitives import serialization
-        from cryptography.hazmat.primitives.asymmetric import rsa
-
-        key = rsa.generate_private_key(public_exponent=65537, key_size=2048).private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
         account = {
             "type": "service_account",
             "project_id": "of-the-file",
             "private_key_id": "1",
-            "private_key": key.decode(),
+            "private_key": _private_key(),
             "client_email": "tests@of-the-file.iam.gserviceaccount.com",
             "token_uri": f"{self.address}/token",
         }
@@ -183,6 +178,17 @@ class WireServer:
 
     def answer(self, asked: Asked) -> Reply:
         raise NotImplementedError
+
+
+@functools.cache
+def _private_key() -> str:
+    """One for all servers: making it takes longer than most tests."""
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import rsa
+
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return key.private_bytes(*form).decode()
 
 
 WORDS = (

@@ -77,15 +77,16 @@ def normalised(url: str) -> str:
         host, port = parts.hostname, parts.port
     except ValueError:
         raise NucleusError("provider_address_invalid", url=url) from None
+    name = f"[{host}]" if host and ":" in host else host
+    place = f"{parts.scheme}://{name}{f':{port}' if port else ''}"
     if parts.username is not None or parts.password is not None:
-        raise NucleusError("provider_address_with_key", url=f"{parts.scheme}://{host}")
+        raise NucleusError("provider_address_with_key", url=place)
     if parts.query or parts.fragment or "?" in url or "#" in url:
-        raise NucleusError("provider_address_with_key", url=f"{parts.scheme}://{host}{parts.path}")
+        raise NucleusError("provider_address_with_key", url=f"{place}{parts.path}")
     odd_path = any(segment in (".", "..") for segment in parts.path.split("/"))
     if parts.scheme not in ("http", "https") or not host or port == 0 or odd_path:
         raise NucleusError("provider_address_invalid", url=url)
-    name = f"[{host}]" if ":" in host else host
-    return f"{parts.scheme}://{name}{f':{port}' if port else ''}{parts.path.rstrip('/')}"
+    return f"{place}{parts.path.rstrip('/')}"
 
 
 def is_public(address: str) -> bool:

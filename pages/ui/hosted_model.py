@@ -50,7 +50,7 @@ def hosted_form() -> None:
             key=Key.VERTEX_PLACE,
             max_chars=200,
             placeholder="my-project/us-central1",
-            help=t("hosted.place_help"),
+            help=t("hosted.place_help" if chosen == "vertex" else "hosted.place_needed"),
             persist_state="session",
         )
     if chosen != "endpoint":  # Google Cloud knows the server, and takes no key there
@@ -120,10 +120,17 @@ def _facts(model: HostedModel) -> str:
 
 
 def _checked() -> tuple[str, str]:
-    """Raises `NucleusError` for an own server's address that is none."""
+    """Raises `NucleusError` for an own server's address, or a project and location, that is none."""
     from llm_core.providers.addresses import normalised
+    from llm_core.providers.gemini import PROJECT_AND_LOCATION
 
     scheme, place = _where()
+    if (
+        (place or scheme == "endpoint")
+        and scheme in ("vertex", "endpoint")
+        and not PROJECT_AND_LOCATION.fullmatch(place)
+    ):
+        raise NucleusError("provider_place_invalid", place=place)
     return scheme, normalised(place) if get(Key.PROVIDER) == "server" else place
 
 

@@ -51,6 +51,8 @@ def explain(error: NucleusError) -> str:
     Details quote what people typed, what files say and what servers answer.
     """
     details = {name: plain(str(value)) for name, value in error.details.items()}
+    if "url" in details:  # as code: Streamlit makes a link of every other one, with the quotation mark behind it
+        details["url"] = f"`{str(error.details['url']).replace('`', '')}`"
     for kind in ("field", "setting"):
         if kind in details:
             details[kind] = t(f"fields.{error.details[kind]}")

@@ -24,12 +24,13 @@ _REFRESH_SECONDS = 0.5
 def model_status() -> LanguageModel | None:
     """Ask for the session's model and show how far it is; the page stays usable meanwhile. None while it is not there,
     and for a hosted one, which needs no loading."""
+    # One place whatever it holds: elements that moved up when it emptied would be drawn anew, and lose what is being
+    # typed in them.
+    place = st.container(key="model-status")
     if is_hosted():
         return None
     entry = resources.models().request(session().model_id)
-    # One place whatever it holds: elements that moved up when it emptied would be drawn anew, and lose what is being
-    # typed in them.
-    with st.container(key="model-status"):
+    with place:
         if not entry.result.done():
             st.fragment(_show_progress, run_every=_REFRESH_SECONDS)(entry)
         elif entry.error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -54,6 +55,8 @@ def _save_form() -> None:
     if not has(MODEL):
         scheme, _, name = session().model_id.partition(":")
         put(MODEL, name.partition("@")[0] if scheme in ("gemini", "vertex") else "")
+    first = textwrap.shorten(str(get(Key.INSTRUCTION) or ""), 80, placeholder="…")
+    st.caption(t("vertex_prompts.what", text=i18n.plain(first)))
     left, right = st.columns(2)
     left.text_input(t("vertex_prompts.name"), key=NAME, max_chars=128, persist_state="session")
     right.text_input(

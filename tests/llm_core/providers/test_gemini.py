@@ -194,6 +194,7 @@ MATRIX = [
     (PAGE, "not_api", 4),
     (Reply(200, "<html>Login</html>", headers={"Content-Type": "text/html"}), "malformed", 1),
     (Reply(events=["data: {not json"]), "malformed", 1),
+    (Reply(200, [finish("STOP")]), "disconnected", 1),  # no stream: the SDK reads nothing in it
     (Reply(events=[{"promptFeedback": {"blockReason": "PROHIBITED_CONTENT"}}]), "prompt_blocked", 1),
     (Reply(events=[{"usageMetadata": {"promptTokenCount": 3}}]), "disconnected", 1),
     (Reply(events=[finish("MAX_TOKENS")]), "only_thoughts", 1),
@@ -212,6 +213,32 @@ def test_the_matrix(gemini, reply, code, tries):
     assert run.status == "failed"
     assert run.error.code == f"provider_{code}"
     assert len(gemini.asked) == tries
+
+
+@pytest.mark.parametrize("kind", ["", "express"])
+def test_a_wrong_key_is_a_400_here(kind):
+    with GeminiServer("another", kind) as server:
+        run = ask(server)
+        assert run.error.code == "provider_key_refused"
+        assert len(server.asked) == 1
+
+
+def test_a_wait_that_was_asked_for_is_obeyed(gemini):
+    gemini.replies.append(
+        error(429, "Quota", "RESOURCE_EXHAUSTED", {"@type": "x/google.rpc.RetryInfo", "retryDelay": "0.25s"})
+    )
+    began = time.monotonic()
+    run = ask(gemini, max_output_tokens=2)
+    assert run.status == "finished", run.error
+    assert time.monotonic() - began >= 0.25
+    assert [notice.code for notice in run.notices] == ["provider_tried_again"]
+
+
+def test_a_host_that_does_not_exist():
+    target = "gemini:sea@http://no-such-host.invalid"
+    credentials = Credentials(typed={"gemini:http://no-such-host.invalid": SecretStr(PLANTED)})
+    router = Router(Engine(ModelStore()), HostedService(PROVIDERS, limits=QUICK))
+    assert finished(router.submit(request(target), credentials)).error.code == "provider_unreachable"
 
 
 @pytest.mark.parametrize(
