@@ -8,7 +8,7 @@ import json
 import os
 import platform
 
-NAMES = ("concurrency", "decode", "page", "repetition", "samplers", "start", "techniques")
+NAMES = ("best_of_n", "concurrency", "decode", "page", "repetition", "samplers", "start", "techniques")
 
 
 def main() -> None:

@@ -162,7 +162,7 @@ class Batch:
         rows = list(answers)
         forced = [answer.forced for answer in rows]
         tokens = [own if given is None else given for own, given in zip(drawn.tokens, forced, strict=True)]
-        traces = summarize(recording, tokens)
+        traces = summarize(recording, tokens, certain=[answer.record.request.keep_certainty for answer in rows])
         for answer, token, probability, trace in zip(rows, tokens, drawn.probabilities, traces, strict=True):
             try:
                 answer.accept(token, probability, trace)

@@ -6,15 +6,20 @@ after running each of them on the built-in model.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from llm_core.prompt_data import load_prompt
 from llm_core.prompts import PromptSpec, Technique
+from samplers import SamplerConfig
+
+if TYPE_CHECKING:
+    from llm_core.recipe import Recipe
 
 Language = Literal["en", "vi"]
 Texts = Mapping[Language, str]
@@ -50,6 +55,23 @@ class Entry:
     @property
     def technique(self) -> Technique:
         return self.prompts["en"].technique
+
+    def recipe(self, language: Language, **about: Any) -> Recipe:
+        """The entry as a recipe that can be opened, saved and passed on; `about` has further fields."""
+        from llm_core.recipe import Limits, Recipe
+
+        sampler = SamplerConfig(**self.sampler)
+        spec = self.prompts[language]
+        return Recipe(
+            title=self.title[language],
+            notes=f"{self.teaches[language]}\n{self.expect[language]}",
+            language=language,
+            prompt=dataclasses.replace(spec, stop_sequences=()),
+            sampler=dataclasses.replace(sampler, seed=0),
+            seeds=(sampler.seed,),
+            limits=Limits(max_output_tokens=self.max_output_tokens, stop_sequences=spec.stop_sequences),
+            **about,
+        )
 
 
 @dataclass(frozen=True, slots=True)

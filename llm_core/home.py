@@ -1,4 +1,4 @@
-"""Where Nucleus keeps files: `NUCLEUS_HOME`, or the user's cache directory."""
+"""Where Nucleus keeps files: `NUCLEUS_HOME`, or the user's cache and data directories."""
 
 from __future__ import annotations
 
@@ -12,3 +12,9 @@ def nucleus_home() -> Path:
     """The directory for everything that can be fetched or computed again. Not created here."""
     override = os.environ.get("NUCLEUS_HOME")
     return Path(override).expanduser() if override else platformdirs.user_cache_path("nucleus", appauthor=False)
+
+
+def nucleus_data() -> Path:
+    """The directory for what cannot be fetched again: saved recipes and the history. Not created here."""
+    override = os.environ.get("NUCLEUS_HOME")
+    return nucleus_home() / "data" if override else platformdirs.user_data_path("nucleus", appauthor=False)

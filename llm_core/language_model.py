@@ -88,10 +88,10 @@ def load(model_id: str, report: Report) -> LanguageModel:
         return _from_pretrained(model_id, builtin_model.NAME, directory)
     path = Path(model_id).expanduser()
     if path.is_dir():
-        _check_directory(model_id, path)
+        check_directory(model_id, path)
         report(Progress("loading"))
         return _from_pretrained(model_id, path.name, path)
-    if path.is_absolute() or not _is_hub_id(model_id):
+    if path.is_absolute() or not is_hub_id(model_id):
         raise NucleusError("model_not_found", model=model_id, detail="no such directory")
     report(Progress("downloading"))
     return _from_pretrained(model_id, model_id.rsplit("/", 1)[-1], model_id)
@@ -99,7 +99,6 @@ def load(model_id: str, report: Report) -> LanguageModel:
 
 def _from_pretrained(model_id: str, name: str, source: Path | str) -> LanguageModel:
     import torch
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     options: dict[str, Any] = {"trust_remote_code": False}
@@ -107,7 +106,7 @@ def _from_pretrained(model_id: str, name: str, source: Path | str) -> LanguageMo
         model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, use_safetensors=True, **options)
         tokenizer = AutoTokenizer.from_pretrained(source, **options)
     except Exception as error:  # transformers, safetensors and the Hub client each raise types of their own
-        raise _explained(model_id, error, (HfHubHTTPError, LocalEntryNotFoundError)) from error
+        raise explained(model_id, error) from error
     model.eval()
     device = compute_device()
     try:
@@ -129,7 +128,11 @@ def compute_device() -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
-def _explained(model_id: str, error: Exception, hub_errors: tuple[type[Exception], ...]) -> NucleusError:
+def explained(model_id: str, error: Exception) -> NucleusError:
+    """What to tell somebody whose model did not load."""
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    hub_errors = HfHubHTTPError, LocalEntryNotFoundError
     text = str(error).strip()
     first_line = text.splitlines()[0][:200] if text else type(error).__name__
     if "trust_remote_code" in text:
@@ -143,7 +146,8 @@ def _explained(model_id: str, error: Exception, hub_errors: tuple[type[Exception
     return NucleusError("model_damaged", model=model_id, detail=first_line)
 
 
-def _check_directory(model_id: str, path: Path) -> None:
+def check_directory(model_id: str, path: Path) -> None:
+    """Raises `NucleusError` unless there are safetensors weights in it."""
     if any(path.glob("*.safetensors")) and (path / "config.json").exists():
         return
     if any(True for pattern in _CODE_WEIGHTS for _ in path.glob(pattern)):
@@ -151,7 +155,7 @@ def _check_directory(model_id: str, path: Path) -> None:
     raise NucleusError("model_no_weights", model=model_id)
 
 
-def _is_hub_id(model_id: str) -> bool:
+def is_hub_id(model_id: str) -> bool:
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id
 

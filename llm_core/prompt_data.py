@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from llm_core.errors import NucleusError
 from llm_core.prompts import MAX_CHARACTERS, PromptSpec
+from llm_core.refusals import refusal
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
-    from pydantic_core import ErrorDetails
 
 VERSION = 1
 """Raised when older programs could misread what newer ones write."""
@@ -48,7 +48,7 @@ def load_prompt(data: object) -> PromptSpec:
             raise NucleusError("prompt_data_too_large", size=len(text), limit=MAX_DATA)
         spec = _adapter().validate_json(text, strict=True, extra="forbid")
     except ValidationError as error:
-        raise _refusal(error.errors(include_url=False)[0]) from error
+        raise refusal(error, "prompt") from error
     except (TypeError, ValueError, RecursionError) as error:
         raise NucleusError("prompt_data_wrong", place="prompt", value="…", detail=str(error)) from error
     spec.validate()
@@ -60,13 +60,3 @@ def _adapter() -> TypeAdapter[PromptSpec]:
     from pydantic import TypeAdapter
 
     return TypeAdapter(PromptSpec)
-
-
-def _refusal(error: ErrorDetails) -> NucleusError:
-    place = ".".join(str(step + 1 if isinstance(step, int) else step) for step in error["loc"]) or "prompt"
-    if error["type"] == "missing":
-        return NucleusError("prompt_data_missing", place=place)
-    value = reprlib.repr(error["input"])
-    if error["type"] == "unexpected_keyword_argument":
-        return NucleusError("prompt_data_unknown", place=place, value=value)
-    return NucleusError("prompt_data_wrong", place=place, value=value, detail=error["msg"])

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from llm_core.language_model import LanguageModel
+    from llm_core.recipe_trace import Trace
     from llm_core.rendering import RenderedPrompt
     from samplers.constraints import Constraint as Grammar
     from samplers.state import Constraint
@@ -55,6 +56,8 @@ class RowRequest:
     """Token ids that the answer already begins with: a branch of an earlier one. They count as its first steps."""
     keep_logits: bool = False
     """Keep what the model gave for the first token that is written."""
+    keep_certainty: bool = False
+    """Record how far each step's distribution was from uniform: `StepTrace.self_certainty`. Local models only."""
     forced: tuple[int, ...] = ()
     """Token ids that come next whatever the sampler draws: picked or typed by somebody. Each becomes an event with the
     probabilities that it stood among, and counts towards `max_output_tokens`."""
@@ -267,7 +270,9 @@ class Run:
         self.model: LanguageModel | None = None
         """None for a hosted model."""
         self.labels: dict[int, str] = {}
-        """Tokens of a hosted model as text. Ids are the provider's own, or else numbers given in this run."""
+        """Tokens of a hosted model or a recorded run as text. Ids are the model's own, or else numbers given here."""
+        self.recorded: Trace | None = None
+        """What this run is shown from, where it was recorded earlier."""
         self.notices: list[NucleusError] = []
         """What readers should know of a run that goes on, such as a setting that the provider refused."""
         self.rendered: RenderedPrompt | None = None
@@ -297,6 +302,13 @@ class Run:
     def label(self, token_id: int) -> str:
         """One token as text."""
         return self.model.label(token_id) if self.model else self.labels.get(token_id, f"<{token_id}>")
+
+    @property
+    def end_ids(self) -> frozenset[int]:
+        """Tokens that end an answer, as far as they are known."""
+        if self.recorded:
+            return frozenset(self.recorded.ends)
+        return self.model.end_ids if self.model else frozenset()
 
     def notify(self, notice: NucleusError) -> None:
         """Tell readers something once. Called by whoever writes the record."""

@@ -1,68 +1,41 @@
-"""Gallery: ready prompts for the whitepaper's applications; each opens in the Playground with one click."""
+"""Gallery: recipes to open in the Playground. Ready ones, those that were saved, one's own past runs, and
+prompts in Vertex AI.
+
+The history is a part of this page and no page of its own: it is one more list of recipes, looked through and opened in
+the same way, and people who look for "what I had" need not know whether they had saved it.
+"""
 
 from __future__ import annotations
 
 import streamlit as st
 
-from llm_core.gallery import Entry, Language, applications
-from pages.ui import i18n
-from pages.ui.composer import read_prompt, write_prompt
-from pages.ui.controls import write_settings
 from pages.ui.frame import page
+from pages.ui.gallery_history import history_list
+from pages.ui.gallery_ready import ready_list
+from pages.ui.gallery_saved import saved_list
 from pages.ui.i18n import t
-from pages.ui.state import Key, has, session
-from samplers import SamplerConfig
+from pages.ui.recipe_desk import confirm_opening
+from pages.ui.state import get, has, put
+from pages.ui.vertex_prompts import vertex_prompts
+
+SECTIONS = {"ready": ready_list, "saved": saved_list, "history": history_list, "vertex": vertex_prompts}
 
 
 def gallery() -> None:
-    st.caption(t("gallery.intro"))
-    reader: Language = "vi" if i18n.language() == "vi" else "en"
-    names = {each.id: each.title[reader] for each in applications()}
-    chosen = st.selectbox(
-        t("gallery.application"), list(names), format_func=names.__getitem__, key="gallery_application"
-    )
-    language = st.segmented_control(
-        t("gallery.prompt_language"),
-        list(i18n.LANGUAGES),
-        default="en",
+    if not has("gallery_section"):
+        put("gallery_section", "ready")
+    names = {section: t(f"gallery.sections.{section}") for section in SECTIONS}
+    st.segmented_control(
+        t("gallery.title"),
+        list(names),
         required=True,
-        format_func=i18n.LANGUAGES.__getitem__,
-        help=t("gallery.prompt_language_help"),
-        key="gallery_language",
+        format_func=names.__getitem__,
+        key="gallery_section",
+        label_visibility="collapsed",
+        persist_state="session",
     )
-    [application] = (each for each in applications() if each.id == chosen)
-    for entry in application.entries:
-        _card(entry, "vi" if language == "vi" else "en", reader)
-
-
-def _card(entry: Entry, language: Language, reader: Language) -> None:
-    spec = entry.prompts[language]
-    with st.container(border=True):
-        with st.container(horizontal=True, vertical_alignment="center"):
-            st.markdown(f"**{i18n.plain(entry.title[reader])}**", width="content")
-            st.badge(t(f"techniques.{entry.technique}.name"))
-            st.space("stretch")
-            if st.button(
-                t("gallery.open"),
-                key=f"open_{entry.application}_{entry.id}",
-                icon=":material/play_arrow:",
-                on_click=_open,
-                args=(entry, language),
-            ):
-                st.switch_page("pages/playground.py")
-        st.markdown(i18n.plain(entry.teaches[reader]))
-        st.caption(t("gallery.expect", text=i18n.plain(entry.expect[reader])))
-        with st.expander(t("gallery.show_prompt")):
-            shown = spec.prompts()[0].messages()
-            st.code("\n\n".join(message.content for message in shown), language=None, wrap_lines=True)
-
-
-def _open(entry: Entry, language: Language) -> None:
-    """Fill the Playground. What was in it is kept, to be brought back there."""
-    session().replaced = read_prompt() if has(Key.INSTRUCTION) else None
-    write_prompt(entry.prompts[language])
-    write_settings(SamplerConfig(**entry.sampler), entry.max_output_tokens, entry.prompts[language].stop_sequences)
-    session().notice = None
+    SECTIONS[get("gallery_section")]()
+    confirm_opening()
 
 
 with page("gallery.title"):

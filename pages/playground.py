@@ -16,7 +16,10 @@ from pages.ui.frame import page
 from pages.ui.hosted_options import hosted_options, read_hosted, sent_request
 from pages.ui.i18n import t
 from pages.ui.model_status import hosted_target, is_hosted, model_status
+from pages.ui.recipe_desk import bring_back_button, confirm_opening, opened_line
 from pages.ui.run_view import active, run_view
+from pages.ui.save_recipe import save_button
+from pages.ui.share import open_share, share_dialog
 from pages.ui.state import session
 
 MAX_PROMPTS = 64  # of one run: as many as the engine writes at the same time
@@ -32,6 +35,8 @@ def playground() -> None:
     with work:
         model, hosted = model_status(), is_hosted()
         with st.container(border=True):
+            opened_line()
+            bring_back_button()
             composer(model)
             if hosted:
                 hosted_options()
@@ -40,6 +45,7 @@ def playground() -> None:
         run_view()
         if not hosted:  # a search needs every token's probability
             beam_view()
+    confirm_opening()
 
 
 def _run_and_stop(model: LanguageModel | None) -> None:
@@ -47,11 +53,14 @@ def _run_and_stop(model: LanguageModel | None) -> None:
         st.button(t("playground.run"), key="run", type="primary", on_click=_start, shortcut="Ctrl+Enter")
         st.button(t("playground.stop"), key="stop", on_click=_stop, disabled=not active())
         st.caption(t("playground.shortcut"), width="content")
+        save_button()
         st.space("stretch")
+        st.button(t("share.title"), key="share", icon=":material/share:", on_click=open_share)
         if model:
             st.caption(t("playground.model_line", model=model.name, precision=session().precision), width="content")
         elif target := hosted_target():
             st.caption(i18n.plain(target.name.rsplit("/", 1)[-1]), width="content")
+    share_dialog()
     if session().notice:
         st.error(session().notice, icon=":material/error:")
 
@@ -59,7 +68,7 @@ def _run_and_stop(model: LanguageModel | None) -> None:
 def _start() -> None:
     """Run what the page says. A refusal leaves the previous run where it was."""
     state = session()
-    state.notice = None
+    state.notice = state.desk_notice = None
     begun: list[Asking] = []
     try:
         spec = read_prompt(read_settings().stop_sequences)

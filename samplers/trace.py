@@ -47,6 +47,9 @@ class StepTrace:
     """Token ids in descending order of raw probability."""
     stages: tuple[StageSnapshot, ...]
     """The raw distribution first, then every stage that was not neutral, in the order they ran."""
+    self_certainty: float | None = None
+    """How far the raw distribution is from uniform, in nats: `uniform_kl`. None where it was not asked for, or where it
+    is infinite."""
 
     @property
     def raw(self) -> StageSnapshot:
@@ -88,11 +91,13 @@ def summarize(
     token_ids: Sequence[int],
     n: int = CANDIDATES,
     also: Sequence[Iterable[int]] | None = None,
+    certain: Sequence[bool] = (),
 ) -> list[StepTrace]:
     """Reduce a step's recording to a `StepTrace` a row.
 
     `token_ids` are the chosen tokens, one a row. `n` candidates come from the raw logits; the chosen token and the ids
-    in `also` (one collection a row) are always among them.
+    in `also` (one collection a row) are always among them. `certain` says which
+    rows want `self_certainty`; without it none does.
     """
     import torch
 
@@ -124,15 +129,32 @@ def summarize(
                     entropy_bits=max(0.0, entropy[place]),
                 )
             )
+    certainties: list[float | None] = [None] * len(token_ids)
+    if any(certain):  # the normaliser is known: the likeliest token's logit less its log-probability
+        normalisers = [
+            row[0] - own[0].logprobs[place.index(0)] for row, own, place in zip(scores, snapshots, places, strict=True)
+        ]
+        for row, kl in enumerate(uniform_kl(raw, raw.new_tensor(normalisers)).tolist()):
+            certainties[row] = kl if certain[row] and kl < math.inf else None
     return [
         StepTrace(
             token_id=token,
             rank=ranks[row],
             candidates=array("i", [columns[row][column] for column in places[row]]),
             stages=tuple(snapshots[row]),
+            self_certainty=certainties[row],
         )
         for row, token in enumerate(token_ids)
     ]
+
+
+def uniform_kl(logits: Tensor, normaliser: Tensor) -> Tensor:
+    """`KL(U || p)` of each row of `[B, V]` in nats, U uniform over the vocabulary: self-certainty of one step (Kang et
+    al. 2025, arXiv 2502.18581), `-mean_v log(V p_v)`, which is `logsumexp(x) - mean(x) - log V` of the logits x.
+
+    `normaliser` `[B]` is the logsumexp. At least 0; infinite where a token is impossible, as in the definition.
+    """
+    return (normaliser - logits.mean(-1) - math.log(logits.shape[-1])).clamp(min=0.0)
 
 
 def vocabulary_snapshot(recording: Recording, row: int) -> VocabularySnapshot:

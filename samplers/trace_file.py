@@ -26,7 +26,8 @@ def pack_traces(traces: Iterable[StepTrace]) -> bytes:
     body = bytearray()
     for trace in traces:
         stages = [[s.name, s.kept, s.kept_mass, s.entropy_bits] for s in trace.stages]
-        header.append([trace.token_id, trace.rank, len(trace.candidates), stages])
+        certainty = [] if trace.self_certainty is None else [trace.self_certainty]
+        header.append([trace.token_id, trace.rank, len(trace.candidates), stages, *certainty])
         body += _little_endian(trace.candidates).tobytes()
         for stage in trace.stages:
             body += _little_endian(stage.logprobs).tobytes()
@@ -34,13 +35,15 @@ def pack_traces(traces: Iterable[StepTrace]) -> bytes:
     return zlib.compress(line.encode() + b"\n" + bytes(body))
 
 
-def unpack_traces(packed: bytes) -> list[StepTrace]:
-    """Traces from `pack_traces`. Raises `ValueError` for anything else, however malformed, and over `LARGEST` bytes."""
+def unpack_traces(packed: bytes, largest: int | None = None) -> list[StepTrace]:
+    """Traces from `pack_traces`. Raises `ValueError` for anything else, however malformed, and over `largest` bytes,
+    which are `LARGEST` if nothing is said."""
+    largest = LARGEST if largest is None else largest
     try:
         unzipped = zlib.decompressobj()
-        data = unzipped.decompress(packed, LARGEST)
+        data = unzipped.decompress(packed, largest)
         if unzipped.unconsumed_tail or not unzipped.eof:
-            raise ValueError(f"is longer than {LARGEST} bytes, or cut short")
+            raise ValueError(f"is longer than {largest} bytes, or cut short")
         line, _, body = data.partition(b"\n")
         header = json.loads(line)
         if header["version"] != VERSION:
@@ -57,7 +60,7 @@ def unpack_traces(packed: bytes) -> list[StepTrace]:
 
 
 def _step(step: Sequence[Any], rest: memoryview) -> tuple[StepTrace, memoryview]:
-    token_id, rank, count, stages = step
+    token_id, rank, count, stages, *certainty = step
     if not all(isinstance(number, int) and number >= 0 for number in (token_id, rank, count)):
         raise ValueError("has a step whose token, rank or number of candidates is no whole number")
     candidates, rest = _numbers("i", count, rest)
@@ -69,7 +72,8 @@ def _step(step: Sequence[Any], rest: memoryview) -> tuple[StepTrace, memoryview]
         snapshots.append(StageSnapshot(str(name), logprobs, int(kept), float(mass), float(entropy)))
     if not snapshots:
         raise ValueError("has a step without stages")
-    return StepTrace(token_id, rank, candidates, tuple(snapshots)), rest
+    [certain] = map(float, certainty) if certainty else [None]
+    return StepTrace(token_id, rank, candidates, tuple(snapshots), certain), rest
 
 
 def _numbers(kind: str, count: int, rest: memoryview) -> tuple[array, memoryview]:

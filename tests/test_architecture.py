@@ -42,7 +42,7 @@ def test_only_state_touches_session_state_and_only_pages_are_discovered():
     users = {file.name for file in pages.rglob("*.py") if "st.session_state" in file.read_text(encoding="utf-8")}
     assert users == {"state.py"}
     discovered = {file.stem for file in pages.glob("*.py")}
-    assert discovered == {"__init__", "compare", "gallery", "lens", "models", "playground", "techniques"}
+    assert discovered == {"__init__", "best_of_n", "compare", "gallery", "lens", "models", "playground", "techniques"}
 
 
 @pytest.mark.parametrize("module", ["llm_core", "llm_core.router", "pages.ui.frame", "pages.ui.run_view"])

@@ -49,10 +49,18 @@ class OpenAIServer(WireServer):
         self.logprobs = True
         self.has_chat_template = True
         self.detokenizes = True
+        self.looked_up: list[int] = []
+        """Tokens whose texts were asked for; these requests are not among `asked`."""
 
     @property
     def model(self) -> str:
         return f"openai:sea@{self.address}/v1"
+
+    def keep(self, asked: Asked) -> None:
+        if asked.path.endswith("/detokenize"):
+            self.looked_up += asked.body["tokens"]
+        else:
+            super().keep(asked)
 
     def check(self, asked: Asked) -> Reply | None:
         if asked.path == "/detokenize" and self.dialect == "vllm" and self.detokenizes:
@@ -118,17 +126,22 @@ class OpenAIServer(WireServer):
         if self.logprobs and "logprobs" in body and body["logprobs"] is not False:
             count = body["top_logprobs"] if chat else body["logprobs"]
             chatty = chat or self.dialect == "llama_cpp"
-            choice["logprobs"] = self._chat(drawn, count) if chatty else self._legacy(body, drawn, count)
+            choice["logprobs"] = self._chat(body, drawn, count) if chatty else self._legacy(body, drawn, count)
         return {"object": "chat.completion.chunk", "model": "sea", "choices": [choice]}
 
-    def _chat(self, drawn: Drawn, count: int) -> dict[str, Any]:
-        def entry(token: int) -> dict[str, Any]:
-            text = WORDS[token]
+    def _chat(self, body: dict[str, Any], drawn: Drawn, count: int) -> dict[str, Any]:
+        by_id = self.dialect == "vllm" and body.get("return_tokens_as_token_ids")
+
+        def entry(token: int, text: str) -> dict[str, Any]:
             found = {"token": text, "logprob": drawn.logprobs[token], "bytes": list(text.encode())}
             return found | ({"id": token} if self.dialect == "llama_cpp" else {})
 
-        top = [entry(token) for token in drawn.top(count)]
-        return {"content": [entry(drawn.token_id) | {"top_logprobs": top}]}
+        def name(token: int) -> str:
+            return f"token_id:{token}" if by_id else WORDS[token]
+
+        top = [entry(token, name(token)) for token in drawn.top(count)]
+        chosen = entry(drawn.token_id, name(drawn.token_id)) | {"bytes": list(WORDS[drawn.token_id].encode())}
+        return {"content": [chosen | {"top_logprobs": top}]}  # as vLLM does, whose ids have bytes of their own
 
     def _legacy(self, body: dict[str, Any], drawn: Drawn, count: int) -> dict[str, Any]:
         by_id = body.get("return_tokens_as_token_ids")

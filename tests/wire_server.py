@@ -77,6 +77,9 @@ class WireServer:
             def do_POST(self) -> None:
                 self._serve()
 
+            def do_PATCH(self) -> None:
+                self._serve()
+
             def _serve(self) -> None:
                 size = int(self.headers.get("content-length") or 0)
                 raw = self.rfile.read(size)
@@ -86,7 +89,7 @@ class WireServer:
                 except ValueError:
                     body = raw.decode()
                 asked = Asked(self.command, self.path, headers, body)
-                outer.asked.append(asked)
+                outer.keep(asked)
                 with suppress(OSError):
                     self._send(outer._reply(asked))
 
@@ -163,6 +166,10 @@ class WireServer:
         }
         file.write_text(json.dumps(account))
         return file
+
+    def keep(self, asked: Asked) -> None:
+        """For tests to look at."""
+        self.asked.append(asked)
 
     def _reply(self, asked: Asked) -> Reply:
         refusal = self.check(asked)

@@ -60,12 +60,17 @@ def from_response(
 ) -> Failure:
     """What an answer other than 2xx means. `sent` are the wire names of the request's fields."""
     error = _error_of(body)
-    said = _shortened(_message(error, body), key)
+    detail = _shortened(_message(error, body), key)
     wait = retry_after(error, headers or {})
-    refused = refused_fields(said, error, sent) if status in (400, 403, 422) else ()
+    refused = refused_fields(detail, error, sent) if status in (400, 403, 422) else ()
     passing = status in _PASSING
-    lasting = not _OF_A_VALUE.search(said)
-    return Failure(_explained(status, error, said, model, wait), passing, wait, refused, lasting)
+    lasting = not _OF_A_VALUE.search(detail)
+    return Failure(_explained(status, error, detail, model, wait), passing, wait, refused, lasting)
+
+
+def said(body: str) -> str:
+    """What an error's body says, in a line."""
+    return _shortened(_message(_error_of(body), body), "")
 
 
 def from_event(error: Mapping[str, Any], key: str = "") -> Failure:

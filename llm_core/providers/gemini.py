@@ -81,8 +81,8 @@ class Gemini:
         from google import genai
 
         key = secret.get_secret_value() if secret else "none"  # a gateway may want none, the SDK does
-        with _http(line) as http:
-            options = _options(http, place or self.own_place, "v1beta", line)
+        with http_for(line) as http:
+            options = http_options(http, place or self.own_place, "v1beta", line)
             yield genai.Client(vertexai=False, api_key=key, http_options=options)
 
 
@@ -105,10 +105,8 @@ class Vertex(Gemini):
         if place and not PROJECT_AND_LOCATION.fullmatch(place):
             raise Failure(NucleusError("provider_place_invalid", place=place))
         project, _, location = place.partition("/")
-        regional = f"{location}-" if location not in ("", "global") else ""
-        base_url = self._base_url or f"https://{regional}aiplatform.googleapis.com"
-        with _http(line) as http:
-            options = _options(http, base_url, "v1beta1", line)
+        with http_for(line) as http:
+            options = http_options(http, self._base_url or location_url(location), "v1beta1", line)
             if place:
                 yield genai.Client(
                     vertexai=True,
@@ -151,8 +149,17 @@ def _check_name(call: Call) -> None:
         raise Failure(NucleusError("provider_model_unnamed", model=call.target.model_id))
 
 
+def location_url(location: str) -> str:
+    """Where Vertex AI answers for a location; none is express mode."""
+    if location in ("us", "eu"):
+        return f"https://aiplatform.{location}.rep.googleapis.com"
+    regional = f"{location}-" if location not in ("", "global") else ""
+    return f"https://{regional}aiplatform.googleapis.com"
+
+
 @contextmanager
-def _http(line: Line) -> Iterator[httpx.Client]:
+def http_for(line: Line) -> Iterator[httpx.Client]:
+    """The line's client, made ready for the SDK."""
     with line.client() as http:
         http.event_hooks["request"].append(_uncompressed)
         http.event_hooks["response"].append(_escaped)
@@ -168,7 +175,8 @@ def _escaped(response: httpx.Response) -> None:
     response.stream = EscapedSeparators(response.stream)
 
 
-def _options(http: httpx.Client, base_url: str, version: str, line: Line) -> Any:
+def http_options(http: httpx.Client, base_url: str, version: str, line: Line) -> Any:
+    """`HttpOptions` with a timeout, and without anything of the environment."""
     from google.genai import types
 
     milliseconds = int(line.silence_seconds * 1000)
@@ -187,8 +195,8 @@ def _explained(call: Call | None = None, begun: Any = lambda: False) -> Iterator
         body = error.details if isinstance(error.details, (dict, list)) else {}
         key = call.secret.get_secret_value() if call and call.secret else ""
         if begun():
-            raise failures.from_event(_error(body), key) from None
-        text = json.dumps(body) if _error(body) else str(error.message)
+            raise failures.from_event(error_object(body), key) from None
+        text = json.dumps(body) if error_object(body) else str(error.message)
         headers = getattr(error.response, "headers", None) or {}
         name = call.target.name if call else ""
         sent: Iterable[str] = gemini_wire.asked(call) if call else ()
@@ -199,6 +207,7 @@ def _explained(call: Call | None = None, begun: Any = lambda: False) -> Iterator
         raise Failure(NucleusError("provider_credentials_missing")) from None
 
 
-def _error(body: Any) -> dict[str, Any]:
+def error_object(body: Any) -> dict[str, Any]:
+    """Of what the SDK made of an answer; empty where that was no JSON of the API's."""
     found = body.get("error", {}) if isinstance(body, dict) else {}
     return found if isinstance(found, dict) else {}

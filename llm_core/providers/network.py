@@ -56,12 +56,13 @@ class Line:
         if self._cut.wait(seconds):
             raise LineCut
 
-    def client(self) -> httpx.Client:
-        """A client for this line only. It follows no redirects, which could lead a key elsewhere, and goes to this
-        machine's own addresses without a proxy; an installation that others use asks no proxy at all."""
+    def client(self, kept_connections: int = 0) -> httpx.Client:
+        """A client for this line only, which uses a connection again only if some are kept. It follows no redirects,
+        which could lead a key elsewhere, and goes to this machine's own addresses without a proxy; an installation that
+        others use asks no proxy at all."""
         return httpx.Client(
             timeout=self._timeout,
-            limits=httpx.Limits(max_keepalive_connections=0),
+            limits=httpx.Limits(max_keepalive_connections=kept_connections),
             verify=_certificates(),
             trust_env=not self._addresses.hosted,
             mounts=dict.fromkeys(("all://127.0.0.1", "all://localhost", "all://[::1]")),

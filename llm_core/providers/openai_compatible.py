@@ -62,11 +62,10 @@ class OpenAICompatible:
                     sent, text = body.keys() - call.without, some_of(response)
                     raise failures.from_response(response.status_code, text, sent, response.headers, name, way.key)
                 if "text/event-stream" in response.headers.get("content-type", ""):
-                    chunks = _streamed(response, way.key)
-                    if "return_tokens_as_token_ids" in body:
-                        reader = self._texts.reader(client, way.base, body["model"], way.headers)
-                        chunks = (chunk._replace(labels=reader.texts(chunk.steps)) for chunk in chunks)
-                    yield from chunks
+                    with call.line.client(kept_connections=1) as other:  # many small requests beside the long one
+                        reader = self._texts.reader(other, way.base, body["model"], way.headers)
+                        for chunk in _streamed(response, way.key):
+                            yield chunk._replace(labels=reader.texts(chunk.steps))
                 else:
                     yield openai_wire.chunk(json_of(response), way.key)
 

@@ -52,6 +52,7 @@ _LLAMA_CPP_STAGES = {
 _SEEDS = 2**31
 """Servers differ in how large a seed may be; llama.cpp takes 2**32 - 1 for none."""
 _TOKEN_ID = re.compile(r"token_id:(\d+)")
+_BY_ID = "return_tokens_as_token_ids"
 
 
 def path(without: frozenset[str]) -> str:
@@ -168,11 +169,11 @@ def _logprobs(call: Call) -> dict[str, Any]:
     if not asked or "logprobs" in call.without:
         return {}
     count = min(asked, FEW_LOGPROBS) if "top_logprobs" in call.without else asked
+    sent: dict[str, Any] = {"logprobs": True, "top_logprobs": count}
     if "messages" in call.without:
-        # vLLM's answer is a table by text, in which tokens of the same text would be one; by token id they are not
-        by_id = "return_tokens_as_token_ids" not in call.without
-        return {"logprobs": count} | ({"return_tokens_as_token_ids": True} if by_id else {})
-    return {"logprobs": True, "top_logprobs": count}
+        sent = {"logprobs": count}
+    # vLLM names tokens by a text that many share: nothing, where a token is a part of a letter. By id they differ.
+    return sent | ({} if _BY_ID in call.without else {_BY_ID: True})
 
 
 def _output(call: Call) -> dict[str, Any]:
@@ -226,22 +227,30 @@ def _steps(logprobs: Mapping[str, Any] | None) -> tuple[Step, ...]:
 def _chat_step(entry: Mapping[str, Any]) -> Step:
     likeliest = tuple(_chat_scored(each) for each in entry.get("top_logprobs") or ())
     data = entry.get("bytes")
-    return Step(_chat_scored(entry), likeliest, bytes(data) if data is not None else None)
+    placeholder = data is not None and bytes(data) == entry["token"].encode() and _TOKEN_ID.fullmatch(entry["token"])
+    return Step(_chat_scored(entry), likeliest, bytes(data) if data is not None and not placeholder else None)
 
 
 def _chat_scored(entry: Mapping[str, Any]) -> Scored:
     scored = _scored(entry["token"], entry["logprob"])
+    if scored.token_id is not None:
+        return scored
     data = entry.get("bytes")
     text = scored.text
     if data and "\ufffd" in bytes(data).decode(errors="replace"):
         text = "<" + bytes(data).hex(" ").upper() + ">"
-    return Scored(text, scored.logprob, entry["id"] if isinstance(entry.get("id"), int) else scored.token_id)
+    return Scored(text, scored.logprob, entry["id"] if isinstance(entry.get("id"), int) else None)
 
 
 def _scored(token: str, logprob: float) -> Scored:
     if found := _TOKEN_ID.fullmatch(token):
-        return Scored(f"<{found[1]}>", float(logprob), int(found[1]))
+        return Scored(nameless(int(found[1])), float(logprob), int(found[1]))
     return Scored(token, float(logprob))
+
+
+def nameless(token: int) -> str:
+    """The text of a token of which only the id is known."""
+    return f"<{token}>"
 
 
 def _end(choice: Mapping[str, Any], said: Mapping[str, Any]) -> FinishReason | NucleusError | None:

@@ -57,9 +57,10 @@ class Prices:
     lines: tuple[Price, ...]
 
     def estimate(self, target: Target, usage: Usage, day: date) -> Estimate | None:
-        """What a row's tokens cost on that day; None for a model without a price."""
+        """What a row's tokens cost on that day; None for a model without a price, and at another address than its
+        maker's."""
         fitting = [line for line in self.lines if line.fits(target, usage.prompt_tokens, day)]
-        if not fitting or target.place:
+        if not fitting or "://" in target.place:
             return None
         line = max(fitting, key=lambda each: len(each.name))
         written = usage.output_tokens + usage.thought_tokens

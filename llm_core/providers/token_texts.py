@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterable, Mapping
 import httpx
 
 from llm_core.providers.base import Step
+from llm_core.providers.openai_wire import nameless
 
-EACH_STEP = 8
+EACH_STEP = 20
 SECONDS = 3.0
 MOST_MODELS = 16
 NOT_ANSWERED = -1
@@ -57,7 +58,9 @@ class Reader:
             likeliest = sorted(step.likeliest, key=lambda scored: -scored.logprob)[:EACH_STEP]
             for scored in (step.chosen, *likeliest):
                 token = scored.token_id
-                if token is not None and (text := self._text(token)) is not None:
+                if token is None or scored.text != nameless(token):
+                    continue
+                if (text := self._text(token)) is not None:
                     found[token] = text
         return found
 

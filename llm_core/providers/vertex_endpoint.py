@@ -20,7 +20,7 @@ from pydantic import SecretStr
 from llm_core.errors import NucleusError
 from llm_core.providers import failures, openai_wire
 from llm_core.providers.base import Call, Chunk, Failure, HostedModel
-from llm_core.providers.gemini import PROJECT_AND_LOCATION
+from llm_core.providers.gemini import PROJECT_AND_LOCATION, location_url
 from llm_core.providers.google_identity import GoogleIdentity
 from llm_core.providers.network import Line
 from llm_core.providers.openai_compatible import OpenAICompatible, Way, json_of, some_of
@@ -113,8 +113,7 @@ class VertexEndpoint(OpenAICompatible):
         return self._known[path]
 
     def _api(self, place: str) -> str:
-        location = place.partition("/")[2]
-        return (self._base_url or f"https://{location}-aiplatform.googleapis.com") + "/v1"
+        return (self._base_url or location_url(place.partition("/")[2])) + "/v1"
 
     def _asked(
         self, client: httpx.Client, url: str, name: str, body: Any = None, sent: Any = frozenset()

@@ -6,6 +6,7 @@ fills them from one.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any, get_args
 
 import streamlit as st
@@ -45,8 +46,6 @@ def composer(model: LanguageModel | None) -> None:
     if not has(Key.INSTRUCTION):
         words: dict[str, Any] = {field: t(f"first_prompt.{field}") for field in _FIRST_WORDS}
         write_prompt(PromptSpec(t("playground.first_prompt"), **words))
-    if session().replaced:
-        st.button(t("playground.bring_back"), on_click=_bring_back, icon=":material/undo:", key="bring_back")
     st.pills(
         t("techniques.title"),
         list(TECHNIQUES),
@@ -96,6 +95,12 @@ def composer(model: LanguageModel | None) -> None:
         _as_the_model_sees_it(model)
 
 
+def is_first_prompt(spec: PromptSpec) -> bool:
+    """Whether it is what stood there before anything was typed, in whatever language."""
+    words: dict[str, Any] = dict.fromkeys(_FIRST_WORDS, "")
+    return dataclasses.replace(spec, **words) == PromptSpec(t("playground.first_prompt"), **words)
+
+
 def read_prompt(stop_sequences: tuple[str, ...] = ()) -> PromptSpec:
     """What the fields say. Raises `NucleusError` for a number field that is empty or out of range; `validate` checks
     the rest."""
@@ -125,14 +130,6 @@ def write_prompt(spec: PromptSpec) -> None:
     put(Key.EXTRACTION_ARGUMENT, spec.extraction.argument)
     session().examples.replace(spec.examples)
     session().value_table.set([dict(row) for row in spec.values])
-
-
-def _bring_back() -> None:
-    """The prompt from before another one was opened, in place of that one."""
-    state = session()
-    if state.replaced:
-        write_prompt(state.replaced)
-        state.replaced = None
 
 
 def _found_passages() -> None:

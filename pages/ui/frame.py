@@ -12,6 +12,7 @@ import streamlit as st
 from llm_core.errors import NucleusError
 from pages.ui import i18n, router
 from pages.ui.i18n import t
+from pages.ui.owner import settle_owner
 from pages.ui.state import Key, get, has, put, session
 
 log = logging.getLogger(__name__)
@@ -66,6 +67,7 @@ def sidebar() -> None:
             required=True,
         )
         st.caption(t("nav.tagline"))
+        settle_owner()
 
 
 def _switch_language() -> None:

@@ -6,15 +6,19 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
+from typing import TYPE_CHECKING
 
 import streamlit as st
 
 from llm_core import GenerationRequest, NucleusError, PromptSpec
-from llm_core.records import IMAGE_TYPES, THINKING, HostedOptions, Image, RowRecord, Run
+from llm_core.records import IMAGE_TYPES, THINKING, HostedOptions, Image, RowRecord, Run, Usage
 from pages.ui import i18n, resources
 from pages.ui.composer import read_prompt
 from pages.ui.i18n import number, t
-from pages.ui.state import Key, get, has, put
+from pages.ui.state import Key, get, has, put, session
+
+if TYPE_CHECKING:
+    from llm_core.providers.base import Target
 
 SAFETY_CATEGORIES = ("HARASSMENT", "HATE_SPEECH", "SEXUALLY_EXPLICIT", "DANGEROUS_CONTENT")
 SAFETY = ("default", "BLOCK_LOW_AND_ABOVE", "BLOCK_MEDIUM_AND_ABOVE", "BLOCK_ONLY_HIGH", "BLOCK_NONE")
@@ -52,6 +56,10 @@ def hosted_options() -> None:
             key="hosted_images",
             help=t("hosted.images_help", known=", ".join(IMAGE_TYPES)),
         )
+        if session().images and not get("hosted_images"):
+            with st.container(horizontal=True, vertical_alignment="center"):
+                st.caption(t("hosted.images_opened", count=len(session().images)), width="content")
+                st.button(t("hosted.images_remove"), key="remove_images", on_click=_remove_images)
 
 
 def read_hosted() -> HostedOptions:
@@ -61,12 +69,26 @@ def read_hosted() -> HostedOptions:
         thinking=get(Key.THINKING) or "default",
         show_thoughts=bool(get(Key.SHOW_THOUGHTS)),
         safety=() if bar == "default" else tuple((category, bar) for category in SAFETY_CATEGORIES),
-        images=tuple(Image(file.type, file.getvalue()) for file in files),
+        images=tuple(Image(file.type, file.getvalue()) for file in files) or session().images,
     )
+
+
+def write_hosted(options: HostedOptions) -> None:
+    """Fill the fields with what they can show: thinking by level only. To be called before they are drawn."""
+    bars = {bar for _, bar in options.safety}
+    put(Key.THINKING, options.thinking if options.thinking in THINKING else "default")
+    put(Key.SHOW_THOUGHTS, options.show_thoughts)
+    put(Key.SAFETY, bars.pop() if len(bars) == 1 and bars <= set(SAFETY) else "default")
+    session().images = options.images
+
+
+def _remove_images() -> None:
+    session().images = ()
 
 
 def sent_request(request: Callable[[PromptSpec], GenerationRequest]) -> None:
     """What is sent for the prompt as it stands, without the key. Behind a switch, since it works at every rerun."""
+    _token_count(request)
     if not st.toggle(t("hosted.show_request"), key="show_request"):
         return
     try:
@@ -77,6 +99,33 @@ def sent_request(request: Callable[[PromptSpec], GenerationRequest]) -> None:
         st.caption(i18n.explain(error))
         return
     st.code(json.dumps(body, ensure_ascii=False, indent=2, default=str), language="json", wrap_lines=True)
+
+
+def _token_count(request: Callable[[PromptSpec], GenerationRequest]) -> None:
+    """A button that asks the provider how long the prompt is, and what it said of the prompt as it stands."""
+    state = session()
+    try:
+        asked = request(read_prompt().prompts()[0])
+    except NucleusError:  # being typed
+        return
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.button(t("hosted.count"), key="count_tokens", on_click=_count, args=(asked,), icon=":material/123:")
+        if state.counted and state.counted[0] == (asked.model_id, asked.prompt, asked.hosted.images):
+            st.markdown(state.counted[1], width="content")
+
+
+def _count(asked: GenerationRequest) -> None:
+    state, hosted = session(), resources.router().hosted
+    try:
+        target = hosted.target(asked.model_id)
+        counted = hosted.count_tokens(asked, target, resources.credentials()) if target else None
+        said = t("hosted.not_counted")
+        if target and counted is not None:
+            parts = [t("hosted.usage.prompt", value=number(counted, 0)), *_estimated(target, Usage(counted))]
+            said = " · ".join(parts)
+    except NucleusError as error:
+        said = i18n.explain(error)
+    state.counted = ((asked.model_id, asked.prompt, asked.hosted.images), said)
 
 
 def hosted_notes(run: Run, row: RowRecord) -> None:
@@ -95,11 +144,18 @@ def hosted_notes(run: Run, row: RowRecord) -> None:
 
 
 def _cost(run: Run, row: RowRecord) -> list[str]:
-    target = resources.router().target(run.request.model_id)
-    if target is None or row.usage is None or row.from_cache:
+    if row.usage is None or row.from_cache:
         return []
     try:
-        estimate = resources.prices().estimate(target, row.usage, date.today())
+        target = resources.router().target(run.request.model_id)
+    except NucleusError:  # a recorded run of an address that may not be called from here
+        return []
+    return _estimated(target, row.usage) if target else []
+
+
+def _estimated(target: Target, usage: Usage) -> list[str]:
+    try:
+        estimate = resources.prices().estimate(target, usage, date.today())
     except NucleusError as error:
         return [i18n.explain(error)]
     if estimate is None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 import json
 import re
+from datetime import UTC, datetime, tzinfo
 from pathlib import Path
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import streamlit as st
 
@@ -59,6 +61,15 @@ def number(value: float, digits: int = 2) -> str:
     """A number with the language's own separators: 1,234.50 in English, 1.234,50 in Vietnamese."""
     text = f"{value:,.{digits}f}".replace("-", "−")
     return text.translate(str.maketrans(",.", ".,")) if language() == "vi" else text
+
+
+def moment(seconds: float) -> str:
+    """Date and time where the reader is, of seconds since 1970."""
+    try:
+        zone: tzinfo = ZoneInfo(st.context.timezone or "UTC")
+    except (ValueError, ZoneInfoNotFoundError):
+        zone = UTC
+    return datetime.fromtimestamp(seconds, zone).strftime("%d/%m/%Y %H:%M" if language() == "vi" else "%Y-%m-%d %H:%M")
 
 
 def compact(value: float) -> str:

@@ -17,7 +17,11 @@ from pages.ui.state import session
 if TYPE_CHECKING:
     from llm_core.providers.credentials import Credentials
     from llm_core.providers.prices import Prices
+    from llm_core.providers.vertex_prompts import VertexPrompts
     from llm_core.records import GenerationRequest, Run
+    from llm_core.storage.database import Database
+    from llm_core.storage.history import History
+    from llm_core.storage.recipe_store import RecipeStore
 
 MODELS_IN_MEMORY = 2
 
@@ -59,6 +63,14 @@ def prices() -> Prices:
 
 
 @st.cache_resource
+def vertex_prompts() -> VertexPrompts:
+    from llm_core.providers.addresses import Addresses
+    from llm_core.providers.vertex_prompts import VertexPrompts
+
+    return VertexPrompts(Addresses.from_environment(os.environ))
+
+
+@st.cache_resource
 def works() -> WorkStore:
     return WorkStore()
 
@@ -67,3 +79,26 @@ def works() -> WorkStore:
 def asking_lock() -> threading.Lock:
     """Held while an `Asking` advances: two tabs may follow the same one."""
     return threading.Lock()
+
+
+@st.cache_resource
+def _database() -> Database:
+    from llm_core.storage.database import Database
+
+    return Database()
+
+
+@st.cache_resource
+def recipes() -> RecipeStore:
+    """Raises `NucleusError` where the database cannot be used, and tries again when asked again."""
+    from llm_core.storage.recipe_store import RecipeStore
+
+    return RecipeStore(_database())
+
+
+@st.cache_resource
+def history() -> History:
+    """Raises `NucleusError` as `recipes` does."""
+    from llm_core.storage.history import History
+
+    return History(_database())

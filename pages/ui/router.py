@@ -29,6 +29,7 @@ def pages() -> dict[str, list]:
             st.Page("pages/lens.py", title=t("lens.title")),
             st.Page("pages/techniques.py", title=t("study.title")),
             st.Page("pages/compare.py", title=t("compare.title")),
+            st.Page("pages/best_of_n.py", title=t("best.title")),
             st.Page("pages/gallery.py", title=t("gallery.title")),
         ],
         t("nav.setup"): [st.Page("pages/models.py", title=t("models.title"))],

@@ -23,6 +23,7 @@ from pages.ui.document import show_found
 from pages.ui.hosted_notes import queue_note
 from pages.ui.hosted_options import hosted_notes
 from pages.ui.i18n import number, share, t
+from pages.ui.keep_history import keep_runs
 from pages.ui.live_plot import live_plot
 from pages.ui.state import get, has, put, session
 from pages.ui.token_strip import MODES, Mode, token_strip
@@ -52,6 +53,7 @@ def _draw(following: bool) -> None:
             each.advance()
     state.tree.touch()
     keep_work()
+    keep_runs()
     if len(places := _places()) > 1:
         _overview(places)
     asking = state.askings[state.shown[0]] if state.askings else None
@@ -75,10 +77,10 @@ def _draw(following: bool) -> None:
 def shown_branch(asking: Asking | None) -> Branch | None:
     """The chosen branch, or else the answer at the chosen place. Answers join the tree when they are looked at."""
     state = session()
-    if asking is None:
-        return None
     if chosen := state.tree.get(state.branch):
         return chosen
+    if asking is None:
+        return None
     run, chain = asking.main, min(state.shown[1], len(asking.main.rows) - 1)
     if asking.request.prompt.method.steps_back and run is asking.runs[0]:
         return Branch(0, run, chain)  # a step on the way to the answer, and soon to be replaced
@@ -173,7 +175,10 @@ def _result(asking: Asking) -> None:
 
 def _answer(branch: Branch | None, events: list[TokenEvent], step: int) -> Mode:
     """The strip with what belongs to it. Returns by what it is coloured."""
-    mode = _mode()
+    if branch and (recorded := branch.run.recorded):
+        model = i18n.plain(recorded.model or branch.run.request.model_id)
+        st.info(t("recipes.recorded", model=model, at=i18n.plain(recorded.at[:10])), icon=":material/history:")
+    mode = mode_picker()
     cells = cells_of(branch) if branch else ()
     running = bool(branch and branch.row.active)
     title = name_of(branch) if branch and len(session().tree) > 1 else t("run.answer")
@@ -206,7 +211,8 @@ def _answer(branch: Branch | None, events: list[TokenEvent], step: int) -> Mode:
     return mode
 
 
-def _mode() -> Mode:
+def mode_picker() -> Mode:
+    """By which of their numbers tokens are coloured."""
     key = "strip_mode"
     if not has(key):
         put(key, MODES[0])

@@ -5,6 +5,7 @@ Widgets keep their own values under the keys named here; everything else lives i
 
 from __future__ import annotations
 
+import secrets
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,12 +24,18 @@ from llm_core.providers.answer_cache import AnswerCache
 from llm_core.records import Precision, Run
 from llm_core.study import Study
 from llm_core.tasks import Task
+from pages.ui.best_drafts import BestOfN
 from pages.ui.compare_drafts import ColumnList, ShownComparison, ShownSweep
 from pages.ui.example_list import ExampleList
 
 if TYPE_CHECKING:
     from llm_core.lens import Draws, Lens
     from llm_core.providers.base import HostedModel
+    from llm_core.providers.vertex_prompt_wire import Opened
+    from llm_core.providers.vertex_prompts import PromptEntry, Saving, VersionEntry
+    from llm_core.recipe import Recipe
+    from llm_core.recipe_trace import Trace
+    from llm_core.records import Image
 
 
 class Key(StrEnum):
@@ -73,6 +80,10 @@ class Key(StrEnum):
     THINKING = "thinking"
     SHOW_THOUGHTS = "show_thoughts"
     SAFETY = "safety"
+    SHARE_TITLE = "share_title"
+    SHARE_AUTHOR = "share_author"
+    SHARE_LICENCE = "share_licence"
+    SHARE_NOTES = "share_notes"
 
 
 @dataclass
@@ -103,6 +114,20 @@ class ShownStudy:
     study: Study
     task: Task
     title: str
+
+
+@dataclass(frozen=True)
+class Replaced:
+    """The Playground's work from before something else was opened in it."""
+
+    prompt: PromptSpec
+    panel: Mapping[str, object]
+    """The sampler's panel, by widget."""
+    model_id: str
+    precision: Precision
+    askings: tuple[Asking, ...]
+    asked_values: tuple[Mapping[str, str], ...]
+    asked_prompt: PromptSpec | None
 
 
 class Guess(NamedTuple):
@@ -139,12 +164,62 @@ class LensState:
         self.of, self.step, self.guesses = of, step, {}
 
 
+@dataclass(frozen=True)
+class OpenedRecipe:
+    """What was opened in the Playground, or saved from it, last."""
+
+    recipe: Recipe
+    shown: Recipe | None = None
+    """What the Playground's fields said of it when they were filled."""
+    id: str = ""
+    """Under which it is saved; empty where it is not saved here."""
+    version: int = 0
+    mine: bool = False
+
+
+@dataclass
+class GalleryState:
+    """Where the Gallery stands."""
+
+    shown: str | None = None
+    """The id of the saved recipe that is looked at; None shows the list."""
+    skip: int = 0
+    """Recipes before those that are listed."""
+    deleted: tuple[str, str] | None = None
+    """Id and title of what was deleted last."""
+    notice: tuple[str, str] | None = None
+    """What came of the last action: "success", "warning" or "error", and the words."""
+    runs_skip: int = 0
+    """Past runs before those that are listed."""
+
+
+@dataclass
+class VertexState:
+    """Prompts in Vertex AI's Prompt Management."""
+
+    place: str = ""
+    """The project and location that were listed last."""
+    entries: tuple[PromptEntry, ...] = ()
+    versions: dict[str, tuple[VersionEntry, ...]] = field(default_factory=dict)
+    """By prompt."""
+    saving: Saving | None = None
+    """What is being saved, or was saved last."""
+    fetched: Opened | None = None
+    """What waits for the reader to say whether it may be opened without some of its parts."""
+    notices: dict[str, str] = field(default_factory=dict)
+    """Why the last attempt to save or open was refused, in the reader's language."""
+
+
 @dataclass
 class Session:
     """Values that are not a widget's."""
 
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
     """Whose turns in the engine's queue this tab uses."""
+    owner_secret: str = field(default_factory=lambda: secrets.token_hex(16), repr=False)
+    """Who holds it owns what is saved with it; the browser keeps it."""
+    owner_settled: bool = False
+    """Whether the browser has been asked for it."""
     routed: bool = False
     language: str | None = None
     language_in_address: str | None = None
@@ -159,6 +234,8 @@ class Session:
     """Hosted answers that may be given again in this tab, and nowhere else."""
     hosted_notice: str | None = None
     """Why a provider or its model was refused."""
+    counted: tuple[tuple, str] | None = None
+    """What a provider counted last: of what, and what it said in the reader's language."""
     work_id: str = ""
     """Under which the page's address finds this tab's work again."""
     askings: list[Asking] = field(default_factory=list)
@@ -202,10 +279,39 @@ class Session:
     swept: ShownSweep | None = None
     compare_notice: str | None = None
     """What the last attempt to change or run a comparison or sweep was refused for."""
+    best: BestOfN = field(default_factory=BestOfN)
+    """Of the Best-of-N page."""
+    vertex: VertexState = field(default_factory=VertexState)
     selected_step: int | None = None
     """The step whose distribution is shown; None follows the newest."""
-    replaced: PromptSpec | None = None
-    """The prompt that stood in the Playground before another one was opened."""
+    replaced: Recipe | None = None
+    """What stood in the Playground before something else was opened."""
+    replaced_answers: tuple[Asking, ...] = ()
+    """The answers below it, where a recorded run took their place."""
+    opened: OpenedRecipe | None = None
+    to_open: OpenedRecipe | None = None
+    """What is to be opened if the reader agrees that it replaces what is there."""
+    just_opened: bool = False
+    """Whether the reader is still to be taken to the Playground."""
+    sharing: bool = False
+    """Whether the Share dialog is open."""
+    share_notice: str | None = None
+    """Why a link or file was refused in it, in the reader's language."""
+    recorded_trace: tuple[tuple[str, ...], Trace] | None = None
+    """The last one that was made, after the ids of its runs."""
+    saving: bool = False
+    """Whether the dialog to save is open."""
+    desk_notice: tuple[str, str] | None = None
+    """What came of opening or saving: "success", "info", "warning" or "error", and the words."""
+    images: tuple[Image, ...] = ()
+    """Pictures that came with the recipe."""
+    gallery: GalleryState = field(default_factory=GalleryState)
+    history_on: bool = True
+    """Whether the runs of this tab are kept."""
+    history_notice: str | None = None
+    """Why they are not."""
+    recorded: set[str] = field(default_factory=set)
+    """Runs that the history has."""
     notice: str | None = None
     """What the last attempt to run was refused for, already in the reader's language."""
 

@@ -48,6 +48,18 @@ def test_each_stage_by_hand():
     assert step.residual == pytest.approx(0, abs=1e-6)
 
 
+def test_self_certainty_is_kl_from_uniform_for_the_rows_that_want_it():
+    probs = torch.tensor([[0.5, 0.25, 0.15, 0.1], [0.25] * 4, [0.5, 0.25, 0.15, 0.1], [0.5, 0.5, 0.0, 0.0]])
+    recording: list = []
+    SamplerChain([SamplerConfig(top_k=1)] * 4).probs(probs.log() + 3, None, recording)
+    first, uniform, unasked, impossible = summarize(recording, [1, 0, 0, 0], n=2, certain=[True, True, False, True])
+    kl = sum(0.25 * math.log(0.25 / p) for p in (0.5, 0.25, 0.15, 0.1))
+    assert first.self_certainty == pytest.approx(kl, abs=1e-6)
+    assert uniform.self_certainty == pytest.approx(0, abs=1e-6)
+    assert unasked.self_certainty is impossible.self_certainty is None
+    assert unpack_traces(pack_traces([first, unasked])) == [first, unasked]
+
+
 @pytest.mark.parametrize("vocab", [200, 3000])
 def test_every_number_of_a_mixed_batch_against_the_full_distributions(vocab):
     rows = states(40)

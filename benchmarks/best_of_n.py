@@ -1,0 +1,215 @@
+"""Best of 16, 64 tokens each, with every built-in criterion that needs no other model's answer, beside 16 calls of
+transformers' `generate` (float32) and the same scoring; and what best-of-N does to the answers of two tasks.
+
+Sides alternate within a round; a ratio is the median over the rounds of the ratio within a round. `generate` keeps its
+logits, from which its log-probabilities and self-certainty are computed. `NUCLEUS_BENCH_PARTS` chooses among `speed`,
+`judges` and `tasks`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+import time
+from collections.abc import Sequence
+from importlib.metadata import version
+from statistics import median
+
+import torch
+
+from benchmarks.samplers import alternate, ratio
+from llm_core import Engine, GenerationRequest, ModelStore, PromptSpec, RowRequest
+from llm_core.best_of_n_study import BestOfNStudy
+from llm_core.builtin_model import MODEL_ID
+from llm_core.candidate_pool import Candidate, CandidatePool
+from llm_core.criteria import (
+    PREFERENCE,
+    RATING,
+    Autorater,
+    Consensus,
+    Criterion,
+    Exact,
+    Likelihood,
+    Numeric,
+    Pairwise,
+    Pattern,
+    Schema,
+    SelfCertainty,
+    Sentiment,
+    Verifier,
+    Vote,
+    judge_request,
+)
+from llm_core.judging import Judging
+from llm_core.language_model import LanguageModel
+from llm_core.statistics import mcnemar
+from llm_core.tasks import load_task
+from llm_core.thread_choice import all_threads
+from samplers import SamplerConfig
+from samplers.trace import uniform_kl
+
+N, TOKENS, ROUNDS = 16, 64, 5
+TASKS = (("gcd", "few_shot", 0.8, 16), ("letter_counting", "few_shot", 1.0, 16))
+"""Task, technique, temperature, tokens of an answer."""
+ITEMS = 40
+SIZES = (1, 2, 4, 8, 16)
+
+
+def criteria() -> list[Criterion]:
+    """All of them but those that ask or load another model to judge."""
+    return [
+        Likelihood("sum"),
+        Likelihood("mean"),
+        SelfCertainty(),
+        Vote("mathematics"),
+        Exact(("1/2",), "mathematics"),
+        Numeric(0.5),
+        Pattern(r"\bsea\b"),
+        Schema({"type": "object"}),
+        Verifier(load_task("chain_sum", 1), 0),
+        Consensus(),
+        Sentiment(),
+    ]
+
+
+def measure() -> dict[str, object]:
+    """Ratios of seconds, `generate` / ours, so 6 is six times as fast; the share of our time that is scoring."""
+    engine = Engine(ModelStore())
+    parts = os.environ.get("NUCLEUS_BENCH_PARTS", "speed,judges,tasks").split(",")
+    results: dict[str, object] = {"transformers": version("transformers"), "threads": all_threads()}
+    measured = {"speed": _speed, "judges": _judges, "tasks": _tasks}
+    results |= {part: measured[part](engine) for part in parts}
+    engine.close()
+    return results
+
+
+def _speed(engine: Engine) -> dict[str, object]:
+    pool = _pool(engine, "float32", "Hello.", 2)
+    pool.wait()
+    model = pool.runs[0].model
+    assert model is not None
+    vars(model)["end_ids"] = frozenset()  # nobody's answer ends early
+    fresh = itertools.count()
+    scoring: dict[str, list[float]] = {"float32": [], "auto": [], "generate": []}
+    by_criterion: dict[str, list[float]] = {}
+
+    def question() -> str:
+        return f"Describe sea number {next(fresh)} in a few sentences."
+
+    def ours(precision: str) -> None:
+        judging = Judging(_pool(engine, precision, question(), N), criteria())
+        judging.pool.wait()
+        began = time.perf_counter()
+        assert judging.wait(120)
+        scoring[precision].append(time.perf_counter() - began)
+        assert all(candidate.tokens == TOKENS for candidate in judging.pool.candidates())
+        for criterion in judging.criteria:
+            by_criterion.setdefault(criterion.id, []).append(judging.seconds(criterion.id))
+
+    def theirs() -> None:
+        """In a thread that ends: OpenMP's helpers of a thread that stays would slow down those of the engine's."""
+        side = threading.Thread(target=generate)
+        side.start()
+        side.join()
+
+    def generate() -> None:
+        torch.set_num_threads(all_threads())
+        text = PromptSpec(question()).render(model).text
+        candidates = [_generated(model, text, seed) for seed in range(N)]
+        began = time.perf_counter()
+        for criterion in criteria():
+            assert len(list(criterion.score(candidates, threading.Event()))) == N
+        scoring["generate"].append(time.perf_counter() - began)
+
+    sides = {"float32": lambda: ours("float32"), "auto": lambda: ours("auto"), "generate": theirs}
+    times = alternate(sides, ROUNDS)
+    return {
+        "times_as_fast": {name: ratio(times["generate"], times[name]) for name in ("float32", "auto")},
+        "seconds": {name: round(median(each), 2) for name, each in times.items()},
+        "scoring_seconds": {name: round(median(each[1:]), 3) for name, each in scoring.items()},
+        "scoring_share": {name: ratio(scoring[name][1:], times[name]) for name in times},
+        "criterion_seconds": {name: round(median(each[2:]), 3) for name, each in by_criterion.items()},
+    }
+
+
+def _pool(engine: Engine, precision: str, text: str, n: int) -> CandidatePool:
+    row = RowRequest(SamplerConfig(temperature=0.8), TOKENS)
+    return CandidatePool(engine.submit, GenerationRequest(MODEL_ID, PromptSpec(text), (row,), precision), n)
+
+
+@torch.inference_mode()
+def _generated(model: LanguageModel, text: str, seed: int) -> Candidate:
+    ids = torch.tensor([model.tokenizer(text, add_special_tokens=False)["input_ids"]])
+    torch.manual_seed(seed)
+    output = model.model.generate(
+        ids,
+        attention_mask=torch.ones_like(ids),
+        do_sample=True,
+        temperature=0.8,
+        top_k=0,
+        max_new_tokens=TOKENS,
+        min_new_tokens=TOKENS,
+        pad_token_id=0,
+        return_dict_in_generate=True,
+        output_logits=True,
+    )
+    logits, written = torch.cat(output.logits), output.sequences[0, ids.shape[1] :]
+    normaliser = logits.logsumexp(-1)
+    logprobs = logits.gather(-1, written[:, None]).squeeze(-1) - normaliser
+    said = model.decode(written.tolist())
+    certainties = tuple(uniform_kl(logits, normaliser).tolist())
+    return Candidate(seed, seed, said, said, tuple(logprobs.tolist()), certainties, tokens=len(written))
+
+
+def _judges(engine: Engine) -> dict[str, object]:
+    """Seconds of the built-in model as a judge of its own candidates, and how it judges: once, after a warm-up."""
+    pool = _pool(engine, "auto", "Describe the sea in a few sentences.", N)
+    pool.wait()
+    ask = {
+        "autorater": Autorater(engine.submit, judge_request(MODEL_ID, pool.like, RATING)),
+        "pairwise": Pairwise(engine.submit, judge_request(MODEL_ID, pool.like, PREFERENCE)),
+    }
+    judging = Judging(pool, list(ask.values()))
+    assert judging.wait(600)
+    parts = judging.scores("pairwise")[0].parts
+    return {
+        "candidates_seconds": round(pool.seconds, 2),
+        "seconds": {name: round(judging.seconds(name), 2) for name in ask},
+        "prefers_first": round(float(parts["prefers_first"]), 3),
+        "consistent": round(float(parts["consistent"]), 3),
+        "agreement": judging.agreement(),
+    }
+
+
+def _tasks(engine: Engine) -> dict[str, object]:
+    return {task[0]: _task(engine, *task) for task in TASKS}
+
+
+def _task(engine: Engine, name: str, technique: str, temperature: float, tokens: int) -> dict[str, object]:
+    task = load_task(name, ITEMS, seed=1)
+
+    def request(item: int) -> GenerationRequest:
+        prompt = task.prompt(technique, item, task.examples[:4])  # type: ignore[arg-type]
+        return GenerationRequest(MODEL_ID, prompt, (RowRequest(SamplerConfig(temperature=temperature), tokens),))
+
+    def judges(item: int) -> Sequence[Criterion]:
+        return [Verifier(task, item), Likelihood("sum"), Likelihood("mean"), SelfCertainty()]
+
+    study = BestOfNStudy(engine.submit, len(task.items), request, task.score, N, judges, timeout=60)
+    while not study.finished:
+        study.advance()
+        time.sleep(0.05)
+    solved = [(max(each.worths, default=0.0), each.greedy) for each in study.results.values()]
+    return {
+        "items": len(task.items),
+        "percent": {way: [round(100 * study.accuracy(way, n).value) for n in SIZES] for way in study.ways},
+        "interval_at_16": {way: [round(100 * edge) for edge in study.accuracy(way, N)[1:]] for way in study.ways},
+        "proxy": {way: [round(study.proxy(way, n) or 0.0, 3) for n in SIZES] for way in study.ways[3:]},
+        "verifier_against_greedy_p": mcnemar(sum(a > b for a, b in solved), sum(a < b for a, b in solved)),
+        "tokens_an_item": {"greedy": study.cost("greedy", 1).tokens, "16": study.cost("verifier", N).tokens},
+        "seconds_an_item": {
+            "greedy": round(study.cost("greedy", 1).seconds, 2),
+            "16": round(study.cost("verifier", N).seconds, 2),
+        },
+    }

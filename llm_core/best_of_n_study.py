@@ -1,0 +1,253 @@
+"""What choosing among more candidates buys on a task: accuracy of each way to choose, against n and against its cost.
+
+Every item has one pool of N candidates and one greedy answer. From these the accuracy of any n up to N follows without
+asking again, as the exact mean over all subsets (`best_of_n_theory`). Like a `Study` it moves when its follower calls
+`advance`, stopping keeps what is done, and resuming asks only what is missing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from llm_core.asking import Submit
+from llm_core.best_of_n_theory import RESAMPLES, Estimate, expected_true, vote_accuracy
+from llm_core.candidate_pool import MAX_CANDIDATES, Candidate, CandidatePool
+from llm_core.criteria.answers import Equality, classes
+from llm_core.criteria.base import Criterion
+from llm_core.errors import NucleusError
+from llm_core.judging import SECONDS, Judging
+from llm_core.records import GenerationRequest, Run
+from samplers import expected_best
+
+GREEDY, SINGLE, VOTE = "greedy", "single", "vote"
+"""Ways that need no criterion: the likeliest token each time, any one candidate, the result of most."""
+MOST_AT_ONCE = 64
+"""Candidates under way: as many rows as the engine takes."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ItemResult:
+    """One item, done."""
+
+    greedy: float
+    """What the greedy answer is worth, in [0, 1]."""
+    worths: tuple[float, ...]
+    """What each candidate is worth."""
+    results: tuple[int | None, ...]
+    """Of each candidate: candidates with the same number found the same; None found nothing."""
+    scores: dict[str, tuple[float, ...]]
+    """By criterion; a score that is missing is `-inf`, so that its candidate is not chosen."""
+    tokens: int
+    """Written by the candidates."""
+    greedy_tokens: int
+    seconds: float
+    greedy_seconds: float
+    scoring_seconds: dict[str, float]
+    error: NucleusError | None = None
+    """Where the item could not be asked; it then counts 0 throughout."""
+
+    def worth(self, way: str, n: int) -> float:
+        """What is expected of a way with n candidates: of fewer where some are missing."""
+        n = min(n, len(self.worths))
+        if way == GREEDY:
+            return self.greedy
+        if not n:
+            return 0.0
+        if way == SINGLE:
+            return math.fsum(self.worths) / len(self.worths)
+        if way == VOTE:
+            return vote_accuracy(self.results, self.worths, n)
+        return expected_true(self.scores[way], self.worths, n)
+
+
+class Cost(NamedTuple):
+    """Of one item, in the mean."""
+
+    tokens: float
+    seconds: float
+    """A share of what all candidates took together: they are written in one batch."""
+
+
+class BestOfNStudy:
+    """One task's items. Not locked: one thread at a time."""
+
+    def __init__(
+        self,
+        submit: Submit,
+        items: int,
+        request: Callable[[int], GenerationRequest],
+        worth: Callable[[int, str], float],
+        n: int,
+        criteria: Callable[[int], Sequence[Criterion]],
+        *,
+        equality: Equality = "text",
+        timeout: float = SECONDS,
+    ) -> None:
+        """`request(item)` has one row, which candidates are written with; `worth(item, result)` says what a result is
+        worth, in [0, 1]; `criteria(item)` are what may choose, by the same ids for every item.
+
+        Raises `NucleusError` for n outside 1 to 64, and for a criterion that compares candidates with each other:
+        what it says of N candidates is not what it would say of fewer. The vote is counted exactly and needs none.
+        """
+        if not 1 <= n <= MAX_CANDIDATES:
+            raise NucleusError("candidates_out_of_range", value=n, limit=MAX_CANDIDATES)
+        named = [criterion.id for criterion in criteria(0)] if items else []
+        for criterion in criteria(0) if items else ():
+            if criterion.relative:
+                raise NucleusError("study_needs_absolute", criterion=criterion.id)
+        self.items = items
+        self.n = n
+        self.ways = (GREEDY, SINGLE, VOTE, *named)
+        self.results: dict[int, ItemResult] = {}
+        """Done, by item."""
+        self.running = True
+        self._submit, self._request, self._worth, self._criteria = submit, request, worth, criteria
+        self._equality: Equality = equality
+        self._timeout = timeout
+        self._open: dict[int, _Item] = {}
+        self._expected: dict[tuple[int, str, int], float] = {}
+        """What was worked out of `ItemResult.worth`, by item, way and n."""
+
+    @property
+    def finished(self) -> bool:
+        return len(self.results) == self.items
+
+    def stop(self) -> None:
+        """End what is under way; it is asked again when the study resumes."""
+        self.running = False
+        for item in self._open.values():
+            item.stop()
+        self._open.clear()
+
+    def resume(self) -> None:
+        self.running = not self.finished
+
+    def advance(self) -> None:
+        """Take in what has ended, and ask more."""
+        for place, item in list(self._open.items()):
+            item.judging.advance()
+            item.greedy.touch()
+            if item.active:
+                continue
+            del self._open[place]
+            if not item.abandoned:  # the page was left: asked again
+                self.results[place] = self._result(place, item)
+        if self.finished:
+            self.running = False
+        for place in range(self.items):
+            if not self.running or (len(self._open) + 1) * (self.n + 1) > max(MOST_AT_ONCE, self.n + 1):
+                return
+            if place in self.results or place in self._open:
+                continue
+            try:
+                self._open[place] = self._begin(place)
+            except NucleusError as error:
+                if error.code == "queue_full":
+                    return
+                self.results[place] = _unasked(error, [way for way in self.ways if way not in (GREEDY, SINGLE, VOTE)])
+
+    def accuracy(self, way: str, n: int) -> Estimate:
+        """Of one of `ways` with n candidates, over the items that are done; with a percentile bootstrap over the items,
+        which is 0 to 1 while there are none."""
+        import numpy
+
+        if not self.results:
+            return Estimate(0.0, 0.0, 1.0)
+        for item, result in self.results.items():
+            if (item, way, n) not in self._expected:
+                self._expected[item, way, n] = result.worth(way, n)
+        worths = numpy.array([self._expected[item, way, n] for item in self.results])
+        drawn = numpy.random.default_rng(0).integers(len(worths), size=(RESAMPLES, len(worths)))
+        low, high = numpy.quantile(worths[drawn].mean(axis=1), (0.025, 0.975))
+        return Estimate(float(worths.mean()), float(low), float(high))
+
+    def proxy(self, criterion: str, n: int) -> float | None:
+        """Mean over the items of the score that the criterion itself expects of its best of n: beside `accuracy` it
+        shows whether higher scores are better answers. None where scores are missing."""
+        done = [result.scores.get(criterion, ()) for result in self.results.values() if result.error is None]
+        if not done or not all(scores and min(scores) > -math.inf for scores in done):
+            return None
+        return math.fsum(expected_best(scores, min(n, len(scores))) for scores in done) / len(done)
+
+    def cost(self, way: str, n: int) -> Cost:
+        """What one item takes by a way, scoring included."""
+        done = [result for result in self.results.values() if result.error is None]
+        if not done:
+            return Cost(0.0, 0.0)
+        if way == GREEDY:
+            return Cost(_mean([each.greedy_tokens for each in done]), _mean([each.greedy_seconds for each in done]))
+        share = [min(1 if way == SINGLE else n, len(each.worths)) / max(1, len(each.worths)) for each in done]
+        scoring = [each.scoring_seconds.get(way, 0.0) for each in done]
+        return Cost(
+            _mean([part * each.tokens for part, each in zip(share, done, strict=True)]),
+            _mean([part * (each.seconds + extra) for part, each, extra in zip(share, done, scoring, strict=True)]),
+        )
+
+    def _begin(self, place: int) -> _Item:
+        request = self._request(place)
+        [row] = request.rows
+        sampler = dataclasses.replace(row.sampler, temperature=0.0)
+        pool = CandidatePool(self._submit, request, self.n)
+        try:
+            greedy = self._submit(dataclasses.replace(request, rows=(dataclasses.replace(row, sampler=sampler),)))
+        except NucleusError:
+            pool.stop()
+            raise
+        return _Item(pool, greedy, Judging(pool, self._criteria(place), self._timeout))
+
+    def _result(self, place: int, item: _Item) -> ItemResult:
+        candidates = item.pool.candidates()
+        prompt = item.greedy.request.prompt
+        [greedy] = item.greedy.rows
+        found = None if greedy.error else prompt.extraction.extract(prompt.prefill + greedy.text)
+        return ItemResult(
+            greedy=0.0 if found is None else self._worth(place, found),
+            worths=tuple(0.0 if each.result is None else self._worth(place, each.result) for each in candidates),
+            results=tuple(classes([each.result for each in candidates], self._equality)),
+            scores={each.id: _values(item.judging, each.id, candidates) for each in item.judging.criteria},
+            tokens=item.pool.tokens,
+            greedy_tokens=greedy.length,
+            seconds=item.pool.seconds,
+            greedy_seconds=greedy.seconds,
+            scoring_seconds={each.id: item.judging.seconds(each.id) for each in item.judging.criteria},
+            error=greedy.error if greedy.error and not candidates else None,
+        )
+
+
+class _Item(NamedTuple):
+    """One being asked."""
+
+    pool: CandidatePool
+    greedy: Run
+    judging: Judging
+
+    @property
+    def active(self) -> bool:
+        return self.pool.active or self.greedy.active or self.judging.active
+
+    @property
+    def abandoned(self) -> bool:
+        errors = [record.error for record in (*self.pool.records, *self.greedy.rows)]
+        return any(error is not None and error.code == "run_abandoned" for error in errors)
+
+    def stop(self) -> None:
+        self.judging.stop()
+        self.pool.stop()
+        self.greedy.cancel()
+
+
+def _values(judging: Judging, criterion: str, candidates: Sequence[Candidate]) -> tuple[float, ...]:
+    scores = judging.scores(criterion)
+    values = [scores[each.index].value if each.index in scores else None for each in candidates]
+    return tuple(-math.inf if value is None else value for value in values)
+
+
+def _unasked(error: NucleusError, criteria: Sequence[str]) -> ItemResult:
+    return ItemResult(0.0, (), (), dict.fromkeys(criteria, ()), 0, 0, 0.0, 0.0, {}, error)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values)

@@ -1,0 +1,161 @@
+"""What choosing the best of n buys, estimated from the N candidates at hand, and what is known of it beforehand.
+
+Every estimate is the exact mean over all subsets of n of the N candidates: unbiased for what n fresh ones would give
+(a U-statistic, Hoeffding 1948). Where several of a subset share the highest score, each is as likely to be taken.
+n is in [1, N]; scores are finite numbers, or `-inf` for a candidate that must not win.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Sequence
+from itertools import groupby
+from math import comb
+from typing import NamedTuple
+
+from samplers import expected_best
+
+RESAMPLES = 400
+"""Of the bootstrap."""
+
+
+def pass_at_k(n: int, correct: int, k: int) -> float:
+    """Probability that at least one of k is correct, `1 - C(n - c, k) / C(n, k)` (Chen et al. 2021, arXiv
+    2107.03374). Raises `ValueError` unless `0 <= correct <= n` and `1 <= k <= n`."""
+    if not 0 <= correct <= n:
+        raise ValueError(f"correct={correct}: expected 0 to {n}")
+    _check(k, n)
+    return 1 - comb(n - correct, k) / comb(n, k)
+
+
+def kl_bound(n: int) -> float:
+    """Nats that the best of n is at most away from the model's own distribution: `log n - (n - 1) / n`. A bound and
+    not the value, which it equals only where no two candidates are the same (Beirami et al. 2024, arXiv 2401.01879)."""
+    return math.log(n) - (n - 1) / n
+
+
+def win_rate_bound(n: int) -> float:
+    """Probability that the best of n beats one more sample by its own criterion, ties counting half, is at most
+    `n / (n + 1)` (arXiv 2401.01879)."""
+    return n / (n + 1)
+
+
+def selection(proxy: Sequence[float], n: int) -> list[float]:
+    """Probability of each candidate to be the best of n by `proxy`, over all subsets; they sum to 1."""
+    total = len(proxy)
+    _check(n, total)
+    order = sorted(range(total), key=lambda index: -proxy[index])
+    chances, above = [0.0] * total, 0
+    for _, tied in groupby(order, key=lambda index: proxy[index]):
+        members = list(tied)
+        # subsets that have none of the better ones, less those that have none of these either
+        chance = (comb(total - above, n) - comb(total - above - len(members), n)) / comb(total, n)
+        for index in members:
+            chances[index] = chance / len(members)
+        above += len(members)
+    return chances
+
+
+def expected_true(proxy: Sequence[float], true: Sequence[float], n: int) -> float:
+    """What the best of n by `proxy` is worth by `true`, in the mean. Where a proxy misleads, this falls as n grows
+    although the proxy's own best score rises (over-optimisation, Gao et al. 2023, arXiv 2210.10760)."""
+    return math.fsum(chance * worth for chance, worth in zip(selection(proxy, n), true, strict=True) if chance)
+
+
+def win_rate(proxy: Sequence[float], true: Sequence[float], n: int) -> float:
+    """Probability that the best of n by `proxy` beats one other candidate by `true`, ties counting half. n is in
+    [1, N - 1]. With `true = proxy` and no ties it is `n / (n + 1)`."""
+    total = len(proxy)
+    _check(n, total - 1)
+    wins = []
+    for single in range(total):
+        others = [index for index in range(total) if index != single]
+        beaten = [0.5 * ((true[index] > true[single]) - (true[index] < true[single])) + 0.5 for index in others]
+        wins.append(expected_true([proxy[index] for index in others], beaten, n))
+    return math.fsum(wins) / total
+
+
+class Estimate(NamedTuple):
+    """A mean with a 95 % band."""
+
+    value: float
+    low: float
+    high: float
+
+
+def best_with_band(scores: Sequence[float], n: int, seed: int = 0) -> Estimate:
+    """`samplers.expected_best` with a percentile bootstrap over the candidates (Efron 1979), the same for the same
+    seed. Near n = N the estimate hangs on the few highest scores, and the band is too narrow there: a resample cannot
+    hold a better candidate than the best that was seen."""
+    import numpy
+
+    value = expected_best(scores, n)
+    total = len(scores)
+    weights = numpy.array([comb(below, n - 1) / comb(total, n) for below in range(total)])
+    drawn = numpy.random.default_rng(seed).integers(total, size=(RESAMPLES, total))
+    resampled = numpy.sort(numpy.asarray(scores, dtype=float)[drawn], axis=1)[:, n - 1 :] @ weights[n - 1 :]
+    low, high = numpy.quantile(resampled, (0.025, 0.975))
+    return Estimate(value, min(value, float(low)), max(value, float(high)))
+
+
+def vote_chances(results: Sequence[Hashable | None], n: int) -> dict[Hashable, float]:
+    """Probability of each result to win the vote of n candidates, over all subsets: the most frequent result wins,
+    and of several each is as likely. `None` does not vote. What is missing to 1 is that nobody votes.
+
+    Exact: subsets are counted by how many of each result they hold, and not enumerated.
+    """
+    total = len(results)
+    _check(n, total)
+    sizes: dict[Hashable, int] = {}
+    for result in results:
+        if result is not None:
+            sizes[result] = sizes.get(result, 0) + 1
+    silent = total - sum(sizes.values())
+    by_size = {
+        size: _vote_chance(size, sorted(sizes.values()), silent, n) / comb(total, n) for size in {*sizes.values()}
+    }
+    return {result: by_size[size] for result, size in sizes.items()}
+
+
+def _vote_chance(own: int, sizes: Sequence[int], silent: int, n: int) -> float:
+    """Subsets of n in which a result with `own` votes at hand wins, those that it shares counted in parts.
+
+    All terms are positive, so floats keep 15 digits of them however large the numbers of subsets get.
+    """
+    import numpy
+
+    others = list(sizes)
+    others.remove(own)
+    won = 0.0
+    for votes in range(1, min(own, n) + 1):
+        room = n - votes  # for the votes of the others, who can have at most as many each
+        ways = numpy.zeros((room // votes + 1, room + 1))  # [tied with it, votes taken]
+        ways[0, 0] = 1.0
+        for size in others:
+            before, ways = ways, ways.copy()
+            for more in range(1, min(size, votes, room) + 1):
+                chosen = comb(size, more) * before[:, : room + 1 - more]
+                if more < votes:
+                    ways[:, more:] += chosen
+                else:
+                    ways[1:, more:] += chosen[:-1]
+        shares = 1.0 / numpy.arange(1, len(ways) + 1)
+        rest = numpy.array([float(comb(silent, room - taken)) for taken in range(room + 1)])
+        won += comb(own, votes) * float(shares @ ways @ rest)
+    return won
+
+
+def vote_accuracy(results: Sequence[Hashable | None], true: Sequence[float], n: int) -> float:
+    """What the result that wins the vote of n is worth in the mean; 0 where nobody votes. `true` is what each
+    candidate's result is worth; candidates with the same one count their mean."""
+    chances = vote_chances(results, n)
+    worths: dict[Hashable, list[float]] = {}
+    for result, worth in zip(results, true, strict=True):
+        if result is not None:
+            worths.setdefault(result, []).append(worth)
+    return math.fsum(chance * math.fsum(worths[result]) / len(worths[result]) for result, chance in chances.items())
+
+
+def _check(n: int, total: int) -> None:
+    if not 1 <= n <= total:
+        raise ValueError(f"n={n}: expected 1 to {total}")

@@ -1,0 +1,34 @@
+"""A toy reward: how positive the words of an answer are. Harmless looking, and easy to see through once many
+candidates compete for it, which is what it is for: the best of many gushes (reward hacking)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from threading import Event
+
+from llm_core.candidate_pool import Candidate
+from llm_core.criteria.base import Need, Score, each_text, scored
+from llm_core.errors import NucleusError
+
+
+@dataclass(frozen=True, slots=True)
+class Sentiment:
+    """VADER's compound score in [-1, 1] (Hutto and Gilbert 2014). English words only."""
+
+    id: str = "sentiment"
+    needs: frozenset[Need] = frozenset()
+    relative: bool = False
+    timeout: float | None = None
+
+    def unavailable(self, candidates: Sequence[Candidate]) -> NucleusError | None:
+        return None
+
+    def score(self, candidates: Sequence[Candidate], stop: Event) -> Iterable[Score]:
+        from vader import polarity_scores
+
+        def one(text: str) -> Score:
+            found = polarity_scores(text)
+            return scored(found["compound"], positive=found["pos"], neutral=found["neu"], negative=found["neg"])
+
+        return each_text(candidates, one, stop)

@@ -1,0 +1,74 @@
+"""Vertex AI's own services, through `agentplatform.Client` of `google-cloud-aiplatform`: the client of one task.
+
+It sends over a `Line` as every other request does: with a timeout, cut from any thread, and to no address that this
+installation may not call. The package loads in seconds, so only when it is needed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from llm_core.errors import NucleusError
+from llm_core.providers import failures
+from llm_core.providers.base import Failure
+from llm_core.providers.gemini import PROJECT_AND_LOCATION, error_object, http_for, http_options, location_url
+from llm_core.providers.google_identity import GoogleIdentity
+from llm_core.providers.network import Line
+
+if TYPE_CHECKING:
+    from agentplatform import Client
+
+
+@contextmanager
+def platform(place: str, identity: GoogleIdentity, line: Line, base_url: str = "") -> Iterator[Client]:
+    """A client for `project/location` with application-default credentials. What fails inside is raised as
+    `NucleusError`; a line that was cut as it fails by itself."""
+    if not PROJECT_AND_LOCATION.fullmatch(place):
+        raise NucleusError("provider_place_invalid", place=place)
+    project, _, location = place.partition("/")
+    url = base_url or location_url(location)
+    try:
+        import agentplatform
+
+        with http_for(line) as http:
+            yield agentplatform.Client(
+                project=project,
+                location=location,
+                credentials=identity.credentials(),
+                http_options=http_options(http, url, "v1beta1", line),
+            )
+    except NucleusError:
+        raise
+    except Exception as error:
+        if line.is_cut:
+            raise
+        raise explained(error, urlsplit(url).hostname or "", line.silence_seconds) from None
+
+
+def explained(error: Exception, host: str, seconds: float) -> NucleusError:
+    """What an exception of the SDK means. Those that are none of its or the network's are raised again."""
+    from google.auth.exceptions import GoogleAuthError, TransportError
+    from google.genai.errors import APIError
+
+    if isinstance(error, Failure):
+        return error.error
+    if isinstance(error, APIError):
+        body: Any = error.details if isinstance(error.details, (dict, list)) else {}
+        text = json.dumps(body) if error_object(body) else str(error.message)
+        headers = getattr(error.response, "headers", None) or {}
+        if error.code == 404:
+            return NucleusError("vertex_not_found", detail=failures.said(text))
+        return failures.from_response(error.code or 0, text, (), headers).error
+    if isinstance(error, TransportError):
+        return NucleusError("provider_unreachable", host="oauth2.googleapis.com")
+    if isinstance(error, GoogleAuthError):
+        return NucleusError("provider_credentials_missing")
+    if isinstance(error, TimeoutError):  # an operation that did not end
+        return NucleusError("provider_timeout", seconds=round(seconds))
+    if isinstance(error, (AttributeError, LookupError, TypeError)):  # where the SDK reads an answer that is none
+        return NucleusError("provider_malformed", detail=type(error).__name__)
+    return failures.from_exception(error, host, seconds).error

@@ -1,0 +1,255 @@
+"""Prompts kept in Vertex AI's Prompt Management, with versions: saved, listed, opened.
+
+The SDK waits five seconds before it first asks whether a step of saving is done, and there are two, so a save takes ten
+seconds or more. It runs in a thread of its own, as a `Saving` that any number of readers follow.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import logging
+import re
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import httpx
+
+from llm_core.errors import NucleusError
+from llm_core.providers.addresses import Addresses
+from llm_core.providers.google_identity import GoogleIdentity
+from llm_core.providers.network import Line
+from llm_core.providers.vertex_platform import platform
+from llm_core.providers.vertex_prompt_wire import Opened, opened, saved
+from llm_core.records import GenerationRequest
+
+if TYPE_CHECKING:
+    from agentplatform import Client
+
+log = logging.getLogger(__name__)
+
+MAX_NAME = 128
+"""Characters of a prompt's or a version's name."""
+MOST_ENTRIES = 500
+"""Of a listing."""
+USUAL_SECONDS = 11.0
+"""That a save takes: twice the SDK's five seconds, and the requests."""
+_STEP_SECONDS = 90
+"""Before a step of saving that has not ended is given up."""
+_SILENCE_SECONDS = 20.0
+_MODEL = re.compile(r"[\w.-]+(/[\w.-]+)*", re.ASCII)
+_ID = re.compile(r"[\w-]{1,100}", re.ASCII)
+"""Of a prompt or a version: it becomes a part of the request's path."""
+
+
+class PromptEntry(NamedTuple):
+    """One prompt of a listing."""
+
+    id: str
+    name: str
+    model: str
+    saved_at: datetime | None
+
+
+class VersionEntry(NamedTuple):
+    """One version of a prompt."""
+
+    id: str
+    name: str
+    saved_at: datetime | None
+
+
+class Saving:
+    """A prompt on its way there. Any thread may read and stop it."""
+
+    def __init__(self, name: str, merged: tuple[str, ...], lost: tuple[str, ...], line: Line) -> None:
+        self.name = name
+        self.merged, self.lost = merged, lost
+        """As in `vertex_prompt_wire.Saved`."""
+        self.prompt_id = self.version_id = ""
+        self.error: NucleusError | None = None
+        self.stopped = False
+        """Whether the waiting was given up: what was sent by then may have been saved all the same."""
+        self.began = time.monotonic()
+        self._line = line
+        self._done = threading.Event()
+
+    @property
+    def active(self) -> bool:
+        return not self._done.is_set()
+
+    @property
+    def fraction(self) -> float:
+        """A guess by the time that saves take, below 1 until it is done."""
+        return min(0.97, (time.monotonic() - self.began) / USUAL_SECONDS) if self.active else 1.0
+
+    def stop(self) -> None:
+        """Wait no longer."""
+        if self.active:
+            self.stopped = True
+            self._line.cut()
+            self._done.set()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Until it has ended; false if not within `timeout` seconds."""
+        return self._done.wait(timeout)
+
+    def end(self, prompt_id: str = "", version_id: str = "", error: NucleusError | None = None) -> None:
+        """Called by the thread that saves."""
+        if self.active:
+            self.prompt_id, self.version_id, self.error = prompt_id, version_id, error
+            self._done.set()
+
+
+class VertexPrompts:
+    """The prompts of any project and location, with the server's application-default credentials. Places are
+    `project/location`; every method raises `NucleusError`."""
+
+    def __init__(self, addresses: Addresses | None = None, base_url: str = "") -> None:
+        """`base_url` instead of the location's own."""
+        self._addresses = addresses or Addresses()
+        self._identity = GoogleIdentity()
+        self._base_url = base_url
+
+    def save(self, place: str, request: GenerationRequest, name: str, model: str, prompt_id: str = "") -> Saving:
+        """Begin to save a request under a model of Vertex AI: as a new prompt, or as the next version of one."""
+        if not _MODEL.fullmatch(model) or ".." in model:
+            raise NucleusError("provider_model_unnamed", model=model[:100])
+        name = " ".join(name.split())
+        if not name or len(name) > MAX_NAME or not name.isprintable():
+            raise NucleusError("vertex_prompt_name", value=name[:MAX_NAME], limit=MAX_NAME)
+        self._check(place, prompt_id)
+        what = saved(request, model)
+        line = self._line()
+        saving = Saving(name, what.merged, what.lost, line)
+        task = (saving, line, place, what.data, prompt_id)
+        threading.Thread(target=self._save, args=task, name="save a prompt", daemon=True).start()
+        return saving
+
+    def prompts(self, place: str) -> tuple[PromptEntry, ...]:
+        """What is kept there, the newest first."""
+        from agentplatform._genai._prompt_management_utils import PROMPT_SCHEMA_URI
+
+        only = f'metadata_schema_uri="{PROMPT_SCHEMA_URI}"'
+        with self._client(place) as client:
+            # Not `list`: it gives ids without names, and one could only ask for each prompt to tell them apart.
+            pages = _pages(client.prompts._list_prompts, "datasets", filter=only)
+            found = [
+                PromptEntry(_last(each.name), each.display_name or "", _last(each.model_reference), _saved_at(each))
+                for each in itertools.islice(pages, MOST_ENTRIES)
+                if each.name and each.model_reference
+            ]
+        return tuple(sorted(found, key=_age))
+
+    def versions(self, place: str, prompt_id: str) -> tuple[VersionEntry, ...]:
+        """Those of one prompt, the newest first."""
+        self._check(place, prompt_id)
+        with self._client(place) as client:
+            # Not `list_versions`: it asks for every page after the first one without the prompt's id.
+            pages = _pages(functools.partial(client.prompts._list_versions, dataset_id=prompt_id), "dataset_versions")
+            found = [
+                VersionEntry(_last(each.name), each.display_name or "", _saved_at(each))
+                for each in itertools.islice(pages, MOST_ENTRIES)
+                if each.name
+            ]
+        return tuple(sorted(found, key=_age))
+
+    def open(self, place: str, prompt_id: str, version_id: str = "") -> Opened:
+        """The request that a version holds; the prompt as it is now where none is named."""
+        self._check(place, prompt_id, version_id)
+        with self._client(place) as client:
+            if version_id:
+                # What `get_version` gives as `prompt_data` is the newest version's (python-aiplatform#5907): the
+                # asked one's is in the resource beside it.
+                source: Any = client.prompts.get_version(prompt_id=prompt_id, version_id=version_id).dataset_version
+            else:
+                source = client.prompts.get(prompt_id=prompt_id).dataset
+        schema = source.metadata.prompt_api_schema if source.metadata else None
+        data = schema.model_dump(mode="json", exclude_none=True) if schema else {}
+        message = (data.get("multimodal_prompt") or {}).get("prompt_message")
+        if not message:
+            raise NucleusError("vertex_prompt_foreign", prompt=prompt_id)
+        try:
+            found = opened(message, data.get("executions") or (), place)
+            found.request.validate()
+        except (AttributeError, LookupError, TypeError, ValueError) as error:  # a form that nobody has described
+            raise NucleusError("provider_malformed", detail=type(error).__name__) from error
+        return found
+
+    def _save(self, saving: Saving, line: Line, place: str, data: Mapping[str, Any], prompt_id: str) -> None:
+        try:
+            with self._client(place, line) as client:
+                ids = _sent(client, saving.name, data, prompt_id)
+            saving.end(*ids)
+        except NucleusError as error:
+            saving.end(error=error)
+        except Exception as error:  # the thread's last net; the error's text could quote a header
+            if not line.is_cut:
+                log.error("a prompt was not saved: %s\n%s", type(error).__name__, _trace(error))
+            saving.end(error=NucleusError("vertex_prompt_unsaved", detail=type(error).__name__))
+
+    @contextmanager
+    def _client(self, place: str, line: Line | None = None) -> Iterator[Client]:
+        self._addresses.check_project(place)
+        with platform(place, self._identity, line or self._line(), self._base_url) as client:
+            yield client
+
+    def _line(self) -> Line:
+        return Line(self._addresses, _SILENCE_SECONDS)
+
+    def _check(self, place: str, *ids: str) -> None:
+        self._addresses.check_project(place)
+        for each in ids:
+            if each and not _ID.fullmatch(each):
+                raise NucleusError("vertex_prompt_foreign", prompt=each[:100])
+
+
+def _sent(client: Client, name: str, data: Mapping[str, Any], prompt_id: str) -> tuple[str, str]:
+    """The new version's ids."""
+    prompt: Any = {"prompt_data": data}
+    config: Any = {"timeout": _STEP_SECONDS, "max_wait_time": 10, "prompt_display_name": name}
+    try:
+        if prompt_id:
+            kept = client.prompts.update(prompt_id=prompt_id, prompt=prompt, config=config)
+        else:
+            kept = client.prompts.create_version(prompt=prompt, config=config)
+    except TimeoutError:
+        raise NucleusError("vertex_prompt_unsaved", detail=f"{_STEP_SECONDS} s") from None
+    except ValueError as error:
+        if isinstance(error, httpx.HTTPError) or "prompt version resource" not in str(error):
+            raise
+        raise NucleusError("vertex_prompt_unsaved", detail=str(error)[:200]) from None
+    return str(kept.prompt_id or ""), str(kept.version_id or "")
+
+
+def _pages(ask: Callable[..., Any], entries: str, **config: Any) -> Iterator[Any]:
+    from agentplatform import types
+
+    token: str | None = None
+    while True:
+        page = ask(config=types.ListPromptsConfig(page_size=100, page_token=token, **config))
+        yield from getattr(page, entries) or ()
+        token = page.next_page_token
+        if not token:
+            return
+
+
+def _saved_at(entry: Any) -> datetime | None:
+    return getattr(entry, "update_time", None) or entry.create_time
+
+
+def _last(name: str) -> str:
+    return name.rpartition("/")[2]
+
+
+def _age(entry: PromptEntry | VersionEntry) -> float:
+    return -entry.saved_at.timestamp() if entry.saved_at else 0.0
+
+
+def _trace(error: Exception) -> str:
+    return "".join(traceback.format_tb(error.__traceback__))

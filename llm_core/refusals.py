@@ -1,0 +1,29 @@
+"""What pydantic says of data from a stranger, as an error that readers understand: the place, the value, a way out."""
+
+from __future__ import annotations
+
+import reprlib
+from typing import TYPE_CHECKING, Literal
+
+from llm_core.errors import NucleusError
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
+CODES = {
+    "prompt": ("prompt_data_missing", "prompt_data_unknown", "prompt_data_wrong"),
+    "recipe": ("recipe_missing", "recipe_unknown", "recipe_wrong"),
+}
+
+
+def refusal(error: ValidationError, kind: Literal["prompt", "recipe"]) -> NucleusError:
+    """The first thing at fault, as one of the codes for what was read. Places count from 1."""
+    first = error.errors(include_url=False)[0]
+    missing, unknown, wrong = CODES[kind]
+    place = ".".join(str(step + 1 if isinstance(step, int) else step) for step in first["loc"])[:200] or kind
+    if first["type"] == "missing":
+        return NucleusError(missing, place=place)
+    value = reprlib.repr(first["input"])
+    if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        return NucleusError(unknown, place=place, value=value)
+    return NucleusError(wrong, place=place, value=value, detail=first["msg"])

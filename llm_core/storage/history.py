@@ -1,0 +1,137 @@
+"""The history of finished runs, each with its recipe and answer.
+
+It is private: an owner reads, opens and deletes their own runs, and nobody else's. Runs older than `KEPT_DAYS` and
+beyond the newest `MAX_RUNS` of an owner go by themselves; the owner prunes the rest by age, number, or all of them.
+`NUCLEUS_HISTORY=0` turns it off for an installation.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, true
+from sqlalchemy.exc import IntegrityError
+
+from llm_core.errors import NucleusError
+from llm_core.recipe import Recipe
+from llm_core.storage.database import Database
+from llm_core.storage.folding import containing, found_by, storable
+from llm_core.storage.tables import runs
+
+MAX_RUNS = 1_000
+"""Of one owner."""
+MAX_ALL = 50_000
+"""Of all owners."""
+KEPT_DAYS = 90
+MAX_CHARACTERS = 2**20
+"""Of one recipe; a run of a larger one is not kept."""
+MAX_ANSWER = 50_000
+"""Characters kept of an answer."""
+PAGE = 20
+
+
+def history_allowed() -> bool:
+    """Whether this installation keeps a history."""
+    return os.environ.get("NUCLEUS_HISTORY", "1").strip().lower() not in ("0", "false", "no", "off")
+
+
+@dataclass(frozen=True, slots=True)
+class PastRun:
+    """A run in a list."""
+
+    id: str
+    title: str
+    """The recipe's, or else the beginning of its prompt."""
+    model: str
+    answer: str
+    summary: Mapping[str, Any]
+    """Figures of the run, as they were given to `add`."""
+    ended_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class FoundRuns:
+    """One page of a search, the newest first."""
+
+    runs: tuple[PastRun, ...]
+    total: int
+
+
+class History:
+    """Any thread may use it. Every method raises `NucleusError`."""
+
+    def __init__(self, database: Database, clock: Callable[[], float] = time.time) -> None:
+        self._database, self._clock = database, clock
+
+    def add(self, run_id: str, owner: str, recipe: Recipe, answer: str, summary: Mapping[str, Any]) -> None:
+        """Keep a run. Doing so again changes nothing, whoever does it."""
+        text = json.dumps(recipe.data(), ensure_ascii=False, separators=(",", ":"))
+        if len(text) > MAX_CHARACTERS:
+            raise NucleusError("recipe_too_large_to_save", size=len(text), limit=MAX_CHARACTERS)
+        prompt = " ".join(part for _, part in recipe.prompt.texts() if part)
+        answer = storable(answer[:MAX_ANSWER])
+        values = {
+            "id": run_id,
+            "owner": owner,
+            "title": recipe.title or " ".join((recipe.prompt.instruction or recipe.prompt.question).split())[:120],
+            "model": recipe.model.id,
+            "recipe": text,
+            "answer": answer,
+            "summary": json.dumps(summary),
+            "found_by": found_by(recipe.title, recipe.model.id, prompt, answer),
+            "ended_at": self._clock(),
+        }
+        with self._database.writing() as connection:
+            if connection.execute(select(runs.c.id).where(runs.c.id == run_id)).first():
+                return
+            try:
+                with connection.begin_nested():
+                    connection.execute(insert(runs).values(values))
+            except IntegrityError:  # somebody else was a moment faster
+                return
+            connection.execute(delete(runs).where(runs.c.ended_at < self._clock() - 86_400 * KEPT_DAYS))
+            _keep_newest(connection, MAX_RUNS, runs.c.owner == owner)
+            _keep_newest(connection, MAX_ALL, true())
+
+    def search(self, owner: str, query: str = "", skip: int = 0) -> FoundRuns:
+        """The owner's runs with every word of `query` in prompt, answer, title or model's name."""
+        wanted = [runs.c.owner == owner, *containing(runs.c.found_by, query)]
+        asked = select(runs.c.id, runs.c.title, runs.c.model, runs.c.answer, runs.c.summary, runs.c.ended_at)
+        asked = asked.where(*wanted).order_by(runs.c.ended_at.desc(), runs.c.id).limit(PAGE).offset(max(0, skip))
+        with self._database.reading() as connection:
+            total = connection.execute(select(func.count()).select_from(runs).where(*wanted)).scalar_one()
+            rows = connection.execute(asked).all()
+        found = (PastRun(r.id, r.title, r.model, r.answer, json.loads(r.summary), r.ended_at) for r in rows)
+        return FoundRuns(tuple(found), total)
+
+    def recipe(self, run_id: str, owner: str) -> Recipe:
+        asked = select(runs.c.recipe).where(runs.c.id == run_id, runs.c.owner == owner)
+        with self._database.reading() as connection:
+            text = connection.execute(asked).scalar_one_or_none()
+        if text is None:
+            raise NucleusError("run_unknown")
+        return Recipe.read(json.loads(text))
+
+    def delete(self, run_id: str, owner: str) -> None:
+        with self._database.writing() as connection:
+            connection.execute(delete(runs).where(runs.c.id == run_id, runs.c.owner == owner))
+
+    def prune(self, owner: str, *, newest: int = 0, days: float | None = None) -> int:
+        """Delete the owner's runs but the `newest` ones, or those older than `days`; how many went."""
+        with self._database.writing() as connection:
+            if days is None:
+                return _keep_newest(connection, newest, runs.c.owner == owner)
+            oldest = self._clock() - 86_400 * days
+            return connection.execute(delete(runs).where(runs.c.owner == owner, runs.c.ended_at < oldest)).rowcount
+
+
+def _keep_newest(connection: Connection, count: int, which: ColumnElement[bool]) -> int:
+    """Delete the others of these runs; how many."""
+    by_age = select(runs.c.id).where(which).order_by(runs.c.ended_at.desc(), runs.c.id)
+    older = connection.execute(by_age.offset(count).limit(10_000)).scalars().all()
+    return connection.execute(delete(runs).where(runs.c.id.in_(older))).rowcount if older else 0

@@ -1,0 +1,353 @@
+"""Saved recipes: every save is a version, and nothing that was saved is lost to a later save.
+
+**Who may do what**, on a server without accounts. A recipe belongs to the holder of the secret that it was first
+saved with (a browser, `owner_of`). The owner alone saves versions, restores, lists and deletes. Whoever knows the id
+may open, compare, run and copy it; ids cannot be guessed, and only recipes that their owner has listed appear in other
+people's searches. A copy (`fork`) belongs to whoever makes it, and names its origin.
+
+**Two tabs saving the same recipe** both succeed: each save gets a number of its own, and the one that did not know of
+the other's is told (`Saved.overtaken`).
+
+Deleted recipes can be brought back for `KEPT_DAYS`; then they are purged. Sizes and counts are bounded.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sqlalchemy import Connection, Row, Select, and_, case, delete, func, insert, or_, select, true, update
+
+from llm_core.errors import NucleusError
+from llm_core.recipe import Recipe
+from llm_core.recipe_files import dump_yaml
+from llm_core.storage.database import Database
+from llm_core.storage.folding import containing, fold, found_by, storable
+from llm_core.storage.tables import recipes, tags, versions
+
+MAX_CHARACTERS = 8 * 2**20
+"""Of one version."""
+MAX_VERSIONS = 1_000
+MAX_RECIPES = 2_000
+"""Of one owner."""
+MAX_ALL = 50_000
+"""Of all owners."""
+MAX_OWNED = 64 * 2**20
+"""Characters of all versions of one owner."""
+KEPT_DAYS = 30
+PAGE = 20
+"""Recipes that a search returns at a time."""
+
+_ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"
+"""No letter or digit that a projector makes look like another."""
+_ID_LENGTH = 12
+"""59 bits."""
+_TIDY_SECONDS = 3600
+MAX_TAG = 64
+"""Characters of a tag that tell it from others."""
+
+Whose = Literal["all", "mine", "deleted"]
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """What came of a save."""
+
+    id: str
+    number: int
+    overtaken: tuple[int, ...] = ()
+    """Versions that were saved by others since the one that this save was made from. They are kept."""
+    changed: bool = True
+    """False where the latest version says the same, so no other was made."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A saved recipe in a list."""
+
+    id: str
+    title: str
+    author: str
+    language: str
+    tags: tuple[str, ...]
+    latest: int
+    mine: bool
+    listed: bool
+    origin: tuple[str, int] | None
+    """The recipe and version that this is a copy of."""
+    created_at: float
+    saved_at: float
+    deleted_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    number: int
+    title: str
+    base: int | None
+    """The version it was made from; None for the first."""
+    restored: int | None
+    """The version that it brings back."""
+    saved_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One page of a search."""
+
+    entries: tuple[Entry, ...]
+    total: int
+
+
+class RecipeStore:
+    """Any thread may use it. Every method raises `NucleusError`."""
+
+    def __init__(self, database: Database, clock: Callable[[], float] = time.time) -> None:
+        self._database, self._clock = database, clock
+        self._tidied_at = 0.0
+
+    def save(self, recipe: Recipe, owner: str, *, listed: bool = False) -> Saved:
+        """A new one."""
+        return self._create(recipe, owner, listed, None)
+
+    def save_version(self, recipe_id: str, recipe: Recipe, owner: str, base: int) -> Saved:
+        """Another version of the owner's recipe, made from its version `base`."""
+        return self._append(recipe_id, recipe, owner, base, None)
+
+    def restore(self, recipe_id: str, number: int, owner: str, base: int) -> Saved:
+        """An earlier version becomes the latest one, as another save; those between are kept."""
+        return self._append(recipe_id, self.recipe(recipe_id, number, owner), owner, base, number)
+
+    def fork(self, recipe_id: str, number: int, owner: str) -> Saved:
+        """A copy that belongs to `owner`, and knows what it was made from."""
+        return self._create(self.recipe(recipe_id, number, owner), owner, False, (recipe_id, number))
+
+    def recipe(self, recipe_id: str, number: int, owner: str) -> Recipe:
+        """One version."""
+        c = versions.c
+        with self._database.reading() as connection:
+            _readable(connection, recipe_id, owner)
+            asked = select(c.recipe).where(c.recipe_id == recipe_id, c.number == number)
+            text = connection.execute(asked).scalar_one_or_none()
+        if text is None:
+            raise NucleusError("version_unknown", id=recipe_id, number=number)
+        return Recipe.read(json.loads(text))
+
+    def diff(self, recipe_id: str, old: int, new: int, owner: str) -> str:
+        """What changed between two versions, as a unified diff of their YAML; empty where nothing did."""
+        before, after = (dump_yaml(self.recipe(recipe_id, number, owner)).splitlines() for number in (old, new))
+        return "\n".join(difflib.unified_diff(before, after, str(old), str(new), lineterm=""))
+
+    def get(self, recipe_id: str, owner: str) -> Entry:
+        """A recipe that somebody has the id of. A deleted one is there for its owner only."""
+        with self._database.reading() as connection:
+            row = _readable(connection, recipe_id, owner)
+            return _entry(row, _tags_of(connection, [recipe_id]).get(recipe_id, ()), owner)
+
+    def versions(self, recipe_id: str, owner: str) -> tuple[Version, ...]:
+        """All of them, the latest first."""
+        c = versions.c
+        asked = select(c.number, c.title, c.base, c.restored, c.saved_at).where(c.recipe_id == recipe_id)
+        with self._database.reading() as connection:
+            _readable(connection, recipe_id, owner)
+            return tuple(Version(*row) for row in connection.execute(asked.order_by(c.number.desc())))
+
+    def search(
+        self, owner: str, query: str = "", tag: str = "", whose: Whose = "all", language: str = "", skip: int = 0
+    ) -> Found:
+        """What has every word of `query` in its title, author, notes, tags or prompt, whatever the capitals and
+        diacritics; those with them in the title first, then the last saved."""
+        self._tidy()
+        wanted = [_seen_by(owner, whose), *containing(recipes.c.found_by, query)]
+        if tag:
+            wanted.append(recipes.c.id.in_(select(tags.c.recipe_id).where(tags.c.folded == fold(tag))))
+        if language:
+            wanted.append(recipes.c.language == storable(language))
+        in_title = and_(true(), *containing(recipes.c.found_title, query))
+        asked: Select[Any] = select(recipes).where(*wanted)
+        order = (case((in_title, 0), else_=1), recipes.c.saved_at.desc(), recipes.c.id)
+        with self._database.reading() as connection:
+            total = connection.execute(select(func.count()).select_from(recipes).where(*wanted)).scalar_one()
+            rows = connection.execute(asked.order_by(*order).limit(PAGE).offset(max(0, skip))).all()
+            named = _tags_of(connection, [row.id for row in rows])
+        return Found(tuple(_entry(row, named.get(row.id, ()), owner) for row in rows), total)
+
+    def tags(self, owner: str) -> list[tuple[str, int]]:
+        """Tags of what `owner` sees, with the number of recipes, most first."""
+        count = func.count()
+        asked = (
+            select(func.min(tags.c.tag), count)
+            .join(recipes, recipes.c.id == tags.c.recipe_id)
+            .where(_seen_by(owner, "all"))
+            .group_by(tags.c.folded)
+            .order_by(count.desc(), tags.c.folded)
+            .limit(100)
+        )
+        with self._database.reading() as connection:
+            return [(tag, number) for tag, number in connection.execute(asked)]
+
+    def set_listed(self, recipe_id: str, listed: bool, owner: str) -> None:
+        """Whether other people's searches find it."""
+        with self._database.writing() as connection:
+            _own(connection, recipe_id, owner)
+            connection.execute(_of(recipe_id).values(listed=listed))
+
+    def delete(self, recipe_id: str, owner: str) -> None:
+        """Nobody finds or opens it any more; its owner can bring it back for `KEPT_DAYS`."""
+        with self._database.writing() as connection:
+            _own(connection, recipe_id, owner)
+            connection.execute(_of(recipe_id).values(deleted_at=self._clock()))
+
+    def undelete(self, recipe_id: str, owner: str) -> None:
+        with self._database.writing() as connection:
+            _own(connection, recipe_id, owner, deleted=True)
+            connection.execute(_of(recipe_id).values(deleted_at=None))
+
+    def forget(self, recipe_id: str, owner: str) -> None:
+        """Delete for good what was deleted."""
+        with self._database.writing() as connection:
+            if _own(connection, recipe_id, owner, deleted=True).deleted_at is not None:
+                connection.execute(delete(recipes).where(recipes.c.id == recipe_id))
+
+    def purge(self) -> int:
+        """Forget for good what was deleted more than `KEPT_DAYS` ago; how many."""
+        oldest = self._clock() - KEPT_DAYS * 86_400
+        with self._database.writing() as connection:
+            return connection.execute(delete(recipes).where(recipes.c.deleted_at < oldest)).rowcount
+
+    def _tidy(self) -> None:
+        if self._clock() > self._tidied_at + _TIDY_SECONDS:
+            self._tidied_at = self._clock()
+            self.purge()
+
+    def _create(self, recipe: Recipe, owner: str, listed: bool, origin: tuple[str, int] | None) -> Saved:
+        text = _text(recipe)
+        recipe_id = "".join(secrets.choice(_ALPHABET) for _ in range(_ID_LENGTH))
+        now = self._clock()
+        owned = select(func.count(), func.coalesce(func.sum(recipes.c.size), 0)).where(recipes.c.owner == owner)
+        with self._database.writing() as connection:
+            count, size = connection.execute(owned).one()
+            if count >= MAX_RECIPES:
+                raise NucleusError("recipes_full", limit=MAX_RECIPES)
+            if connection.execute(select(func.count()).select_from(recipes)).scalar_one() >= MAX_ALL:
+                raise NucleusError("server_full", limit=MAX_ALL)
+            _check_room(size + len(text))
+            values = _described(recipe) | {"latest": 1, "size": len(text), "saved_at": now, "created_at": now}
+            values |= {"origin_id": origin and origin[0], "origin_version": origin and origin[1]}
+            connection.execute(insert(recipes).values(values | {"id": recipe_id, "owner": owner, "listed": listed}))
+            _write_version(connection, recipe_id, Version(1, recipe.title, None, None, now), recipe, text)
+        return Saved(recipe_id, 1)
+
+    def _append(self, recipe_id: str, recipe: Recipe, owner: str, base: int, restored: int | None) -> Saved:
+        text = _text(recipe)
+        now = self._clock()
+        last = select(versions.c.recipe).where(versions.c.recipe_id == recipe_id).order_by(versions.c.number.desc())
+        owned = select(func.sum(recipes.c.size)).where(recipes.c.owner == owner)
+        with self._database.writing() as connection:
+            row = _own(connection, recipe_id, owner)
+            if connection.execute(last.limit(1)).scalar_one() == text:
+                return Saved(recipe_id, row.latest, changed=False)
+            if row.latest >= MAX_VERSIONS:
+                raise NucleusError("versions_full", limit=MAX_VERSIONS)
+            _check_room(connection.execute(owned).scalar_one() + len(text))
+            number = row.latest + 1
+            values = _described(recipe) | {"latest": number, "size": row.size + len(text), "saved_at": now}
+            connection.execute(_of(recipe_id).values(values))
+            _write_version(connection, recipe_id, Version(number, recipe.title, base, restored, now), recipe, text)
+        return Saved(recipe_id, number, tuple(range(base + 1, number)))
+
+
+def _text(recipe: Recipe) -> str:
+    text = json.dumps(recipe.data(), ensure_ascii=False, separators=(",", ":"))
+    if len(text) > MAX_CHARACTERS:
+        raise NucleusError("recipe_too_large_to_save", size=len(text), limit=MAX_CHARACTERS)
+    return text
+
+
+def _check_room(size: int) -> None:
+    if size > MAX_OWNED:
+        raise NucleusError("gallery_full", limit=MAX_OWNED // 2**20)
+
+
+def _seen_by(owner: str, whose: Whose):
+    mine, kept = recipes.c.owner == owner, recipes.c.deleted_at.is_(None)
+    if whose == "deleted":
+        return and_(mine, ~kept)
+    return and_(kept, mine if whose == "mine" else or_(mine, recipes.c.listed))
+
+
+def _readable(connection: Connection, recipe_id: str, owner: str) -> Row[Any]:
+    name = storable(recipe_id[:40])
+    row = connection.execute(select(recipes).where(recipes.c.id == name)).one_or_none()
+    if row is None or (row.deleted_at is not None and row.owner != owner):
+        raise NucleusError("recipe_gone", id=name)
+    return row
+
+
+def _own(connection: Connection, recipe_id: str, owner: str, deleted: bool = False) -> Row[Any]:
+    """The owner's recipe, held until the transaction ends, so that no other save comes between."""
+    connection.execute(select(recipes.c.id).where(recipes.c.id == storable(recipe_id)).with_for_update())
+    row = _readable(connection, recipe_id, owner)
+    if row.owner != owner:
+        raise NucleusError("recipe_not_yours")
+    if row.deleted_at is not None and not deleted:
+        raise NucleusError("recipe_gone", id=recipe_id)
+    return row
+
+
+def _of(recipe_id: str):
+    return update(recipes).where(recipes.c.id == recipe_id)
+
+
+def _tags_of(connection: Connection, ids: list[str]) -> dict[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    asked = select(tags.c.recipe_id, tags.c.tag).where(tags.c.recipe_id.in_(ids)).order_by(tags.c.folded)
+    for recipe_id, tag in connection.execute(asked):
+        found[recipe_id] = (*found.get(recipe_id, ()), tag)
+    return found
+
+
+def _described(recipe: Recipe) -> dict[str, Any]:
+    """Columns that say what the latest version is."""
+    prompt = " ".join(text for _, text in recipe.prompt.texts())
+    return {
+        "title": recipe.title,
+        "author": recipe.author,
+        "language": recipe.language,
+        "found_title": found_by(recipe.title),
+        "found_by": found_by(recipe.title, recipe.author, *recipe.tags, recipe.notes, prompt),
+    }
+
+
+def _write_version(connection: Connection, recipe_id: str, version: Version, recipe: Recipe, text: str) -> None:
+    """The version, and its tags as those of the recipe; tags that no reader would tell apart are one."""
+    values = dataclasses.asdict(version) | {"recipe_id": recipe_id, "recipe": text}
+    connection.execute(insert(versions).values(values))
+    connection.execute(delete(tags).where(tags.c.recipe_id == recipe_id))
+    once = {fold(name)[:MAX_TAG] or name: name for name in reversed(recipe.tags)}
+    if once:
+        rows = [{"recipe_id": recipe_id, "folded": folded, "tag": tag} for folded, tag in once.items()]
+        connection.execute(insert(tags), rows)
+
+
+def _entry(row: Row[Any], names: tuple[str, ...], owner: str) -> Entry:
+    return Entry(
+        id=row.id,
+        title=row.title,
+        author=row.author,
+        language=row.language,
+        tags=names,
+        latest=row.latest,
+        mine=row.owner == owner,
+        listed=row.listed,
+        origin=(row.origin_id, row.origin_version) if row.origin_id else None,
+        created_at=row.created_at,
+        saved_at=row.saved_at,
+        deleted_at=row.deleted_at,
+    )

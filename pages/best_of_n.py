@@ -1,0 +1,149 @@
+"""Best-of-N: many candidates for one prompt, a winner under each of several criteria, what more of them buy."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from llm_core import GenerationRequest, NucleusError, RowRequest
+from llm_core.candidate_pool import MAX_CANDIDATES, CandidatePool
+from llm_core.judging import Judging
+from llm_core.language_model import LanguageModel
+from pages.ui import i18n, resources
+from pages.ui.best_criteria import chosen_criteria, criteria_card, truth_id
+from pages.ui.best_drafts import ShownPool
+from pages.ui.best_items import items_settings, items_view, start_items
+from pages.ui.best_settings import check_fields, examples, prompt_fields, read_best_prompt, read_n, start
+from pages.ui.best_view import best_view
+from pages.ui.controls import read_settings, sampler_panel
+from pages.ui.dead_controls import dead_settings
+from pages.ui.frame import page
+from pages.ui.hosted_options import read_hosted
+from pages.ui.i18n import t
+from pages.ui.model_status import hosted_target, is_hosted, model_status
+from pages.ui.state import get, has, put, session
+
+KINDS = ("candidates", "items")
+
+
+def best_page() -> None:
+    start()
+    _follow_the_fields()
+    work, panel = st.columns([2.6, 1], gap="medium")
+    with panel:
+        sampler_panel(dead_settings())
+    with work:
+        model = model_status()
+        kind = _top(model)
+        if kind == "items":
+            items_view()
+        else:
+            with st.container(border=True):
+                criteria_card()
+    if kind == "candidates":
+        best_view()
+
+
+def _top(model: LanguageModel | None) -> str:
+    """What is asked, and the buttons."""
+    if not has("best_kind"):
+        put("best_kind", KINDS[0])
+    with st.container(border=True):
+        st.markdown(t("best.idea"))
+        names = {each: t(f"best.kinds.{each}") for each in KINDS}
+        kind = str(
+            st.segmented_control(
+                t("best.kind"),
+                list(names),
+                required=True,
+                format_func=names.__getitem__,
+                key="best_kind",
+                label_visibility="collapsed",
+                persist_state="session",
+            )
+        )
+        if kind == "candidates":
+            examples()
+            check_first, prompt_second = st.container(), st.container()
+            with prompt_second:
+                check_fields()
+            with check_first:
+                prompt_fields()
+        else:
+            st.caption(t("best.items_text"))
+            items_settings()
+        _buttons(kind, model)
+    return kind
+
+
+def _buttons(kind: str, model: LanguageModel | None) -> None:
+    shown = session().best.shown
+    with st.container(horizontal=True, vertical_alignment="center"):
+        begin = _start if kind == "candidates" else start_items
+        st.button(t("playground.run"), key="best_run", type="primary", on_click=begin, shortcut="Ctrl+Enter")
+        if kind == "candidates":
+            st.button(t("playground.stop"), key="best_stop", on_click=_stop, disabled=not (shown and shown.active))
+            full = shown is None or shown.active or shown.pool.asked >= MAX_CANDIDATES
+            st.button(t("best.grow"), key="best_grow", on_click=_grow, disabled=full, help=t("best.grow_help"))
+        st.space("stretch")
+        if model:
+            st.caption(t("playground.model_line", model=model.name, precision=session().precision), width="content")
+        elif is_hosted() and (target := hosted_target()):
+            st.caption(i18n.plain(target.name.rsplit("/", 1)[-1]), width="content")
+    if session().best.notice:
+        st.error(session().best.notice, icon=":material/error:")
+
+
+def _start() -> None:
+    """Write candidates. A refusal leaves those before them where they were."""
+    state = session()
+    state.best.notice = None
+    try:
+        settings = read_settings()
+        row = RowRequest(settings.sampler, settings.max_output_tokens, settings.stop_sequences)
+        hosted = read_hosted()
+        prompt = read_best_prompt()
+        like = GenerationRequest(state.model_id, prompt, (row,), state.precision, state.id, hosted=hosted)
+        pool = CandidatePool(resources.submit, like, read_n())
+    except NucleusError as error:
+        state.best.notice = i18n.explain(error)
+        return
+    _stop()
+    state.best.shown = ShownPool(pool, Judging(pool, chosen_criteria()), truth_id())
+
+
+def _grow() -> None:
+    """As many more as N says now, or else twice as many; those that are there stay."""
+    state = session()
+    state.best.notice = None
+    if (shown := state.best.shown) is None:
+        return
+    wanted = int(get("best_n") or 0)
+    if wanted <= shown.pool.asked:
+        wanted = min(MAX_CANDIDATES, 2 * shown.pool.asked)
+        put("best_n", wanted)
+    try:
+        shown.pool.grow(wanted)
+        shown.judging.resume()
+    except NucleusError as error:
+        state.best.notice = i18n.explain(error)
+
+
+def _stop() -> None:
+    if (shown := session().best.shown) is not None:
+        shown.stop()
+
+
+def _follow_the_fields() -> None:
+    """Criteria that are chosen, or changed, after the run judge what is there: no candidate is written again."""
+    if (shown := session().best.shown) is None:
+        return
+    criteria, truth = chosen_criteria(), truth_id()
+    if truth == "verifier" and shown.pool.like.prompt != read_best_prompt():  # the fields are at another item
+        criteria, truth = [each for each in criteria if each.id != truth], None
+    shown.judging.choose(criteria)
+    shown.judging.advance()
+    shown.truth = truth
+
+
+with page("best.title"):
+    best_page()

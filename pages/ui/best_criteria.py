@@ -1,0 +1,164 @@
+"""Which criteria judge: what can be chosen and why the rest cannot, the judges, and the user's own weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from llm_core import GenerationRequest, NucleusError, PromptSpec, RowRequest, builtin_model
+from pages.ui import i18n, resources
+from pages.ui.best_settings import CHECK, CRITERIA, read_check, read_equality
+from pages.ui.i18n import t
+from pages.ui.model_status import is_hosted
+from pages.ui.state import get, has, put, session
+from samplers import SamplerConfig
+
+if TYPE_CHECKING:
+    from llm_core.candidate_pool import Candidate
+    from llm_core.criteria import Criterion, Score
+    from llm_core.judging import Judging
+
+JUDGE, REWARD, OPPONENTS = "best_judge", "best_reward", "best_opponents"
+OWN = "own"
+MAX_OPPONENTS = 8
+_LOCAL_ONLY = {"self_certainty": "criterion_needs_vocabulary"}
+
+
+def criteria_card() -> None:
+    """Draw the choice of criteria and what belongs to it."""
+    if not has(OPPONENTS):
+        for key, value in {JUDGE: session().model_id, REWARD: "", OPPONENTS: 2}.items():
+            put(key, value)
+    everything, truth = possible(), truth_id()
+    reasons = {name: reason for name, each in everything.items() if (reason := _reason(each))}
+    free = [name for name in everything if name not in (*reasons, truth)]
+    put(CRITERIA, [name for name in get(CRITERIA) or () if name in free])
+    st.pills(
+        t("best.criteria"),
+        free,
+        selection_mode="multi",
+        format_func=criterion_name,
+        key=CRITERIA,
+        help=t("best.criteria_help"),
+        persist_state="session",
+    )
+    for name, reason in reasons.items():
+        st.caption(f":material/block: **{criterion_name(name)}**: {i18n.explain(reason)}")
+    with st.expander(t("best.what_they_say")):
+        st.markdown("\n".join(f"- **{criterion_name(name)}**: {t(f'best.means.{name}')}" for name in everything))
+    with st.expander(t("best.judges")):
+        _judges()
+    with st.expander(t("best.weights")):
+        _weights([each.id for each in chosen_criteria()])
+
+
+def criterion_name(name: str) -> str:
+    return t(f"best.criterion.{name}")
+
+
+def possible() -> dict[str, Criterion]:
+    """Every criterion as the fields stand, by id. The check is one of them where there is one."""
+    from llm_core import criteria
+
+    like = GenerationRequest(
+        session().model_id, PromptSpec("?"), (RowRequest(SamplerConfig()),), session().precision, session().id
+    )
+    judge = str(get(JUDGE) or "").strip()
+    check = read_check(str(get(CHECK)))
+    found: list[Criterion] = [
+        criteria.Likelihood("sum"),
+        criteria.Likelihood("mean"),
+        criteria.SelfCertainty(),
+        criteria.Vote(read_equality()),
+        *([check] if check else []),
+        criteria.Consensus(),
+        criteria.Autorater(resources.submit, criteria.judge_request(judge, like, criteria.RATING)),
+        criteria.Pairwise(
+            resources.submit, criteria.judge_request(judge, like, criteria.PREFERENCE), int(get(OPPONENTS) or 1)
+        ),
+        criteria.RewardModel(str(get(REWARD) or "")),
+        criteria.Sentiment(),
+    ]
+    return {each.id: each for each in found}
+
+
+def chosen_criteria() -> list[Criterion]:
+    """Those that are chosen, and what knows the right answer if there is one."""
+    everything = possible()
+    return [each for name, each in everything.items() if name in (*(get(CRITERIA) or ()), truth_id())]
+
+
+def truth_id() -> str | None:
+    """The criterion that knows what is right."""
+    check = read_check(str(get(CHECK)))
+    return check.id if check else None
+
+
+def weights() -> dict[str, float]:
+    """The user's own criterion; empty while nothing counts."""
+    found = {each.id: float(get(f"best_weight_{each.id}") or 0) for each in chosen_criteria()}
+    return {name: weight for name, weight in found.items() if weight}
+
+
+def _reason(criterion: Criterion) -> NucleusError | None:
+    """Why it cannot judge what is there, or what will be."""
+    shown = session().best.shown
+    candidates: Sequence[Candidate] = shown.pool.candidates() if shown and not shown.pool.active else ()
+    if not candidates and is_hosted() and criterion.id in _LOCAL_ONLY:
+        return NucleusError(_LOCAL_ONLY[criterion.id])
+    return criterion.unavailable(candidates)
+
+
+def _judges() -> None:
+    st.caption(t("best.judge_text"))
+    judge, opponents = st.columns([2, 1])
+    listed = (model.id for models in session().listed_models.values() for model in models)
+    known = dict.fromkeys([session().model_id, builtin_model.MODEL_ID, *listed, str(get(JUDGE) or session().model_id)])
+    judge.selectbox(
+        t("best.judge"),
+        list(known),
+        format_func=lambda model_id: builtin_model.NAME if model_id == builtin_model.MODEL_ID else model_id,
+        key=JUDGE,
+        accept_new_options=True,
+        help=t("best.judge_help"),
+        persist_state="session",
+    )
+    opponents.number_input(
+        t("best.opponents"),
+        1,
+        MAX_OPPONENTS,
+        step=1,
+        key=OPPONENTS,
+        help=t("best.opponents_help"),
+        persist_state="session",
+    )
+    st.text_input(t("best.reward"), key=REWARD, max_chars=300, help=t("best.reward_help"), persist_state="session")
+    st.caption(t("best.reward_text"))
+
+
+def _weights(names: Sequence[str]) -> None:
+    st.caption(t("best.weights_text"))
+    if not names:
+        st.caption(t("best.weights_empty"))
+        return
+    fields = st.columns(4)
+    for place, name in enumerate(names):
+        key = f"best_weight_{name}"
+        if not has(key):
+            put(key, 0.0)
+        fields[place % 4].number_input(
+            criterion_name(name), -10.0, 10.0, step=0.5, key=key, format="%.4g", persist_state="session"
+        )
+
+
+def all_scores(judging: Judging) -> dict[str, dict[int, Score]]:
+    """Scores by criterion, the user's own last if it has weights. A criterion that cannot judge has none."""
+    scores: dict[str, dict[int, Score]] = {
+        each.id: judging.scores(each.id) for each in judging.criteria if judging.unavailable(each.id) is None
+    }
+    used: Mapping[str, float] = {name: weight for name, weight in weights().items() if name in scores}
+    if used:
+        scores[OWN] = judging.combined(used)
+    return scores

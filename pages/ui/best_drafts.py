@@ -1,0 +1,92 @@
+"""What the Best-of-N page remembers, and the examples that it starts from. No Streamlit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from llm_core.best_of_n_study import BestOfNStudy
+    from llm_core.candidate_pool import CandidatePool
+    from llm_core.extraction import ExtractionKind
+    from llm_core.judging import Judging
+    from llm_core.tasks import Task
+
+CHECKS = ("none", "number", "exact", "pattern", "schema", "task")
+"""Ways to know the truth. Each but the first is a criterion too, the last by the name `verifier`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """An example: the prompts are English, which the built-in model writes."""
+
+    prompt: str
+    n: int
+    criteria: tuple[str, ...]
+    check: str = "none"
+    extraction: ExtractionKind = "whole"
+    fields: dict[str, object] = field(default_factory=dict)
+    """What else is filled in, by widget."""
+
+
+SCHEMA = """{"type": "object", "required": ["city", "country"],
+ "properties": {"city": {"type": "string"}, "country": {"type": "string"}}}"""
+
+READY: dict[str, Ready] = {
+    "sum": Ready(
+        "What is 12 + 7?",
+        16,
+        ("sum_logprob", "mean_logprob", "self_certainty", "vote"),
+        "number",
+        "number",
+        {"best_target": 19.0, "best_tolerance": 0.0},
+    ),
+    "json": Ready(
+        'Name a city and its country as JSON, like {"city": "Paris", "country": "France"}. Choose another city.',
+        24,
+        ("mean_logprob", "self_certainty", "sentiment"),
+        "schema",
+        "whole",
+        {"best_schema": SCHEMA},
+    ),
+    "open": Ready(
+        "Write a one-sentence slogan for a small bookshop.",
+        12,
+        ("sum_logprob", "mean_logprob", "self_certainty", "consensus", "sentiment"),
+    ),
+}
+
+
+@dataclass
+class ShownPool:
+    """Candidates with what judges them, and what of them is looked at."""
+
+    pool: CandidatePool
+    judging: Judging
+    truth: str | None = None
+    """The criterion that knows what is right, if there is one."""
+    chosen: int | None = None
+
+    @property
+    def active(self) -> bool:
+        return self.pool.active or self.judging.active
+
+    def stop(self) -> None:
+        self.pool.stop()
+        self.judging.stop()
+
+
+@dataclass
+class ShownItems:
+    """A study over the items of a task."""
+
+    study: BestOfNStudy
+    task: Task
+
+
+@dataclass
+class BestOfN:
+    shown: ShownPool | None = None
+    items: ShownItems | None = None
+    notice: str | None = None
+    """What the last attempt was refused for, in the reader's language."""

@@ -1,0 +1,156 @@
+"""Over a set of items: what each way to choose is right about, against the number of candidates and what they cost."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from llm_core import GenerationRequest, NucleusError, RowRequest
+from llm_core.tasks import load_task, task_names
+from pages.ui import i18n, resources
+from pages.ui.best_criteria import criterion_name, possible
+from pages.ui.best_drafts import ShownItems
+from pages.ui.best_figures import Line, line_table, over_n
+from pages.ui.best_theory import steps
+from pages.ui.controls import read_settings
+from pages.ui.i18n import number, t
+from pages.ui.live_plot import live_plot
+from pages.ui.state import get, has, put, session
+
+if TYPE_CHECKING:
+    from llm_core.best_of_n_study import BestOfNStudy
+
+REFRESH_SECONDS = 1.0
+MAX_ITEMS = 100
+TASK, ITEMS, N, CRITERIA = "best_items_task", "best_items_count", "best_items_n", "best_items_criteria"
+_START = {TASK: "capitals", ITEMS: 12, N: 8, CRITERIA: ["sum_logprob", "mean_logprob", "self_certainty"]}
+ABSOLUTE = ("sum_logprob", "mean_logprob", "self_certainty", "sentiment", "autorater", "reward_model")
+"""Criteria that say the same of a candidate whatever the others are: only these can be followed over n."""
+
+
+def items_settings() -> None:
+    for key, value in _START.items():
+        if not has(key):
+            put(key, value)
+    names = {name: t(f"tasks.{name}") for name in task_names()}
+    task, items, n = st.columns([2, 1, 1])
+    task.selectbox(t("study.task"), list(names), format_func=names.__getitem__, key=TASK, persist_state="session")
+    items.number_input(t("study.count"), value=None, step=1, key=ITEMS, persist_state="session")
+    n.number_input(t("best.n"), value=None, step=1, key=N, persist_state="session")
+    st.pills(
+        t("best.criteria"),
+        ABSOLUTE,
+        selection_mode="multi",
+        format_func=criterion_name,
+        key=CRITERIA,
+        help=t("best.items_help"),
+        persist_state="session",
+    )
+
+
+def start_items() -> None:
+    """Begin the study; the one before it ends. A refusal leaves that one where it was."""
+    from llm_core.best_of_n_study import BestOfNStudy
+
+    state = session()
+    state.best.notice = None
+    try:
+        settings = read_settings()
+        count = int(get(ITEMS) or 0)
+        if not 1 <= count <= MAX_ITEMS:
+            raise NucleusError("best_items_out_of_range", value=count, limit=MAX_ITEMS)
+        task = load_task(str(get(TASK)), count)
+        row = RowRequest(settings.sampler, settings.max_output_tokens, settings.stop_sequences)
+        chosen = [each for name, each in possible().items() if name in (get(CRITERIA) or ())]
+        for each in chosen:
+            if reason := each.unavailable(()):
+                raise reason
+        like = (state.model_id, state.precision, state.id)
+        study = BestOfNStudy(
+            resources.submit,
+            len(task.items),
+            lambda item: GenerationRequest(like[0], task.prompt("zero_shot", item), (row,), like[1], like[2]),
+            task.score,
+            int(get(N) or 0),
+            lambda item: chosen,
+        )
+    except NucleusError as error:
+        state.best.notice = i18n.explain(error)
+        return
+    if state.best.items is not None:
+        state.best.items.study.stop()
+    state.best.items = ShownItems(study, task)
+
+
+def items_view() -> None:
+    shown = session().best.items
+    if shown is None:
+        st.caption(t("best.items_empty"))
+        return
+    with st.container(border=True, key="best-items"):
+        st.markdown(f"**{t(f'tasks.{shown.task.name}')}**")
+        running = shown.study.running
+        st.fragment(_step, run_every=REFRESH_SECONDS if running else None)(shown, running)
+
+
+def _step(shown: ShownItems, was_running: bool) -> None:
+    study = shown.study
+    study.advance()
+    st.progress(len(study.results) / study.items, t("best.items_progress", done=len(study.results), total=study.items))
+    with st.container(horizontal=True):
+        st.button(t("playground.stop"), on_click=study.stop, disabled=not study.running, key="best_items_stop")
+        st.button(
+            t("study.resume"),
+            on_click=study.resume,
+            disabled=study.running or study.finished,
+            key="best_items_resume",
+        )
+    _results(study)
+    if errors := [result.error for result in study.results.values() if result.error]:
+        st.warning(t("study.failures", count=len(errors)))
+        st.caption(i18n.explain(errors[0]))
+    if was_running != study.running:  # the page sets how often this is redrawn
+        st.rerun()
+
+
+def way_name(way: str) -> str:
+    return t(f"best.ways.{way}") if way in ("greedy", "single", "vote") else criterion_name(way)
+
+
+def _results(study: BestOfNStudy) -> None:
+    if not study.results:
+        return
+    ns = steps(study.n)
+    lines = []
+    for way in study.ways:
+        found = [study.accuracy(way, n).value for n in ns]
+        lines.append(Line(way_name(way), ns, found, reference=way in ("greedy", "single")))
+    axis = (t("best.n_axis"), t("best.items_axis"))
+    live_plot(
+        over_n(lines, axis, limits=(-0.04, 1.04)),
+        key="best_items_plot",
+        label="; ".join(f"{line.name} {number(line.values[-1])}" for line in lines),
+        step=str(len(study.results)),
+        min_width=560,
+    )
+    if st.toggle(t("step.as_table"), key="best_items_table"):
+        st.dataframe(line_table(lines, t("best.n_axis")), hide_index=True)
+    st.markdown(f"**{t('best.cost', n=study.n)}**")
+    st.dataframe([_row(study, way) for way in study.ways], hide_index=True)
+    st.caption(t("best.cost_text"))
+
+
+def _row(study: BestOfNStudy, way: str) -> dict[str, str]:
+    share, cost = study.accuracy(way, study.n), study.cost(way, study.n)
+    proxy = study.proxy(way, study.n) if way not in ("greedy", "single", "vote") else None
+    first = study.proxy(way, 1) if proxy is not None else None
+    rises = "–" if proxy is None or first is None else f"{number(first)} → {number(proxy)}"
+    return {
+        t("study.way"): way_name(way),
+        t("study.accuracy"): f"{number(100 * share.value, 0)} %",
+        t("study.interval"): f"{number(100 * share.low, 0)}–{number(100 * share.high, 0)} %",
+        t("study.tokens"): number(cost.tokens, 0),
+        t("study.seconds"): number(cost.seconds, 1),
+        t("best.own_score"): rises,
+    }

@@ -1,0 +1,99 @@
+"""Saving the Playground to the gallery: a button, and a dialog that asks what the recipe is called."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from llm_core import NucleusError
+from llm_core.recipe import Recipe
+from pages.ui import i18n, resources
+from pages.ui.i18n import t
+from pages.ui.owner import owner
+from pages.ui.recipe_address import short_link
+from pages.ui.recipe_desk import read_recipe, saved_as
+from pages.ui.state import OpenedRecipe, get, put, session
+
+_AUTHOR = "kept_author"
+"""Who saved last in this tab."""
+
+
+def save_button() -> None:
+    st.button(
+        t("desk.save"), key="save_recipe", icon=":material/bookmark_add:", help=t("desk.save_help"), on_click=_begin
+    )
+    # Open until it is closed, and not only in the rerun of the button: a run that ends meanwhile redraws the page.
+    if session().saving:
+        st.dialog(t("desk.save_title"), on_dismiss=_end)(_form)(session().opened)
+
+
+def _begin() -> None:
+    session().saving = True
+
+
+def _end() -> None:
+    session().saving = False
+
+
+def _form(opened: OpenedRecipe | None) -> None:
+    """What the open recipe says stands there already. A refusal keeps the dialog and all that was typed."""
+    try:
+        before = read_recipe()
+    except NucleusError as error:
+        st.error(i18n.explain(error), icon=":material/error:")
+        return
+    own = opened is not None and opened.mine and bool(opened.id)
+    title = st.text_input(t("desk.title"), value=before.title or _suggested(before), max_chars=200, key="save_title")
+    tags = st.text_input(t("desk.tags"), value=", ".join(before.tags), help=t("desk.tags_help"), key="save_tags")
+    notes = st.text_area(t("desk.notes"), value=before.notes, help=t("desk.notes_help"), height=100, key="save_notes")
+    left, right = st.columns(2)
+    known = before.author or get(_AUTHOR) or ""
+    author = left.text_input(t("desk.author"), value=known, max_chars=200, key="save_author")
+    languages = ["", *i18n.LANGUAGES] + ([before.language] if before.language not in ("", *i18n.LANGUAGES) else [])
+    language = right.selectbox(
+        t("desk.language"),
+        languages,
+        index=languages.index(before.language or i18n.language()),
+        format_func=lambda code: i18n.LANGUAGES.get(code, code) or t("desk.no_language"),
+        key="save_language",
+    )
+    if not own:
+        listed = st.toggle(t("desk.listed"), value=False, help=t("desk.listed_help"), key="save_listed")
+    with st.container(horizontal=True):
+        version = own and st.button(t("desk.save_version"), type="primary", key="save_version")
+        new = st.button(t("desk.save_new"), type="secondary" if own else "primary", key="save_new")
+    if not (version or new):
+        return
+    about = {"title": title.strip(), "notes": notes, "author": author.strip(), "language": language}
+    about["tags"] = list(dict.fromkeys(filter(None, (tag.strip() for tag in tags.split(",")))))
+    try:
+        recipe = read_recipe(**about)
+        if version and opened:
+            _save_version(recipe, opened)
+        else:
+            saved = resources.recipes().save(recipe, owner(), listed=not own and listed)
+            saved_as(recipe, saved)
+            session().desk_notice = ("success", t("desk.saved_new", link=short_link(saved.id)))
+    except NucleusError as error:
+        st.error(i18n.explain(error), icon=":material/error:")
+        return
+    put(_AUTHOR, author.strip())
+    _end()
+    st.rerun()
+
+
+def _save_version(recipe: Recipe, opened: OpenedRecipe) -> None:
+    saved = resources.recipes().save_version(opened.id, recipe, owner(), opened.version)
+    saved_as(recipe, saved)
+    if not saved.changed:
+        session().desk_notice = ("info", t("desk.nothing_changed", number=saved.number))
+    elif saved.overtaken:
+        others = ", ".join(map(str, saved.overtaken))
+        session().desk_notice = ("warning", t("desk.overtaken", number=saved.number, others=others))
+    else:
+        session().desk_notice = ("success", t("desk.saved_version", number=saved.number))
+
+
+def _suggested(recipe: Recipe) -> str:
+    """The beginning of the prompt."""
+    words = " ".join((recipe.prompt.instruction or recipe.prompt.question).split())
+    return words if len(words) <= 60 else words[:59].rpartition(" ")[0] + "…"

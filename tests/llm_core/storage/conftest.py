@@ -1,0 +1,87 @@
+"""Every test of storage runs on SQLite and on a real PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, make_url
+
+from llm_core.prompts import PromptSpec
+from llm_core.recipe import Recipe
+from llm_core.storage.database import Database, owner_of
+from llm_core.storage.history import History
+from llm_core.storage.recipe_store import RecipeStore
+from tests.postgres import find_postgresql, postgresql
+
+ANN, BINH = owner_of("ann's secret"), owner_of("bình's secret")
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[str]:
+    programs = find_postgresql()
+    if programs is None:
+        pytest.skip("no PostgreSQL on this machine: install Debian's package postgresql to test on it")
+    with postgresql(programs) as url:
+        yield url
+
+
+@pytest.fixture
+def postgresql_url(server: str) -> str:
+    """The server's database, emptied."""
+    url = f"{server}/postgres"
+    engine = create_engine(make_url(url).set(drivername="postgresql+psycopg"))
+    with engine.begin() as connection:
+        connection.exec_driver_sql("DROP SCHEMA public CASCADE")
+        connection.exec_driver_sql("CREATE SCHEMA public")
+    engine.dispose()
+    return url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request, tmp_path: Path) -> str:
+    """An empty database."""
+    if request.param == "postgresql":
+        return request.getfixturevalue("postgresql_url")
+    return f"sqlite:///{tmp_path / 'data' / 'nucleus.sqlite3'}"
+
+
+@pytest.fixture
+def database(url: str) -> Iterator[Database]:
+    database = Database(url)
+    yield database
+    database.close()
+
+
+class Clock:
+    """Seconds that pass when told to."""
+
+    def __init__(self) -> None:
+        self.now = 1_700_000_000.0
+
+    def __call__(self) -> float:
+        self.now += 0.001
+        return self.now
+
+    def days(self, count: float) -> None:
+        self.now += 86_400 * count
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def store(database: Database, clock: Clock) -> RecipeStore:
+    return RecipeStore(database, clock)
+
+
+@pytest.fixture
+def history(database: Database, clock: Clock) -> History:
+    return History(database, clock)
+
+
+def recipe(instruction: str = "Describe the sea.", **about) -> Recipe:
+    return Recipe(prompt=PromptSpec(instruction), **about)

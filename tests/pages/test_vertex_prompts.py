@@ -1,0 +1,108 @@
+"""Prompts in Vertex AI from the Gallery: the real SDK against a local server, in both languages."""
+
+from __future__ import annotations
+
+import time
+from types import SimpleNamespace
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from llm_core.providers.vertex_prompts import VertexPrompts
+from pages.ui import resources
+from pages.ui.i18n import texts
+from tests.pages.test_app import errors, open_app, session
+from tests.wire_vertex import PLACE, VertexServer
+
+
+@pytest.fixture
+def vertex(tmp_path, monkeypatch):
+    from agentplatform._genai import prompts as module
+
+    clock = SimpleNamespace(time=time.time, sleep=lambda seconds: time.sleep(seconds / 50), strftime=time.strftime)
+    monkeypatch.setattr(module, "time", clock)
+    with VertexServer() as server:
+        monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(server.service_account(tmp_path / "account.json")))
+        kept = VertexPrompts(base_url=server.address)
+        monkeypatch.setattr(resources, "vertex_prompts", lambda: kept)
+        yield server
+
+
+def gallery(language: str = "en", instruction: str = "") -> AppTest:
+    """After a look at the Playground."""
+    app = open_app(language)
+    if instruction:
+        app.text_area(key="instruction").set_value(instruction).run()
+    app.switch_page("pages/gallery.py").run()
+    app.segmented_control(key="gallery_section").set_value("vertex").run()
+    app.text_input(key="vertex_place").set_value(PLACE).run()
+    return app
+
+
+def save(app: AppTest, name: str = "Sea") -> AppTest:
+    app.text_input(key="vertex_prompt_name").set_value(name)
+    app.text_input(key="vertex_prompt_model").set_value("gemini-x")
+    app.button(key="vertex_prompt_save").click().run()
+    if saving := session(app).vertex.saving:
+        assert saving.wait(30)
+        app.run()
+    assert not app.exception
+    return app
+
+
+@pytest.mark.parametrize("language", ["en", "vi"])
+def test_a_prompt_is_saved_listed_and_opened_with_the_way_back(vertex, language):
+    words = texts(language)
+    app = save(gallery(language, "What is {{thing}}? {x}"))
+    [done] = [each.value for each in app.success]
+    assert done == words["vertex_prompts.saved"].format(name="Sea", version="1")
+    assert words["fields.model"] in " ".join(each.value for each in app.info)
+    app.button(key="vertex_prompt_list").click().run()
+    [entry] = session(app).vertex.entries
+    app.selectbox(key="vertex_prompt_id").set_value(entry.id).run()
+    assert len(app.selectbox(key="vertex_prompt_version").options) == 2
+    app.button(key="vertex_prompt_open").click().run()
+    assert session(app).replaced is None  # the reader is asked
+    app.button(key="desk_open").click().run()
+    assert not app.exception
+    assert session(app).opened.recipe.title == "Sea"
+    assert session(app).opened.recipe.model.id == f"vertex:gemini-x@{PLACE}"
+    assert session(app).model_id == "builtin"  # the model that it was made for is offered
+    assert session(app).replaced.prompt.instruction == "What is {{thing}}? {x}"
+    assert app.text_area(key="instruction").value == "What is {{thing}}? {x}"  # the Playground is shown
+
+
+def test_versions_and_what_is_lost_is_told_before(vertex):
+    app = save(gallery(instruction="One"))
+    app.button(key="vertex_prompt_list").click().run()
+    [entry] = session(app).vertex.entries
+    app.selectbox(key="vertex_prompt_next").set_value(entry.id)
+    save(app, "Second")
+    assert len(vertex.versions[entry.id]) == 2
+    schema = vertex.datasets[entry.id]["metadata"]["prompt_api_schema"]
+    schema["multimodal_prompt"]["prompt_message"]["tools"] = [{"google_search": {}}]
+    app.button(key="vertex_prompt_list").click().run()
+    app.selectbox(key="vertex_prompt_id").set_value(entry.id).run()
+    assert len(app.selectbox(key="vertex_prompt_version").options) == 3
+    app.button(key="vertex_prompt_open").click().run()
+    assert any("tools" in each.value for each in app.markdown)
+    app.button(key="vertex_prompt_no").click().run()
+    assert session(app).replaced is None
+    app.switch_page("pages/playground.py").run()
+    assert app.text_area(key="instruction").value == "One"
+
+
+def test_failures_are_said_where_the_button_is(vertex):
+    app = gallery(instruction="One")
+    app.text_input(key="vertex_place").set_value("nowhere").run()
+    app.button(key="vertex_prompt_list").click().run()
+    [told] = errors(app)
+    assert "nowhere" in told
+    save(app)
+    assert any("nowhere" in each for each in errors(app))
+    app.text_input(key="vertex_place").set_value(PLACE).run()
+    vertex.fails = "quota"
+    save(app)
+    assert any("Vertex AI did not finish" in each for each in errors(app))
+    save(app, "")
+    assert any("cannot be a prompt's name" in each for each in errors(app))
