@@ -54,7 +54,7 @@ _CHUNK = 2**22
 def ensure_builtin_model(report: Report) -> Path:
     """The converted model's directory, made now if need be. Raises `NucleusError` saying what went wrong."""
     home = nucleus_home()
-    ready = home / "models" / NAME.lower()
+    ready = manifest_path().parent
     report(Progress("checking"))
     if is_intact(ready):
         return ready
@@ -66,6 +66,11 @@ def ensure_builtin_model(report: Report) -> Path:
     except OSError as error:
         raise storage_error(error, home, NEEDED_MB) from error
     return ready
+
+
+def manifest_path() -> Path:
+    """The file that says of which weights the converted model consists, beside them."""
+    return nucleus_home() / "models" / NAME.lower() / _MANIFEST
 
 
 def is_intact(directory: Path) -> bool:

@@ -32,6 +32,11 @@ MESSAGES = {
     "recipe_key_repeated": "The recipe has '{key}' twice in one place. Remove one.",
     "recipe_link_damaged": "The link is incomplete or damaged. Copy all of it again, or ask for the file.",
     "recipe_link_too_long": "The link would have {size} letters; at most {limit} are safe. Share the file instead.",
+    "recipe_file_unreadable": "{path} cannot be read ({detail}).",
+    "recipe_file_unwritable": "{path} cannot be written ({detail}).",
+    "recipe_form_unknown": "'{ending}' is no form of a recipe that is known here. Use one of {known}.",
+    "recipe_without_trace": "The recipe has no recorded run. Run it with --trace, or record it on the page.",
+    "recorded_failure": "When this was recorded, the run failed: {detail}",
     "lens_without_logits": "The model gave no logits for this step. Choose another step, or run the prompt again.",
     "lens_without_logprobs": (
         "The provider gave no probabilities for this token. Choose another model, or one that shows log-probabilities."
@@ -172,6 +177,14 @@ MESSAGES = {
     "run_unknown": "This run is no longer in your history.",
     "provider_project_not_allowed": "This installation may not use the Google Cloud project '{place}'.",
     "best_items_out_of_range": "{value} items were asked for. Use 1 to {limit}.",
+    "import_unknown": "This is none of the forms that can be read: {known}. Check the file, or export it again.",
+    "import_wrong": "The file cannot be read as {format}: {detail}. Correct it, or export it again.",
+    "import_template": (
+        "Line {line} of the template has '{what}'. Only texts, {{{{variables}}}} and roles can be read; "
+        "fill in or remove the rest."
+    ),
+    "import_too_large": "The file has {size} bytes; at most {limit} are read. Use a part of it.",
+    "export_without_run": "There is no run to export. Run the prompt first.",
     "candidates_out_of_range": "{value} candidates were asked for. Use 1 to {limit}.",
     "criterion_needs_probabilities": "The model gives no log-probabilities of its tokens, which this criterion needs.",
     "criterion_needs_vocabulary": (

@@ -186,8 +186,8 @@ class Allowed:
 
 
 def _best_rank(stage: StageView, most: float) -> int:
-    """The best place that a token with at most this probability can have."""
-    return 1 + int((stage.probs > most).count_nonzero())
+    """The best place that a token with at most this probability can have: behind those that have as much."""
+    return 1 + int((stage.probs >= most * (1 - 1e-3)).count_nonzero())
 
 
 class Lens(ABC):

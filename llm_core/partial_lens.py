@@ -6,7 +6,6 @@ by `PartialView`, with the unseen tokens between their two extremes, and each nu
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -17,7 +16,6 @@ from llm_core.lens import Found, Lens, StageView, Unseen, View, ways_to_write
 from llm_core.providers.partial_view import BOUNDED, Glimpse, PartialView
 from llm_core.thread_choice import one_thread
 from samplers import SamplerConfig
-from samplers.config import SETTINGS, SWITCHES
 
 if TYPE_CHECKING:
     from llm_core.records import Run, TokenEvent
@@ -47,14 +45,14 @@ class PartialLens(Lens):
     @torch.inference_mode()
     @one_thread()
     def look(self, config: SamplerConfig) -> View:
+        view = PartialView(config, self._vocabulary, self._constrained, self._answer)
+        try:
+            seen = view.glimpses(self._known, self._likeliest)
+        except ValueError as error:
+            raise NucleusError("sampler_failed", detail=str(error)) from error
         stages: list[StageView] = []
-        for name, part in _prefixes(config):
-            view = PartialView(part, self._vocabulary, self._constrained and bool(stages), self._answer)
-            try:
-                seen = view.glimpse(self._known, self._likeliest)
-            except ValueError as error:
-                raise NucleusError("sampler_failed", detail=str(error)) from error
-            stages.append(self._stage(name, seen, stages[-1] if stages else None))
+        for name, glimpse in seen:
+            stages.append(self._stage(name, glimpse, stages[-1] if stages else None))
         return View(tuple(stages))
 
     def drawn(self, view: View, seed: int) -> int | None:
@@ -86,21 +84,8 @@ class PartialLens(Lens):
             removed = before.kept - kept
             gone = 0.0 if seen.unseen_kept else before.unseen.mass
             removed_mass = float(before.probs[~possible].sum()) + gone
-        bits, bound = seen.entropy_bits[0], seen.bound
-        if before is None:  # as it was told
-            unseen, bound = dataclasses.replace(unseen, mass_bound=0.0), 0.0
-        return StageView(name, probs, kept, removed, removed_mass, bits, self._ids, bound, unseen)
-
-
-def _prefixes(config: SamplerConfig) -> list[tuple[str, SamplerConfig]]:
-    """The settings up to each stage, none of them first."""
-    stages, found = config.stages, [("raw", config)]
-    for name in reversed(stages):
-        found.insert(1, (name, found[0][1]))
-        field = SWITCHES[name]
-        neutral = SETTINGS[field].default if field in SETTINGS else ()
-        found[0] = ("raw", dataclasses.replace(found[0][1], **{field: neutral}))  # type: ignore[arg-type]
-    return found
+        bits = seen.entropy_bits[0]
+        return StageView(name, probs, kept, removed, removed_mass, bits, self._ids, seen.bound, unseen)
 
 
 def partial_lens_of(run: Run, events: Sequence[TokenEvent], step: int, vocabulary: int | None = None) -> PartialLens:

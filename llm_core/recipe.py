@@ -43,7 +43,15 @@ MAX_NUMBER = 2**63
 
 _HIDDEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 """Characters that nobody sees, or that turn the direction of the text around them."""
-_STRICT = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True, allow_inf_nan=False)
+_STRICT = ConfigDict(
+    frozen=True,
+    extra="forbid",
+    strict=True,
+    allow_inf_nan=False,
+    use_attribute_docstrings=True,
+    ser_json_bytes="base64",
+    val_json_bytes="base64",
+)
 
 
 def _shown(text: str) -> str:
@@ -135,6 +143,8 @@ class Recipe(BaseModel):
             raise ValueError(f"seeds times candidates are {self.count}; at most {MAX_ROWS} answers are written")
         self.prompt.validate()
         self.hosted.validate()
+        if len(self.hosted.safety) > 16 or any(len(word) > 60 for pair in self.hosted.safety for word in pair):
+            raise ValueError("more safety settings than there are, or longer ones")
         return self
 
     @property
@@ -202,15 +212,24 @@ class Recipe(BaseModel):
         except ValidationError as error:
             raise refusal(error, "recipe") from error
 
+    def changed(self, **fields: Any) -> Self:
+        """One with other values in these fields. Raises `NucleusError` for what no recipe can hold."""
+        try:
+            return type(self)(**(dict(self) | fields))
+        except ValidationError as error:
+            raise refusal(error, "recipe") from error
+
     def data(self) -> dict[str, Any]:
         """What `read` makes an equal recipe of."""
         changed = self.model_dump(mode="json", exclude_defaults=True)
+        if biases := changed.get("sampler", {}).get("logit_bias"):
+            changed["sampler"]["logit_bias"] = {str(token): bias for token, bias in biases}
         head: dict[str, Any] = {"schema_version": SCHEMA_VERSION}
         for name in type(self).model_fields:
             if name in changed and name not in ("model", "prompt"):
                 head[name] = changed[name]
             elif name == "model":
-                head[name] = self.model.model_dump(exclude_defaults=True) | {"id": self.model.id}
+                head[name] = {"id": self.model.id} | self.model.model_dump(exclude_defaults=True)
             elif name == "prompt":
                 head[name] = _without_version(prompt_data.dump_prompt(self.prompt))
         return head
@@ -222,14 +241,8 @@ class Recipe(BaseModel):
         if not isinstance(data, Mapping):
             raise NucleusError("recipe_wrong", place="recipe", value=reprlib.repr(data), detail="not an object")
         _check_data(data)
-        version = data.get("schema_version")
-        if type(version) is not int or not 1 <= version <= SCHEMA_VERSION:
-            raise NucleusError("recipe_version", value=reprlib.repr(version), limit=SCHEMA_VERSION)
-        migrated = dict(data)
-        for older in range(version, SCHEMA_VERSION):
-            migrated = MIGRATIONS[older](migrated) | {"schema_version": older + 1}
         try:
-            text = json.dumps(migrated, ensure_ascii=False, allow_nan=False)
+            text = json.dumps(migrated(data), ensure_ascii=False, allow_nan=False)
             if len(text) > MAX_DATA:
                 raise NucleusError("recipe_too_large", size=len(text), limit=MAX_DATA)
             return cls.model_validate_json(text, strict=True, extra="forbid")
@@ -237,6 +250,17 @@ class Recipe(BaseModel):
             raise refusal(error, "recipe") from error
         except (TypeError, ValueError) as error:
             raise NucleusError("recipe_wrong", place="recipe", value="…", detail=str(error)[:200]) from error
+
+
+def migrated(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The data as the newest version has it. Raises `NucleusError` for a version that is not known here."""
+    version = data.get("schema_version")
+    if type(version) is not int or not 1 <= version <= SCHEMA_VERSION:
+        raise NucleusError("recipe_version", value=reprlib.repr(version), limit=SCHEMA_VERSION)
+    newer = dict(data)
+    for older in range(version, SCHEMA_VERSION):
+        newer = MIGRATIONS[older](newer) | {"schema_version": older + 1}
+    return newer
 
 
 def _check_data(data: object, place: str = "", depth: int = 0) -> None:

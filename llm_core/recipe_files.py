@@ -34,7 +34,12 @@ def dump_json(recipe: Recipe) -> str:
 
 def dump_yaml(recipe: Recipe) -> str:
     """Texts of several lines stand in blocks, as they are."""
-    text = yaml.dump(recipe.data(), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=2**20)
+    return dump_data(recipe.data())
+
+
+def dump_data(data: object) -> str:
+    """YAML that `load_data` makes equal data of."""
+    text = yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=2**20)
     return str(text)
 
 
@@ -165,5 +170,12 @@ def _represent_text(dumper: Any, text: str) -> Any:
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if block else None)
 
 
+def _represent_list(dumper: Any, items: list[Any]) -> Any:
+    """Numbers stand in a line."""
+    in_line = all(isinstance(item, int | float | None) for item in items)
+    return dumper.represent_sequence("tag:yaml.org,2002:seq", items, flow_style=in_line)
+
+
 _Dumper.add_representer(str, _represent_text)
+_Dumper.add_representer(list, _represent_list)
 _Dumper.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(f"^(?:{_FLOAT.pattern})$"), list("-+.0123456789"))

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from llm_core.language_model import LanguageModel
+    from llm_core.recipe_trace import Trace
     from llm_core.rendering import RenderedPrompt
     from samplers.constraints import Constraint as Grammar
     from samplers.state import Constraint
@@ -269,7 +270,9 @@ class Run:
         self.model: LanguageModel | None = None
         """None for a hosted model."""
         self.labels: dict[int, str] = {}
-        """Tokens of a hosted model as text. Ids are the provider's own, or else numbers given in this run."""
+        """Tokens of a hosted model or a recorded run as text. Ids are the model's own, or else numbers given here."""
+        self.recorded: Trace | None = None
+        """What this run is shown from, where it was recorded earlier."""
         self.notices: list[NucleusError] = []
         """What readers should know of a run that goes on, such as a setting that the provider refused."""
         self.rendered: RenderedPrompt | None = None
@@ -299,6 +302,13 @@ class Run:
     def label(self, token_id: int) -> str:
         """One token as text."""
         return self.model.label(token_id) if self.model else self.labels.get(token_id, f"<{token_id}>")
+
+    @property
+    def end_ids(self) -> frozenset[int]:
+        """Tokens that end an answer, as far as they are known."""
+        if self.recorded:
+            return frozenset(self.recorded.ends)
+        return self.model.end_ids if self.model else frozenset()
 
     def notify(self, notice: NucleusError) -> None:
         """Tell readers something once. Called by whoever writes the record."""

@@ -19,6 +19,7 @@ from pages.ui.model_status import hosted_target, is_hosted, model_status
 from pages.ui.recipe_desk import bring_back_button, confirm_opening, opened_line
 from pages.ui.run_view import active, run_view
 from pages.ui.save_recipe import save_button
+from pages.ui.share import open_share, share_dialog
 from pages.ui.state import session
 
 MAX_PROMPTS = 64  # of one run: as many as the engine writes at the same time
@@ -54,10 +55,12 @@ def _run_and_stop(model: LanguageModel | None) -> None:
         st.caption(t("playground.shortcut"), width="content")
         save_button()
         st.space("stretch")
+        st.button(t("share.title"), key="share", icon=":material/share:", on_click=open_share)
         if model:
             st.caption(t("playground.model_line", model=model.name, precision=session().precision), width="content")
         elif target := hosted_target():
             st.caption(i18n.plain(target.name.rsplit("/", 1)[-1]), width="content")
+    share_dialog()
     if session().notice:
         st.error(session().notice, icon=":material/error:")
 

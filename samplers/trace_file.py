@@ -35,13 +35,15 @@ def pack_traces(traces: Iterable[StepTrace]) -> bytes:
     return zlib.compress(line.encode() + b"\n" + bytes(body))
 
 
-def unpack_traces(packed: bytes) -> list[StepTrace]:
-    """Traces from `pack_traces`. Raises `ValueError` for anything else, however malformed, and over `LARGEST` bytes."""
+def unpack_traces(packed: bytes, largest: int | None = None) -> list[StepTrace]:
+    """Traces from `pack_traces`. Raises `ValueError` for anything else, however malformed, and over `largest` bytes,
+    which are `LARGEST` if nothing is said."""
+    largest = LARGEST if largest is None else largest
     try:
         unzipped = zlib.decompressobj()
-        data = unzipped.decompress(packed, LARGEST)
+        data = unzipped.decompress(packed, largest)
         if unzipped.unconsumed_tail or not unzipped.eof:
-            raise ValueError(f"is longer than {LARGEST} bytes, or cut short")
+            raise ValueError(f"is longer than {largest} bytes, or cut short")
         line, _, body = data.partition(b"\n")
         header = json.loads(line)
         if header["version"] != VERSION:

@@ -32,6 +32,7 @@ NEGLIGIBLE = 1e-6
 
 BOUNDED = frozenset({"temperature", "top_k", "top_p", "min_p", "presence_penalty", "frequency_penalty"})
 """Stages that the two vocabularies bound, and whose effect on the drawn tokens can be tested."""
+_PENALTIES = frozenset({"presence_penalty", "frequency_penalty"})
 _MOST_EVIDENCE = 5.0
 """Of one token, in nats: rounding may exclude a token at the edge, so one alone proves nothing."""
 
@@ -62,6 +63,16 @@ class Glimpse(NamedTuple):
     """With the unseen mass in as few tokens as possible, and over as many."""
 
 
+class Tails(NamedTuple):
+    """What stands for the tokens that are not known."""
+
+    largest: float
+    """The most that one of them can have."""
+    gathered: list[float]
+    spread: int
+    """How many tokens they are spread over."""
+
+
 class PartialView:
     """One row of a hosted model. `config` has only what the provider was sent; `constrained` says that an output
     format, which is not seen here, takes part in what is drawn; `answer` are the ids of the tokens before."""
@@ -76,9 +87,11 @@ class PartialView:
         self._config = config
         self._vocabulary = vocabulary
         self._answer = list(answer)
-        rewards = config.presence_penalty < 0 or config.frequency_penalty < 0
-        self._certain = BOUNDED.issuperset(config.stages) and not rewards and not constrained
-        self._tested = [SWITCHES[stage] for stage in config.stages] if self._certain else []
+        rewards = {name for name in _PENALTIES if getattr(config, name) < 0}
+        self._constrained = constrained
+        self._uncertain = set(config.stages) - BOUNDED | rewards
+        certain = not (self._uncertain or constrained)
+        self._tested = [SWITCHES[stage] for stage in config.stages] if certain else []
 
     def step(self, chosen: int, known: Mapping[int, float], likeliest: int) -> Seen:
         """Take in the next token. `known` are raw log-probabilities by token id, the chosen token's among them; the
@@ -87,7 +100,7 @@ class PartialView:
         logprobs = [max(known[token], -100.0) for token in ids]
         column = ids.index(chosen)
         largest = math.exp(logprobs[likeliest - 1]) if likeliest else 1.0
-        gathered, spread = self._rests(logprobs, largest)
+        gathered, spread, *further = self._ways(known, logprobs, largest)
         states = self._states({token: place for place, token in enumerate(ids)})
         trace = self._trace(logprobs, gathered, states[0], column, ids)
         in_few = _outcomes(logprobs, gathered, states)
@@ -97,67 +110,78 @@ class PartialView:
             for field, few, many in zip(self._tested, in_few[1:], in_many[1:], strict=True)
         }
         self._answer.append(chosen)
-        bound, _ = self._bounds(logprobs, states[0], largest, gathered, in_few[0], in_many[0], spread, known)
+        outcomes = [in_few[0], in_many[0], *(_outcomes(logprobs, rest, states[:1])[0] for rest in further)]
+        tails = Tails(largest, gathered, len(spread))
+        bound, _ = self._bounds(frozenset(self._config.stages), outcomes, tails)
         return Seen(trace, bound, evidence)
 
-    def glimpse(self, known: Mapping[int, float], likeliest: int) -> Glimpse:
-        """The next token's distribution after the stages, without taking a token in. Arguments as in `step`."""
+    def glimpses(self, known: Mapping[int, float], likeliest: int) -> list[tuple[str, Glimpse]]:
+        """The next token's distribution after each stage, `raw` first, without taking a token in. Arguments as in
+        `step`."""
         ids = sorted(known, key=lambda token: (-known[token], token))
         logprobs = [max(known[token], -100.0) for token in ids]
         largest = math.exp(logprobs[likeliest - 1]) if likeliest else 1.0
-        gathered, spread = self._rests(logprobs, largest)
+        ways = self._ways(known, logprobs, largest)
         [state] = self._states({token: place for place, token in enumerate(ids)}, tested=())
-        few, many = (_whole(logprobs, rest, state) for rest in (gathered, spread))
-        count = len(logprobs)
-        bound, mass_bound = self._bounds(logprobs, state, largest, gathered, few[:count], many[:count], spread, known)
-        wide = self._spread_out(many[:count], len(spread))
-        unseen = max(0.0, 1 - float(wide.sum())) if len(spread) and float(many[count:].sum()) else 0.0
+        tails = Tails(largest, ways[0], len(ways[1]))
+        stages = _by_stage(logprobs, ways, state)
+        names = [name for name, _ in stages]
+        return [
+            (name, self._glimpse(frozenset(names[1 : place + 1]), outcomes, len(logprobs), tails))
+            for place, (name, outcomes) in enumerate(stages)
+        ]
+
+    def _glimpse(self, done: frozenset[str], outcomes: list[Tensor], count: int, tails: Tails) -> Glimpse:
+        few, many = outcomes[:2]
+        bound, mass_bound = self._bounds(done, [each[:count] for each in outcomes], tails)
+        wide = self._spread_out(many[:count], tails.spread, done)
+        unseen = max(0.0, 1 - float(wide.sum())) if tails.spread and float(many[count:].sum()) else 0.0
         highest = max((float(rest.max()) for rest in (few[count:], many[count:]) if len(rest)), default=0.0)
         possible = bool(highest) or mass_bound > 0
+        ceiling = min(1.0, highest + bound) if done else min(tails.largest, unseen)
         room = (self._vocabulary or LARGEST_VOCABULARY) - count
         most = _entropy(wide) + (unseen * math.log2(room / unseen) if unseen else 0.0)
         least = _entropy(few)
-        return Glimpse(
-            few[:count].tolist(),
-            bound,
-            mass_bound,
-            min(1.0, highest + bound) if possible else 0.0,
-            possible,
-            (min(least, most), max(least, most)),
-        )
+        entropies = min(least, most), max(least, most)
+        return Glimpse(few[:count].tolist(), bound, mass_bound, ceiling if possible else 0.0, possible, entropies)
 
-    def _bounds(
-        self,
-        logprobs: list[float],
-        state: RowState,
-        largest: float,
-        gathered: list[float],
-        few: Tensor,
-        many: Tensor,
-        spread: list[float],
-        known: Mapping[int, float],
-    ) -> tuple[float, float]:
-        """Of the known tokens' probabilities, and of the unseen mass."""
-        consistent = not gathered or gathered[0] <= largest
-        if not (self._certain and consistent):
+    def _bounds(self, done: frozenset[str], outcomes: list[Tensor], tails: Tails) -> tuple[float, float]:
+        """How far the known tokens' probabilities, and the unseen mass, may be from the truth after the stages `done`.
+        `outcomes` are the known tokens' probabilities, a row for each of `_ways`."""
+        if not done:
+            return 0.0, 0.0  # as the provider told
+        consistent = not tails.gathered or tails.gathered[0] <= tails.largest
+        if self._uncertain & done or self._constrained or not consistent:
             return 1.0, 1.0
-        others = [_outcomes(logprobs, [], [state])[0]] if self._config.top_k or self._config.min_p else []
-        if gathered and (hidden := self._penalised(known)):
-            # these may have had as much as any unseen token, and may have lost all of it
+        if not tails.spread:
+            return 0.0, 0.0
+        few, many, cut, *penalised = outcomes
+        many = self._spread_out(many, tails.spread, done)
+        others = [many]
+        if done & {"top_k", "min_p"}:
+            others.append(cut)  # a longer tail falls below what these keep
+        if penalised and done & _PENALTIES:
+            others += [penalised[0], self._spread_out(penalised[1], tails.spread, done)]
+        edge = 0.0
+        if "top_p" in done:
+            others.append(many * (few[0] / many[0]))  # a known token at the nucleus's edge, and nothing after it
+            if tails.gathered and float(few.sum()) < 1:
+                edge = tails.gathered[0]  # or an unknown one, which may reach beyond it
+        one = max(float((few - other).abs().max()) for other in others)
+        together = max(abs(float((few - other).sum())) for other in others)
+        return min(1.0, one + edge), min(1.0, together + edge)
+
+    def _ways(self, known: Mapping[int, float], logprobs: list[float], largest: float) -> list[list[float]]:
+        """Probabilities that the unseen tokens may have: gathered in few, spread over many, none; and the first two
+        without what a penalty may take from those that the answer has already."""
+        gathered, spread = self._rests(logprobs, largest)
+        ways = [gathered, spread, []]
+        hidden = len(set(self._answer) - set(known)) if _PENALTIES & set(self._config.stages) else 0
+        if gathered and hidden:  # these may have had as much as any unseen token, and may have lost all of it
             left = gathered[hidden:]
             share = sum(left) / sum(gathered)
-            others.append(_outcomes(logprobs, left, [state])[0])
-            others.append(
-                self._spread_out(_outcomes(logprobs, [each * share for each in spread], [state])[0], len(spread))
-                if share
-                else others[-1]
-            )
-        return self._bound(few, many, others, gathered, len(spread))
-
-    def _penalised(self, known: Mapping[int, float]) -> int:
-        """Unseen tokens that a penalty weakens."""
-        penalises = self._config.presence_penalty or self._config.frequency_penalty
-        return len(set(self._answer) - set(known)) if penalises else 0
+            ways += [left, [each * share for each in spread] if left else []]
+        return ways
 
     def _rests(self, logprobs: list[float], largest: float) -> tuple[list[float], list[float]]:
         """Probabilities of the tokens that are not known, gathered and spread."""
@@ -206,32 +230,15 @@ class PartialView:
         candidates = array("i", [ids[place] for place in trace.candidates])
         return StepTrace(ids[column], column + 1, candidates, tuple(stages))
 
-    def _spread_out(self, many: Tensor, spread: int) -> Tensor:
+    def _spread_out(self, many: Tensor, spread: int, done: frozenset[str]) -> Tensor:
         """The known tokens' probabilities if the rest were spread over all the tokens that there can be."""
-        if not spread or not self._config.temperature:
+        heat = self._config.temperature
+        if not spread or not heat or "temperature" not in done:
             return many
         # a tail of n tokens weighs n * (r / n) ** (1 / T), and n is larger in truth
         room = (self._vocabulary or LARGEST_VOCABULARY) / spread
-        unseen = float(1 - many.sum()) * room ** (1 - 1 / self._config.temperature)
+        unseen = float(1 - many.sum()) * room ** (1 - 1 / heat)
         return many / (float(many.sum()) + unseen)
-
-    def _bound(
-        self, few: Tensor, many: Tensor, others: list[Tensor], gathered: list[float], spread: int
-    ) -> tuple[float, float]:
-        """`others` are further ways in which it may be: one without the tail, since a longer one falls below what
-        top_k and min_p keep."""
-        if not spread:
-            return 0.0, 0.0
-        many = self._spread_out(many, spread)
-        others = [many, *others]
-        edge = 0.0
-        if self._config.top_p < 1:
-            others.append(many * (few[0] / many[0]))  # a known token at the nucleus's edge, and nothing after it
-            if gathered and float(few.sum()) < 1:
-                edge = gathered[0]  # or an unknown one, which may reach beyond it
-        one = max(float((few - other).abs().max()) for other in others)
-        together = max(abs(float((few - other).sum())) for other in others)
-        return min(1.0, one + edge), min(1.0, together + edge)
 
 
 def _without(config: SamplerConfig, field: str) -> SamplerConfig:
@@ -252,11 +259,30 @@ def _outcomes(logprobs: list[float], rest: list[float], states: list[RowState]) 
     return chain.probs(_logits(logprobs, rest, len(states)), states)[:, : len(logprobs)]
 
 
-def _whole(logprobs: list[float], rest: list[float], state: RowState) -> Tensor:
-    """Probabilities of the known tokens and of those that stand for the rest."""
-    from samplers import SamplerChain
+def _by_stage(logprobs: list[float], ways: list[list[float]], state: RowState) -> list[tuple[str, list[Tensor]]]:
+    """Probabilities of the known tokens and of those that stand for the rest, for each of the ways, after each stage:
+    all ways are rows of one batch, each with columns of its own for the rest."""
+    import torch
 
-    return SamplerChain([state.config]).probs(_logits(logprobs, rest, 1), [state])[0]
+    from samplers import SamplerChain
+    from samplers.chain import Recording
+    from samplers.shortlist import spread
+
+    count, width = len(logprobs), sum(map(len, ways))
+    logits = torch.full((len(ways), count + width), -math.inf)
+    logits[:, :count] = torch.tensor(logprobs)
+    columns, start = [], count
+    for row, rest in enumerate(ways):
+        logits[row, start : start + len(rest)] = torch.tensor(rest, dtype=torch.float64).log().float()
+        columns.append([*range(count), *range(start, start + len(rest))])
+        start += len(rest)
+    recording: Recording = []
+    SamplerChain([state.config] * len(ways)).logits(logits, [state] * len(ways), recording)
+    stages = []
+    for name, _, scores in recording:
+        probs = spread(scores, count + width, fill=-math.inf).softmax(-1)
+        stages.append((name, [row[places] for row, places in zip(probs, columns, strict=True)]))
+    return stages
 
 
 def _entropy(probs: Tensor) -> float:

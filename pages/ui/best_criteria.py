@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from pages.ui import i18n, resources
 from pages.ui.best_settings import CHECK, CRITERIA, read_check, read_equality
 from pages.ui.i18n import t
 from pages.ui.model_status import is_hosted
-from pages.ui.state import get, has, put, session
+from pages.ui.state import Key, get, has, put, session
 from samplers import SamplerConfig
 
 if TYPE_CHECKING:
@@ -78,10 +79,22 @@ def possible() -> dict[str, Criterion]:
         criteria.Pairwise(
             resources.submit, criteria.judge_request(judge, like, criteria.PREFERENCE), int(get(OPPONENTS) or 1)
         ),
+        *_vertex(),
         criteria.RewardModel(str(get(REWARD) or "")),
         criteria.Sentiment(),
     ]
     return {each.id: each for each in found}
+
+
+def _vertex() -> list[Criterion]:
+    """Vertex AI's evaluation, once the Models page names a project."""
+    place = str(get(Key.VERTEX_PLACE) or "").strip()
+    if not place:
+        return []
+    from llm_core.criteria.vertex_rating import VertexRating
+    from llm_core.providers.addresses import Addresses
+
+    return [VertexRating(place, addresses=Addresses.from_environment(os.environ))]
 
 
 def chosen_criteria() -> list[Criterion]:

@@ -13,7 +13,7 @@ from pages.ui.state import Key, get, has, put, session, setting_key
 
 NAME = "w"
 
-_PANEL = (
+PANEL = (
     *(Key.STRATEGY, Key.TEMPERATURE, Key.TOP_K, Key.TOP_P, Key.ORDER, Key.FURTHER_STAGES),
     *(Key.SEED, Key.MAX_OUTPUT_TOKENS, Key.STOP_SEQUENCES),
     *(setting_key(name) for fields in FURTHER.values() for name in fields),
@@ -30,7 +30,7 @@ def settle_work() -> None:
         _bring_back(asked)
     elif state.work_id and asked != state.work_id:
         st.query_params[NAME] = state.work_id
-    state.panel |= {key: get(key) for key in _PANEL if has(key)}
+    state.panel |= {key: get(key) for key in PANEL if has(key)}
 
 
 def _bring_back(asked: str) -> None:
@@ -47,7 +47,7 @@ def _bring_back(asked: str) -> None:
         write_prompt(work.prompt)
     for key, value in work.panel.items():
         put(key, value)
-    if work.askings:
+    if work.askings and not work.askings[0].main.recorded:
         request = work.askings[0].request
         state.model_id, state.precision = request.model_id, request.precision
     state.shown, state.branch, state.selected_step = work.shown, work.branch, work.step

@@ -89,7 +89,7 @@ def _cell(run: Run, event: TokenEvent) -> Cell:
     if trace is None:
         return Cell(event.piece, charts.visible(event.piece), event.token_id, "bare", 0.0, 0.0, 0, 0.0, 0.0)
     label = charts.visible(run.label(trace.token_id))
-    is_mark = run.model is not None and event.token_id in run.model.end_ids
+    is_mark = event.token_id in run.end_ids
     return Cell(
         text=event.piece,
         label=label,

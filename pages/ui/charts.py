@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from llm_core.statistics import Proportion
+from llm_core.visible_text import visible
 from samplers import StepTrace
 
 RAW, AFTER, DRAWN = "#7f8998", "#2f6fd6", "#d05a0a"
@@ -52,12 +53,6 @@ def top_candidates(trace: StepTrace, label: Callable[[int], str], count: int = B
         )
         for place in places
     ]
-
-
-def visible(text: str) -> str:
-    """Whitespace made visible, so that `" Paris"` and `"Paris"` look different."""
-    text = text.replace("\n", "↵").replace("\t", "⇥").replace(" ", "·")
-    return "".join(character if character.isprintable() else "�" for character in text) or "∅"
 
 
 def step_figure(candidates: list[Candidate], number: Callable[[float], str], words: dict[str, str]) -> dict:

@@ -162,7 +162,8 @@ def read_settings() -> Settings:
 
 
 def write_settings(sampler: SamplerConfig, max_output_tokens: int, stop_sequences: tuple[str, ...] = ()) -> None:
-    """Fill the panel with everything that it can show. Call it before it is drawn."""
+    """Fill the panel with everything that it can show, and the nearest of what it cannot. Call it before it is
+    drawn."""
     neutral = SamplerConfig()
     used = {key for key in (Key.TOP_K, Key.TOP_P) if getattr(sampler, key.value) != getattr(neutral, key.value)}
     further = write_stages(sampler)
@@ -176,9 +177,12 @@ def write_settings(sampler: SamplerConfig, max_output_tokens: int, stop_sequence
     elif sampler.temperature == neutral.temperature:
         strategy = "random"
     put(Key.STRATEGY, strategy)
-    for key in (Key.TOP_K, Key.TOP_P, Key.SEED, Key.ORDER):
-        put(key, getattr(sampler, key.value))
-    put(Key.TEMPERATURE, float(sampler.temperature))
+    put(Key.ORDER, sampler.order if isinstance(sampler.order, str) else _DEFAULTS[Key.ORDER])
+    put(Key.SEED, min(sampler.seed, LIMITS[Key.SEED][1]))
+    put(Key.TOP_K, min(sampler.top_k, LIMITS[Key.TOP_K][1]))
+    for key in (Key.TEMPERATURE, Key.TOP_P):  # sliders, which take nothing beyond their ends
+        low, high = LIMITS[key]
+        put(key, float(min(max(getattr(sampler, key.value), low), high)))
     put(Key.FURTHER_STAGES, further)
     put(Key.MAX_OUTPUT_TOKENS, max_output_tokens)
     put(Key.STOP_SEQUENCES, "|".join(stop.replace("\n", "\\n") for stop in stop_sequences))

@@ -9,6 +9,7 @@ import streamlit as st
 from llm_core import NucleusError
 from llm_core.recipe_files import dump_yaml
 from pages.ui import i18n, resources
+from pages.ui.export_panel import export_panel
 from pages.ui.gallery_actions import about, acting
 from pages.ui.i18n import t
 from pages.ui.owner import owner
@@ -17,6 +18,8 @@ from pages.ui.recipe_desk import ask_to_open
 from pages.ui.state import get, has, put, session
 
 if TYPE_CHECKING:
+    from llm_core.recipe import Recipe
+    from llm_core.records import Run
     from llm_core.storage.recipe_store import Entry, Version
 
 _LISTED = "recipe_listed"
@@ -43,12 +46,21 @@ def recipe_view(recipe_id: str) -> None:
             st.code("\n\n".join(message.content for message in shown), language=None, wrap_lines=True)
         with st.expander(t("gallery.as_file")):
             st.code(dump_yaml(recipe), language="yaml", wrap_lines=True)
+        with st.expander(t("conversions.other_forms")):
+            export_panel(recipe, _recorded(recipe), key=f"export_{entry.id}")
     with st.container(border=True):
         st.markdown(f"**{t('gallery.versions')}**")
         _changes(entry, versions)
         st.dataframe([_row(version) for version in versions], hide_index=True)
     with st.container(border=True):
         _sharing(entry)
+
+
+def _recorded(recipe: Recipe) -> list[Run]:
+    """The run that lies in it."""
+    from llm_core.recipe_replay import replayed
+
+    return [asking.main for asking in replayed(recipe)] if recipe.trace else []
 
 
 def _heading(entry: Entry) -> None:

@@ -144,10 +144,13 @@ def hosted_notes(run: Run, row: RowRecord) -> None:
 
 
 def _cost(run: Run, row: RowRecord) -> list[str]:
-    target = resources.router().target(run.request.model_id)
-    if target is None or row.usage is None or row.from_cache:
+    if row.usage is None or row.from_cache:
         return []
-    return _estimated(target, row.usage)
+    try:
+        target = resources.router().target(run.request.model_id)
+    except NucleusError:  # a recorded run of an address that may not be called from here
+        return []
+    return _estimated(target, row.usage) if target else []
 
 
 def _estimated(target: Target, usage: Usage) -> list[str]:

@@ -49,7 +49,11 @@ def lens_at(place: Place) -> Lens | None:
         return state.lenses[key]
     asked = place.branch.run
     if asked.model is None:
-        vocabulary = resources.router().hosted.vocabulary(asked.request.model_id)
+        trace = place.events[place.step].trace
+        if asked.recorded and trace:  # before any stage, every token is possible
+            vocabulary: int | None = trace.raw.kept
+        else:
+            vocabulary = resources.router().hosted.vocabulary(asked.request.model_id)
         return _kept(key, partial_lens_of(asked, place.events, place.step, vocabulary))
     if key not in state.runs:
         for run in state.runs.values():  # the reader has moved on

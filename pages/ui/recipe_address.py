@@ -44,9 +44,14 @@ def _from_link(text: str) -> OpenedRecipe:
 
 
 def short_link(recipe_id: str) -> str:
-    """The whole address of a saved recipe, as the reader's browser knows this server."""
+    """The whole address of a saved recipe."""
+    return whole_address(SAVED, recipe_id)
+
+
+def whole_address(name: str, value: str) -> str:
+    """The app's root with this parameter, as the reader's browser knows this server."""
     from urllib.parse import urlsplit
 
     here = urlsplit(st.context.url or "")
     base = st.get_option("server.baseUrlPath").strip("/")
-    return f"{here.scheme}://{here.netloc}/{base}{'/' if base else ''}?{SAVED}={recipe_id}"
+    return f"{here.scheme}://{here.netloc}/{base}{'/' if base else ''}?{name}={value}"

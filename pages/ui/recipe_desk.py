@@ -18,12 +18,16 @@ from llm_core.recipe import Recipe
 from pages.ui import i18n
 from pages.ui.composer import is_first_prompt, read_prompt, write_prompt
 from pages.ui.controls import LIMITS, read_settings, write_settings
+from pages.ui.export_panel import lost_note
 from pages.ui.hosted_options import read_hosted, write_hosted
 from pages.ui.i18n import t
 from pages.ui.state import Key, OpenedRecipe, has, put, session
 from samplers import ORDERS, SETTINGS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from llm_core.asking import Asking
     from llm_core.storage.recipe_store import Saved
 
 MOST = 10**9
@@ -73,14 +77,30 @@ def ask_to_open(opened: OpenedRecipe) -> None:
 
 def open_recipe(opened: OpenedRecipe) -> None:
     """Fill the Playground. What was in it can be brought back."""
+    from llm_core.recipe_replay import replayed
+
     state, recipe = session(), opened.recipe
-    state.replaced = _what_is_there()
+    state.to_open = None
+    try:
+        recorded = replayed(recipe) if recipe.trace else []
+    except NucleusError as error:
+        state.desk_notice = ("error", i18n.explain(error))
+        return
+    set_aside()
     _write(recipe)
-    state.to_open, state.notice, state.just_opened = None, None, True
+    if recorded:
+        _show(recorded)
+    state.notice, state.just_opened = None, True
     state.opened = dataclasses.replace(opened, shown=_fields())
     kept_back = _hidden_settings(recipe)
     words = ", ".join(t(f"fields.{name}") for name in kept_back)
     state.desk_notice = ("info", t("desk.not_shown", fields=words)) if kept_back else None
+
+
+def set_aside() -> None:
+    """Keep what the Playground holds, for the button that brings it back."""
+    state = session()
+    state.replaced, state.replaced_answers = _what_is_there(), ()
 
 
 def bring_back_button() -> None:
@@ -109,18 +129,45 @@ def opened_line() -> None:
         getattr(st, kind)(words)
     if (opened := state.opened) is None:
         return
+    with st.container(key="recipe-opened"):
+        _opened(opened)
+
+
+def _opened(opened: OpenedRecipe) -> None:
+    state = session()
     with st.container(horizontal=True, vertical_alignment="center"):
         title = i18n.plain(opened.recipe.title or t("desk.untitled"))
         version = t("desk.version", number=opened.version) if opened.id else t("desk.not_saved")
         changed = t("desk.changed") if unsaved() else ""
         words = " · ".join(filter(None, (f"**{title}**", version, changed)))
         st.markdown(f":material/menu_book: {words}", width="content")
+    _about(opened.recipe)
+    lost_note(opened.not_read, t("conversions.not_read"))
     wanted = opened.recipe.model.id
     if wanted != state.model_id:
         with st.container(horizontal=True, vertical_alignment="center"):
             name = NAME if wanted == MODEL_ID else wanted
             st.caption(t("desk.other_model", model=i18n.plain(name)), width="content")
             st.button(t("desk.use_model"), on_click=_use, args=(wanted,), key="use_recipe_model")
+
+
+def _about(recipe: Recipe) -> None:
+    """What its author says of it: a stranger's text."""
+    facts = [i18n.plain(text) for text in (recipe.author, recipe.licence, *recipe.tags) if text]
+    if facts:
+        st.caption(" · ".join(facts))
+    if recipe.notes:
+        st.code(recipe.notes, language=None, wrap_lines=True)
+
+
+def _show(answers: Sequence[Asking]) -> None:
+    """In place of those that are shown, which are kept for `_bring_back`."""
+    state = session()
+    for asking in state.askings:
+        asking.stop()
+    state.replaced_answers = tuple(state.askings)
+    state.askings, state.asked_values, state.asked_prompt = list(answers), (), None
+    state.shown, state.selected_step, state.branch, state.compared = (0, 0), None, None, None
 
 
 def _ask(opened: OpenedRecipe) -> None:
@@ -142,6 +189,8 @@ def _bring_back() -> None:
     state = session()
     if state.replaced:
         _write(state.replaced)
+        if state.askings and state.askings[0].main.recorded:
+            _show(state.replaced_answers)
         state.replaced = state.opened = state.desk_notice = None
 
 

@@ -175,6 +175,9 @@ def _result(asking: Asking) -> None:
 
 def _answer(branch: Branch | None, events: list[TokenEvent], step: int) -> Mode:
     """The strip with what belongs to it. Returns by what it is coloured."""
+    if branch and (recorded := branch.run.recorded):
+        model = i18n.plain(recorded.model or branch.run.request.model_id)
+        st.info(t("recipes.recorded", model=model, at=i18n.plain(recorded.at[:10])), icon=":material/history:")
     mode = mode_picker()
     cells = cells_of(branch) if branch else ()
     running = bool(branch and branch.row.active)

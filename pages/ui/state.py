@@ -29,11 +29,13 @@ from pages.ui.compare_drafts import ColumnList, ShownComparison, ShownSweep
 from pages.ui.example_list import ExampleList
 
 if TYPE_CHECKING:
+    from llm_core.conversions import Lost
     from llm_core.lens import Draws, Lens
     from llm_core.providers.base import HostedModel
     from llm_core.providers.vertex_prompt_wire import Opened
     from llm_core.providers.vertex_prompts import PromptEntry, Saving, VersionEntry
     from llm_core.recipe import Recipe
+    from llm_core.recipe_trace import Trace
     from llm_core.records import Image
 
 
@@ -79,6 +81,10 @@ class Key(StrEnum):
     THINKING = "thinking"
     SHOW_THOUGHTS = "show_thoughts"
     SAFETY = "safety"
+    SHARE_TITLE = "share_title"
+    SHARE_AUTHOR = "share_author"
+    SHARE_LICENCE = "share_licence"
+    SHARE_NOTES = "share_notes"
 
 
 @dataclass
@@ -109,6 +115,20 @@ class ShownStudy:
     study: Study
     task: Task
     title: str
+
+
+@dataclass(frozen=True)
+class Replaced:
+    """The Playground's work from before something else was opened in it."""
+
+    prompt: PromptSpec
+    panel: Mapping[str, object]
+    """The sampler's panel, by widget."""
+    model_id: str
+    precision: Precision
+    askings: tuple[Asking, ...]
+    asked_values: tuple[Mapping[str, str], ...]
+    asked_prompt: PromptSpec | None
 
 
 class Guess(NamedTuple):
@@ -156,6 +176,8 @@ class OpenedRecipe:
     """Under which it is saved; empty where it is not saved here."""
     version: int = 0
     mine: bool = False
+    not_read: tuple[Lost, ...] = ()
+    """What of the file that it came in has no place in a recipe."""
 
 
 @dataclass
@@ -267,11 +289,19 @@ class Session:
     """The step whose distribution is shown; None follows the newest."""
     replaced: Recipe | None = None
     """What stood in the Playground before something else was opened."""
+    replaced_answers: tuple[Asking, ...] = ()
+    """The answers below it, where a recorded run took their place."""
     opened: OpenedRecipe | None = None
     to_open: OpenedRecipe | None = None
     """What is to be opened if the reader agrees that it replaces what is there."""
     just_opened: bool = False
     """Whether the reader is still to be taken to the Playground."""
+    sharing: bool = False
+    """Whether the Share dialog is open."""
+    share_notice: str | None = None
+    """Why a link or file was refused in it, in the reader's language."""
+    recorded_trace: tuple[tuple[str, ...], Trace] | None = None
+    """The last one that was made, after the ids of its runs."""
     saving: bool = False
     """Whether the dialog to save is open."""
     desk_notice: tuple[str, str] | None = None

@@ -17,7 +17,7 @@ def open_best(page: Page, url: str, language: str = "en", n: int = 6, tokens: in
     words = texts(language)
     page.goto(f"{url}/best_of_n?lang={language}")
     expect(page.get_by_role("heading", name=words["best.title"], exact=True)).to_be_visible()
-    expect(page.get_by_text("SmolLM2-135M-Instruct · float32")).to_be_visible(timeout=60_000)
+    expect(page.get_by_text("SmolLM2-135M-Instruct · float32")).to_be_visible(timeout=120_000)
     for key, value in (("best.n", n), ("settings.max_output_tokens", tokens)):
         field = page.get_by_label(words[key], exact=True).first
         field.fill(str(value))
@@ -31,8 +31,8 @@ def press_run(page: Page, language: str = "en") -> None:
 
 def finish(page: Page, language: str = "en") -> None:
     words = texts(language)
-    expect(page.get_by_text(words["best.winners"], exact=True)).to_be_visible(timeout=120_000)
-    expect(page.get_by_role("button", name=words["playground.stop"], exact=True)).to_be_disabled(timeout=60_000)
+    expect(page.get_by_text(words["best.winners"], exact=True)).to_be_visible(timeout=240_000)
+    expect(page.get_by_role("button", name=words["playground.stop"], exact=True)).to_be_disabled(timeout=120_000)
 
 
 def test_cards_grow_in_place_and_winners_are_marked(page: Page, server):
@@ -42,7 +42,7 @@ def test_cards_grow_in_place_and_winners_are_marked(page: Page, server):
     expect(page.locator(".card .inner:not(.empty)").first).to_be_visible()
     grid = page.locator(".cards")
     grid.evaluate(WATCH)
-    expect(page.locator(".card.live")).to_have_count(0, timeout=120_000)
+    expect(page.locator(".card.live")).to_have_count(0, timeout=240_000)
     seen = page.evaluate(WATCHED)
     assert seen["states"] > 5
     assert seen["replaced"] == 0
@@ -73,7 +73,7 @@ def test_more_candidates_are_added_to_those_that_are_there(page: Page, server):
     finish(page)
     before = page.locator(".card .inner").first.inner_text()
     page.get_by_role("button", name=EN["best.grow"], exact=True).click()
-    expect(page.get_by_text(re.compile("6 of 6 candidates done"))).to_be_visible(timeout=60_000)
+    expect(page.get_by_text(re.compile("6 of 6 candidates done"))).to_be_visible(timeout=120_000)
     assert page.locator(".card .inner").first.inner_text() == before
 
 

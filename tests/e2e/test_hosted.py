@@ -35,11 +35,14 @@ def use_server(page: Page, url: str, address: str, language: str) -> None:
     field = page.get_by_label(words["hosted.url"], exact=True)
     field.fill(f"{address}/v1")
     field.press("Enter")
+    page.wait_for_timeout(800)
     page.get_by_role("button", name=words["hosted.list"]).click()
+    page.wait_for_timeout(2500)
     page.get_by_role("combobox", name=words["hosted.model"]).click()
-    page.get_by_role("option").first.click()
+    name = name_of(address).rsplit("/", 1)[-1]
+    page.get_by_role("option").filter(has_text=name).click()
     page.get_by_role("button", name=words["hosted.use"], exact=True).click()
-    expect(page.get_by_test_id("stCode").first).to_contain_text(name_of(address).rsplit("/", 1)[-1])
+    expect(page.get_by_test_id("stCode").first).to_contain_text(name)
 
 
 def to_page(page: Page, title: str) -> None:

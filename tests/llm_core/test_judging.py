@@ -171,3 +171,21 @@ def test_kendalls_tau_is_scipys(pairs):
 def test_disagreement_leaves_out_what_one_could_not_score():
     assert rank_correlation(scores(1.0, 2.0, None, 9.0), scores(2.0, 1.0, 5.0, 0.0)) == -1
     assert rank_correlation(scores(1.0), {}) is None
+
+
+def test_other_criteria_are_chosen_and_those_that_stay_keep_their_scores(engine):
+    asked = []
+    counted = OwnCriterion("counted", lambda candidate: asked.append(candidate.index) or 1.0)
+    other = OwnCriterion("mean_logprob", lambda candidate: 0.5)
+    judging = Judging(CandidatePool(engine.submit, REQUEST, 3), [counted, Likelihood()])
+    assert judging.wait(30)
+    judging.choose([counted, other, Vote()])  # one stays, one changes under its name, one is new
+    assert judging.active
+    assert judging.wait(30)
+    assert asked == [0, 1, 2]
+    assert [score.value for score in judging.scores("mean_logprob").values()] == [0.5, 0.5, 0.5]
+    assert len(judging.scores("vote")) == 3
+    judging.choose([Vote()])
+    assert [each.id for each in judging.criteria] == ["vote"]
+    with pytest.raises(ValueError, match="an id of its own"):
+        judging.choose([counted, counted])

@@ -183,7 +183,7 @@ def test_what_the_playground_cannot_show_is_told_and_kept_by_the_next_version():
         model=ModelReference(id="somebody/model"),
     )
     app = opened_by({"r": encode_link(made)})
-    told = next(each.value for each in app.info if "order of stages" in each.value)
+    told = next(each.value for each in app.info if "order of the stages" in each.value)
     for name in ("temperature", "top_k", "order"):
         assert EN[f"fields.{name}"] in told
     assert session(app).model_id == "builtin"  # nothing is loaded before the reader wants it

@@ -8,6 +8,7 @@ from pages.ui.i18n import texts
 from tests.pages.test_app import errors, finish, press_run, session
 from tests.pages.test_hosted_rows import KEY, hosted
 from tests.pages.test_lens import captions, looked_at, to_lens
+from tests.wire_gemini import GeminiServer
 from tests.wire_openai import OpenAIServer
 
 EN = texts("en")
@@ -19,7 +20,13 @@ def server():
         yield server
 
 
-def ran(server: OpenAIServer, language: str = "en"):
+@pytest.fixture(params=[lambda: OpenAIServer("vllm", KEY), lambda: GeminiServer(KEY)], ids=["openai", "gemini"])
+def any_server(request):
+    with request.param() as server:
+        yield server
+
+
+def ran(server: OpenAIServer | GeminiServer, language: str = "en"):
     """The Lens after a hosted run."""
     app = hosted(server, language)
     app.pills(key="strategy").set_value("combined").run()
@@ -29,7 +36,8 @@ def ran(server: OpenAIServer, language: str = "en"):
 
 
 @pytest.mark.parametrize("language", ["en", "vi"])
-def test_every_view_of_a_hosted_step_and_no_further_request(server, language):
+def test_every_view_of_a_hosted_step_and_no_further_request(any_server, language):
+    server = any_server
     app = ran(server, language)
     words, asked = texts(language), len(server.asked)
     assert len(looked_at(app)) == 1

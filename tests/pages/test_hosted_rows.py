@@ -10,13 +10,14 @@ from pydantic import SecretStr
 from pages.ui import resources
 from pages.ui.i18n import texts
 from tests.pages.test_app import errors, finish, open_app, press_run, session
+from tests.wire_gemini import GeminiServer
 from tests.wire_openai import OpenAIServer
 
 EN = texts("en")
 KEY = "sk-planted-0123456789"
 
 
-def hosted(server: OpenAIServer, language: str = "en"):
+def hosted(server: OpenAIServer | GeminiServer, language: str = "en"):
     """The Playground with the server's model."""
     app = open_app(language)
     target = resources.router().target(server.model)

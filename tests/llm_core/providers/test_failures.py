@@ -196,8 +196,12 @@ def test_rows_queue_under_the_limit_and_see_their_place(openai):
     assert len(openai.asked) == 2
     assert [router.position(run) for run in (first, second, third)] == [0, 0, 1]
     assert (second.status, third.status) == ("waiting", "waiting")
+    assert [router.hosted.waiting([run]) for run in (first, second, third)] == [(0, 0), (1, 0), (1, 1)]
+    assert router.hosted.waiting([second, third]) == (2, 0)
+    assert [router.hosted.place(run.rows[0]) for run in (first, second, third)] == [0, 0, 1]
     third.cancel()
-    assert third.wait(5)
+    assert third.wait(0.5), "one that waits is freed at once"
+    assert router.hosted.waiting([second, third]) == (1, 0)
     gate.set()
     assert finished(first).rows[1].text == "The sea"
     assert finished(second).status == "finished"

@@ -1,0 +1,9 @@
+"""Text whose every character shows."""
+
+from __future__ import annotations
+
+
+def visible(text: str) -> str:
+    """Whitespace made visible, so that `" Paris"` and `"Paris"` look different."""
+    text = text.replace("\n", "↵").replace("\t", "⇥").replace(" ", "·")
+    return "".join(character if character.isprintable() else "�" for character in text) or "∅"
