@@ -53,9 +53,9 @@ from samplers.trace import uniform_kl
 
 N, TOKENS = 16, 64
 ROUNDS = int(os.environ.get("NUCLEUS_BENCH_ROUNDS", "3"))
-TASKS = (("gcd", "few_shot", 0.8, 16), ("letter_counting", "few_shot", 1.0, 16))
-"""Task, technique, temperature, tokens of an answer."""
-ITEMS = 20
+TASKS = (("gcd", 20, 0.8), ("letter_counting", 12, 1.0))
+"""Task, items and temperature."""
+ANSWER_TOKENS = 16
 PRECISION: Precision = "int4"
 """Of the tasks: these are answers of a token or two, and the machine may be small."""
 SIZES = (1, 2, 4, 8, 16)
@@ -203,13 +203,13 @@ def _tasks(engine: Engine) -> dict[str, object]:
     return {task[0]: _task(engine, *task) for task in TASKS}
 
 
-def _task(engine: Engine, name: str, technique: str, temperature: float, tokens: int) -> dict[str, object]:
-    task = load_task(name, ITEMS, seed=1)
+def _task(engine: Engine, name: str, items: int, temperature: float) -> dict[str, object]:
+    task = load_task(name, items)
 
     def request(item: int) -> GenerationRequest:
-        prompt = task.prompt(technique, item, task.examples[:4])  # type: ignore[arg-type]
+        prompt = task.prompt("few_shot", item, task.examples[:4])
         return GenerationRequest(
-            MODEL_ID, prompt, (RowRequest(SamplerConfig(temperature=temperature), tokens),), PRECISION
+            MODEL_ID, prompt, (RowRequest(SamplerConfig(temperature=temperature), ANSWER_TOKENS),), PRECISION
         )
 
     def judges(item: int) -> Sequence[Criterion]:

@@ -15,6 +15,7 @@ from pages.ui.best_items import items_settings, items_view, start_items
 from pages.ui.best_settings import check_fields, examples, prompt_fields, read_best_prompt, read_n, start
 from pages.ui.best_view import best_view
 from pages.ui.controls import read_settings, sampler_panel
+from pages.ui.dead_controls import dead_settings
 from pages.ui.frame import page
 from pages.ui.hosted_options import read_hosted
 from pages.ui.i18n import t
@@ -29,7 +30,7 @@ def best_page() -> None:
     _follow_the_fields()
     work, panel = st.columns([2.6, 1], gap="medium")
     with panel:
-        sampler_panel()
+        sampler_panel(dead_settings())
     with work:
         model = model_status()
         kind = _top(model)

@@ -57,10 +57,13 @@ def recipe_view(recipe_id: str) -> None:
 
 
 def _recorded(recipe: Recipe) -> list[Run]:
-    """The run that lies in it."""
+    """The run that lies in it, if it can be shown."""
     from llm_core.recipe_replay import replayed
 
-    return [asking.main for asking in replayed(recipe)] if recipe.trace else []
+    try:
+        return [asking.main for asking in replayed(recipe)] if recipe.trace else []
+    except NucleusError:
+        return []
 
 
 def _heading(entry: Entry) -> None:

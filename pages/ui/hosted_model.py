@@ -30,6 +30,7 @@ def hosted_form() -> None:
     if not has(Key.PROVIDER):
         put(Key.PROVIDER, "gemini")
         put(Key.SERVER_URL, PLACES["server"][1])
+    if not has(Key.VERTEX_PLACE):
         put(Key.VERTEX_PLACE, "")
     names = {each: t(f"hosted.providers.{each}") for each in PLACES}
     st.segmented_control(

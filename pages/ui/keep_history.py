@@ -19,7 +19,7 @@ def keep_runs() -> None:
     state = session()
     for asking in state.askings:
         name = asking.runs[0].id
-        if asking.active or name in state.recorded:
+        if asking.active or name in state.recorded or asking.main.recorded:  # a replay is no run of the reader's
             continue
         state.recorded.add(name)
         if state.history_on and state.history_notice is None and any(row.length for row in asking.main.rows):

@@ -102,6 +102,8 @@ def _panel(
     floor = _SMALLEST if logarithmic else 0.0
     far = 7.0 if logarithmic else end
     error, rest_error = (0.0 if each >= 1 else each for each in column.errors)
+    if column.rest + rest_error > end * 0.7:
+        rest_error = 0.0  # it would strike out the number beside it
     shared = {"type": "bar", "orientation": "h", "xaxis": axis, "width": 0.76}
     return [
         shared

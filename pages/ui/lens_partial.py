@@ -33,7 +33,9 @@ def bound_words(stage: StageView) -> str:
     """How far the stage's probabilities may be off; empty where they are exact."""
     if stage.unseen is None:
         return ""
-    return t("hosted_views.no_bound") if stage.error_bound >= 1 else f"± {share(stage.error_bound)}"
+    if stage.error_bound >= 1:
+        return t("hosted_views.no_bound")
+    return f"± {share(stage.error_bound)}" if stage.error_bound >= _SURE else t("hosted_views.exact")
 
 
 def rest_words(view: View) -> str:
@@ -61,6 +63,7 @@ def partial_note(lens: Lens, view: View, config: SamplerConfig) -> None:
     if raw is None:
         return
     words = [t("hosted_views.shown", count=number(len(view.raw.probs), 0), value=share(1 - raw.mass))]
+    words.append(t("hosted_views.one_bar"))
     if unbounded := lens.unbounded(config):
         names = ", ".join(t(f"stages.{name}.name") for name in unbounded)
         words.append(t("hosted_views.unbounded", stages=names))

@@ -7,7 +7,7 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.e2e.test_app import EN, finish, open_playground, run_button, set_number
+from tests.e2e.test_app import EN, open_playground, run_button, set_number
 from tests.e2e.test_branches import button
 
 SCRIPT = "<script>window.hacked = 1</script><img src=x onerror='window.hacked = 1'>"
@@ -116,7 +116,7 @@ def test_a_run_is_in_the_history_of_this_browser_and_of_no_other(page: Page, ser
     set_number(page, "max_output_tokens", "4")
     write(page, f"Say ahoy {SCRIPT}")
     run_button(page).click()
-    finish(page)
+    expect(page.get_by_text(EN["run.as_text"])).to_be_visible(timeout=180_000)  # perhaps the first run of the server
     go_to(page, "history")
     search(page, "say ahoy")
     expect(page.get_by_text(EN["gallery.found"].format(count=1))).to_be_visible()
