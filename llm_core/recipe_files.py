@@ -90,7 +90,9 @@ def _yaml(text: str) -> object:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         detail = getattr(error, "problem", None) or getattr(error, "reason", None) or "not YAML"
-        raise NucleusError("recipe_unreadable", line=mark.line + 1 if mark else 1, detail=str(detail)[:200]) from error
+        last = len(text.splitlines()) or 1  # libyaml finds the end of the text a line below it
+        line = min(mark.line + 1, last) if mark else 1
+        raise NucleusError("recipe_unreadable", line=line, detail=str(detail)[:200]) from error
     except ValueError as error:  # a number with thousands of digits, half of a character
         raise NucleusError("recipe_unreadable", line=1, detail=str(error)[:200]) from error
 
