@@ -41,6 +41,9 @@ def best_page() -> None:
                 criteria_card()
     if kind == "candidates":
         best_view()
+    if (there := session().best.follow_to) is not None:
+        session().best.follow_to = None
+        st.switch_page(f"pages/{there}.py")
 
 
 def _top(model: LanguageModel | None) -> str:

@@ -90,3 +90,5 @@ class BestOfN:
     items: ShownItems | None = None
     notice: str | None = None
     """What the last attempt was refused for, in the reader's language."""
+    follow_to: str | None = None
+    """The page on which a candidate is to be looked at."""

@@ -94,7 +94,9 @@ def _one(shown: ShownPool, scores: Scores, index: int, mode: Any) -> None:
             if st.button(t(f"best.open.{page}"), key=f"best_{page}_{index}"):
                 state = session()
                 state.branch, state.selected_step = state.tree.root(run, branch.chain).id, None
-                st.switch_page(f"pages/{page}.py")
+                # Not from within a fragment: fields outside of it would lose what they say.
+                state.best.follow_to = page
+                st.rerun()
 
 
 def _said(name: str, score: Score, place: int | None) -> dict[str, str]:

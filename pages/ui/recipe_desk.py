@@ -174,8 +174,9 @@ def _ask(opened: OpenedRecipe) -> None:
     title = opened.recipe.title or t("desk.untitled")
     st.markdown(t("desk.replace", title=i18n.plain(title)))
     with st.container(horizontal=True):
+        # Not from within the dialog: fields outside of it would lose what they say. The whole rerun goes there.
         if st.button(t("desk.open"), type="primary", key="desk_open", on_click=open_recipe, args=(opened,)):
-            follow_to_the_playground()
+            st.rerun()
         if st.button(t("desk.keep"), key="desk_keep", on_click=_keep):
             st.rerun()
 
