@@ -68,3 +68,4 @@ def serve(output: IO[bytes] | None = None, /, **environment: str) -> Iterator[st
             process.wait(20)
         except subprocess.TimeoutExpired:
             process.kill()
+            process.wait()
