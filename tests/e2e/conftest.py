@@ -14,9 +14,11 @@ expect.set_options(timeout=45_000)  # a slow machine is no failure; what never c
 
 
 def pytest_collection_modifyitems(items) -> None:
+    """Browser tests depend on time: one that fails on a busy machine is tried once more, which the summary tells."""
     for item in items:
         if Path(__file__).parent in Path(item.path).parents:
             item.add_marker(pytest.mark.e2e)
+            item.add_marker(pytest.mark.flaky(reruns=1))
 
 
 @pytest.fixture(scope="session")
