@@ -68,7 +68,7 @@ def _start() -> None:
             state.model_id, prompt, (RowRequest(SamplerConfig()),), state.precision, session=state.id
         )
         settings = BeamSettings(get("beam_count"), get("beam_length"), get("beam_penalty"))
-        begun = BeamRun(resources.submit, request, settings)
+        begun = BeamRun(resources.submitter(), request, settings)
     except NucleusError as error:
         state.beam_notice = i18n.explain(error)
         return

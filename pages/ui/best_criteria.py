@@ -66,7 +66,7 @@ def possible() -> dict[str, Criterion]:
     like = GenerationRequest(
         session().model_id, PromptSpec("?"), (RowRequest(SamplerConfig()),), session().precision, session().id
     )
-    judge = str(get(JUDGE) or "").strip()
+    judge, submit = str(get(JUDGE) or "").strip(), resources.submitter()  # judges ask from threads of their own
     check = read_check(str(get(CHECK)))
     found: list[Criterion] = [
         criteria.Likelihood("sum"),
@@ -75,10 +75,8 @@ def possible() -> dict[str, Criterion]:
         criteria.Vote(read_equality()),
         *([check] if check else []),
         criteria.Consensus(),
-        criteria.Autorater(resources.submit, criteria.judge_request(judge, like, criteria.RATING)),
-        criteria.Pairwise(
-            resources.submit, criteria.judge_request(judge, like, criteria.PREFERENCE), int(get(OPPONENTS) or 1)
-        ),
+        criteria.Autorater(submit, criteria.judge_request(judge, like, criteria.RATING)),
+        criteria.Pairwise(submit, criteria.judge_request(judge, like, criteria.PREFERENCE), int(get(OPPONENTS) or 1)),
         *_vertex(),
         criteria.RewardModel(str(get(REWARD) or "")),
         criteria.Sentiment(),

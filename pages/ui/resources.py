@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import streamlit as st
@@ -43,7 +44,13 @@ def router() -> Router:
 
 def submit(request: GenerationRequest) -> Run:
     """Queue a request at the engine or a provider, with this tab's keys and answers. Raises `NucleusError`."""
-    return router().submit(request, credentials(), session().answers)
+    return submitter()(request)
+
+
+def submitter() -> Callable[[GenerationRequest], Run]:
+    """`submit` for threads of their own, which have no tab: with the keys that this one has now."""
+    way_in, keys, answers = router(), credentials(), session().answers
+    return lambda request: way_in.submit(request, keys, answers)
 
 
 def credentials() -> Credentials:

@@ -219,6 +219,7 @@ def test_a_phone_shows_the_tree_without_sideways_scrolling(browser, server, lang
 def test_beam_search_grows_a_tree_in_which_a_hypothesis_can_be_followed(page: Page, server):
     open_playground(page, server)
     page.locator("summary").filter(has_text=EN["beam.title"]).click()
+    page.wait_for_timeout(1000)  # the panel is unfolding
     button(page, "beam.start").click()
     nodes = page.locator(".st-key-beam_tree").get_by_role("treeitem")
     expect(nodes.first).to_be_attached()

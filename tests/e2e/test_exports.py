@@ -115,6 +115,8 @@ def test_a_file_of_another_program_opens_in_the_playground_and_goes_out_again(se
     expect(page.locator("code", has_text="config.candidateCount")).to_be_visible()
     expect(page.get_by_role("textbox", name=EN["playground.prompt"], exact=True)).to_have_value("Name one {{thing}}.")
     page.get_by_role("button", name="Share").click()
+    expect(dialog.get_by_text("Other forms")).to_be_visible()
+    page.wait_for_timeout(2000)  # a list that opens while the dialog is still being drawn closes again
     dialog.get_by_role("combobox").last.click()
     page.get_by_role("option", name="promptfoo configuration").click()
     with page.expect_download() as download:
