@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import streamlit as st
@@ -16,6 +16,7 @@ from pages.ui.branch_store import WorkStore
 from pages.ui.state import session
 
 if TYPE_CHECKING:
+    from llm_core.providers.answer_cache import AnswerCache
     from llm_core.providers.credentials import Credentials
     from llm_core.providers.prices import Prices
     from llm_core.providers.vertex_prompts import VertexPrompts
@@ -47,10 +48,21 @@ def submit(request: GenerationRequest) -> Run:
     return submitter()(request)
 
 
-def submitter() -> Callable[[GenerationRequest], Run]:
-    """`submit` for threads of their own, which have no tab: with the keys that this one has now."""
-    way_in, keys, answers = router(), credentials(), session().answers
-    return lambda request: way_in.submit(request, keys, answers)
+@dataclass(frozen=True)
+class Submitter:
+    """`submit` for threads of their own, which have no tab. Equal for one tab as long as its keys stay."""
+
+    router: Router
+    keys: Credentials
+    answers: AnswerCache
+
+    def __call__(self, request: GenerationRequest) -> Run:
+        return self.router.submit(request, self.keys, self.answers)
+
+
+def submitter() -> Submitter:
+    """With the keys that this tab has now."""
+    return Submitter(router(), credentials(), session().answers)
 
 
 def credentials() -> Credentials:
