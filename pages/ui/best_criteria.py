@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import streamlit as st
@@ -107,12 +107,6 @@ def truth_id() -> str | None:
     return check.id if check else None
 
 
-def weights() -> dict[str, float]:
-    """The user's own criterion; empty while nothing counts."""
-    found = {each.id: float(get(f"best_weight_{each.id}") or 0) for each in chosen_criteria()}
-    return {name: weight for name, weight in found.items() if weight}
-
-
 def _reason(criterion: Criterion) -> NucleusError | None:
     """Why it cannot judge what is there, or what will be."""
     shown = session().best.shown
@@ -169,7 +163,7 @@ def all_scores(judging: Judging) -> dict[str, dict[int, Score]]:
     scores: dict[str, dict[int, Score]] = {
         each.id: judging.scores(each.id) for each in judging.criteria if judging.unavailable(each.id) is None
     }
-    used: Mapping[str, float] = {name: weight for name, weight in weights().items() if name in scores}
-    if used:
+    weights = {name: float(get(f"best_weight_{name}") or 0) for name in scores}
+    if used := {name: weight for name, weight in weights.items() if weight}:
         scores[OWN] = judging.combined(used)
     return scores

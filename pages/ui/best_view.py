@@ -12,7 +12,7 @@ import streamlit as st
 
 from llm_core.judging import ranking
 from pages.ui import i18n, resources
-from pages.ui.best_criteria import all_scores, criterion_name, weights
+from pages.ui.best_criteria import OWN, all_scores, criterion_name
 from pages.ui.best_drafts import ShownPool
 from pages.ui.best_ranking import agreement_panel, candidate_panel, ranking_panel, score_text, winners_of
 from pages.ui.best_theory import theory_panel
@@ -220,5 +220,5 @@ def _winners(shown: ShownPool, scores: dict[str, dict[int, Score]]) -> None:
     if lines:
         with st.container(border=True, key="best-winners"):
             st.markdown(f"**{t('best.winners')}**\n" + "\n".join(lines))
-            if weights():
+            if OWN in scores:
                 st.caption(t("best.own_weights"))

@@ -86,7 +86,7 @@ def open_recipe(opened: OpenedRecipe) -> None:
     except NucleusError as error:
         state.desk_notice = ("error", i18n.explain(error))
         return
-    set_aside()
+    state.replaced, state.replaced_answers = _what_is_there(), ()
     _write(recipe)
     if recorded:
         _show(recorded)
@@ -95,12 +95,6 @@ def open_recipe(opened: OpenedRecipe) -> None:
     kept_back = _hidden_settings(recipe)
     words = ", ".join(t(f"fields.{name}") for name in kept_back)
     state.desk_notice = ("info", t("desk.not_shown", fields=words)) if kept_back else None
-
-
-def set_aside() -> None:
-    """Keep what the Playground holds, for the button that brings it back."""
-    state = session()
-    state.replaced, state.replaced_answers = _what_is_there(), ()
 
 
 def bring_back_button() -> None:
