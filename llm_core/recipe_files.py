@@ -52,13 +52,18 @@ def load_data(text: str | bytes) -> object:
     """What a JSON or YAML text says. Raises `NucleusError`."""
     if len(text) > MAX_DATA:
         raise NucleusError("recipe_too_large", size=len(text), limit=MAX_DATA)
+    text = decoded(text)
+    return _json(text) if text.lstrip()[:1] == "{" else _yaml(text)
+
+
+def decoded(text: str | bytes) -> str:
+    """A file's text, without the mark that some programs begin it with. Raises `NucleusError` for what is not UTF-8."""
     if isinstance(text, bytes):
         try:
             text = text.decode("utf-8-sig")
         except UnicodeDecodeError as error:
             raise NucleusError("recipe_unreadable", line=1, detail=f"not UTF-8: byte {error.start + 1}") from error
-    text = text.removeprefix("\ufeff")
-    return _json(text) if text.lstrip()[:1] == "{" else _yaml(text)
+    return text.removeprefix("\ufeff")
 
 
 def _json(text: str) -> object:

@@ -95,14 +95,11 @@ def dump(form: str, recipe: Recipe, runs: Sequence[Run] = (), **options: Any) ->
 def load(text: str | bytes, name: str = "", form: str = "") -> Loaded:
     """The recipe in a file. `form` is found out by its content, and where that fits several by the suffix of `name`.
     Raises `NucleusError`."""
+    from llm_core.recipe_files import decoded
+
     if len(text) > MAX_FILE:
         raise NucleusError("import_too_large", size=len(text), limit=MAX_FILE)
-    if isinstance(text, bytes):
-        try:
-            text = text.decode("utf-8-sig")
-        except UnicodeDecodeError as error:
-            raise NucleusError("recipe_unreadable", line=1, detail=f"not UTF-8: byte {error.start + 1}") from error
-    text = text.removeprefix("\ufeff")
+    text = decoded(text)
     form = _known(form or sniff(text, name))
     if not FORMATS[form].loads:
         raise NucleusError("import_unknown", known=", ".join(readable()))
