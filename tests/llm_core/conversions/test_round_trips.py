@@ -7,6 +7,7 @@ import inspect
 import itertools
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import jinja2
 import pytest
@@ -79,8 +80,13 @@ def rendered(template: str, given: dict[str, str]) -> list[tuple[str, str]]:
     from dotpromptz.dotprompt import Dotprompt
     from dotpromptz.typing import DataArgument
 
-    result = Dotprompt().render(template, DataArgument(input=given))
-    result = asyncio.run(result) if inspect.isawaitable(result) else result
+    async def render():
+        result = Dotprompt().render(template, DataArgument(input=given))
+        return await result if inspect.isawaitable(result) else result
+
+    # In a thread of its own: the browser tests' event loop may still be this one's.
+    with ThreadPoolExecutor(1) as pool:
+        result = pool.submit(asyncio.run, render()).result()
     return [(each.role.value, "".join(part.text for part in each.content)) for each in result.messages]
 
 
