@@ -103,6 +103,7 @@ class RecipeRun:
             for place, prompt in enumerate(prompts):
                 request = recipe.request(prompt=prompt, session=session)
                 for row in request.rows:
+                    row = dataclasses.replace(row, keep_certainty="self_certainty" in recipe.criteria)
                     self.parts.append((place, Asking(submit, dataclasses.replace(request, rows=(row,)))))
         except NucleusError:
             self.stop()

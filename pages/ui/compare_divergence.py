@@ -108,9 +108,8 @@ def _explained(
         return t("compare.why.model")
     if reason.code == "reweighted":
         raw, one, two = map(i18n.compact, reason.odds)
-        noise_is_shared = not is_hosted(shown.comparison.run(shown.other).request.model_id)
         return t(
-            "compare.why.reweighted" if noise_is_shared else "hosted_views.compare.chance",
+            _noise(shown),
             **{"first": columns[0], "second": columns[1], "first_token": tokens[0], "second_token": tokens[1]},
             raw=raw,
             one=one,
@@ -125,6 +124,15 @@ def _explained(
     if reason.stage == "temperature":
         return t("compare.why.greedy", **values)
     return t("compare.why.cut", **values, stage=t(f"stages.{reason.stage}.name"))
+
+
+def _noise(shown: ShownComparison) -> str:
+    """The text for two that could both have drawn either token: of recorded answers each has noise of its own, and of a
+    provider's nothing is known."""
+    one, other = shown.drafts[shown.reference].recorded, shown.drafts[shown.other].recorded
+    if is_hosted(shown.comparison.run(shown.other).request.model_id):
+        return "hosted_views.compare.chance"
+    return "compare.why.reweighted" if one is None or other is None or one[1] == other[1] else "recipes.other_seed"
 
 
 def _token(shown: ShownComparison, place: int, event: TokenEvent) -> str:
