@@ -7,6 +7,7 @@ every recipe is opened first.
 from __future__ import annotations
 
 import dataclasses
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import streamlit as st
@@ -37,7 +38,7 @@ from pages.ui.controls import read_settings
 from pages.ui.hosted_options import read_hosted
 from pages.ui.i18n import t
 from pages.ui.recipe_fields import Source, deadline_of, hidden_fields, kept
-from pages.ui.run_notes import recorded_note, weights_after, weights_before
+from pages.ui.run_notes import name_of, recorded_note, weights_after, weights_before
 from pages.ui.state import OpenedRecipe, get, has, put, session
 
 if TYPE_CHECKING:
@@ -79,16 +80,18 @@ def recipe_line() -> None:
     if here.said:
         kind, words = here.said
         getattr(st, kind)(words)
-    if here.before:
-        st.button(t("recipes.bring_back"), key="best_bring_back", icon=":material/undo:", on_click=_bring_back)
-    if here.opened:
-        title = i18n.plain(here.opened.recipe.title or t("desk.untitled"))
-        st.markdown(f":material/menu_book: **{title}**")
-        if not (here.shown and here.shown.recorded):
-            weights_before(here.opened.recipe)
-    if shown := here.shown:
+    if here.opened or here.before:
+        with st.container(horizontal=True, vertical_alignment="center"):
+            if here.opened:
+                st.markdown(f":material/menu_book: {name_of(here.opened)}", width="content")
+            if here.before:
+                st.button(t("recipes.bring_back"), key="best_bring_back", icon=":material/undo:", on_click=_bring_back)
+    shown = here.shown
+    if shown:
         recorded_note(shown.pool.runs[0])
         weights_after(shown.recipe, shown.pool.runs[0])
+    if here.opened and not (shown and (shown.recorded or shown.recipe)):
+        weights_before(here.opened.recipe)
 
 
 def read_best_recipe(with_run: bool = False, **about: Any) -> Recipe:
@@ -102,7 +105,8 @@ def read_best_recipe(with_run: bool = False, **about: Any) -> Recipe:
     if not with_run or shown is None or shown.recorded:
         return Recipe.read(kept(_fields(), session().best.opened).data() | about)
     pool = shown.pool
-    trace = record(Recording(pool.run_of(index), row) for index, row in enumerate(pool.records))
+    at = datetime.now(UTC).isoformat(timespec="seconds")
+    trace = record((Recording(pool.run_of(index), row) for index, row in enumerate(pool.records)), at)
     model = ModelReference(id=pool.like.model_id, revision=revision_of(pool.runs[0].model))
     recipe = Recipe.of(pool.like, candidates=pool.asked, criteria=_weights(), model=model)
     return Recipe.read(recipe.changed(trace=trace).data() | about)
@@ -122,6 +126,8 @@ def left_out() -> str:
 def saved_as(recipe: Recipe, saved: Saved, words: tuple[str, str]) -> None:
     here = session().best
     here.opened, here.said = OpenedRecipe(recipe, _fields(), saved.id, saved.number, mine=True), words
+    if here.shown:
+        here.shown.recipe = recipe
 
 
 SOURCE = Source(read_best_recipe, lambda: session().best.opened, saved_as, can_record, left_out)

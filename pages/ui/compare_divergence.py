@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -72,7 +73,11 @@ def _why(shown: ShownComparison, names: Sequence[str], both: Sequence[TokenEvent
     if max(first.error_bound, second.error_bound) >= 1:
         st.markdown("- " + t("hosted_views.compare.no_reason"))
         return
-    for reason in reasons(first.trace, second.trace):
+    found = reasons(first.trace, second.trace)
+    if _other_noise(shown) and not any(reason.code in ("model", "cut") for reason in found):
+        st.markdown("- " + _by_their_seeds(shown, names, (first, second)))
+        return
+    for reason in found:
         st.markdown("- " + _explained(reason, shown, names, first, second))
 
 
@@ -108,8 +113,9 @@ def _explained(
         return t("compare.why.model")
     if reason.code == "reweighted":
         raw, one, two = map(i18n.compact, reason.odds)
+        noise_is_shared = not is_hosted(shown.comparison.run(shown.other).request.model_id)
         return t(
-            _noise(shown),
+            "compare.why.reweighted" if noise_is_shared else "hosted_views.compare.chance",
             **{"first": columns[0], "second": columns[1], "first_token": tokens[0], "second_token": tokens[1]},
             raw=raw,
             one=one,
@@ -126,13 +132,21 @@ def _explained(
     return t("compare.why.cut", **values, stage=t(f"stages.{reason.stage}.name"))
 
 
-def _noise(shown: ShownComparison) -> str:
-    """The text for two that could both have drawn either token: of recorded answers each has noise of its own, and of a
-    provider's nothing is known."""
+def _other_noise(shown: ShownComparison) -> bool:
+    """Whether these are recorded answers with seeds of their own. Others share one."""
     one, other = shown.drafts[shown.reference].recorded, shown.drafts[shown.other].recorded
-    if is_hosted(shown.comparison.run(shown.other).request.model_id):
-        return "hosted_views.compare.chance"
-    return "compare.why.reweighted" if one is None or other is None or one[1] == other[1] else "recipes.other_seed"
+    return one is not None and other is not None and one[1] != other[1]
+
+
+def _by_their_seeds(shown: ShownComparison, names: Sequence[str], both: Sequence[TokenEvent]) -> str:
+    """One sampler and one text: what is left is the noise."""
+    words: dict[str, str] = {}
+    for side, place, event in zip(("first", "second"), (shown.reference, shown.other), both, strict=True):
+        trace = event.known_trace
+        words[side] = i18n.plain(names[place])
+        words[f"{side}_token"] = _token(shown, place, event)
+        words[f"{side}_share"] = share(math.exp(trace.final.logprobs[trace.candidates.index(trace.token_id)]))
+    return t("recipes.other_seed", **words)
 
 
 def _token(shown: ShownComparison, place: int, event: TokenEvent) -> str:

@@ -24,7 +24,7 @@ from pages.ui.export_panel import lost_note
 from pages.ui.hosted_options import read_hosted, write_hosted
 from pages.ui.i18n import t
 from pages.ui.recipe_fields import Source, deadline_of, hidden_fields, kept
-from pages.ui.run_notes import weights_before
+from pages.ui.run_notes import name_of, weights_before
 from pages.ui.state import Key, OpenedRecipe, has, put, session
 from samplers import ORDERS, SETTINGS
 
@@ -124,11 +124,8 @@ def opened_line() -> None:
 def _opened(opened: OpenedRecipe) -> None:
     state = session()
     with st.container(horizontal=True, vertical_alignment="center"):
-        title = i18n.plain(opened.recipe.title or t("desk.untitled"))
-        version = t("desk.version", number=opened.version) if opened.id else t("desk.not_saved")
-        changed = t("desk.changed") if unsaved() else ""
-        words = " · ".join(filter(None, (f"**{title}**", version, changed)))
-        st.markdown(f":material/menu_book: {words}", width="content")
+        changed = f" · {t('desk.changed')}" if unsaved() else ""
+        st.markdown(f":material/menu_book: {name_of(opened)}{changed}", width="content")
     _about(opened.recipe)
     lost_note(opened.not_read, t("conversions.not_read"))
     _other_pages(opened)

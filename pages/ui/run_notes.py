@@ -1,4 +1,4 @@
-"""What is said of a run beside its answers: that it was recorded, or written by other weights than a recipe's."""
+"""What is said of a recipe and of its run: which it is, that it was recorded, or written by other weights."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pages.ui.state import session
 if TYPE_CHECKING:
     from llm_core.recipe import Recipe
     from llm_core.records import Run
+    from pages.ui.state import OpenedRecipe
 
 _SHOWN = 19
 """Characters of a revision: the name of the hash and enough of it to tell it from others."""
@@ -22,8 +23,15 @@ _SHOWN = 19
 def recorded_note(run: Run) -> None:
     """Nothing for a run of one's own."""
     if recorded := run.recorded:
-        model = i18n.plain(recorded.model or run.request.model_id)
-        st.info(t("recipes.recorded", model=model, at=i18n.plain(recorded.at[:10])), icon=":material/history:")
+        facts = (recorded.model or run.request.model_id, recorded.at[:10])
+        words = ", ".join(i18n.plain(fact) for fact in facts if fact)
+        st.info(t("recipes.recorded", facts=words), icon=":material/history:")
+
+
+def name_of(opened: OpenedRecipe) -> str:
+    """An open recipe's title and version, as markdown."""
+    version = t("desk.version", number=opened.version) if opened.id else t("desk.not_saved")
+    return f"**{i18n.plain(opened.recipe.title or t('desk.untitled'))}** · {version}"
 
 
 def weights_before(recipe: Recipe) -> None:
