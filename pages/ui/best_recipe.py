@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from llm_core.storage.recipe_store import Saved
 
 MOST_WEIGHT = 10.0
+NAMES = (*KNOWN, "vertex_rating")
 
 
 def open_in_best(opened: OpenedRecipe, place: int = 0) -> None:
@@ -57,7 +58,7 @@ def open_in_best(opened: OpenedRecipe, place: int = 0) -> None:
     answers = replayed(recipe) if recipe.trace else []
     pool = RecordedPool(answers[min(place, len(answers) - 1)]) if answers else None
     start()
-    keys = (PROMPT, WHOLE, N, CHECK, CRITERIA, EXTRACTION, ARGUMENT, EQUALITY, *map(weight_key, KNOWN))
+    keys = (PROMPT, WHOLE, N, CHECK, CRITERIA, EXTRACTION, ARGUMENT, EQUALITY, *map(weight_key, NAMES))
     before = Before({key: get(key) for key in keys if has(key)}, here.shown, here.opened)
     if here.shown:
         here.shown.stop()
@@ -169,7 +170,7 @@ def _not_shown(recipe: Recipe, shown: Recipe) -> tuple[str, str] | None:
     if recipe.prompt.values and len(recipe.prompt.prompts()) > 1:
         hidden.append(t("fields.values"))
     left = {name: weight for name, weight in recipe.criteria.items() if shown.criteria.get(name) != weight}
-    known = [criterion_name(name) if name in possible() else i18n.plain(name) for name in left]
+    known = [criterion_name(name) if name in NAMES else i18n.plain(name) for name in left]
     words = [*hidden, *known]
     return ("info", t("recipes.best_not_shown", fields=", ".join(words))) if words else None
 

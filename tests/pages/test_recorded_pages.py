@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import pytest
+from pydantic import SecretStr
 
-from llm_core import Engine, ModelReference, ModelStore, NucleusError, PromptSpec, Recipe
+from llm_core import Engine, Example, ModelReference, ModelStore, NucleusError, PromptSpec, Recipe
+from llm_core.asking import Submit
 from llm_core.comparison import first_divergence
+from llm_core.providers.credentials import Credentials
 from llm_core.recipe import Limits
 from llm_core.recipe_replay import RecipeRun, replayed
-from llm_core.recipe_trace import record
+from llm_core.recipe_trace import Trace, record
 from llm_core.router import Router
 from pages.ui import resources
 from pages.ui.compare_divergence import parting_of
@@ -17,7 +20,9 @@ from samplers import SamplerConfig
 from tests.pages.test_app import APP, PATIENCE, AppTest, errors, session
 from tests.pages.test_best_of_n import finish, told
 from tests.pages.test_compare import EN
+from tests.pages.test_hosted_rows import KEY
 from tests.toy import toy_model
+from tests.wire_openai import OpenAIServer
 
 WEIGHTS = {"mean_logprob": 1.0, "self_certainty": 0.5, "vote": 0.0, "autorater": 2.0, "taste": 1.0}
 RECIPE = Recipe(
@@ -32,16 +37,20 @@ RECIPE = Recipe(
 )
 
 
-@pytest.fixture(scope="module")
-def recorded() -> Recipe:
+def trace_of(recipe: Recipe, submit: Submit | None = None) -> Trace:
     model = toy_model()
     engine = Engine(ModelStore(loader=lambda model_id, report: model))
-    run = RecipeRun(RECIPE, engine.submit)
+    run = RecipeRun(recipe, submit or engine.submit)
     while run.active:
         run.advance()
     assert run.error is None
     engine.close()
-    return RECIPE.changed(trace=record(run.recordings(), "2026-11-25"))
+    return record(run.recordings(), "2026-11-25")
+
+
+@pytest.fixture(scope="module")
+def recorded() -> Recipe:
+    return RECIPE.changed(trace=trace_of(RECIPE))
 
 
 @pytest.fixture
@@ -121,12 +130,7 @@ def test_recorded_answers_are_candidates(recorded, alone, language):
 
 def test_a_record_without_certainties_says_so(recorded, alone):
     bare = recorded.changed(criteria={"mean_logprob": 1.0})
-    engine = Engine(ModelStore(loader=lambda model_id, report: toy_model()))
-    run = RecipeRun(bare, engine.submit)
-    while run.active:
-        run.advance()
-    engine.close()
-    app = open_recipe(bare.changed(trace=record(run.recordings())))
+    app = open_recipe(bare.changed(trace=trace_of(bare)))
     app.button(key="open_in_best").click().run()
     assert f"**{EN['best.criterion.self_certainty']}**: {EN['errors.criterion_needs_vocabulary']}" in told(app)
 
@@ -160,6 +164,50 @@ def test_a_recipe_goes_through_the_page_unchanged(recorded):
     assert opened.recipe.trace is not None
     assert opened.recipe.model.revision.startswith("sha256:")
     assert [row.text for row in opened.recipe.trace.rows] == [row.text for row in shown.pool.records]
+
+
+def test_more_answers_than_columns_and_other_prompts_are_told():
+    spec = PromptSpec("Say {{what}}.", values=({"what": "hello"}, {"what": "goodbye"}))
+    recipe = Recipe(prompt=spec, seeds=tuple(range(10)), limits=Limits(max_output_tokens=2))
+    app = open_recipe(recipe.changed(trace=trace_of(recipe)))
+    app.button(key="open_in_compare").click().run()
+    assert not app.exception
+    assert EN["recipes.first_columns"].format(count=20, limit=16) in told(app)
+    names = list(app.dataframe[-1].value[EN["compare.column"]])
+    assert (names[0], names[15]) == ("1 · prompt 1, seed 0", "16 · prompt 2, seed 5")
+    app.selectbox(key="compare_other").set_value(10).run()
+    assert not app.exception
+    assert EN["compare.why.model"] in told(app)
+    assert session(app).comparison.recorded
+
+
+def test_hosted_answers_without_probabilities_are_compared_by_their_texts():
+    with OpenAIServer("vllm", KEY) as server:
+        server.logprobs = False
+        keys = Credentials(typed={f"openai:{server.address}/v1": SecretStr(KEY)})
+        recipe = RECIPE.changed(model=ModelReference(id=server.model), criteria={}, candidates=2)
+        recipe = recipe.changed(trace=trace_of(recipe, lambda request: resources.router().submit(request, keys)))
+    app = open_recipe(recipe)
+    app.button(key="open_in_compare").click().run()
+    assert not app.exception
+    assert EN["recipes.without_probabilities"] in told(app)
+    assert EN["hosted_views.compare.no_probabilities"] in told(app)
+    app.switch_page("pages/playground.py").run()
+    app.button(key="open_in_best").click().run()
+    assert not app.exception
+    for name in ("sum_logprob", "self_certainty"):
+        assert f"block: **{EN[f'best.criterion.{name}']}**" in told(app)
+
+
+def test_a_prompt_of_several_parts_runs_as_the_playground_has_it():
+    parts = PromptSpec("Name it.", technique="few_shot", question="sky", examples=(Example("grass", "green"),))
+    app = open_recipe(Recipe(prompt=parts, candidates=3, limits=Limits(max_output_tokens=2)))
+    app.button(key="open_in_best").click().run()
+    app.button(key="best_run").click().run()
+    assert not errors(app)
+    finish(app)
+    pool = session(app).best.shown.pool
+    assert (pool.like.prompt, pool.asked) == (parts, 3)
 
 
 @pytest.mark.parametrize("language", ["en", "vi"])
