@@ -179,7 +179,7 @@ class CandidatePool:
         certainties = [trace.self_certainty for trace in traces if trace.self_certainty is not None]
         return Candidate(
             index=index,
-            seed=self.seed + index,
+            seed=record.request.sampler.seed,
             text=text,
             result=prompt.extraction.extract(text),
             logprobs=tuple(trace.logprob for trace in traces) if complete else None,

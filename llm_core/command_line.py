@@ -1,4 +1,4 @@
-"""Recipes without a browser, by the same engine: `python -m llm_core run | verify | convert`.
+"""Recipes without a browser, by the same engine: `python -m llm_core run | verify | convert | gallery`.
 
 Results go to standard output, everything else to standard error; progress only where that is a terminal. `-` stands for
 standard input or output. Exit codes:
@@ -76,7 +76,23 @@ def _parser() -> argparse.ArgumentParser:
     convert.add_argument("target", metavar="OUT", help="its ending says the form: .yaml, .py, .prompt, ...; - is YAML")
     convert.add_argument("--to", metavar="FORM", help="the form, whatever the ending: python_gemini, promptfoo, ...")
     convert.set_defaults(command=_convert)
+    _add_gallery(commands)
     return parser
+
+
+def _add_gallery(commands: Any) -> None:
+    """For whoever runs the server: its database is the one that `NUCLEUS_HOME` or `NUCLEUS_DATABASE_URL` names."""
+    gallery = commands.add_parser("gallery", help="on the server: look through its listed recipes and remove any")
+    actions = gallery.add_subparsers(required=True, metavar="ACTION")
+    listing = actions.add_parser("list", help="recipes that everybody finds: id, when saved, title, author")
+    listing.add_argument("words", nargs="*", metavar="WORD", help="that title, notes, tags or prompt have")
+    listing.set_defaults(command=_list)
+    remove = actions.add_parser("remove", help="as if its owner had deleted it: nobody finds or opens it any more")
+    remove.set_defaults(command=_remove, restore=False)
+    restore = actions.add_parser("restore", help="bring back what was removed; its owner can do so, too")
+    restore.set_defaults(command=_remove, restore=True)
+    for each in (remove, restore):
+        each.add_argument("id", metavar="ID")
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -133,6 +149,30 @@ def _convert(options: argparse.Namespace) -> int:
     for lost in dumped.lost:
         _say(f"{lost.field}: {lost.reason}")
     _write(options.target, dumped.text)
+    return DONE
+
+
+def _list(options: argparse.Namespace) -> int:
+    from llm_core.storage.database import Database
+    from llm_core.storage.recipe_store import RecipeStore
+
+    store, skip = RecipeStore(Database()), 0
+    while found := store.search("", " ".join(options.words), skip=skip).entries:
+        for entry in found:
+            saved = datetime.fromtimestamp(entry.saved_at, UTC).isoformat(timespec="minutes")
+            print(entry.id, saved, entry.title, entry.author, sep="\t")
+        skip += len(found)
+    return DONE
+
+
+def _remove(options: argparse.Namespace) -> int:
+    from llm_core.storage.database import Database
+    from llm_core.storage.recipe_store import KEPT_DAYS, RecipeStore
+
+    store = RecipeStore(Database())
+    (store.undelete if options.restore else store.delete)(options.id, store.owner(options.id))
+    if not options.restore:
+        _say(f"removed; for {KEPT_DAYS} days 'gallery restore {options.id}' or its owner can bring it back")
     return DONE
 
 

@@ -36,6 +36,7 @@ MESSAGES = {
     "recipe_file_unwritable": "{path} cannot be written ({detail}).",
     "recipe_form_unknown": "'{ending}' is no form of a recipe that is known here. Use one of {known}.",
     "recipe_without_trace": "The recipe has no recorded run. Run it with --trace, or record it on the page.",
+    "criterion_asks_a_model": "A recorded run is only read; this criterion would ask a model. Run it again.",
     "recorded_failure": "When this was recorded, the run failed: {detail}",
     "lens_without_logits": "The model gave no logits for this step. Choose another step, or run the prompt again.",
     "lens_without_logprobs": (

@@ -128,7 +128,8 @@ class Recipe(BaseModel):
     candidates: Annotated[int, Field(ge=1, le=MAX_ROWS)] = 1
     """Best of how many: that many answers for each seed, with the seeds that follow it."""
     criteria: Annotated[Mapping[Name, Annotated[float, Field(ge=-1e6, le=1e6)]], Field(max_length=32)] = {}
-    """Weights of the criteria by which the best candidate is chosen, by their names."""
+    """Weights of the criteria by which the best candidate is chosen, by their names. At 0 one is shown and does not
+    count."""
     limits: Limits = Limits()
     hosted: HostedOptions = HostedOptions()
     """What only hosted models take."""

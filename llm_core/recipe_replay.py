@@ -9,12 +9,12 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from llm_core.asking import Asking, Outcome, Submit
 from llm_core.errors import NucleusError
-from llm_core.recipe_trace import Recording
+from llm_core.recipe_trace import MAX_LABEL, Recording
 from llm_core.records import MAX_ROWS, Run, TokenEvent, Usage
 
 if TYPE_CHECKING:
@@ -103,6 +103,7 @@ class RecipeRun:
             for place, prompt in enumerate(prompts):
                 request = recipe.request(prompt=prompt, session=session)
                 for row in request.rows:
+                    row = dataclasses.replace(row, keep_certainty="self_certainty" in recipe.criteria)
                     self.parts.append((place, Asking(submit, dataclasses.replace(request, rows=(row,)))))
         except NucleusError:
             self.stop()
@@ -171,13 +172,14 @@ def compared(recipe: Recipe, run: RecipeRun) -> Verdict:
         return Verdict(False, drift, min(len(answers), len(trace.rows)) + 1)
     for number, (row, new) in enumerate(zip(trace.rows, answers, strict=True), 1):
         old_events, new_events = row.all_events(), new.row.events()
+        names = _both_names(labels, new.run)
         for step in range(max(len(old_events), len(new_events))):
             old, now = (events[step] if step < len(events) else None for events in (old_events, new_events))
-            if old and now and _same(old, now):
-                drift = max(drift, _distance(old, now, only_drawn=True) or 0.0)
+            if old and now and _same(old, now, names):
+                drift = max(drift, _distance(old, now, names, only_drawn=True) or 0.0)
                 continue
             texts = (_label(old, labels.get), _label(now, new.run.label))
-            nats = _distance(old, now) if old and now else None
+            nats = _distance(old, now, names) if old and now else None
             return Verdict(False, drift, number, step + 1, *texts, nats)
         if (row.text, row.finish_reason) != (new.row.text, new.row.finish_reason):
             return Verdict(False, drift, number, len(old_events) + 1)
@@ -203,8 +205,21 @@ def _trace(recipe: Recipe) -> Trace:
     return recipe.trace
 
 
-def _same(old: TokenEvent, now: TokenEvent) -> bool:
-    return old.token_id == now.token_id if old.token_id is not None else old.piece == now.piece
+_Names = tuple[Callable[[int], Hashable], Callable[[int], Hashable]]
+"""By what a token is known in the record and in the new run, alike in both."""
+
+
+def _both_names(labels: dict[int, str], run: Run) -> _Names:
+    """A local model's ids are its own. Hosted runs number tokens as they come: there it is the texts."""
+    if run.model is not None:
+        return int, int
+    return lambda token: labels.get(token, token), lambda token: run.label(token)[:MAX_LABEL]
+
+
+def _same(old: TokenEvent, now: TokenEvent, names: _Names) -> bool:
+    if old.token_id is None or now.token_id is None:
+        return old.piece == now.piece
+    return names[0](old.token_id) == names[1](now.token_id)
 
 
 def _label(event: TokenEvent | None, label: Callable[[int], str | None]) -> str:
@@ -213,11 +228,14 @@ def _label(event: TokenEvent | None, label: Callable[[int], str | None]) -> str:
     return (label(event.token_id) if event.token_id is not None else None) or event.piece
 
 
-def _distance(old: TokenEvent, now: TokenEvent, only_drawn: bool = False) -> float | None:
+def _distance(old: TokenEvent, now: TokenEvent, names: _Names, only_drawn: bool = False) -> float | None:
     """Between the raw log-probabilities, over the tokens that both know."""
     if old.trace is None or now.trace is None:
         return None
-    one, other = (dict(zip(t.candidates, t.raw.logprobs, strict=True)) for t in (old.trace, now.trace))
-    shared = {old.trace.token_id} if only_drawn else one.keys() & other.keys()
+    one, other = (
+        {name(token): logprob for token, logprob in zip(trace.candidates, trace.raw.logprobs, strict=True)}
+        for trace, name in zip((old.trace, now.trace), names, strict=True)
+    )
+    shared = {names[0](old.trace.token_id)} if only_drawn else one.keys() & other.keys()
     gaps = [abs(one[token] - other[token]) for token in shared if one[token] > -math.inf and other[token] > -math.inf]
     return max(gaps, default=None)

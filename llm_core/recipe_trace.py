@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import base64
 import binascii
+import dataclasses
 import json
 import math
 import zlib
+from array import array
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Self
 
@@ -29,6 +31,8 @@ MAX_UNPACKED = 64 * 2**20
 """Bytes of all that is packed in one trace."""
 MAX_TEXT = 2_000_000
 """Characters of one answer."""
+MAX_LABEL = 200
+"""Characters of a token."""
 MAX_CANDIDATES = 1_000
 """Of one step."""
 
@@ -107,7 +111,7 @@ class Trace(BaseModel):
         labels = (budget or _Budget()).json(self.labels, {})
         if not isinstance(labels, dict) or not all(isinstance(label, str) for label in labels.values()):
             raise ValueError("labels: not an object of texts")
-        return {int(token): label[:200] for token, label in labels.items()}
+        return {int(token): label[:MAX_LABEL] for token, label in labels.items()}
 
 
 class _Budget:
@@ -155,24 +159,53 @@ def record(source: Run | Iterable[Recording], at: str = "") -> Trace:
     if any(each.row.active for each in recordings):
         raise ValueError("the run has not ended")
     labels: dict[int, str] = {}
-    for each in recordings:
-        for event in each.row.events():
-            for token in event.trace.candidates if event.trace else ():
-                if token not in labels:
-                    labels[token] = each.run.label(token)
+    names = {run.id: _names(run, labels) for run in dict.fromkeys(each.run for each in recordings)}
     model = recordings[0].run.model
     return Trace(
         at=at,
         model=model.name if model else "",
-        rows=tuple(map(_row_trace, recordings)),
+        rows=tuple(_row_trace(each, names[each.run.id]) for each in recordings),
         ends=tuple(sorted(recordings[0].run.end_ids)),
         labels=_packed({str(token): label for token, label in labels.items()}),
     )
 
 
-def _row_trace(recording: Recording) -> RowTrace:
+def _names(run: Run, labels: dict[int, str]) -> dict[int, int]:
+    """Writes the run's tokens into `labels`, and says which of them have another id in the trace than in the run:
+    hosted runs number tokens as they come, each for itself, and in the trace one text is one token in all of them."""
+    known: dict[str, list[int]] = {}
+    for token, label in labels.items():
+        known.setdefault(label, []).append(token)
+    names: dict[int, int] = {}
+    taken: set[int] = set()
+    for token in dict.fromkeys(token for row in run.rows for event in row.events() for token in _tokens(event)):
+        label, name = run.label(token), token
+        if run.model is None:  # a local model's ids are its own
+            fitting = [each for each in (token, *known.get(label, ())) if labels.get(each, label) == label]
+            name = next((each for each in fitting if each not in taken), max(labels, default=0) + 1)
+            taken.add(name)
+        labels.setdefault(name, label)
+        if name != token:
+            names[token] = name
+    return names
+
+
+def _tokens(event: TokenEvent) -> tuple[int, ...]:
+    return tuple(event.trace.candidates) if event.trace else ()
+
+
+def _named(event: TokenEvent, names: dict[int, int]) -> TokenEvent:
+    """The event with the trace's ids."""
+    if not names or event.token_id is None or event.trace is None:
+        return event
+    token, candidates = event.token_id, (names.get(each, each) for each in event.trace.candidates)
+    trace = dataclasses.replace(event.trace, token_id=names.get(token, token), candidates=array("i", candidates))
+    return dataclasses.replace(event, token_id=trace.token_id, trace=trace)
+
+
+def _row_trace(recording: Recording, names: dict[int, int]) -> RowTrace:
     run, row, outcome, prompt = recording
-    events = row.events()
+    events = [_named(event, names) for event in row.events()]
     two_stages = outcome and outcome.text != run.request.prompt.prefill + row.text
     traces = [event.trace for event in events if event.trace]
     return RowTrace(

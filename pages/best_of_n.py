@@ -12,6 +12,7 @@ from pages.ui import i18n, resources
 from pages.ui.best_criteria import chosen_criteria, criteria_card, truth_id
 from pages.ui.best_drafts import ShownPool
 from pages.ui.best_items import items_settings, items_view, start_items
+from pages.ui.best_recipe import SOURCE, recipe_line
 from pages.ui.best_settings import check_fields, examples, prompt_fields, read_best_prompt, read_n, start
 from pages.ui.best_view import best_view
 from pages.ui.controls import read_settings, sampler_panel
@@ -20,6 +21,8 @@ from pages.ui.frame import page
 from pages.ui.hosted_options import read_hosted
 from pages.ui.i18n import t
 from pages.ui.model_status import hosted_target, is_hosted, model_status
+from pages.ui.recipe_fields import deadline_of
+from pages.ui.save_recipe import save_button
 from pages.ui.state import get, has, put, session
 
 KINDS = ("candidates", "items")
@@ -51,6 +54,7 @@ def _top(model: LanguageModel | None) -> str:
     if not has("best_kind"):
         put("best_kind", KINDS[0])
     with st.container(border=True):
+        recipe_line()
         st.markdown(t("best.idea"))
         names = {each: t(f"best.kinds.{each}") for each in KINDS}
         kind = str(
@@ -85,8 +89,9 @@ def _buttons(kind: str, model: LanguageModel | None) -> None:
         st.button(t("playground.run"), key="best_run", type="primary", on_click=begin, shortcut="Ctrl+Enter")
         if kind == "candidates":
             st.button(t("playground.stop"), key="best_stop", on_click=_stop, disabled=not (shown and shown.active))
-            full = shown is None or shown.active or shown.pool.asked >= MAX_CANDIDATES
+            full = shown is None or shown.active or shown.recorded or shown.pool.asked >= MAX_CANDIDATES
             st.button(t("best.grow"), key="best_grow", on_click=_grow, disabled=full, help=t("best.grow_help"))
+            save_button(SOURCE)
         st.space("stretch")
         if model:
             st.caption(t("playground.model_line", model=model.name, precision=session().precision), width="content")
@@ -105,13 +110,15 @@ def _start() -> None:
         row = RowRequest(settings.sampler, settings.max_output_tokens, settings.stop_sequences)
         hosted = read_hosted()
         prompt = read_best_prompt()
-        like = GenerationRequest(state.model_id, prompt, (row,), state.precision, state.id, hosted=hosted)
+        deadline = deadline_of(state.best.opened)
+        like = GenerationRequest(state.model_id, prompt, (row,), state.precision, state.id, deadline, hosted)
         pool = CandidatePool(resources.submit, like, read_n())
     except NucleusError as error:
         state.best.notice = i18n.explain(error)
         return
     _stop()
-    state.best.shown = ShownPool(pool, Judging(pool, chosen_criteria()), truth_id())
+    recipe = state.best.opened.recipe if state.best.opened else None
+    state.best.shown = ShownPool(pool, Judging(pool, chosen_criteria()), truth_id(), recipe=recipe)
 
 
 def _grow() -> None:

@@ -16,7 +16,8 @@ from pages.ui.frame import page
 from pages.ui.hosted_options import hosted_options, read_hosted, sent_request
 from pages.ui.i18n import t
 from pages.ui.model_status import hosted_target, is_hosted, model_status
-from pages.ui.recipe_desk import bring_back_button, confirm_opening, opened_line
+from pages.ui.recipe_desk import SOURCE, bring_back_button, confirm_opening, opened_line
+from pages.ui.recipe_fields import deadline_of
 from pages.ui.run_view import active, run_view
 from pages.ui.save_recipe import save_button
 from pages.ui.share import open_share, share_dialog
@@ -53,7 +54,7 @@ def _run_and_stop(model: LanguageModel | None) -> None:
         st.button(t("playground.run"), key="run", type="primary", on_click=_start, shortcut="Ctrl+Enter")
         st.button(t("playground.stop"), key="stop", on_click=_stop, disabled=not active())
         st.caption(t("playground.shortcut"), width="content")
-        save_button()
+        save_button(SOURCE)
         st.space("stretch")
         st.button(t("share.title"), key="share", icon=":material/share:", on_click=open_share)
         if model:
@@ -84,6 +85,7 @@ def _start() -> None:
     _stop()
     state.askings, state.asked_values = begun, spec.values if spec.variables() else ()
     state.asked_prompt = spec
+    state.asked_recipe = state.opened.recipe if state.opened else None
     state.shown, state.selected_step, state.branch, state.compared = (0, 0), None, None, None
     state.tree.forget_bare_roots(KEPT_ANSWERS)
 
@@ -92,7 +94,8 @@ def _request(prompt: PromptSpec) -> GenerationRequest:
     """What the page asks with this prompt. Raises `NucleusError` for a field that says what cannot be."""
     state, settings = session(), read_settings()
     row = RowRequest(settings.sampler, settings.max_output_tokens, settings.stop_sequences)
-    return GenerationRequest(state.model_id, prompt, (row,), state.precision, state.id, hosted=read_hosted())
+    deadline = deadline_of(state.opened)
+    return GenerationRequest(state.model_id, prompt, (row,), state.precision, state.id, deadline, read_hosted())
 
 
 def _stop() -> None:

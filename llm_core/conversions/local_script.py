@@ -40,6 +40,13 @@ _PROCESSORS = {
 """Stages that transformers has, equal to ours."""
 
 
+_CHAIN_MODULES = tuple(
+    f"samplers.{name}"
+    for name in ("config", "state", "drawing", "selection", "history", "stages", "shortlist", "chain")
+)
+_FORMAT_MODULES = ("samplers.constraints", "llm_core.vocabulary")
+
+
 def transformers(recipe: Recipe) -> Program:
     local = recipe.local
     config = recipe.sampler
@@ -72,6 +79,8 @@ def transformers(recipe: Recipe) -> Program:
     load = _builtin() if builtin else _LOAD
     chooser = _alone(config, stages) if alone else _with_samplers(recipe)
     packages = ("torch", "transformers>=4.56", "accelerate", *(["gguf"] if builtin else []))
+    packages += ("llguidance>=1.9.1",) if formatted else ()
+    modules = () if alone else (*_CHAIN_MODULES, *(_FORMAT_MODULES if formatted else ()))
     carried = {*ABOUT, *OF_THE_CHAT, "seeds", "candidates", "limits.max_output_tokens", "limits.stop_sequences"}
     carried |= {"model.id", "prompt.output", "prompt.extraction", "prompt.stop_sequences"}
     carried |= {name for name in ("precision",) if recipe.precision == dtype}
@@ -84,7 +93,7 @@ def transformers(recipe: Recipe) -> Program:
     if recipe.prompt.values and recipe.prompt.variables():
         lost.append(Lost("prompt.values", "as_prompts"))
     cells = (head, values, load, _PROMPT, chooser, _ANSWERS, _PRINT)
-    return Program(packages, cells, tuple(dict.fromkeys([*lost, *not_carried(recipe, carried)])))
+    return Program(packages, cells, tuple(dict.fromkeys([*lost, *not_carried(recipe, carried)])), modules)
 
 
 def _builtin() -> str:
@@ -146,7 +155,9 @@ IMPORTS    StoppingCriteria,
 """
 
 _SAMPLERS_HEAD = """
-from samplers import RowState, SamplerChain, SamplerConfig  # run this where the Nucleus repository is on the path
+from samplers.chain import SamplerChain
+from samplers.config import SamplerConfig
+from samplers.state import RowState
 """
 
 _FORMAT_HEAD = """import json

@@ -1,7 +1,7 @@
 """A Jupyter notebook (nbformat 4.5) of a recipe: its program cell by cell, and the recipe itself in the metadata.
 
-It opens in Kaggle and Colab: the first cell installs what is needed, nothing refers to files of this machine. Reading
-takes the recipe from the metadata; cells are never run here.
+It opens in Kaggle and Colab: the first cell installs what is needed, a second one writes what of this repository is
+needed, nothing refers to files of this machine. Reading takes the recipe from the metadata; cells are never run here.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 from llm_core.conversions import local_script, scripts
 from llm_core.conversions.base import Dumped, Loaded, Lost
+from llm_core.conversions.embedded import writing
 from llm_core.conversions.fields import traced
 from llm_core.conversions.models import target_of
 from llm_core.conversions.scripts import Program
@@ -34,7 +35,7 @@ def dump(recipe: Recipe) -> Dumped:
     made = program(recipe)
     bare = recipe.model_copy(update={"trace": None})
     install = f"%pip install --quiet {' '.join(json.dumps(package) for package in made.packages)}\n"
-    sources = [install, *made.cells]
+    sources = [install, *([writing(made.modules)] if made.modules else []), *made.cells]
     document = {
         "cells": [_code(source, number) for number, source in enumerate(sources)],
         "metadata": {
@@ -45,9 +46,9 @@ def dump(recipe: Recipe) -> Dumped:
         "nbformat": 4,
         "nbformat_minor": 5,
     }
-    kept = ("other_model", "as_chat", "as_prompts", "needs_repository", "one_step")
-    lost = [each if each.reason in kept else each._replace(reason="nucleus_only") for each in made.lost]
-    lost = [each for each in lost if each.field != "trace"] + traced(recipe)
+    kept = ("other_model", "as_chat", "as_prompts", "one_step")
+    lost = [each for each in made.lost if each.reason != "needs_repository" and each.field != "trace"]
+    lost = [each if each.reason in kept else each._replace(reason="nucleus_only") for each in lost] + traced(recipe)
     return Dumped(json.dumps(document, ensure_ascii=False, indent=1) + "\n", tuple(lost))
 
 

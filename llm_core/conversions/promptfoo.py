@@ -25,6 +25,8 @@ SCHEMA = "# yaml-language-server: $schema=https://promptfoo.dev/config-schema.js
 _ACTIVE = re.compile(r"\{[{%#]|^\s*(?:file|package|portkey|langfuse|helicone|exec|python|https?)\b", re.IGNORECASE)
 """What promptfoo would take for a template, or for the place of something."""
 _TAG = re.compile(r"\{\{ *'(?P<text>[{#])' *\}\}|\{\{ *(?P<name>[^\W\d]\w*) *\}\}|\{[{%#]")
+_SERVER_KEY = "{{ env.SERVER_API_KEY | default('none', true) }}"
+"""For an address that a recipe names. promptfoo would send it the key of OpenAI if there were no other."""
 _TAKEN = frozenset(("env", "range", "cycler", "joiner", "true", "false", "none", "not", "and", "or", "in", "is", "if"))
 _PASSED = ("top_k", "min_p", "repetition_penalty")
 """What vLLM and its like take besides."""
@@ -124,7 +126,7 @@ def _provider(recipe: Recipe, unsafe: list[Lost]) -> dict[str, Any]:
         if (value or key in _ALWAYS) and _checked(value, name, unsafe):
             config[key] = value
     if target.scheme == "openai" and target.place:
-        config["apiBaseUrl"] = target.place
+        config |= {"apiBaseUrl": target.place, "apiKey": _SERVER_KEY}
         passed = {key: there[f"sampler.{key}"] for key in _PASSED if recipe.sampler.uses(key)}
         config |= {"passthrough": passed} if passed else {}
     elif target.scheme == "vertex" and target.place:
@@ -304,7 +306,9 @@ def _read_provider(data: Mapping[str, Any], more: dict[str, Any]) -> list[Lost]:
         place = f"@{config['projectId']}/{config['region']}"
     more["model.id"] = f"{_SCHEMES[provider]}:{model}{place}"
     names = _OPENAI if provider == "openai" else _GOOGLE
-    used = {"apiBaseUrl"} if provider == "openai" else {"projectId", "region"}
+    used = {"projectId", "region"}
+    if provider == "openai":
+        used = {"apiBaseUrl", *(["apiKey"] if config.get("apiKey") == _SERVER_KEY else [])}
     for key, value in config.items():
         if key in names:
             more[names[key]] = value

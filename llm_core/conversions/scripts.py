@@ -41,12 +41,16 @@ class Program(NamedTuple):
     cells: tuple[str, ...]
     """Source. The last one prints the answers; the others define what it needs and do nothing."""
     lost: tuple[Lost, ...]
+    modules: tuple[str, ...] = ()
+    """This repository's, which it imports."""
 
     @property
     def source(self) -> str:
         *parts, last = (cell.strip("\n") for cell in self.cells)
         indented = "".join(f"    {line}".rstrip() + "\n" for line in last.splitlines())
         install = f"# pip install {' '.join(map(quote, self.packages))}\n"
+        if self.modules:
+            install += "# run it where the Nucleus repository is on the path: it imports from there\n"
         return "\n\n".join([install, *(f"{part}\n" for part in parts), f'if __name__ == "__main__":\n{indented}'])
 
 

@@ -33,7 +33,7 @@ def criteria_card() -> None:
         for key, value in {JUDGE: session().model_id, REWARD: "", OPPONENTS: 2}.items():
             put(key, value)
     everything, truth = possible(), truth_id()
-    reasons = {name: reason for name, each in everything.items() if (reason := _reason(each))}
+    reasons = {name: reason for name, each in everything.items() if (reason := reason_against(each))}
     free = [name for name in everything if name not in (*reasons, truth)]
     put(CRITERIA, [name for name in get(CRITERIA) or () if name in free])
     st.pills(
@@ -53,6 +53,11 @@ def criteria_card() -> None:
         _judges()
     with st.expander(t("best.weights")):
         _weights([each.id for each in chosen_criteria()])
+
+
+def weight_key(name: str) -> str:
+    """The widget that holds a criterion's weight."""
+    return f"best_weight_{name}"
 
 
 def criterion_name(name: str) -> str:
@@ -96,9 +101,11 @@ def _vertex() -> list[Criterion]:
 
 
 def chosen_criteria() -> list[Criterion]:
-    """Those that are chosen, and what knows the right answer if there is one."""
-    everything = possible()
-    return [each for name, each in everything.items() if name in (*(get(CRITERIA) or ()), truth_id())]
+    """Those that are chosen, and what knows the right answer if there is one. A recorded run is only read, so none that
+    would ask a model."""
+    everything, shown = possible(), session().best.shown
+    chosen = [each for name, each in everything.items() if name in (*(get(CRITERIA) or ()), truth_id())]
+    return [each for each in chosen if not (shown and shown.recorded and reason_against(each))]
 
 
 def truth_id() -> str | None:
@@ -107,9 +114,11 @@ def truth_id() -> str | None:
     return check.id if check else None
 
 
-def _reason(criterion: Criterion) -> NucleusError | None:
+def reason_against(criterion: Criterion) -> NucleusError | None:
     """Why it cannot judge what is there, or what will be."""
     shown = session().best.shown
+    if shown and shown.recorded and "judge" in criterion.needs:
+        return NucleusError("criterion_asks_a_model")
     candidates: Sequence[Candidate] = shown.pool.candidates() if shown and not shown.pool.active else ()
     if not candidates and is_hosted() and criterion.id in _LOCAL_ONLY:
         return NucleusError(_LOCAL_ONLY[criterion.id])
@@ -150,7 +159,7 @@ def _weights(names: Sequence[str]) -> None:
         return
     fields = st.columns(4)
     for place, name in enumerate(names):
-        key = f"best_weight_{name}"
+        key = weight_key(name)
         if not has(key):
             put(key, 0.0)
         fields[place % 4].number_input(
@@ -163,7 +172,7 @@ def all_scores(judging: Judging) -> dict[str, dict[int, Score]]:
     scores: dict[str, dict[int, Score]] = {
         each.id: judging.scores(each.id) for each in judging.criteria if judging.unavailable(each.id) is None
     }
-    weights = {name: float(get(f"best_weight_{name}") or 0) for name in scores}
+    weights = {name: float(get(weight_key(name)) or 0) for name in scores}
     if used := {name: weight for name, weight in weights.items() if weight}:
         scores[OWN] = judging.combined(used)
     return scores

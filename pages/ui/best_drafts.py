@@ -5,12 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from llm_core.recorded_rows import RecordedPool
+
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from llm_core.best_of_n_study import BestOfNStudy
     from llm_core.candidate_pool import CandidatePool
     from llm_core.extraction import ExtractionKind
     from llm_core.judging import Judging
+    from llm_core.recipe import Recipe
     from llm_core.tasks import Task
+    from pages.ui.state import OpenedRecipe
 
 CHECKS = ("none", "number", "exact", "pattern", "schema", "task")
 """Ways to know the truth. Each but the first is a criterion too, the last by the name `verifier`."""
@@ -66,6 +72,12 @@ class ShownPool:
     truth: str | None = None
     """The criterion that knows what is right, if there is one."""
     chosen: int | None = None
+    recipe: Recipe | None = None
+    """The recipe that was open when they were asked, or that they are recorded in."""
+
+    @property
+    def recorded(self) -> bool:
+        return isinstance(self.pool, RecordedPool)
 
     @property
     def active(self) -> bool:
@@ -84,6 +96,16 @@ class ShownItems:
     task: Task
 
 
+@dataclass(frozen=True)
+class Before:
+    """What was here before a recipe was opened."""
+
+    fields: Mapping[str, object]
+    """By widget."""
+    shown: ShownPool | None
+    opened: OpenedRecipe | None
+
+
 @dataclass
 class BestOfN:
     shown: ShownPool | None = None
@@ -92,3 +114,8 @@ class BestOfN:
     """What the last attempt was refused for, in the reader's language."""
     follow_to: str | None = None
     """The page on which a candidate is to be looked at."""
+    opened: OpenedRecipe | None = None
+    """The recipe that was opened here, or saved from here, last."""
+    before: Before | None = None
+    said: tuple[str, str] | None = None
+    """What came of opening or saving: "success", "info", "warning" or "error", and the words."""

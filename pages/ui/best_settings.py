@@ -68,7 +68,7 @@ def prompt_fields() -> None:
         st.code(f"{task.instruction}\n{task.items[item].question}", language=None, wrap_lines=True)
         return
     whole = has(Key.INSTRUCTION) and st.toggle(
-        t("compare.whole_prompt"), key=WHOLE, help=t("compare.whole_prompt_help")
+        t("compare.whole_prompt"), key=WHOLE, help=t("compare.whole_prompt_help"), persist_state="session"
     )
     if not whole:
         st.text_area(t("playground.prompt"), key=PROMPT, height=68, persist_state="session")

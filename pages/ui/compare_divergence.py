@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -72,7 +73,11 @@ def _why(shown: ShownComparison, names: Sequence[str], both: Sequence[TokenEvent
     if max(first.error_bound, second.error_bound) >= 1:
         st.markdown("- " + t("hosted_views.compare.no_reason"))
         return
-    for reason in reasons(first.trace, second.trace):
+    found = reasons(first.trace, second.trace)
+    if _other_noise(shown) and not any(reason.code in ("model", "cut") for reason in found):
+        st.markdown("- " + _by_their_seeds(shown, names, (first, second)))
+        return
+    for reason in found:
         st.markdown("- " + _explained(reason, shown, names, first, second))
 
 
@@ -125,6 +130,23 @@ def _explained(
     if reason.stage == "temperature":
         return t("compare.why.greedy", **values)
     return t("compare.why.cut", **values, stage=t(f"stages.{reason.stage}.name"))
+
+
+def _other_noise(shown: ShownComparison) -> bool:
+    """Whether these are recorded answers with seeds of their own. Others share one."""
+    one, other = shown.drafts[shown.reference].recorded, shown.drafts[shown.other].recorded
+    return one is not None and other is not None and one[1] != other[1]
+
+
+def _by_their_seeds(shown: ShownComparison, names: Sequence[str], both: Sequence[TokenEvent]) -> str:
+    """One sampler and one text: what is left is the noise."""
+    words: dict[str, str] = {}
+    for side, place, event in zip(("first", "second"), (shown.reference, shown.other), both, strict=True):
+        trace = event.known_trace
+        words[side] = i18n.plain(names[place])
+        words[f"{side}_token"] = _token(shown, place, event)
+        words[f"{side}_share"] = share(math.exp(trace.final.logprobs[trace.candidates.index(trace.token_id)]))
+    return t("recipes.other_seed", **words)
 
 
 def _token(shown: ShownComparison, place: int, event: TokenEvent) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from llm_core.comparison import MAX_COLUMNS, MIN_COLUMNS, Comparison
+from llm_core.recorded_rows import RecordedComparison
 from llm_core.sweep import Sweep
 from samplers import SETTINGS, SamplerConfig
 
@@ -47,6 +48,8 @@ class ColumnDraft:
     sampler: SamplerConfig
     model_id: str = ""
     prompt: str = ""
+    recorded: tuple[int, int] | None = None
+    """Of a recorded answer, which has no draft: the number of its prompt, from 1, and its seed."""
 
     def value(self, name: str) -> Any:
         return getattr(self, name) if name in ("model_id", "prompt") else getattr(self.sampler, name)
@@ -131,6 +134,11 @@ class ShownComparison:
     """Figures of each column, and of a column against a reference, once all are written: they take a while."""
     titles: dict[tuple[int, int, str], list[str]] = field(default_factory=dict)
     """What is said of the tokens of a column's repetition, in a language."""
+
+    @property
+    def recorded(self) -> RecordedComparison | None:
+        """The comparison, where it is a recorded run's."""
+        return self.comparison if isinstance(self.comparison, RecordedComparison) else None
 
 
 @dataclass

@@ -92,16 +92,28 @@ def setting_value(name: str, value: Any) -> str:
 
 
 def column_names(drafts: Sequence[ColumnDraft]) -> list[str]:
-    """A number and what is set, as in "2 · Temperature 0.7"."""
+    """A number and what is set, as in "2 · Temperature 0.7"; of recorded answers what tells them apart."""
     return [
-        f"{place} · " + ", ".join(text for text, _ in chips(draft, drafts)) for place, draft in enumerate(drafts, 1)
+        f"{place} · " + ", ".join(text for text, _ in _recorded(draft, drafts) or chips(draft, drafts))
+        for place, draft in enumerate(drafts, 1)
     ]
+
+
+def _recorded(draft: ColumnDraft, drafts: Sequence[ColumnDraft]) -> list[tuple[str, bool]]:
+    """What tells a recorded answer from the others."""
+    if draft.recorded is None:
+        return []
+    prompts, seeds = (len(set(each)) > 1 for each in zip(*(each.recorded or (1, 0) for each in drafts), strict=True))
+    prompt, seed = draft.recorded
+    shown = [(t("run.prompt_number", number=prompt), True)] if prompts else []
+    return [*shown, (t("compare.seed_of", seed=seed), seeds)]
 
 
 def chips(draft: ColumnDraft, drafts: Sequence[ColumnDraft]) -> list[tuple[str, bool]]:
     """What the column sets, as text and whether it differs between columns."""
     different = differing(drafts)
-    texts = [(_in_words(name, value), name in different) for name, value in draft.settings.items()]
+    texts = _recorded(draft, drafts)
+    texts += [(_in_words(name, value), name in different) for name, value in draft.settings.items()]
     return texts or [(t("sampler.random.name"), bool(different))]
 
 

@@ -19,6 +19,7 @@ from pages.ui import charts, i18n, resources
 from pages.ui.compare_columns import ShownColumn, compare_columns
 from pages.ui.compare_divergence import divergence_panel, parting_of
 from pages.ui.compare_drafts import ShownComparison
+from pages.ui.compare_recorded import recorded_line
 from pages.ui.compare_settings import chips, column_names
 from pages.ui.compare_statistics import statistics_panel
 from pages.ui.hosted_notes import comparison_notes, queue_note
@@ -38,6 +39,8 @@ def compare_view() -> None:
     if shown is None:
         st.caption(t("compare.empty"))
         return
+    if shown.recorded:
+        recorded_line(shown, shown.recorded)
     names = column_names(shown.drafts)
     now = _situation(shown)
     _which(shown, names)
@@ -82,7 +85,8 @@ def _answers(shown: ShownComparison, names: Sequence[str], drawn: _Situation) ->
 def _explanation(shown: ShownComparison, names: Sequence[str], drawn: _Situation) -> None:
     events = _events(shown)
     divergence_panel(shown, names, events, looked_at(shown, events))
-    comparison_notes(shown.comparison)
+    if not shown.recorded:  # what is said of seeds there is of answers that share one
+        comparison_notes(shown.comparison)
     if drawn.active:
         st.caption(t("compare.figures_later"))
     else:
@@ -229,7 +233,8 @@ def _foot(record: RowRecord, own: Sequence[TokenEvent]) -> str:
 
 def _totals(shown: ShownComparison) -> str:
     comparison = shown.comparison
-    records = [row for run in comparison.runs for row in run.rows]
+    columns, repeats = range(len(shown.drafts)), range(comparison.repeats)
+    records = [comparison.record(column, repeat) for column in columns for repeat in repeats]
     tokens = sum(row.length for row in records)
     seconds = max(row.seconds for row in records)
     speed = number(tokens / seconds, 0) if seconds else "0"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from llm_core import NucleusError
+from llm_core import NucleusError, builtin_model
 from llm_core.language_model import LanguageModel
 from llm_core.model_store import ModelEntry
 from llm_core.progress import Progress
@@ -42,6 +42,17 @@ def model_status() -> LanguageModel | None:
 def is_hosted(model_id: str = "") -> bool:
     """Whether a model, or else the session's, runs elsewhere."""
     return (model_id or session().model_id).partition(":")[0] in PROVIDERS
+
+
+def revision_here(model_id: str) -> str:
+    """What tells the weights of the session's model, once it is loaded, or of the built-in one; empty for others."""
+    from llm_core.model_revision import builtin_revision, revision_of
+
+    if model_id == builtin_model.MODEL_ID:
+        return builtin_revision()
+    if is_hosted(model_id) or model_id != session().model_id:
+        return ""
+    return revision_of(resources.models().request(model_id).model)
 
 
 def hosted_target() -> Target | None:

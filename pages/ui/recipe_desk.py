@@ -16,11 +16,15 @@ from llm_core import GenerationRequest, NucleusError, RowRequest
 from llm_core.builtin_model import MODEL_ID, NAME
 from llm_core.recipe import Recipe
 from pages.ui import i18n
+from pages.ui.best_recipe import open_in_best
+from pages.ui.compare_recorded import open_in_compare
 from pages.ui.composer import is_first_prompt, read_prompt, write_prompt
 from pages.ui.controls import LIMITS, read_settings, write_settings
 from pages.ui.export_panel import lost_note
 from pages.ui.hosted_options import read_hosted, write_hosted
 from pages.ui.i18n import t
+from pages.ui.recipe_fields import Source, deadline_of, hidden_fields, kept
+from pages.ui.run_notes import name_of, weights_before
 from pages.ui.state import Key, OpenedRecipe, has, put, session
 from samplers import ORDERS, SETTINGS
 
@@ -37,19 +41,7 @@ MOST = 10**9
 def read_recipe(**about: Any) -> Recipe:
     """What the Playground says, and what the open recipe says beyond it; `about` has JSON data of further fields.
     Raises `NucleusError` for fields that say what cannot be."""
-    now, opened = _fields(), session().opened
-    if opened is None or opened.shown is None:
-        return Recipe.read(now.data() | about)
-    shown, whole = opened.shown, opened.recipe
-    parts = ("model", "precision", "prompt", "seeds", "limits", "hosted")
-    changed: dict[str, Any] = {name: getattr(now, name) for name in parts if getattr(now, name) != getattr(shown, name)}
-    if now.sampler != shown.sampler:
-        names = [each.name for each in dataclasses.fields(now.sampler)]
-        moved = {name for name in names if getattr(now.sampler, name) != getattr(shown.sampler, name)}
-        changed["sampler"] = dataclasses.replace(whole.sampler, **{name: getattr(now.sampler, name) for name in moved})
-    if changed:  # what was recorded was a run of something else
-        whole = whole.model_copy(update=changed | {"trace": None})
-    return Recipe.read(whole.data() | about)
+    return Recipe.read(kept(_fields(), session().opened).data() | about)
 
 
 def unsaved() -> bool:
@@ -90,9 +82,11 @@ def open_recipe(opened: OpenedRecipe) -> None:
     _write(recipe)
     if recorded:
         _show(recorded)
-    state.notice, state.just_opened = None, True
-    state.opened = dataclasses.replace(opened, shown=_fields())
-    kept_back = _hidden_settings(recipe)
+    state.notice, state.go_to = None, "playground"
+    state.opened = opened
+    shown = _fields()
+    state.opened = dataclasses.replace(opened, shown=shown)
+    kept_back = hidden_fields(recipe, shown)
     words = ", ".join(t(f"fields.{name}") for name in kept_back)
     state.desk_notice = ("info", t("desk.not_shown", fields=words)) if kept_back else None
 
@@ -108,11 +102,11 @@ def confirm_opening() -> None:
         st.dialog(t("desk.replace_title"), on_dismiss=_keep)(_ask)(opened)
 
 
-def follow_to_the_playground() -> None:
-    """Go there if something has just been opened."""
-    if session().just_opened:
-        session().just_opened = False
-        st.switch_page("pages/playground.py")
+def follow() -> None:
+    """Go to the page on which something has just been opened."""
+    if there := session().go_to:
+        session().go_to = ""
+        st.switch_page(f"pages/{there}.py")
 
 
 def opened_line() -> None:
@@ -130,13 +124,12 @@ def opened_line() -> None:
 def _opened(opened: OpenedRecipe) -> None:
     state = session()
     with st.container(horizontal=True, vertical_alignment="center"):
-        title = i18n.plain(opened.recipe.title or t("desk.untitled"))
-        version = t("desk.version", number=opened.version) if opened.id else t("desk.not_saved")
-        changed = t("desk.changed") if unsaved() else ""
-        words = " · ".join(filter(None, (f"**{title}**", version, changed)))
-        st.markdown(f":material/menu_book: {words}", width="content")
+        changed = f" · {t('desk.changed')}" if unsaved() else ""
+        st.markdown(f":material/menu_book: {name_of(opened)}{changed}", width="content")
     _about(opened.recipe)
     lost_note(opened.not_read, t("conversions.not_read"))
+    _other_pages(opened)
+    weights_before(opened.recipe)
     wanted = opened.recipe.model.id
     if wanted != state.model_id:
         with st.container(horizontal=True, vertical_alignment="center"):
@@ -152,6 +145,29 @@ def _about(recipe: Recipe) -> None:
         st.caption(" · ".join(facts))
     if recipe.notes:
         st.code(recipe.notes, language=None, wrap_lines=True)
+
+
+def _other_pages(opened: OpenedRecipe) -> None:
+    """The pages that show more of it than this one: several recorded answers side by side, and candidates."""
+    recipe = opened.recipe
+    recorded = len(recipe.trace.rows) if recipe.trace else 0
+    if max(recorded, recipe.count) < 2 and not recipe.criteria:
+        return
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.caption(t("recipes.also", count=max(recorded, recipe.count)), width="content")
+        if recorded > 1:
+            st.button(t("recipes.in_compare"), key="open_in_compare", on_click=open_in_compare, args=(recipe,))
+        st.button(t("recipes.in_best"), key="open_in_best", on_click=_in_best, args=(opened,))
+
+
+def _in_best(opened: OpenedRecipe) -> None:
+    """With what has been changed in the Playground since."""
+    state = session()
+    try:
+        recipe = read_recipe() if unsaved() else opened.recipe
+        open_in_best(dataclasses.replace(opened, recipe=recipe), state.shown[0])
+    except NucleusError as error:
+        state.desk_notice = ("error", i18n.explain(error))
 
 
 def _show(answers: Sequence[Asking]) -> None:
@@ -189,9 +205,14 @@ def _bring_back() -> None:
         state.replaced = state.opened = state.desk_notice = None
 
 
-def saved_as(recipe: Recipe, saved: Saved) -> None:
+def saved_as(recipe: Recipe, saved: Saved, words: tuple[str, str]) -> None:
     """The Playground's fields are now this version of a recipe of the reader's own."""
     session().opened = OpenedRecipe(recipe, _fields(), saved.id, saved.number, mine=True)
+    session().desk_notice = words
+
+
+SOURCE = Source(read_recipe, lambda: session().opened, saved_as, lambda: False, str)
+"""For the dialog to save. The Playground's answers are shared in a file of their own."""
 
 
 def _filled() -> bool:
@@ -202,7 +223,10 @@ def _fields() -> Recipe:
     """What the fields say and nothing else."""
     state, settings = session(), read_settings()
     row = RowRequest(settings.sampler, settings.max_output_tokens, settings.stop_sequences)
-    return Recipe.of(GenerationRequest(state.model_id, read_prompt(), (row,), state.precision, hosted=read_hosted()))
+    deadline = deadline_of(state.opened)
+    return Recipe.of(
+        GenerationRequest(state.model_id, read_prompt(), (row,), state.precision, "", deadline, read_hosted())
+    )
 
 
 def _what_is_there() -> Recipe | None:
@@ -233,13 +257,6 @@ def _write(recipe: Recipe) -> None:
     write_hosted(recipe.hosted)
     session().precision = recipe.precision
     put(Key.PRECISION, recipe.precision)
-
-
-def _hidden_settings(recipe: Recipe) -> list[str]:
-    """Settings of the recipe that the panel, as it is now filled, does not say."""
-    now = read_settings().sampler
-    names = [each.name for each in dataclasses.fields(now) if each.name != "seed"]
-    return [name for name in names if getattr(now, name) != getattr(recipe.sampler, name)]
 
 
 def _use(model_id: str) -> None:

@@ -25,6 +25,7 @@ from pages.ui.hosted_options import hosted_notes
 from pages.ui.i18n import number, share, t
 from pages.ui.keep_history import keep_runs
 from pages.ui.live_plot import live_plot
+from pages.ui.run_notes import recorded_note, weights_after
 from pages.ui.state import get, has, put, session
 from pages.ui.token_strip import MODES, Mode, token_strip
 
@@ -175,9 +176,9 @@ def _result(asking: Asking) -> None:
 
 def _answer(branch: Branch | None, events: list[TokenEvent], step: int) -> Mode:
     """The strip with what belongs to it. Returns by what it is coloured."""
-    if branch and (recorded := branch.run.recorded):
-        model = i18n.plain(recorded.model or branch.run.request.model_id)
-        st.info(t("recipes.recorded", model=model, at=i18n.plain(recorded.at[:10])), icon=":material/history:")
+    if branch:
+        recorded_note(branch.run)
+        weights_after(session().asked_recipe, branch.run)
     mode = mode_picker()
     cells = cells_of(branch) if branch else ()
     running = bool(branch and branch.row.active)

@@ -1,6 +1,8 @@
-"""Saving the Playground to the gallery: a button, and a dialog that asks what the recipe is called."""
+"""Saving what a page says to the gallery: a button, and a dialog that asks what the recipe is called."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import streamlit as st
 
@@ -10,20 +12,23 @@ from pages.ui import i18n, resources
 from pages.ui.i18n import t
 from pages.ui.owner import owner
 from pages.ui.recipe_address import short_link
-from pages.ui.recipe_desk import read_recipe, saved_as
+from pages.ui.recipe_fields import Source
 from pages.ui.state import OpenedRecipe, get, put, session
+
+if TYPE_CHECKING:
+    from llm_core.storage.recipe_store import Saved
 
 _AUTHOR = "kept_author"
 """Who saved last in this tab."""
 
 
-def save_button() -> None:
+def save_button(source: Source) -> None:
     st.button(
         t("desk.save"), key="save_recipe", icon=":material/bookmark_add:", help=t("desk.save_help"), on_click=_begin
     )
     # Open until it is closed, and not only in the rerun of the button: a run that ends meanwhile redraws the page.
     if session().saving:
-        st.dialog(t("desk.save_title"), on_dismiss=_end)(_form)(session().opened)
+        st.dialog(t("desk.save_title"), on_dismiss=_end)(_form)(source, source.opened())
 
 
 def _begin() -> None:
@@ -34,10 +39,10 @@ def _end() -> None:
     session().saving = False
 
 
-def _form(opened: OpenedRecipe | None) -> None:
+def _form(source: Source, opened: OpenedRecipe | None) -> None:
     """What the open recipe says stands there already. A refusal keeps the dialog and all that was typed."""
     try:
-        before = read_recipe()
+        before = source.read()
     except NucleusError as error:
         st.error(i18n.explain(error), icon=":material/error:")
         return
@@ -56,6 +61,9 @@ def _form(opened: OpenedRecipe | None) -> None:
         format_func=lambda code: i18n.LANGUAGES.get(code, code) or t("desk.no_language"),
         key="save_language",
     )
+    with_run = source.can_record() and st.toggle(t("share.with_run"), help=t("share.with_run_help"), key="save_run")
+    if left_out := source.left_out():
+        st.caption(left_out)
     if not own:
         listed = st.toggle(t("desk.listed"), value=False, help=t("desk.listed_help"), key="save_listed")
     with st.container(horizontal=True):
@@ -65,14 +73,17 @@ def _form(opened: OpenedRecipe | None) -> None:
         return
     about = {"title": title.strip(), "notes": notes, "author": author.strip(), "language": language}
     about["tags"] = list(dict.fromkeys(filter(None, (tag.strip() for tag in tags.split(",")))))
+    if before.licence:
+        about["licence"] = before.licence
     try:
-        recipe = read_recipe(**about)
+        recipe = source.read(**about, **({"with_run": True} if with_run else {}))
         if version and opened:
-            _save_version(recipe, opened)
+            saved = resources.recipes().save_version(opened.id, recipe, owner(), opened.version)
+            words = _said_of_a_version(saved)
         else:
             saved = resources.recipes().save(recipe, owner(), listed=not own and listed)
-            saved_as(recipe, saved)
-            session().desk_notice = ("success", t("desk.saved_new", link=short_link(saved.id)))
+            words = ("success", t("desk.saved_new", link=short_link(saved.id)))
+        source.saved(recipe, saved, words)
     except NucleusError as error:
         st.error(i18n.explain(error), icon=":material/error:")
         return
@@ -81,16 +92,13 @@ def _form(opened: OpenedRecipe | None) -> None:
     st.rerun()
 
 
-def _save_version(recipe: Recipe, opened: OpenedRecipe) -> None:
-    saved = resources.recipes().save_version(opened.id, recipe, owner(), opened.version)
-    saved_as(recipe, saved)
+def _said_of_a_version(saved: Saved) -> tuple[str, str]:
     if not saved.changed:
-        session().desk_notice = ("info", t("desk.nothing_changed", number=saved.number))
-    elif saved.overtaken:
+        return "info", t("desk.nothing_changed", number=saved.number)
+    if saved.overtaken:
         others = ", ".join(map(str, saved.overtaken))
-        session().desk_notice = ("warning", t("desk.overtaken", number=saved.number, others=others))
-    else:
-        session().desk_notice = ("success", t("desk.saved_version", number=saved.number))
+        return "warning", t("desk.overtaken", number=saved.number, others=others)
+    return "success", t("desk.saved_version", number=saved.number)
 
 
 def _suggested(recipe: Recipe) -> str:

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from llm_core import NucleusError
-from llm_core.builtin_model import MODEL_ID
 from llm_core.conversions import FORMATS, file_name, readable
 from llm_core.records import MAX_ROWS, Run
-from pages.ui import i18n, resources
+from pages.ui import i18n
 from pages.ui.export_panel import export_panel
 from pages.ui.i18n import t
-from pages.ui.model_status import is_hosted
+from pages.ui.model_status import revision_here
 from pages.ui.recipe_address import whole_address
 from pages.ui.recipe_desk import ask_to_open, read_recipe
 from pages.ui.state import Key, OpenedRecipe, get, has, put, session
@@ -112,7 +111,7 @@ def shared_recipe(with_run: bool) -> Recipe:
     else:
         about["trace"] = None
         recipe = read_recipe()
-    revision = recipe.model.revision or _revision(recipe.model.id)
+    revision = recipe.model.revision or revision_here(recipe.model.id)
     return recipe.changed(**about, model=ModelReference(id=recipe.model.id, revision=revision))
 
 
@@ -129,16 +128,6 @@ def _trace(runs: tuple[Run, ...]) -> Trace:
         at = datetime.now(UTC).isoformat(timespec="seconds")
         state.recorded_trace = ids, record(recordings(enumerate(state.askings)), at)
     return state.recorded_trace[1]
-
-
-def _revision(model_id: str) -> str:
-    from llm_core.model_revision import builtin_revision, revision_of
-
-    if model_id == MODEL_ID:
-        return builtin_revision()
-    return (
-        "" if is_hosted() or model_id != session().model_id else revision_of(resources.models().request(model_id).model)
-    )
 
 
 def _link(recipe: Recipe) -> None:

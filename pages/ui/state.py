@@ -261,6 +261,8 @@ class Session:
     study_notice: str | None = None
     asked_prompt: PromptSpec | None = None
     """The prompt that they were filled from."""
+    asked_recipe: Recipe | None = None
+    """The recipe that was open when they were asked."""
     panel: dict[str, object] = field(default_factory=dict)
     """The sampler's panel when the page was last drawn as a whole, by widget."""
     tree: BranchTree = field(default_factory=BranchTree)
@@ -279,6 +281,8 @@ class Session:
     columns: ColumnList = field(default_factory=ColumnList)
     """Of the Compare page."""
     comparison: ShownComparison | None = None
+    compared_before: ShownComparison | None = None
+    """What was compared before a recorded run took its place."""
     swept: ShownSweep | None = None
     compare_notice: str | None = None
     """What the last attempt to change or run a comparison or sweep was refused for."""
@@ -294,8 +298,8 @@ class Session:
     opened: OpenedRecipe | None = None
     to_open: OpenedRecipe | None = None
     """What is to be opened if the reader agrees that it replaces what is there."""
-    just_opened: bool = False
-    """Whether the reader is still to be taken to the Playground."""
+    go_to: str = ""
+    """The page that the reader is still to be taken to."""
     sharing: bool = False
     """Whether the Share dialog is open."""
     share_notice: str | None = None

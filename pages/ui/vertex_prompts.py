@@ -15,7 +15,7 @@ from pages.ui.composer import read_prompt
 from pages.ui.controls import read_settings
 from pages.ui.hosted_options import read_hosted
 from pages.ui.i18n import t
-from pages.ui.recipe_desk import ask_to_open, follow_to_the_playground
+from pages.ui.recipe_desk import ask_to_open, follow
 from pages.ui.state import Key, OpenedRecipe, get, has, put, session
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def vertex_prompts() -> None:
             _save_form()
         with open_:
             _open_form()
-    follow_to_the_playground()
+    follow()
 
 
 def _save_form() -> None:

@@ -13,8 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from llm_core import Engine, ModelStore, PromptSpec, Recipe, dump_yaml, encode_link, load_text
+from llm_core import Engine, ModelStore, NucleusError, PromptSpec, Recipe, dump_yaml, encode_link, load_text
 from llm_core.recipe import Limits
+from llm_core.storage.database import Database
+from llm_core.storage.recipe_store import RecipeStore
 from samplers import SamplerConfig
 
 ROOT = Path(__file__).parents[2]
@@ -135,3 +137,21 @@ def test_a_reader_that_leaves_is_no_error():
     os.close(writer)
     assert process.returncode == 141
     assert process.stderr == b""
+
+
+def test_an_operator_removes_a_listed_recipe_and_brings_it_back(tmp_path, monkeypatch):
+    monkeypatch.setenv("NUCLEUS_DATABASE_URL", f"sqlite:///{tmp_path}/gallery.sqlite3")
+    store = RecipeStore(Database())
+    rude = store.save(RECIPE.changed(title="Rude words", author="Somebody"), "one", listed=True).id
+    store.save(RECIPE.changed(title="Kind words"), "two", listed=True)
+    store.save(RECIPE.changed(title="Unlisted words"), "one")
+    listed = nucleus("gallery", "list", "words").stdout.splitlines()
+    assert {line.split("\t")[2] for line in listed} == {"Rude words", "Kind words"}
+    assert [line.split("\t")[0] for line in nucleus("gallery", "list", "rude").stdout.splitlines()] == [rude]
+    assert nucleus("gallery", "remove", rude).returncode == 0
+    with pytest.raises(NucleusError):
+        store.get(rude, "three")
+    assert nucleus("gallery", "list", "rude").stdout == ""
+    assert nucleus("gallery", "restore", rude).returncode == 0
+    assert store.get(rude, "three").listed
+    assert nucleus("gallery", "remove", "nothing").returncode == 3

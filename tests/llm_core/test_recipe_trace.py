@@ -5,15 +5,30 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+from pydantic import SecretStr
 
-from llm_core import Engine, GenerationRequest, ModelStore, NucleusError, PromptSpec, Recipe, dump_yaml, load_text
+from llm_core import (
+    Engine,
+    GenerationRequest,
+    ModelReference,
+    ModelStore,
+    NucleusError,
+    PromptSpec,
+    Recipe,
+    dump_yaml,
+    load_text,
+)
 from llm_core.comparison import first_divergence
 from llm_core.extraction import Extraction
+from llm_core.providers.credentials import Credentials
 from llm_core.recipe import Limits
 from llm_core.recipe_replay import RecipeRun, Verdict, compared, replay, replayed, verify
 from llm_core.recipe_trace import Trace, record
+from llm_core.records import HostedOptions
+from llm_core.router import Router
 from samplers import SamplerConfig
 from tests.toy import toy_model
+from tests.wire_openai import OpenAIServer
 
 
 @pytest.fixture(scope="module")
@@ -24,6 +39,7 @@ def engine():
     engine.close()
 
 
+KEY = "sk-planted-0123456789"
 RECIPE = Recipe(
     title="Two answers",
     prompt=PromptSpec("Hi"),
@@ -150,6 +166,37 @@ def test_failures_are_recorded_as_words(engine):
     assert shown.status == "failed"
     assert shown.error is not None
     assert "top_k=1000000" in str(shown.error)
+
+
+def test_tokens_that_hosted_runs_number_for_themselves_keep_their_texts():
+    """Each answer is a run of its own, and a server without ids has its tokens numbered as they come."""
+    with OpenAIServer("openai", KEY) as server:
+        router = Router(Engine(ModelStore()))
+
+        def submit(request):
+            return router.submit(request, Credentials(typed={f"openai:{server.address}/v1": SecretStr(KEY)}))
+
+        few = HostedOptions(top_logprobs=1)  # so that the drawn tokens decide which number comes first
+        recipe = RECIPE.changed(model=ModelReference(id=server.model), sampler=SamplerConfig(), seeds=(3, 4, 5))
+        recipe = recipe.changed(hosted=few)
+        run = RecipeRun(recipe, submit)
+        while run.active:
+            run.advance()
+        assert run.error is None
+        recipe = recipe.changed(trace=record(run.recordings()))
+        assert verify(recipe, submit).identical
+    [shown] = replayed(recipe)
+    for old, new in zip((each for each in run.recordings()), shown.main.rows, strict=True):
+        for one, other in zip(old.row.events(), new.events(), strict=True):
+            texts = [
+                [run.label(token) for token in event.known_trace.candidates]
+                for run, event in ((old.run, one), (shown.main, other))
+            ]
+            assert texts[0] == texts[1]
+            assert shown.main.label(other.known_id) == old.run.label(one.known_id)
+    first, second = (row.events() for row in shown.main.rows[:2])
+    pieces = [one.piece == other.piece for one, other in zip(first, second, strict=False)]
+    assert first_divergence(first, second) == pieces.index(False)
 
 
 def test_a_request_alone_says_nothing_of_a_trace():

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from llm_core import Example, HostedOptions, NucleusError, PromptSpec, Recipe
+from llm_core import Example, HostedOptions, ModelReference, NucleusError, PromptSpec, Recipe
 from llm_core.conversions import FORMATS, REASONS, dump, file_name, load, readable, sniff
 from llm_core.conversions.chat import Turn, Variable, turns_of
 from llm_core.conversions.fields import changed, values
@@ -126,9 +126,25 @@ def test_promptfoo_s_templates_say_the_prompt_and_run_nothing(recipe):
             expected = turn.text(variable=given_values.__getitem__)
             assert environment.from_string(template).render(test["vars"]) == re.sub("\r\n?", "\n", expected)
     rest = {name: value for name, value in data.items() if name != "prompts"}
-    for text in _texts(rest):
+    for text in set(_texts(rest)) - {SERVER_KEY}:
         assert not re.search(r"\{[{%#]", text), text
         assert not re.match(r"(file|package|exec|python)\b", text), text
+
+
+SERVER_KEY = "{{ env.SERVER_API_KEY | default('none', true) }}"
+
+
+def test_promptfoo_does_not_send_the_maker_s_key_to_an_address_that_a_recipe_names():
+    """It sends `OPENAI_API_KEY` wherever a provider has no key of its own, as promptfoo 0.121.20 did."""
+    import yaml
+
+    keys = {}
+    for model in ("openai:m", "openai:m@http://127.0.0.1:8000/v1"):
+        recipe = Recipe(prompt=PromptSpec("Say it."), model=ModelReference(id=model))
+        text = dump("promptfoo", recipe).text
+        keys[model] = yaml.safe_load(text)["providers"][0]["config"].get("apiKey")
+        assert load(text, "x.yaml").recipe == recipe
+    assert list(keys.values()) == [None, SERVER_KEY]
 
 
 def _texts(value):
