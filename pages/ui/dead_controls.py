@@ -17,10 +17,10 @@ Dead = Mapping[str, str]
 
 
 def dead_settings(model_id: str = "") -> dict[str, str]:
-    """Sampler settings that do nothing with a model, or else with the session's; none for a local one, nor for one
-    whose address may not be called."""
+    """Sampler settings, and the order of the stages, that do nothing with a model, or else with the session's; none for
+    a local one, nor for one whose address may not be called."""
     try:
-        found = resources.router().hosted.dead(model_id or session().model_id, (*SWITCHES.values(), "seed"))
+        found = resources.router().hosted.dead(model_id or session().model_id, (*SWITCHES.values(), "seed", "order"))
     except NucleusError:
         return {}
     return {field: i18n.explain(reason) for field, reason in found.items()}

@@ -11,9 +11,11 @@ from llm_core import NucleusError
 from pages.ui import i18n, resources
 from pages.ui.i18n import number, t
 from pages.ui.state import Key, get, has, put, session
+from pages.ui.waiting import ask, give_up, settle, waiting_line
 
 if TYPE_CHECKING:
     from llm_core.providers.base import HostedModel
+    from llm_core.providers.errand import Errand
 
 PLACES = {
     "gemini": ("gemini", ""),
@@ -23,6 +25,8 @@ PLACES = {
     "server": ("openai", "http://127.0.0.1:8000/v1"),
 }
 """What the form offers: the scheme of each, and the address to begin with."""
+LISTING = "hosted-models"
+"""Where the form waits for a provider's list."""
 _SIGNS = {"honoured": "✓", "ignored": "∅", "rejected": "✗", "untried": "?"}
 
 
@@ -39,6 +43,7 @@ def hosted_form() -> None:
         format_func=names.__getitem__,
         key=Key.PROVIDER,
         required=True,
+        on_change=_forget_answers,
         persist_state="session",
     )
     chosen = str(get(Key.PROVIDER))
@@ -57,8 +62,15 @@ def hosted_form() -> None:
     if chosen != "endpoint":  # Google Cloud knows the server, and takes no key there
         _key_field(chosen)
     _model_field(chosen)
+    waiting_line(LISTING)
     if session().hosted_notice:
         st.error(session().hosted_notice, icon=":material/error:")
+
+
+def _forget_answers() -> None:
+    """Of another provider."""
+    session().hosted_notice = None
+    give_up(LISTING)
 
 
 def _where() -> tuple[str, str]:
@@ -95,8 +107,9 @@ def _take_key(chosen: str, name: str) -> None:
 
 
 def _model_field(chosen: str) -> None:
+    under_way = settle(LISTING)
     listed = session().listed_models.get(_key_name(), ())
-    choice, ask = st.columns([3, 1], vertical_alignment="bottom")
+    choice, fetch = st.columns([3, 1], vertical_alignment="bottom")
     facts = {model.id.partition(":")[2].partition("@")[0]: model for model in listed}
     choice.selectbox(
         t("hosted.model"),
@@ -106,7 +119,9 @@ def _model_field(chosen: str) -> None:
         accept_new_options=True,
         placeholder=t("hosted.model_placeholder" if listed else "hosted.model_type"),
     )
-    ask.button(t("hosted.list"), on_click=_list_models, icon=":material/refresh:", key="hosted_list")
+    fetch.button(
+        t("hosted.list"), on_click=_list_models, icon=":material/refresh:", key="hosted_list", disabled=under_way
+    )
     name = str(get(f"hosted_model_{chosen}") or "").strip()
     if fact := facts.get(name):
         st.caption(_facts(fact))
@@ -136,20 +151,25 @@ def _checked() -> tuple[str, str]:
 
 
 def _list_models() -> None:
-    state = session()
+    state, name = session(), _key_name()
     state.hosted_notice = None
-    try:
+
+    def begin() -> Errand[tuple[HostedModel, ...]]:
+        from llm_core.providers.errand import Errand
+
+        hosted, credentials = resources.router().hosted, resources.credentials()
         scheme, place = _checked()
-        with st.spinner(t("hosted.listing")):
-            found = resources.router().hosted.models(scheme, place, resources.credentials())
-        state.listed_models[_key_name()] = found
-    except NucleusError as error:
-        state.hosted_notice = i18n.explain(error)
+        return Errand(lambda line: hosted.models(scheme, place, credentials, line), hosted.line())
+
+    def take(found: tuple[HostedModel, ...]) -> None:
+        state.listed_models[name] = found
+
+    ask(LISTING, t("hosted.listing"), begin, take)
 
 
 def _use(name: str) -> None:
     state = session()
-    state.hosted_notice = None
+    _forget_answers()
     try:
         scheme, place = _checked()
         model_id = f"{scheme}:{name}@{place}" if place else f"{scheme}:{name}"
