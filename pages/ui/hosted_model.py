@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from llm_core import NucleusError
 from pages.ui import i18n, resources
 from pages.ui.i18n import number, t
-from pages.ui.state import Key, get, has, put, session
+from pages.ui.state import SECRET, Key, get, has, put, session
 from pages.ui.waiting import ask, give_up, settle, waiting_line
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def _key_field(chosen: str) -> None:
     st.text_input(
         t("hosted.key"),
         type="password",
-        key=f"api_key_{chosen}",
+        key=f"{SECRET}{chosen}",
         on_change=_take_key,
         args=(chosen, name),
         placeholder=t("hosted.key_there") if name in session().keys else "",
@@ -100,7 +100,7 @@ def _key_field(chosen: str) -> None:
 
 
 def _take_key(chosen: str, name: str) -> None:
-    if typed := str(get(f"api_key_{chosen}") or "").strip():
+    if typed := str(get(f"{SECRET}{chosen}") or "").strip():
         session().keys[name] = SecretStr(typed)
     else:
         session().keys.pop(name, None)
@@ -109,19 +109,19 @@ def _take_key(chosen: str, name: str) -> None:
 def _model_field(chosen: str) -> None:
     under_way = settle(LISTING)
     listed = session().listed_models.get(_key_name(), ())
-    choice, fetch = st.columns([3, 1], vertical_alignment="bottom")
     facts = {model.id.partition(":")[2].partition("@")[0]: model for model in listed}
-    choice.selectbox(
-        t("hosted.model"),
-        list(facts),
-        index=None,
-        key=f"hosted_model_{chosen}",
-        accept_new_options=True,
-        placeholder=t("hosted.model_placeholder" if listed else "hosted.model_type"),
-    )
-    fetch.button(
-        t("hosted.list"), on_click=_list_models, icon=":material/refresh:", key="hosted_list", disabled=under_way
-    )
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        st.selectbox(
+            t("hosted.model"),
+            list(facts),
+            index=None,
+            key=f"hosted_model_{chosen}",
+            accept_new_options=True,
+            placeholder=t("hosted.model_placeholder" if listed else "hosted.model_type"),
+        )
+        st.button(
+            t("hosted.list"), on_click=_list_models, icon=":material/refresh:", key="hosted_list", disabled=under_way
+        )
     name = str(get(f"hosted_model_{chosen}") or "").strip()
     if fact := facts.get(name):
         st.caption(_facts(fact))
@@ -132,7 +132,8 @@ def _facts(model: HostedModel) -> str:
     known = {"window": model.context_window, "output": model.output_limit}
     told = [t(f"hosted.facts.{name}", value=number(value, 0)) for name, value in known.items() if value]
     named = [] if model.name in model.id else [i18n.plain(model.name)]
-    return " · ".join(named + told) or t("hosted.facts.none")
+    text = " · ".join(named + told) or t("hosted.facts.none")
+    return text[:1].upper() + text[1:]
 
 
 def _checked() -> tuple[str, str]:

@@ -349,6 +349,10 @@ def session() -> Session:
     return st.session_state["nucleus"]
 
 
+SECRET = "api_key_"
+"""Begins the keys of widgets that take a provider's key."""
+
+
 def setting_key(field: str) -> str:
     """The widget key of a sampler setting that has none of its own in `Key`."""
     return f"setting_{field}"
@@ -357,6 +361,18 @@ def setting_key(field: str) -> str:
 def put(key: str, value: object) -> None:
     """Set a widget's value before it is drawn."""
     st.session_state[key] = value
+
+
+def send_again() -> None:
+    """Give every browser's field its value anew. To be called when labels change, as with the language: a browser names
+    what is chosen by its label, and an old one would be taken for no choice at all."""
+    for key, value in list(st.session_state.items()):
+        if str(key).startswith(SECRET):  # what was typed there is never sent back
+            continue
+        if isinstance(value, str) or (
+            isinstance(value, list) and value and all(isinstance(each, str) for each in value)
+        ):
+            st.session_state[key] = value
 
 
 def has(key: str) -> bool:
