@@ -173,7 +173,7 @@ def write_settings(sampler: SamplerConfig, max_output_tokens: int, stop_sequence
     used = {key for key in (Key.TOP_K, Key.TOP_P) if getattr(sampler, key.value) != getattr(neutral, key.value)}
     further = write_stages(sampler)
     strategy = "temperature"
-    if further:
+    if further or (sampler.order != _DEFAULTS[Key.ORDER] and len(sampler.stages) > 1):
         strategy = "combined"
     elif sampler.greedy:
         strategy = "greedy"

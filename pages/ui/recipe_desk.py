@@ -236,9 +236,10 @@ def _write(recipe: Recipe) -> None:
 
 
 def _hidden_settings(recipe: Recipe) -> list[str]:
-    """Settings of the recipe that the panel, as it is now filled, does not say."""
+    """Settings of the recipe that the panel, as it is now filled, does not say. One stage alone has no order."""
     now = read_settings().sampler
-    names = [each.name for each in dataclasses.fields(now) if each.name != "seed"]
+    left_out = {"seed"} if len(recipe.sampler.stages) > 1 else {"seed", "order"}
+    names = [each.name for each in dataclasses.fields(now) if each.name not in left_out]
     return [name for name in names if getattr(now, name) != getattr(recipe.sampler, name)]
 
 

@@ -78,6 +78,8 @@ def test_a_prompt_is_saved_listed_and_opened_with_the_way_back(vertex, language)
     assert session(app).model_id == "builtin"  # the model that it was made for is offered
     assert session(app).replaced.prompt.instruction == "What is {{thing}}? {x}"
     assert app.text_area(key="instruction").value == "What is {{thing}}? {x}"  # the Playground is shown
+    assert session(app).desk_notice is None
+    assert app.session_state["order"] == "gemini"  # as it runs there
 
 
 def test_versions_and_what_is_lost_is_told_before(vertex):
