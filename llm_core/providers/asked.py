@@ -10,7 +10,7 @@ from llm_core.providers.base import Call, Failure, Provider
 from llm_core.providers.capabilities import Capabilities
 from llm_core.records import GenerationRequest
 from samplers import SamplerConfig
-from samplers.config import SETTINGS, SWITCHES
+from samplers.config import ORDERS, SETTINGS, SWITCHES
 
 
 def asked(request: GenerationRequest) -> Iterator[str]:
@@ -33,7 +33,10 @@ def asked(request: GenerationRequest) -> Iterator[str]:
 
 
 def why_dead(field: str, provider: Provider, known: Capabilities) -> NucleusError | None:
-    """Why a field of `Provider.settings` does nothing with this model, as far as that is known."""
+    """Why a field of `Provider.settings`, or the `order` of the stages, does nothing with this model, as far as that is
+    known."""
+    if field == "order":
+        return _own_order(provider)
     names = provider.settings.get(field)
     if names is None:
         return NucleusError("provider_setting_unknown", setting=field)
@@ -45,6 +48,13 @@ def why_dead(field: str, provider: Provider, known: Capabilities) -> NucleusErro
         how = "documented" if field in known.documented else "ignored"
         return NucleusError(f"provider_setting_{how}", setting=field)
     return None
+
+
+def _own_order(provider: Provider) -> NucleusError | None:
+    if provider.order is None:
+        return None
+    has = [stage for stage in ORDERS[provider.order] if SWITCHES[stage] in provider.settings]
+    return NucleusError("provider_order_own", stages=" → ".join(has))
 
 
 def left_out(

@@ -237,13 +237,19 @@ class HostedService:
         if (target := self.target(model_id)) is not None:
             self.table.of(target).forget()
 
-    def models(self, scheme: str, place: str, credentials: Credentials) -> tuple[HostedModel, ...]:
-        """What the provider lists. Takes as long as the provider does; raises `NucleusError`."""
+    def line(self) -> Line:
+        """For one listing or count."""
+        return Line(self._addresses, min(_LISTING_SECONDS, self._limits.silence_seconds))
+
+    def models(
+        self, scheme: str, place: str, credentials: Credentials, line: Line | None = None
+    ) -> tuple[HostedModel, ...]:
+        """What the provider lists, over a `line` that the caller can cut. Raises `NucleusError`."""
         target = Target(scheme, "", self._checked(place))
         provider = self.provider(scheme)
         secret = self._secret(provider, target, credentials)
-        line = Line(self._addresses, min(_LISTING_SECONDS, self._limits.silence_seconds))
-        found = self._explained(lambda: provider.models(target.place, secret, line), provider, target)
+        sent_over = line or self.line()
+        found = self._explained(lambda: provider.models(target.place, secret, sent_over), provider, target)
         self._vocabularies |= {model.id: model.vocabulary for model in found if model.vocabulary}
         return found
 
@@ -251,14 +257,16 @@ class HostedService:
         """Tokens that the model knows, where its provider told when it was listed."""
         return self._vocabularies.get(model_id)
 
-    def count_tokens(self, request: GenerationRequest, target: Target, credentials: Credentials) -> int | None:
-        """Tokens of the prompt, as the provider counts them; None where it does not. Raises `NucleusError`."""
+    def count_tokens(
+        self, request: GenerationRequest, target: Target, credentials: Credentials, line: Line | None = None
+    ) -> int | None:
+        """Tokens of the prompt, as the provider counts them; None where it does not. As `models`."""
         request.validate()
         provider = self.provider(target.scheme)
         secret = self._secret(provider, target, credentials)
-        line = Line(self._addresses, min(_LISTING_SECONDS, self._limits.silence_seconds))
         known = self.table.of(target)
-        call = Call(target, request.prompt, request.rows[0], request.hosted, secret, line, known.refused)
+        sent_over = line or self.line()
+        call = Call(target, request.prompt, request.rows[0], request.hosted, secret, sent_over, known.refused)
         return self._explained(lambda: provider.count_tokens(call), provider, target)
 
     def body(self, request: GenerationRequest) -> dict[str, Any]:

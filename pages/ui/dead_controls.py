@@ -8,7 +8,6 @@ import streamlit as st
 
 from llm_core.errors import NucleusError
 from pages.ui import i18n, resources
-from pages.ui.i18n import t
 from pages.ui.state import session
 from samplers.config import SWITCHES
 
@@ -17,10 +16,10 @@ Dead = Mapping[str, str]
 
 
 def dead_settings(model_id: str = "") -> dict[str, str]:
-    """Sampler settings that do nothing with a model, or else with the session's; none for a local one, nor for one
-    whose address may not be called."""
+    """Sampler settings, and the order of the stages, that do nothing with a model, or else with the session's; none for
+    a local one, nor for one whose address may not be called."""
     try:
-        found = resources.router().hosted.dead(model_id or session().model_id, (*SWITCHES.values(), "seed"))
+        found = resources.router().hosted.dead(model_id or session().model_id, (*SWITCHES.values(), "seed", "order"))
     except NucleusError:
         return {}
     return {field: i18n.explain(reason) for field, reason in found.items()}
@@ -35,8 +34,3 @@ def dead_note(fields: Collection[str], dead: Dead) -> None:
     """Why those of the fields that do nothing do nothing."""
     for reason in dict.fromkeys(dead[field] for field in fields if field in dead):
         st.caption(f":material/block: {reason}")
-
-
-def marked(label: str, field: str, dead: Dead) -> str:
-    """A label in a list of settings."""
-    return f"{label} ({t('hosted_views.dead.mark')})" if field in dead else label

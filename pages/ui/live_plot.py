@@ -45,6 +45,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
     if (host.drawn !== drawn) {  // the page is drawn three times a second, and most of its figures stand still
       host.drawn = drawn;
       host.style.minWidth = `${host.latest.min_width}px`;
+      parentElement.querySelector(".nucleus-figure").classList.toggle("nucleus-wide", host.latest.min_width > 0);
       Plotly.react(host, figure.data, { ...figure.layout, font }, { displayModeBar: false, responsive: true });
     }
     host.dataset.step = step;
@@ -71,6 +72,7 @@ _CSS = """
 .nucleus-save { position: absolute; top: 0; right: 0; width: 30px; height: 26px; border-radius: 6px;
   border: 1px solid var(--st-border-color); background: var(--st-background-color); color: var(--st-text-color);
   cursor: pointer; }
+@media (max-width: 640px) { .nucleus-wide { padding-top: 30px; } }  /* it scrolls under the button's place */
 """
 
 _HTML = """
