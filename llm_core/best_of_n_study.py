@@ -115,6 +115,11 @@ class BestOfNStudy:
     def finished(self) -> bool:
         return len(self.results) == self.items
 
+    @property
+    def runs(self) -> list[Run]:
+        """Those under way."""
+        return [run for item in self._open.values() for run in (*item.pool.runs, item.greedy) if run.active]
+
     def stop(self) -> None:
         """End what is under way; it is asked again when the study resumes."""
         self.running = False

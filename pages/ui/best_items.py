@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 import streamlit as st
@@ -12,14 +13,19 @@ from pages.ui import i18n, resources
 from pages.ui.best_criteria import criterion_name, possible
 from pages.ui.best_drafts import ShownItems
 from pages.ui.best_figures import Line, line_table, over_n
+from pages.ui.best_hosted import Asked, asked, plans, read_best_hosted
 from pages.ui.best_theory import steps
 from pages.ui.controls import read_settings
+from pages.ui.hosted_notes import queue_note
+from pages.ui.hosted_plan import check_plan
 from pages.ui.i18n import number, t
 from pages.ui.live_plot import live_plot
 from pages.ui.state import get, has, put, session
 
 if TYPE_CHECKING:
     from llm_core.best_of_n_study import BestOfNStudy
+    from llm_core.criteria import Criterion
+    from llm_core.tasks import Task
 
 REFRESH_SECONDS = 1.0
 MAX_ITEMS = 100
@@ -49,6 +55,31 @@ def items_settings() -> None:
     )
 
 
+def _task() -> Task:
+    """With as many items as are asked for. Raises `NucleusError`."""
+    count = int(get(ITEMS) or 0)
+    if not 1 <= count <= MAX_ITEMS:
+        raise NucleusError("best_items_out_of_range", value=count, limit=MAX_ITEMS)
+    return load_task(str(get(TASK)), count)
+
+
+def _like() -> GenerationRequest:
+    """What each candidate is written with, for the first item. Raises `NucleusError`."""
+    state, settings = session(), read_settings()
+    row = RowRequest(settings.sampler, settings.max_output_tokens, settings.stop_sequences)
+    prompt = _task().prompt("zero_shot", 0)
+    return GenerationRequest(state.model_id, prompt, (row,), state.precision, state.id, hosted=read_best_hosted())
+
+
+def _chosen() -> list[Criterion]:
+    return [each for name, each in possible().items() if name in (get(CRITERIA) or ())]
+
+
+def items_asked() -> list[Asked]:
+    """Of a provider, by a press. Raises `NucleusError`."""
+    return asked(_like(), int(get(N) or 0), _chosen(), len(_task().items))
+
+
 def start_items() -> None:
     """Begin the study; the one before it ends. A refusal leaves that one where it was."""
     from llm_core.best_of_n_study import BestOfNStudy
@@ -56,21 +87,15 @@ def start_items() -> None:
     state = session()
     state.best.notice = None
     try:
-        settings = read_settings()
-        count = int(get(ITEMS) or 0)
-        if not 1 <= count <= MAX_ITEMS:
-            raise NucleusError("best_items_out_of_range", value=count, limit=MAX_ITEMS)
-        task = load_task(str(get(TASK)), count)
-        row = RowRequest(settings.sampler, settings.max_output_tokens, settings.stop_sequences)
-        chosen = [each for name, each in possible().items() if name in (get(CRITERIA) or ())]
+        task, like, chosen = _task(), _like(), _chosen()
         for each in chosen:
             if reason := each.unavailable(()):
                 raise reason
-        like = (state.model_id, state.precision, state.id)
+        check_plan(plans(items_asked()))
         study = BestOfNStudy(
             resources.submit,
             len(task.items),
-            lambda item: GenerationRequest(like[0], task.prompt("zero_shot", item), (row,), like[1], like[2]),
+            lambda item: dataclasses.replace(like, prompt=task.prompt("zero_shot", item)),
             task.score,
             int(get(N) or 0),
             lambda item: chosen,
@@ -97,6 +122,7 @@ def items_view() -> None:
 def _step(shown: ShownItems, was_running: bool) -> None:
     study = shown.study
     study.advance()
+    queue_note(study.runs)
     st.progress(len(study.results) / study.items, t("best.items_progress", done=len(study.results), total=study.items))
     with st.container(horizontal=True):
         st.button(t("playground.stop"), on_click=study.stop, disabled=not study.running, key="best_items_stop")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import streamlit as st
 
@@ -16,11 +16,11 @@ Dead = Mapping[str, str]
 """Reasons in the reader's language, by the name of the setting."""
 
 
-def dead_settings(model_id: str = "") -> dict[str, str]:
-    """Sampler settings that do nothing with a model, or else with the session's; none for a local one, nor for one
+def dead_settings(model_id: str = "", fields: Iterable[str] = (*SWITCHES.values(), "seed")) -> dict[str, str]:
+    """Of these settings, which do nothing with a model, or else with the session's; none for a local one, nor for one
     whose address may not be called."""
     try:
-        found = resources.router().hosted.dead(model_id or session().model_id, (*SWITCHES.values(), "seed"))
+        found = resources.router().hosted.dead(model_id or session().model_id, fields)
     except NucleusError:
         return {}
     return {field: i18n.explain(reason) for field, reason in found.items()}
