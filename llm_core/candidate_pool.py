@@ -182,7 +182,7 @@ class CandidatePool:
         certainties = [trace.self_certainty for trace in traces if trace.self_certainty is not None]
         return Candidate(
             index=index,
-            seed=None if record.shared else self.seed + index,
+            seed=record.seed,
             text=text,
             result=prompt.extraction.extract(text),
             logprobs=tuple(trace.logprob for trace in traces) if complete else None,

@@ -232,6 +232,11 @@ class RowRecord:
     def active(self) -> bool:
         return self.status in ("waiting", "running")
 
+    @property
+    def seed(self) -> int | None:
+        """What it is drawn with; None where a provider gave it in one call with others, and was sent none."""
+        return None if self.shared else self.request.sampler.seed
+
     def events(self, cursor: int = 0) -> list[TokenEvent]:
         """Events from `cursor` on; also tells the engine that somebody is still interested."""
         self._read_at = time.monotonic()

@@ -65,8 +65,7 @@ def asked(like: GenerationRequest, n: int, criteria: Sequence[Criterion], items:
     characters = sum(len(message.content) for message in like.prompt.messages())
     found = []
     if is_hosted(like.model_id):
-        hosted = resources.router().hosted
-        calls = hosted.calls(dataclasses.replace(like, rows=(row,) * n))
+        calls = resources.router().hosted.calls(dataclasses.replace(like, rows=(row,) * n))
         requests = times * (len(calls) + bool(items))
         answers = times * (n + bool(items))
         kind = "items" if items else "candidates" if len(calls) < n else "alone"
@@ -76,7 +75,6 @@ def asked(like: GenerationRequest, n: int, criteria: Sequence[Criterion], items:
             items=number(items, 0),
             requests=number(requests, 0),
             each=max(map(len, calls)),
-            limit=hosted.parallel,
         )
         tokens = math.ceil(answers * row.max_output_tokens / requests)
         found.append(Asked(words, Plan(like.model_id, requests, characters, tokens)))

@@ -40,10 +40,10 @@ def test_what_is_said_beforehand_is_what_is_sent(language, kind):
     words = texts(language)
     with GeminiServer(KEY) if kind is GeminiServer else OpenAIServer("vllm", KEY) as server:
         app = open_hosted(server, language, 10)
-        alone = words["best.plan.alone"].format(count=10, requests=10, limit=8)
+        alone = words["best.plan.alone"].format(count=10, requests=10)
         assert alone in told(app)
         app.toggle(key="best_one_call").set_value(True).run()
-        assert words["best.plan.candidates"].format(count=10, requests=2, each=8, limit=8) in told(app)
+        assert words["best.plan.candidates"].format(count=10, requests=2, each=8) in told(app)
         write(app)
         pool = session(app).best.shown.pool
         assert counts(server) == [2, 8]
@@ -88,7 +88,7 @@ def test_a_refusal_leaves_the_switch_dead_with_the_reason():
         reason = EN["errors.provider_setting_rejected"].format(setting=EN["fields.candidate_count"], detail=refused)
         assert f":material/block: {reason}" in told(app)
         assert reason in [info.value for info in app.info]
-        assert EN["best.plan.alone"].format(count=3, requests=3, limit=8) in told(app)
+        assert EN["best.plan.alone"].format(count=3, requests=3) in told(app)
 
 
 def test_fewer_than_asked_for_are_told():
