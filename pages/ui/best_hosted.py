@@ -53,7 +53,8 @@ def one_call_field() -> None:
 def read_best_hosted() -> HostedOptions:
     """What only hosted models take; where the switch is on though the model refuses it, it is sent all the same to see
     it refused, and told."""
-    return dataclasses.replace(read_hosted(), candidate_count=MAX_CANDIDATES_A_CALL if get(ONE_CALL) else 1)
+    count = MAX_CANDIDATES_A_CALL if get(ONE_CALL) and is_hosted() else 1
+    return dataclasses.replace(read_hosted(), candidate_count=count)
 
 
 def asked(like: GenerationRequest, n: int, criteria: Sequence[Criterion], items: int = 0) -> list[Asked]:

@@ -31,8 +31,8 @@ REFRESH_SECONDS = 1.0
 MAX_ITEMS = 100
 TASK, ITEMS, N, CRITERIA = "best_items_task", "best_items_count", "best_items_n", "best_items_criteria"
 _START = {TASK: "capitals", ITEMS: 12, N: 8, CRITERIA: ["sum_logprob", "mean_logprob", "self_certainty"]}
-ABSOLUTE = ("sum_logprob", "mean_logprob", "self_certainty", "sentiment", "autorater", "reward_model")
-"""Criteria that say the same of a candidate whatever the others are: only these can be followed over n."""
+FOLLOWED = ("sum_logprob", "mean_logprob", "self_certainty", "consensus", "sentiment", "autorater", "reward_model")
+"""Criteria that can be followed over n: they say the same of a candidate whatever the others are, or of any two."""
 
 
 def items_settings() -> None:
@@ -46,7 +46,7 @@ def items_settings() -> None:
     n.number_input(t("best.n"), value=None, step=1, key=N, persist_state="session")
     st.pills(
         t("best.criteria"),
-        ABSOLUTE,
+        FOLLOWED,
         selection_mode="multi",
         format_func=criterion_name,
         key=CRITERIA,

@@ -168,6 +168,8 @@ class TestConsensus:
         scores = list(Consensus().score(given, Event()))
         assert scores[2].value < 0.2 < scores[0].value
         assert [score.parts["nearest"] for score in scores[:2]] == [1, 0]
+        assert [sum(score.pairs) / 2 for score in scores] == pytest.approx([score.value for score in scores])
+        assert scores[0].pairs[1] == scores[1].pairs[0] == scores[0].parts["similarity"]
 
     def test_what_most_wrote_is_nearest_to_itself(self):
         first, other, third = values(Consensus(), candidates("It is blue.", "It is red.", "It is blue."))
