@@ -109,6 +109,10 @@ class BestOfNStudy:
         self.ways = (GREEDY, SINGLE, VOTE, *named)
         self.results: dict[int, ItemResult] = {}
         """Done, by item."""
+        self.notices: list[NucleusError] = []
+        """What was told of the answers so far, such as a setting that the provider refused; each once."""
+        self.lost: NucleusError | None = None
+        """Why the first candidate that did not come did not."""
         self.running = True
         self._submit, self._request, self._worth, self._criteria = submit, request, worth, criteria
         self._equality: Equality = equality
@@ -120,6 +124,11 @@ class BestOfNStudy:
     @property
     def finished(self) -> bool:
         return len(self.results) == self.items
+
+    @property
+    def missing(self) -> int:
+        """Candidates of the items that are done that were asked for and did not come."""
+        return sum(self.n - len(result.worths) for result in self.results.values())
 
     @property
     def runs(self) -> list[Run]:
@@ -146,6 +155,7 @@ class BestOfNStudy:
             del self._open[place]
             if not item.abandoned:  # the page was left: asked again
                 self.results[place] = self._result(place, item)
+                self._note(item)
         if self.finished:
             self.running = False
         for place in range(self.items):
@@ -211,6 +221,12 @@ class BestOfNStudy:
             pool.stop()
             raise
         return _Item(pool, greedy, Judging(pool, self._criteria(place), self._timeout))
+
+    def _note(self, item: _Item) -> None:
+        known = set(map(str, self.notices))
+        told = {str(notice): notice for run in (*item.pool.runs, item.greedy) for notice in run.notices}
+        self.notices += [notice for text, notice in told.items() if text not in known]
+        self.lost = self.lost or item.pool.error
 
     def _result(self, place: int, item: _Item) -> ItemResult:
         candidates = item.pool.candidates()

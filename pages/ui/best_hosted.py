@@ -88,7 +88,7 @@ def _judge(criterion: Criterion, n: int, times: int, characters: int) -> Asked |
     """What a judge elsewhere is asked; `characters` are those of a question with its answer."""
     questions = getattr(criterion, "questions", None)
     request: GenerationRequest | None = getattr(criterion, "like", None)
-    if questions is None or (request and not is_hosted(request.model_id)):
+    if questions is None or (request and not (request.model_id and is_hosted(request.model_id))):
         return None
     requests = times * questions(n)
     words = t("best.plan.judge", name=criterion_name(criterion.id), requests=number(requests, 0))

@@ -10,16 +10,17 @@ import streamlit as st
 from llm_core import GenerationRequest, NucleusError, RowRequest
 from llm_core.tasks import load_task, task_names
 from pages.ui import i18n, resources
-from pages.ui.best_criteria import criterion_name, possible
+from pages.ui.best_criteria import LOCAL_ONLY, criterion_name, possible
 from pages.ui.best_drafts import ShownItems
 from pages.ui.best_figures import Line, line_table, over_n
 from pages.ui.best_hosted import Asked, asked, plans, read_best_hosted
 from pages.ui.best_theory import steps
 from pages.ui.controls import read_settings
-from pages.ui.hosted_notes import queue_note
+from pages.ui.hosted_notes import queue_note, told
 from pages.ui.hosted_plan import check_plan
 from pages.ui.i18n import number, t
 from pages.ui.live_plot import live_plot
+from pages.ui.model_status import is_hosted
 from pages.ui.state import get, has, put, session
 
 if TYPE_CHECKING:
@@ -44,15 +45,19 @@ def items_settings() -> None:
     task.selectbox(t("study.task"), list(names), format_func=names.__getitem__, key=TASK, persist_state="session")
     items.number_input(t("study.count"), value=None, step=1, key=ITEMS, persist_state="session")
     n.number_input(t("best.n"), value=None, step=1, key=N, persist_state="session")
+    without = LOCAL_ONLY if is_hosted() else {}
+    put(CRITERIA, [name for name in get(CRITERIA) or () if name not in without])
     st.pills(
         t("best.criteria"),
-        FOLLOWED,
+        [name for name in FOLLOWED if name not in without],
         selection_mode="multi",
         format_func=criterion_name,
         key=CRITERIA,
         help=t("best.items_help"),
         persist_state="session",
     )
+    for name, reason in without.items():
+        st.caption(f":material/block: **{criterion_name(name)}**: {i18n.explain(NucleusError(reason))}")
 
 
 def _task() -> Task:
@@ -136,6 +141,12 @@ def _step(shown: ShownItems, was_running: bool) -> None:
     if errors := [result.error for result in study.results.values() if result.error]:
         st.warning(t("study.failures", count=len(errors)))
         st.caption(i18n.explain(errors[0]))
+    if study.missing:
+        asked_for = study.n * len(study.results)
+        reason = i18n.explain(study.lost) if study.lost else t("best.missing_unknown")
+        came = asked_for - study.missing
+        st.warning(t("best.missing", came=came, asked=asked_for, reason=reason), icon=":material/warning:")
+    told(study.notices)
     if was_running != study.running:  # the page sets how often this is redrawn
         st.rerun()
 

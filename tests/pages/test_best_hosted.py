@@ -117,3 +117,30 @@ def test_rows_that_wait_are_told_while_they_do():
         gate.set()
         finish(app)
         assert waiting not in told(app)
+
+
+def test_over_items_too_what_is_left_out_and_what_did_not_come_is_told():
+    with OpenAIServer("vllm", KEY) as server:
+        server.candidates = 3
+        app = open_hosted(server)
+        app.button_group(key="best_kind").set_value("items").run()
+        app.number_input(key="best_items_count").set_value(2).run()
+        app.number_input(key="best_items_n").set_value(4).run()
+        assert EN["best.criterion.self_certainty"] not in app.button_group(key="best_items_criteria").options
+        assert EN["errors.criterion_needs_vocabulary"] in told(app)
+        app.toggle(key="best_one_call").set_value(True).run()
+        press_run(app)
+        assert not errors(app)
+        study = session(app).best.items.study
+        finish(app, lambda app: study.finished)
+        assert counts(server) == [0, 0, 4, 4]
+        assert study.missing == 2
+        reason = explain(study.lost)
+        assert [warning.value for warning in app.warning] == [EN["best.missing"].format(came=6, asked=8, reason=reason)]
+        server.refuses["n"] = "'n' is not supported"
+        press_run(app)
+        study = session(app).best.items.study
+        finish(app, lambda app: study.finished)
+        assert not study.missing
+        rejected = EN["errors.provider_setting_rejected"].split("{setting}")[0]
+        assert any(rejected in info.value for info in app.info)
