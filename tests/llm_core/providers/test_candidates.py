@@ -13,6 +13,7 @@ from llm_core import HostedOptions, NucleusError
 from llm_core.candidate_pool import CandidatePool
 from llm_core.providers.answer_cache import AnswerCache
 from llm_core.providers.credentials import Credentials
+from llm_core.providers.failures import refused_fields
 from llm_core.providers.service import Limits
 from samplers import SamplerConfig
 from tests import wire_gemini, wire_openai
@@ -241,3 +242,19 @@ def test_rows_that_wait_are_counted_whatever_their_calls():
         finished(second)
     assert counts(server) == [None, 5]
     assert [row.finish_reason for row in second.rows].count("cancelled") == 1
+
+
+@pytest.mark.parametrize(
+    ("said", "about"),
+    [
+        ("Multiple candidates is not enabled for this model", {"candidate_count", "n"}),
+        ('Invalid JSON payload received. Unknown name "candidateCount": Cannot find field.', {"candidate_count", "n"}),
+        ("Only one completion choice is allowed", {"candidate_count", "n"}),
+        ("n_cmpl cannot be greater than the number of slots, please increase -np", {"candidate_count", "n"}),
+        ("'n' : number must be at most 1", {"candidate_count", "n"}),
+        ("Unsupported parameter: 'seed'.", {"seed"}),
+        ("max_tokens isn't what it should be: no more than 8", set()),
+    ],
+)
+def test_refusals_of_several_candidates_as_services_word_them(said, about):
+    assert set(refused_fields(said, {}, ("model", "candidate_count", "n", "seed", "max_tokens"))) == about
