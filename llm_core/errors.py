@@ -136,6 +136,13 @@ MESSAGES = {
         "All tokens went into thinking, none is left to answer. Ask for more tokens or less thinking."
     ),
     "provider_finish_unknown": "The answer ended for an unknown reason ({reason}). What was written is kept.",
+    "provider_candidates_fewer": (
+        "The provider was asked for {asked} candidates in one call, and {came} came; this is one of the missing ones. "
+        "Ask for more, or for each in a request of its own."
+    ),
+    "provider_candidates_ignored": (
+        "The model gives one candidate a call, however many it is asked for: each is asked for by itself."
+    ),
     "provider_cannot_branch": "A hosted model cannot go on from a chosen token. Put the beginning into the prefill.",
     "provider_setting_rejected": "The model does not accept {setting}, so it was left out ({detail}).",
     "provider_setting_ignored": "The model was sent {setting}, and its tokens show that it takes no notice of it.",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import streamlit as st
 
@@ -15,11 +15,11 @@ Dead = Mapping[str, str]
 """Reasons in the reader's language, by the name of the setting."""
 
 
-def dead_settings(model_id: str = "") -> dict[str, str]:
-    """Sampler settings, and the order of the stages, that do nothing with a model, or else with the session's; none for
-    a local one, nor for one whose address may not be called."""
+def dead_settings(model_id: str = "", fields: Iterable[str] = (*SWITCHES.values(), "seed", "order")) -> dict[str, str]:
+    """Of these settings, the order of the stages among them, which do nothing with a model, or else with the session's;
+    none for a local one, nor for one whose address may not be called."""
     try:
-        found = resources.router().hosted.dead(model_id or session().model_id, (*SWITCHES.values(), "seed", "order"))
+        found = resources.router().hosted.dead(model_id or session().model_id, fields)
     except NucleusError:
         return {}
     return {field: i18n.explain(reason) for field, reason in found.items()}

@@ -161,6 +161,8 @@ def hosted_notes(run: Run, row: RowRecord) -> None:
             st.code(row.thoughts, language=None, wrap_lines=True)
     if row.from_cache:
         st.caption(f":material/cached: {t('hosted_views.cache.answer')}")
+    if row.shared:
+        st.caption(f":material/stacks: {t('hosted.shared')}")
     if usage := row.usage:
         counted = {"prompt": usage.prompt_tokens, "output": usage.output_tokens, "thoughts": usage.thought_tokens}
         parts = [t(f"hosted.usage.{name}", value=number(value, 0)) for name, value in counted.items() if value]
