@@ -40,7 +40,7 @@ def one_call_field() -> None:
     if not is_hosted():
         return
     if not has(ONE_CALL):
-        put(ONE_CALL, False)
+        put(ONE_CALL, True)
     dead = dead_settings(fields=("candidate_count",))
     st.toggle(
         t("best.one_call"), key=ONE_CALL, disabled=bool(dead), help=t("best.one_call_help"), persist_state="session"

@@ -26,6 +26,8 @@ def open_hosted(server, language: str = "en", n: int = 3):
     session(app).model_id = server.model
     session(app).keys[f"{target.scheme}:{target.place}"] = SecretStr(KEY)
     app.number_input(key="best_n").set_value(n).run()
+    assert app.toggle(key="best_one_call").value  # as long as nothing is known against it
+    app.toggle(key="best_one_call").set_value(False).run()
     assert not app.exception
     return app
 
