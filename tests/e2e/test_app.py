@@ -193,7 +193,7 @@ def test_the_language_switches_in_place_and_survives_a_reload(page: Page, server
     expect(run_button(page, "vi")).to_be_visible()
     expect(chosen).to_contain_text(VI["stages.presence_penalty.name"])
     page.get_by_role("radio", name=VI["strip.modes.rank"], exact=True).click()  # choices hold in what comes after, too
-    expect(page.get_by_label(VI["fields.presence_penalty"], exact=True)).to_be_visible()
+    expect(page.get_by_role("spinbutton", name=VI["fields.presence_penalty"], exact=True)).to_be_visible()
     page.get_by_role("radio", name=VI["strip.modes.probability"], exact=True).click()
     assert tokens(page).all_text_contents() == written
     expect(page.get_by_label(VI["playground.prompt"], exact=True)).to_have_value("Count to three.")
