@@ -1,14 +1,15 @@
 """Precision `auto`: for the number of rows at hand the fastest of the formats that stay close to float32.
 
 Which one that is depends on the processor, so it is measured when the model is loaded, in a few seconds: few rows wait
-for the weights to be read, and four bits are read fastest; many rows wait for arithmetic, and bfloat16 computes
-fastest. All formats share one cache in bfloat16, so a row may pass from one to the other at any step.
+for the weights to be read, and four bits are read fastest; many rows wait for arithmetic, where bfloat16 is fastest
+with AVX-512 and float16 with AVX2, which has to convert bfloat16. All formats share one cache in bfloat16, so a row may
+pass from one to the other at any step.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -25,10 +26,9 @@ MAX_MEAN_KL = 0.005
 MIN_TOP1 = 0.95
 """Share of its positions where both have the same most probable token."""
 
-FEW_ROWS = ("int4", "float16", "int8")
-"""Formats for few rows, fastest first; the first that is faithful is taken. Four bits are exact for a model that comes
-from a 4-bit GGUF and too coarse for others; float16 is always close, and only x86 has it; int8 is in between."""
-MANY_ROWS = "bfloat16"
+CANDIDATES = ("int4", "float16", "int8", "bfloat16")
+"""Four bits are exact for a model that comes from a 4-bit GGUF and too coarse for others; int8 is tried where they are;
+float16 and bfloat16 are always close, and only x86 has the former."""
 
 ROWS = (1, 2, 4, 8, 16, 32)
 _FIDELITY_TOKENS = 65
@@ -49,8 +49,8 @@ class AutoDecoder:
         expected = logits_along(PlainDecoder(model, context_window), text_ids[:_FIDELITY_TOKENS])
         head: nn.Module | None = None
         decoders: dict[str, LeanDecoder] = {}
-        for name in (*FEW_ROWS, MANY_ROWS):
-            if decoders and name != MANY_ROWS:
+        for name in CANDIDATES:
+            if name == "int8" and "int4" in decoders:
                 continue
             try:
                 decoder = LeanDecoder(model, context_window, name, Formats(name, torch.bfloat16), head)
@@ -62,7 +62,7 @@ class AutoDecoder:
                 decoders[name] = decoder
         if not decoders:
             raise FormatUnavailable("no format stays close enough to float32 on this text")
-        self.seconds = {name: step_seconds(decoder) for name, decoder in decoders.items()}
+        self.seconds = step_seconds(decoders)
         """Of a step, by format and number of rows."""
         self.choice = {rows: min(decoders, key=lambda name: self.seconds[name][rows]) for rows in ROWS}
         """The format used from so many rows on."""
@@ -82,21 +82,23 @@ class AutoDecoder:
         return self._decoders[max(count for count in ROWS if count <= max(rows, 1))]
 
 
-def step_seconds(decoder: LeanDecoder) -> dict[int, float]:
-    """The fastest of a few steps, for each number of `ROWS`, behind a short context."""
-    cache = decoder.new_cache(2**63)
-    decoder.prefill([1] * _CONTEXT, cache, cache.append())
+def step_seconds(decoders: Mapping[str, LeanDecoder]) -> dict[str, dict[int, float]]:
+    """The fastest of a few steps behind a short context, for each decoder and each number of `ROWS`. They share a cache
+    and take turns, so that what else the machine does meanwhile slows down all of them."""
+    first = next(iter(decoders.values()))
+    cache = first.new_cache(2**63)
+    first.prefill([1] * _CONTEXT, cache, cache.append())
     context = cache.copy_out(0, _CONTEXT)
-    seconds = {}
+    seconds: dict[str, dict[int, float]] = {name: {} for name in decoders}
     for rows in ROWS:
         while cache.rows < rows:
             cache.put(cache.append(), context)
-        taken = []
         for _ in range(_REPEATS):
-            began = time.perf_counter()
-            decoder.step([1] * rows, cache)
-            taken.append(time.perf_counter() - began)
-        seconds[rows] = min(taken)
+            for name, decoder in decoders.items():
+                began = time.perf_counter()
+                decoder.step([1] * rows, cache)
+                taken = time.perf_counter() - began
+                seconds[name][rows] = min(taken, seconds[name].get(rows, taken))
     return seconds
 
 
