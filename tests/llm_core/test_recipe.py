@@ -8,7 +8,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 
 from llm_core import (
     Example,
@@ -35,6 +35,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @given(recipes)
+@example(Recipe(prompt=PromptSpec("x"), limits=Limits(stop_sequences=("\x85", "a\x85b", "\u2028"))))
 @settings(max_examples=300, deadline=None)
 def test_what_was_written_is_read(recipe):
     assert load_text(dump_yaml(recipe)) == recipe
