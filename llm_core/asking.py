@@ -93,7 +93,7 @@ class Asking:
     def prompt_tokens(self) -> int:
         """Tokens of the prompts, over all runs that have begun."""
         local = sum(len(run.rendered.token_ids) for run in self.runs if run.rendered)
-        return local + sum(row.usage.prompt_tokens for run in self.runs for row in run.rows if row.usage)
+        return local + sum(usage.prompt_tokens for run in self.runs for usage in run.all_usages)
 
     @property
     def seconds(self) -> float:

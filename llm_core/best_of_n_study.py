@@ -1,8 +1,9 @@
 """What choosing among more candidates buys on a task: accuracy of each way to choose, against n and against its cost.
 
 Every item has one pool of N candidates and one greedy answer. From these the accuracy of any n up to N follows without
-asking again, as the exact mean over all subsets (`best_of_n_theory`). Like a `Study` it moves when its follower calls
-`advance`, stopping keeps what is done, and resuming asks only what is missing.
+asking again, as the mean over subsets (`best_of_n_theory`): exact but for criteria that compare candidates with each
+other. Like a `Study` it moves when its follower calls `advance`, stopping keeps what is done, and resuming asks only
+what is missing.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from llm_core.asking import Submit
-from llm_core.best_of_n_theory import RESAMPLES, Estimate, expected_true, vote_accuracy
+from llm_core.best_of_n_theory import RESAMPLES, Estimate, expected_true, medoid_true, vote_accuracy
 from llm_core.candidate_pool import MAX_CANDIDATES, Candidate, CandidatePool
 from llm_core.criteria.answers import Equality, classes
 from llm_core.criteria.base import Criterion
@@ -48,6 +49,8 @@ class ItemResult:
     scoring_seconds: dict[str, float]
     error: NucleusError | None = None
     """Where the item could not be asked; it then counts 0 throughout."""
+    pairs: dict[str, tuple[tuple[float, ...], ...]] = dataclasses.field(default_factory=dict)
+    """Of criteria that compare candidates: what each says of every two."""
 
     def worth(self, way: str, n: int) -> float:
         """What is expected of a way with n candidates: of fewer where some are missing."""
@@ -60,6 +63,8 @@ class ItemResult:
             return math.fsum(self.worths) / len(self.worths)
         if way == VOTE:
             return vote_accuracy(self.results, self.worths, n)
+        if alike := self.pairs.get(way):
+            return medoid_true(alike, self.worths, n)
         return expected_true(self.scores[way], self.worths, n)
 
 
@@ -90,19 +95,24 @@ class BestOfNStudy:
         worth, in [0, 1]; `criteria(item)` are what may choose, by the same ids for every item.
 
         Raises `NucleusError` for n outside 1 to 64, and for a criterion that compares candidates with each other:
-        what it says of N candidates is not what it would say of fewer. The vote is counted exactly and needs none.
+        what it says of N candidates is not what it would say of fewer, unless it says it of pairs (`by_pairs`). The
+        vote is counted exactly and needs none.
         """
         if not 1 <= n <= MAX_CANDIDATES:
             raise NucleusError("candidates_out_of_range", value=n, limit=MAX_CANDIDATES)
         named = [criterion.id for criterion in criteria(0)] if items else []
         for criterion in criteria(0) if items else ():
-            if criterion.relative:
+            if criterion.relative and not getattr(criterion, "by_pairs", False):
                 raise NucleusError("study_needs_absolute", criterion=criterion.id)
         self.items = items
         self.n = n
         self.ways = (GREEDY, SINGLE, VOTE, *named)
         self.results: dict[int, ItemResult] = {}
         """Done, by item."""
+        self.notices: list[NucleusError] = []
+        """What was told of the answers so far, such as a setting that the provider refused; each once."""
+        self.lost: NucleusError | None = None
+        """Why the first candidate that did not come did not."""
         self.running = True
         self._submit, self._request, self._worth, self._criteria = submit, request, worth, criteria
         self._equality: Equality = equality
@@ -114,6 +124,16 @@ class BestOfNStudy:
     @property
     def finished(self) -> bool:
         return len(self.results) == self.items
+
+    @property
+    def missing(self) -> int:
+        """Candidates of the items that are done that were asked for and did not come."""
+        return sum(self.n - len(result.worths) for result in self.results.values())
+
+    @property
+    def runs(self) -> list[Run]:
+        """Those under way."""
+        return [run for item in self._open.values() for run in (*item.pool.runs, item.greedy) if run.active]
 
     def stop(self) -> None:
         """End what is under way; it is asked again when the study resumes."""
@@ -135,6 +155,7 @@ class BestOfNStudy:
             del self._open[place]
             if not item.abandoned:  # the page was left: asked again
                 self.results[place] = self._result(place, item)
+                self._note(item)
         if self.finished:
             self.running = False
         for place in range(self.items):
@@ -166,7 +187,10 @@ class BestOfNStudy:
 
     def proxy(self, criterion: str, n: int) -> float | None:
         """Mean over the items of the score that the criterion itself expects of its best of n: beside `accuracy` it
-        shows whether higher scores are better answers. None where scores are missing."""
+        shows whether higher scores are better answers. None where scores are missing, and where a score means another
+        thing among fewer candidates."""
+        if any(criterion in result.pairs for result in self.results.values()):
+            return None
         done = [result.scores.get(criterion, ()) for result in self.results.values() if result.error is None]
         if not done or not all(scores and min(scores) > -math.inf for scores in done):
             return None
@@ -198,6 +222,12 @@ class BestOfNStudy:
             raise
         return _Item(pool, greedy, Judging(pool, self._criteria(place), self._timeout))
 
+    def _note(self, item: _Item) -> None:
+        known = set(map(str, self.notices))
+        told = {str(notice): notice for run in (*item.pool.runs, item.greedy) for notice in run.notices}
+        self.notices += [notice for text, notice in told.items() if text not in known]
+        self.lost = self.lost or item.pool.error
+
     def _result(self, place: int, item: _Item) -> ItemResult:
         candidates = item.pool.candidates()
         prompt = item.greedy.request.prompt
@@ -214,6 +244,7 @@ class BestOfNStudy:
             greedy_seconds=greedy.seconds,
             scoring_seconds={each.id: item.judging.seconds(each.id) for each in item.judging.criteria},
             error=greedy.error if greedy.error and not candidates else None,
+            pairs={each.id: rows for each in item.judging.criteria if (rows := _pairs(item.judging, each.id))},
         )
 
 
@@ -243,6 +274,13 @@ def _values(judging: Judging, criterion: str, candidates: Sequence[Candidate]) -
     scores = judging.scores(criterion)
     values = [scores[each.index].value if each.index in scores else None for each in candidates]
     return tuple(-math.inf if value is None else value for value in values)
+
+
+def _pairs(judging: Judging, criterion: str) -> tuple[tuple[float, ...], ...]:
+    """Empty for a criterion that has none, and where a score is missing."""
+    scores = judging.scores(criterion)
+    found = tuple(scores[index].pairs for index in sorted(scores))
+    return found if all(len(row) == len(found) for row in found) else ()
 
 
 def _unasked(error: NucleusError, criteria: Sequence[str]) -> ItemResult:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import functools
 import json
 import os
 import queue
@@ -117,14 +118,18 @@ def _read(process: subprocess.Popen[str], lines: queue.Queue[str]) -> None:
 def mathematically_equal(one: str, other: str) -> bool:
     """By math-verify: `1/2` equals `0.5` and `\\frac{1}{2}`. Read as LaTeX only: its reader of plain expressions hands
     text to `eval`."""
-    from math_verify import LatexExtractionConfig, parse, verify
+    from math_verify import verify
 
-    def read(text: str) -> list[Any]:
-        delimited = any(mark in text for mark in ("$", "\\(", "\\[", "\\boxed"))
-        return parse(text if delimited else f"${text}$", [LatexExtractionConfig()], "no_fallback", parsing_timeout=None)
-
-    first, second = read(one), read(other)
+    first, second = _expressions(one), _expressions(other)
     return bool(first and second and verify(first, second, timeout_seconds=None))
+
+
+@functools.lru_cache(maxsize=256)  # a vote compares every answer with many others
+def _expressions(text: str) -> list[Any]:
+    from math_verify import LatexExtractionConfig, parse
+
+    delimited = any(mark in text for mark in ("$", "\\(", "\\[", "\\boxed"))
+    return parse(text if delimited else f"${text}$", [LatexExtractionConfig()], "no_fallback", parsing_timeout=None)
 
 
 def schema_errors(schema: dict[str, Any], value: Any) -> list[str]:

@@ -25,7 +25,8 @@ class Candidate:
 
     index: int
     """Its place in the pool, from 0."""
-    seed: int
+    seed: int | None
+    """None where a provider gave it in one call with others, and was sent none."""
     text: str
     """All of the answer, what it was made to begin with included."""
     result: str | None = None
@@ -131,14 +132,16 @@ class CandidatePool:
     @property
     def tokens(self) -> int:
         """Written so far, over all candidates."""
-        return sum(_tokens(record) for record in self.records)
+        alone = sum(_tokens(record) for record in self.records if record.usage or not record.shared)
+        shared = sum(record.length for record in self.records if record.shared and not record.usage)
+        counted = sum(usage.output_tokens for run in self.runs for usage in run.usages)
+        return alone + max(shared, counted)
 
     @property
     def prompt_tokens(self) -> int:
-        """Tokens of the prompt that were read: once a run on a local model, once a candidate where a provider says
-        so."""
+        """Tokens of the prompt that were read: once a run on a local model, once a call where a provider says so."""
         local = sum(len(run.rendered.token_ids) for run in self.runs if run.rendered)
-        return local + sum(record.usage.prompt_tokens for record in self.records if record.usage)
+        return local + sum(usage.prompt_tokens for run in self.runs for usage in run.all_usages)
 
     @property
     def seconds(self) -> float:
@@ -179,7 +182,7 @@ class CandidatePool:
         certainties = [trace.self_certainty for trace in traces if trace.self_certainty is not None]
         return Candidate(
             index=index,
-            seed=record.request.sampler.seed,
+            seed=record.seed,
             text=text,
             result=prompt.extraction.extract(text),
             logprobs=tuple(trace.logprob for trace in traces) if complete else None,

@@ -254,7 +254,7 @@ def _as_text(run: RecipeRun) -> str:
     if len(recordings) == 1:
         return _text_of(recordings[0])
     parts = [
-        f"--- answer {number}, seed {each.row.request.sampler.seed}\n{_text_of(each)}"
+        f"--- answer {number}" + ("" if each.row.seed is None else f", seed {each.row.seed}") + f"\n{_text_of(each)}"
         for number, each in enumerate(recordings, 1)
     ]
     votes = [asking.votes for _, asking in run.parts if asking.chains > 1]
@@ -273,7 +273,7 @@ def _as_data(recipe: Recipe, run: RecipeRun) -> dict[str, Any]:
         "answers": [
             {
                 "prompt": each.prompt,
-                "seed": each.row.request.sampler.seed,
+                "seed": each.row.seed,
                 "text": _text_of(each),
                 "result": each.outcome.result if each.outcome else None,
                 "tokens": [event.token_id for event in each.row.events()],

@@ -118,6 +118,7 @@ MESSAGES = {
     "provider_quota": "The provider's limit is reached: {detail}. Try again in {seconds} seconds.",
     "provider_busy": "The provider cannot answer now (status {status}: {detail}). Try again in a few minutes.",
     "provider_timeout": "The provider was silent for {seconds} seconds. Try again, or ask for less.",
+    "provider_slow": "There was no whole answer within {seconds} seconds. Try again later.",
     "provider_unreachable": "{host} cannot be reached. Check the address and the network.",
     "provider_certificate": "{host} has no certificate that this machine trusts. Check the address.",
     "provider_disconnected": (
@@ -135,9 +136,17 @@ MESSAGES = {
         "All tokens went into thinking, none is left to answer. Ask for more tokens or less thinking."
     ),
     "provider_finish_unknown": "The answer ended for an unknown reason ({reason}). What was written is kept.",
+    "provider_candidates_fewer": (
+        "The provider was asked for {asked} candidates in one call, and {came} came; this is one of the missing ones. "
+        "Ask for more, or for each in a request of its own."
+    ),
+    "provider_candidates_ignored": (
+        "The model gives one candidate a call, however many it is asked for: each is asked for by itself."
+    ),
     "provider_cannot_branch": "A hosted model cannot go on from a chosen token. Put the beginning into the prefill.",
     "provider_setting_rejected": "The model does not accept {setting}, so it was left out ({detail}).",
     "provider_setting_ignored": "The model was sent {setting}, and its tokens show that it takes no notice of it.",
+    "provider_order_own": "This provider runs the stages in an order of its own: {stages}.",
     "provider_setting_unknown": "This provider has no {setting}; it was not sent.",
     "provider_address_invalid": "'{url}' is not a base URL. Write it as http://host:port/v1 or https://host/v1.",
     "provider_address_with_key": (

@@ -25,8 +25,8 @@ _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _WORDS = {"null": None, "~": None, "": None, "true": True, "false": False}
 _BLOCK = re.compile(r"[^\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff]+")
 """Texts that a literal block can hold as they are."""
-_BREAKS = re.compile("[\x85\u2028\u2029]")
-"""Line breaks that between single quotes would take the next line's indentation for spaces."""
+_FOLDED = re.compile(r"[\x85\u2028\u2029]")
+"""Line breaks to a reader of YAML, who would fold them with the space around: such texts are quoted with escapes."""
 
 
 def dump_json(recipe: Recipe) -> str:
@@ -176,8 +176,8 @@ class _Dumper(yaml.SafeDumper):
 
 def _represent_text(dumper: Any, text: str) -> Any:
     block = "\n" in text and _BLOCK.fullmatch(text) and text[:1] != "\n" and not re.search(r"[ \t]\n|[ \t]$", text)
-    quoted = '"' if _BREAKS.search(text) else None
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if block else quoted)
+    style = "|" if block else '"' if _FOLDED.search(text) else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 
 def _represent_list(dumper: Any, items: list[Any]) -> Any:

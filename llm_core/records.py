@@ -42,6 +42,8 @@ MAX_LOGPROBS = 20
 """Most that a provider gives of the likeliest tokens of a step."""
 MAX_IMAGE_BYTES = 7_000_000
 """Of all images together: requests are limited to 20 MB, and base64 adds a third."""
+MAX_CANDIDATES_A_CALL = 8
+"""That Gemini takes; others take as many."""
 IMAGE_TYPES = ("image/png", "image/jpeg", "image/webp", "image/gif", "image/heic")
 
 
@@ -85,11 +87,23 @@ class HostedOptions:
     """Shown with the last message."""
     top_logprobs: int = MAX_LOGPROBS
     """How many of the likeliest tokens of each step to ask for; 0 asks for none."""
+    candidate_count: int = 1
+    """Rows that may travel in one call where they differ in nothing but their seeds: the provider then reads, and
+    bills, the prompt once. It is sent no seed for them, so that such an answer can be neither repeated nor found in a
+    cache. A model that does not take it is sent a call for each row."""
 
     def validate(self) -> None:
         """Raises `NucleusError`."""
         if not 0 <= self.top_logprobs <= MAX_LOGPROBS:
             raise NucleusError("provider_logprobs_range", value=self.top_logprobs, limit=MAX_LOGPROBS)
+        if not 1 <= self.candidate_count <= MAX_CANDIDATES_A_CALL:
+            raise NucleusError(
+                "setting_out_of_range",
+                field="candidate_count",
+                value=self.candidate_count,
+                low=1,
+                high=MAX_CANDIDATES_A_CALL,
+            )
         for image in self.images:
             if image.media_type not in IMAGE_TYPES:
                 raise NucleusError("provider_image_type", value=image.media_type, known=", ".join(IMAGE_TYPES))
@@ -175,7 +189,7 @@ class TokenEvent:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens as the provider counted them for one row. Thoughts are billed as output."""
+    """Tokens as the provider counted them for one call. Thoughts are billed as output."""
 
     prompt_tokens: int = 0
     output_tokens: int = 0
@@ -204,7 +218,9 @@ class RowRecord:
         self.thoughts = ""
         """What a hosted model thought before it answered, where it shows that."""
         self.usage: Usage | None = None
-        """What a provider counted."""
+        """What a provider counted, where the row had a call of its own; else it is among `Run.usages`."""
+        self.shared = False
+        """Whether it came in one call with other rows: its seed was not sent."""
         self.from_cache = False
         """Whether a provider's earlier answer was given again, without asking it."""
         self._events: list[TokenEvent] = []
@@ -215,6 +231,11 @@ class RowRecord:
     @property
     def active(self) -> bool:
         return self.status in ("waiting", "running")
+
+    @property
+    def seed(self) -> int | None:
+        """What it is drawn with; None where a provider gave it in one call with others, and was sent none."""
+        return None if self.shared else self.request.sampler.seed
 
     def events(self, cursor: int = 0) -> list[TokenEvent]:
         """Events from `cursor` on; also tells the engine that somebody is still interested."""
@@ -275,6 +296,8 @@ class Run:
         """What this run is shown from, where it was recorded earlier."""
         self.notices: list[NucleusError] = []
         """What readers should know of a run that goes on, such as a setting that the provider refused."""
+        self.usages: list[Usage] = []
+        """What a provider counted for each call that brought several rows, which it does not tell apart."""
         self.rendered: RenderedPrompt | None = None
         self.grammar: Future[Grammar | None] | None = None
         """The prompt's output format, being made for the model."""
@@ -302,6 +325,11 @@ class Run:
     def label(self, token_id: int) -> str:
         """One token as text."""
         return self.model.label(token_id) if self.model else self.labels.get(token_id, f"<{token_id}>")
+
+    @property
+    def all_usages(self) -> list[Usage]:
+        """What a provider counted so far, a call each."""
+        return [row.usage for row in self.rows if row.usage] + self.usages
 
     @property
     def end_ids(self) -> frozenset[int]:

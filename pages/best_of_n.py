@@ -11,14 +11,15 @@ from llm_core.language_model import LanguageModel
 from pages.ui import i18n, resources
 from pages.ui.best_criteria import chosen_criteria, criteria_card, truth_id
 from pages.ui.best_drafts import ShownPool
-from pages.ui.best_items import items_settings, items_view, start_items
+from pages.ui.best_hosted import Asked, asked, one_call_field, plans, read_best_hosted, requests_note
+from pages.ui.best_items import items_asked, items_settings, items_view, start_items
 from pages.ui.best_recipe import SOURCE, recipe_line
 from pages.ui.best_settings import check_fields, examples, prompt_fields, read_best_prompt, read_n, start
 from pages.ui.best_view import best_view
 from pages.ui.controls import read_settings, sampler_panel
 from pages.ui.dead_controls import dead_settings
 from pages.ui.frame import page
-from pages.ui.hosted_options import read_hosted
+from pages.ui.hosted_plan import check_plan
 from pages.ui.i18n import t
 from pages.ui.model_status import hosted_target, is_hosted, model_status
 from pages.ui.recipe_fields import deadline_of
@@ -78,6 +79,8 @@ def _top(model: LanguageModel | None) -> str:
         else:
             st.caption(t("best.items_text"))
             items_settings()
+        one_call_field()
+        requests_note(_asked if kind == "candidates" else items_asked)
         _buttons(kind, model)
     return kind
 
@@ -101,17 +104,27 @@ def _buttons(kind: str, model: LanguageModel | None) -> None:
         st.error(session().best.notice, icon=":material/error:")
 
 
+def _like() -> GenerationRequest:
+    """What each candidate is written with. Raises `NucleusError`."""
+    state, settings = session(), read_settings()
+    row = RowRequest(settings.sampler, settings.max_output_tokens, settings.stop_sequences)
+    deadline = deadline_of(state.best.opened)
+    hosted = read_best_hosted()
+    return GenerationRequest(state.model_id, read_best_prompt(), (row,), state.precision, state.id, deadline, hosted)
+
+
+def _asked() -> list[Asked]:
+    """Of a provider, by a press."""
+    return asked(_like(), read_n(), chosen_criteria())
+
+
 def _start() -> None:
     """Write candidates. A refusal leaves those before them where they were."""
     state = session()
     state.best.notice = None
     try:
-        settings = read_settings()
-        row = RowRequest(settings.sampler, settings.max_output_tokens, settings.stop_sequences)
-        hosted = read_hosted()
-        prompt = read_best_prompt()
-        deadline = deadline_of(state.best.opened)
-        like = GenerationRequest(state.model_id, prompt, (row,), state.precision, state.id, deadline, hosted)
+        like = _like()
+        check_plan(plans(_asked()))
         pool = CandidatePool(resources.submit, like, read_n())
     except NucleusError as error:
         state.best.notice = i18n.explain(error)

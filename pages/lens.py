@@ -65,8 +65,9 @@ def _where(place: Place, hidden: bool) -> None:
         st.markdown(f"**{t('step.place', step=place.step + 1, count=count)}**", width="content")
         st.space("stretch")
         st.toggle(t("lens.guess_first"), key="lens_guess", help=t("lens.guess_help"))
-        _step_button("lens.previous", "chevron_left", place.step - 1, place.step == 0)
-        _step_button("lens.next", "chevron_right", place.step + 1, place.step == count - 1)
+        with st.container(horizontal=True, width="content", gap="small"):
+            _step_button("lens.previous", "chevron_left", place.step - 1, place.step == 0)
+            _step_button("lens.next", "chevron_right", place.step + 1, place.step == count - 1)
     token_strip(
         cells_of(place.branch)[: place.step if hidden else count],
         key="lens_strip",

@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from samplers import SamplerConfig
-from tests.wire_server import BEARER, TOKEN, WORDS, Asked, Drawn, Reply, WireServer, tokens
+from tests.wire_server import BEARER, TOKEN, WORDS, Asked, Drawn, Reply, WireServer, in_turn, tokens
 
 NUMBER = (int, float)
 TOP = {
@@ -51,6 +51,8 @@ class GeminiServer(WireServer):
         self.refuses: dict[str, str] = {}
         """Messages for fields of the generation config, and `prefill`, that its model does not take."""
         self.logprobs = True
+        self.candidates = 8
+        """Most that its model gives a call."""
         self.thoughts = ""
 
     @property
@@ -108,6 +110,8 @@ class GeminiServer(WireServer):
                 return error(400, "Please use a valid role: user, model.", "INVALID_ARGUMENT")
         if "logprobs" in config and not config.get("responseLogprobs"):
             return error(400, "logprobs needs response_logprobs", "INVALID_ARGUMENT")
+        if not 1 <= config.get("candidateCount", 1) <= 8:
+            return error(400, "candidate_count must be between 1 and 8", "INVALID_ARGUMENT")
         if "prefill" in self.refuses and body["contents"][-1]["role"] == "model":
             return error(400, self.refuses["prefill"], "INVALID_ARGUMENT")
         for name in config:
@@ -123,28 +127,34 @@ class GeminiServer(WireServer):
         if "countTokens" in asked.path:
             return Reply(body={"totalTokens": 7})
         config = {camel(name): value for name, value in asked.body["generationConfig"].items()}
+        count = min(config.get("candidateCount", 1), self.candidates)
+        answers = [self._answer(config, place) for place in range(count)]
+        events = [at(place, event) for place, event in in_turn(answers)]
+        written = sum(map(len, answers)) - count * (2 if self.thoughts else 1)
+        events[-1]["usageMetadata"] = {
+            "promptTokenCount": 9,
+            "candidatesTokenCount": written,
+            "thoughtsTokenCount": 5 if self.thoughts else None,
+            "cachedContentTokenCount": 4,
+            "totalTokenCount": 9 + written,
+        }
+        return Reply(events=events, line_end="\r\n")
+
+    def _answer(self, config: dict[str, Any], candidate: int) -> list[dict[str, Any]]:
+        """One candidate's events. They differ where no seed is asked for: one for all makes them all the same."""
         sampler = SamplerConfig(
             temperature=config.get("temperature", 1.0),
             top_p=config.get("topP", 0.95),
             top_k=int(config.get("topK", 64)),
-            seed=config.get("seed", 0),
+            seed=config.get("seed", 1000 + candidate),
             order="gemini",
         )
         drawn = list(tokens(sampler, config["maxOutputTokens"]))
-        ended = drawn[-1].token_id == 0
-        written = [each for each in drawn if each.token_id]
         events = [said(self.thoughts, thought=True)] if self.thoughts else []
-        events += [self._event(config, each) for each in written]
+        events += [self._event(config, each) for each in drawn if each.token_id]
         last = said("")
-        last["candidates"][0] |= {"finishReason": "STOP" if ended else "MAX_TOKENS"}
-        last["usageMetadata"] = {
-            "promptTokenCount": 9,
-            "candidatesTokenCount": len(written),
-            "thoughtsTokenCount": 5 if self.thoughts else None,
-            "cachedContentTokenCount": 4,
-            "totalTokenCount": 9 + len(written),
-        }
-        return Reply(events=[*events, last], line_end="\r\n")
+        last["candidates"][0] |= {"finishReason": "MAX_TOKENS" if drawn[-1].token_id else "STOP"}
+        return [*events, last]
 
     def _listing(self) -> Reply:
         if self.vertex:
@@ -171,6 +181,12 @@ class GeminiServer(WireServer):
 def said(text: str, **part: Any) -> dict[str, Any]:
     parts = [{"text": text, **part}] if text else []
     return {"candidates": [{"index": 0, "content": {"role": "model", "parts": parts}}], "modelVersion": "sea"}
+
+
+def at(candidate: int, event: dict[str, Any]) -> dict[str, Any]:
+    """The event as another candidate's; the first one's has no number, as proto-JSON leaves zeros out."""
+    told = [{name: value for name, value in each.items() if name != "index"} for each in event["candidates"]]
+    return event | {"candidates": [each | ({"index": candidate} if candidate else {}) for each in told]}
 
 
 def finish(reason: str, **candidate: Any) -> dict[str, Any]:

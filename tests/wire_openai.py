@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from samplers import SamplerConfig
-from tests.wire_server import WORDS, Asked, Drawn, Reply, WireServer, tokens
+from tests.wire_server import WORDS, Asked, Drawn, Reply, WireServer, in_turn, tokens
 
 Dialect = Literal["openai", "vllm", "llama_cpp"]
 NUMBER = (int, float)
@@ -27,6 +27,7 @@ OFFICIAL = {
     "frequency_penalty": NUMBER,
     "seed": int,
     "stop": list,
+    "n": int,
     "logprobs": (bool, int),
     "top_logprobs": int,
     "logit_bias": dict,
@@ -47,6 +48,8 @@ class OpenAIServer(WireServer):
         self.refuses: dict[str, str] = {}
         """Messages for fields that its model does not take."""
         self.logprobs = True
+        self.candidates = 8
+        """Most that its model gives a call."""
         self.has_chat_template = True
         self.detokenizes = True
         self.looked_up: list[int] = []
@@ -86,6 +89,10 @@ class OpenAIServer(WireServer):
                 return error(400, f"Unrecognized request argument supplied: {name}")
             if kind and (not isinstance(value, kind) or (isinstance(value, bool) and kind == NUMBER)):
                 return error(400, f"Invalid type for '{name}'", param=name)
+        if body.get("n", 1) < 1:
+            return error(400, "Invalid 'n': integer below minimum value", param="n")
+        if body.get("n", 1) > 1 and self.dialect == "vllm" and body.get("temperature") == 0:
+            return error(400, f"n must be 1 when using greedy sampling, got {body['n']}.")
         for message in body.get("messages", []):
             if set(message) != {"role", "content"} or message["role"] not in ("system", "user", "assistant"):
                 return error(400, "Invalid value for 'messages'", param="messages")
@@ -105,18 +112,25 @@ class OpenAIServer(WireServer):
             return Reply(body={"prompt": "".join(WORDS[token] for token in asked.body["tokens"])})
         body = asked.body
         most = body.get("max_tokens") or body["max_completion_tokens"]
-        drawn = list(tokens(self._config(body), most))
-        ended = drawn[-1].token_id == 0
         chat = "messages" in body
-        events: list[Any] = [self.event(body, each, chat) for each in drawn if each.token_id]
-        events.append(finish("stop" if ended else "length", chat))
+        count = min(body.get("n", 1), self.candidates)
+        drawn = [list(tokens(self._config(body, place), most)) for place in range(count)]
+        events: list[Any] = [
+            at(place, event) for place, event in in_turn([self._answer(body, each, chat) for each in drawn])
+        ]
         if body.get("stream_options", {}).get("include_usage"):
-            events.append({"choices": [], "usage": usage(len(drawn))})
+            events.append({"choices": [], "usage": usage(sum(map(len, drawn)))})
         return Reply(events=[*events, "data: [DONE]"])
 
-    def _config(self, body: dict[str, Any]) -> SamplerConfig:
+    def _answer(self, body: dict[str, Any], drawn: list[Drawn], chat: bool) -> list[Any]:
+        ended = drawn[-1].token_id == 0
+        events = [self.event(body, each, chat) for each in drawn if each.token_id]
+        return [*events, finish("stop" if ended else "length", chat)]
+
+    def _config(self, body: dict[str, Any], candidate: int = 0) -> SamplerConfig:
+        """Candidates differ where no seed is asked for: one for all makes them all the same."""
         own = LLAMA_CPP_DEFAULTS if self.dialect == "llama_cpp" else {}
-        values = own | {name: body[name] for name in self.honours if name in body}
+        values = own | {"seed": 1000 + candidate} | {name: body[name] for name in self.honours if name in body}
         return SamplerConfig(**values)
 
     def event(self, body: dict[str, Any], drawn: Drawn, chat: bool = True) -> dict[str, Any]:
@@ -160,6 +174,11 @@ class OpenAIServer(WireServer):
 
 def said(text: str) -> dict[str, Any]:
     return {"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": None}]}
+
+
+def at(candidate: int, event: dict[str, Any]) -> dict[str, Any]:
+    """The event as another candidate's."""
+    return event | {"choices": [choice | {"index": candidate} for choice in event["choices"]]}
 
 
 def finish(reason: str, chat: bool = True) -> dict[str, Any]:

@@ -209,6 +209,14 @@ class Drawn:
         return sorted(range(len(WORDS)), key=lambda token: -self.logprobs[token])[:count]
 
 
+def in_turn(answers: Sequence[Sequence[Any]]) -> Iterator[tuple[int, Any]]:
+    """What several answers are made of, with the answer's number: the first of each, the second of each, and so on."""
+    for step in range(max(map(len, answers))):
+        for place, answer in enumerate(answers):
+            if step < len(answer):
+                yield place, answer[step]
+
+
 def tokens(config: SamplerConfig, most: int) -> Iterator[Drawn]:
     """A tiny language model's answer, drawn by the real chain: as steady as the seed."""
     state = RowState(config)

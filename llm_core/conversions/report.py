@@ -174,7 +174,7 @@ def _prompt(spec: PromptSpec, pen: _Pen) -> str:
 def _answer(number: int, run: Run, row: RowRecord, steps: int, pen: _Pen) -> str:
     events = row.events()
     traced = [event for event in events if event.trace]
-    title = f"{pen.t('answer', number=number)} · {pen.t('seed', seed=row.request.sampler.seed)}"
+    title = pen.t("answer", number=number) + ("" if row.seed is None else f" · {pen.t('seed', seed=row.seed)}")
     parts = [f"<h2>{title}</h2>"]
     if row.error:
         parts.append(f"<p class='error'>{pen.t('error', text=str(row.error))}</p>")

@@ -71,7 +71,7 @@ def _figures(place: tuple[int, int], row: RowRecord, run: Run) -> dict[str, Any]
     return {
         "prompt": place[0],
         "row": place[1],
-        "seed": row.request.sampler.seed,
+        "seed": row.seed,
         "answer": row.text,
         "status": row.status,
         "finish_reason": row.finish_reason,

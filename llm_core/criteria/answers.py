@@ -62,7 +62,10 @@ def classes(results: Sequence[str | None], equality: Equality, stop: Event | Non
 @dataclass(frozen=True, slots=True)
 class Vote:
     """Self-consistency (Wang et al. 2022, arXiv 2203.11171): the share of the candidates with a result that found the
-    same one. It can be wrong together, and knows no right answer."""
+    same one. It can be wrong together, and knows no right answer.
+
+    Parts: `result`, `votes`, `voters`, and `first_same`, the index of the first candidate that found the same.
+    """
 
     equality: Equality = "text"
     id: str = "vote"
@@ -84,7 +87,9 @@ class Vote:
                 yield Score(None, {}, NucleusError("criterion_without_result"))
             else:
                 votes = numbers.count(number)
-                yield scored(votes / voters, result=candidate.result or "", votes=votes, voters=voters)
+                same = candidates[number].index
+                told = candidate.result or ""
+                yield scored(votes / voters, result=told, votes=votes, voters=voters, first_same=same)
 
 
 @dataclass(frozen=True, slots=True)

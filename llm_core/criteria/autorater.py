@@ -78,6 +78,10 @@ class Autorater:
     relative: bool = False
     timeout: float | None = JUDGING_SECONDS
 
+    def questions(self, count: int) -> int:
+        """Most that the judge is asked about so many candidates."""
+        return count
+
     def unavailable(self, candidates: Sequence[Candidate]) -> NucleusError | None:
         return None if self.like.model_id.strip() else NucleusError("criterion_needs_judge")
 
@@ -125,6 +129,10 @@ class Pairwise:
     needs: frozenset[Need] = frozenset({"judge"})
     relative: bool = True
     timeout: float | None = JUDGING_SECONDS
+
+    def questions(self, count: int) -> int:
+        """Most that the judge is asked about so many candidates."""
+        return 2 * len(ring(count, self.opponents))
 
     def unavailable(self, candidates: Sequence[Candidate]) -> NucleusError | None:
         return None if self.like.model_id.strip() else NucleusError("criterion_needs_judge")

@@ -29,6 +29,9 @@ class Score:
     parts: Mapping[str, float | int | str] = field(default_factory=dict)
     """What it was made of, by names that pages translate: `criteria.parts.NAME`."""
     error: NucleusError | None = None
+    pairs: tuple[float, ...] = ()
+    """Of a score that is the mean of something between it and each other candidate: that, in the order of all that
+    were judged together, 0 for itself. What the score would be among fewer of them follows from it."""
 
 
 class Criterion(Protocol):

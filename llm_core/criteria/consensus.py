@@ -6,7 +6,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
@@ -27,12 +27,14 @@ _BATCH = 16
 @dataclass(frozen=True, slots=True)
 class Consensus:
     """Mean cosine similarity with the other candidates, in [-1, 1], by all-MiniLM-L6-v2. A text that several wrote
-    is the like of each of them."""
+    is the like of each of them. Scores have `pairs`."""
 
     id: str = "consensus"
     needs: frozenset[Need] = frozenset({"package"})
     relative: bool = True
     timeout: float | None = 60.0
+    by_pairs: bool = True
+    """It compares candidates, and yet what it says of any few of them is known."""
 
     def unavailable(self, candidates: Sequence[Candidate]) -> NucleusError | None:
         if importlib.util.find_spec(_MODULE) is None:
@@ -55,7 +57,8 @@ class Consensus:
         for own, row in zip(candidates, alike.tolist(), strict=True):
             others = [(likeness, each.index) for likeness, each in zip(row, candidates, strict=True) if each is not own]
             nearest = max(others, key=lambda other: (other[0], -other[1]))
-            yield scored(sum(row) / len(others), nearest=nearest[1], similarity=nearest[0])
+            score = scored(sum(row) / len(others), nearest=nearest[1], similarity=nearest[0])
+            yield replace(score, pairs=tuple(row))
 
 
 def embeddings(texts: Sequence[str], stop: Event | None = None) -> Tensor | None:

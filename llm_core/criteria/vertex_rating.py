@@ -60,6 +60,10 @@ class VertexRating:
     timeout: float | None = RATING_SECONDS
     _identity: GoogleIdentity = field(default_factory=GoogleIdentity, repr=False, compare=False)
 
+    def questions(self, count: int) -> int:
+        """Most that the service is asked about so many candidates."""
+        return count
+
     def unavailable(self, candidates: Sequence[Candidate]) -> NucleusError | None:
         try:
             self.addresses.check_project(self.place)

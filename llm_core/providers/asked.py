@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from llm_core.errors import NucleusError
 from llm_core.providers.base import Call, Failure, Provider
 from llm_core.providers.capabilities import Capabilities
-from llm_core.records import GenerationRequest
+from llm_core.records import GenerationRequest, RowRequest
 from samplers import SamplerConfig
-from samplers.config import SETTINGS, SWITCHES
+from samplers.config import ORDERS, SETTINGS, SWITCHES
 
 
 def asked(request: GenerationRequest) -> Iterator[str]:
@@ -30,10 +30,30 @@ def asked(request: GenerationRequest) -> Iterator[str]:
         yield "safety"
     if request.hosted.images:
         yield "images"
+    if request.hosted.candidate_count > 1 and len(request.rows) > 1:
+        yield "candidate_count"
+
+
+def together(rows: Sequence[RowRequest], most: int) -> list[tuple[int, ...]]:
+    """Places of the rows that one call may ask for: neighbours that differ in nothing but their seeds, at most so
+    many."""
+    found: list[tuple[int, ...]] = []
+    last = None
+    for place, row in enumerate(rows):
+        kind = dataclasses.replace(row, sampler=dataclasses.replace(row.sampler, seed=0))
+        if kind == last and len(found[-1]) < most:
+            found[-1] += (place,)
+        else:
+            found.append((place,))
+        last = kind
+    return found
 
 
 def why_dead(field: str, provider: Provider, known: Capabilities) -> NucleusError | None:
-    """Why a field of `Provider.settings` does nothing with this model, as far as that is known."""
+    """Why a field of `Provider.settings`, or the `order` of the stages, does nothing with this model, as far as that is
+    known."""
+    if field == "order":
+        return _own_order(provider)
     names = provider.settings.get(field)
     if names is None:
         return NucleusError("provider_setting_unknown", setting=field)
@@ -41,10 +61,19 @@ def why_dead(field: str, provider: Provider, known: Capabilities) -> NucleusErro
     if support == "rejected":
         said = next((known.reasons[name] for name in names if known.reasons.get(name)), "")
         return NucleusError("provider_setting_rejected", setting=field, detail=said)
+    if support == "ignored" and field == "candidate_count":
+        return NucleusError("provider_candidates_ignored")
     if support == "ignored":
         how = "documented" if field in known.documented else "ignored"
         return NucleusError(f"provider_setting_{how}", setting=field)
     return None
+
+
+def _own_order(provider: Provider) -> NucleusError | None:
+    if provider.order is None:
+        return None
+    has = [stage for stage in ORDERS[provider.order] if SWITCHES[stage] in provider.settings]
+    return NucleusError("provider_order_own", stages=" → ".join(has))
 
 
 def left_out(

@@ -62,11 +62,13 @@ class Chunk(NamedTuple):
     usage: Usage | None = None
     labels: Mapping[int, str] = {}
     """Texts of tokens by id, where the steps do not have them."""
+    candidate: int | None = 0
+    """Which of the call's answers it belongs to; None for all of them. The usage is the call's."""
 
 
 @dataclass(frozen=True)
 class Call:
-    """One row, to be sent once."""
+    """One request, to be sent once: a row, or several that differ in nothing but their seeds."""
 
     target: Target
     prompt: PromptSpec
@@ -75,7 +77,9 @@ class Call:
     secret: SecretStr | None
     line: Line
     without: frozenset[str] = frozenset()
-    """Wire names of what this model has refused before."""
+    """Wire names of what is not sent, mostly since the model has refused it before."""
+    candidates: int = 1
+    """Answers to ask for; `row` is the first one's."""
 
 
 class HostedModel(NamedTuple):
@@ -122,10 +126,10 @@ class Provider(Protocol):
         """Whether nothing works there without a key."""
 
     def body(self, call: Call) -> dict[str, Any]:
-        """What `stream` sends for the row, without the key."""
+        """What `stream` sends, without the key."""
 
     def stream(self, call: Call) -> Generator[Chunk, None, None]:
-        """Send the row and yield the answer as it comes. Raises `Failure`."""
+        """Send the call and yield the answers as they come. Raises `Failure`."""
 
     def models(self, place: str, secret: SecretStr | None, line: Line) -> tuple[HostedModel, ...]:
         """What the provider lists. Raises `Failure`."""

@@ -27,7 +27,9 @@ _REFUSALS = re.compile(
     re.IGNORECASE,
 )
 """A value out of range is no refusal of its field: what was asked for is wrong, and the reader is told."""
-_OF_A_VALUE = re.compile(r"unsupported value(?!.*only the default)|supported values|value between", re.IGNORECASE)
+_OF_A_VALUE = re.compile(
+    r"unsupported value(?!.*only the default)|supported values|value between|greedy sampling", re.IGNORECASE
+)
 _TOO_MANY_LOGPROBS = (
     r"logprobs.*(?:greater|between|range|at most|maximum|exceed|less than)|sample logprobs|top_logprobs"
 )
@@ -38,6 +40,11 @@ _PHRASES: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = tuple(
         (r"chat template", ("messages",)),
         (r"logprobs? (?:is|are) not|request logprobs", ("logprobs", "response_logprobs")),
         (_TOO_MANY_LOGPROBS, ("top_logprobs", "logprobs", "response_logprobs")),
+        (
+            r"multiple candidates|candidate_?\s?count|only one (?:candidate|choice|completion)|\bn_cmpl\b|"
+            r"['\"`]n['\"`]|\bn\b\s*(?:must|should|has to|cannot|is|isn|>|=|:)",
+            ("candidate_count", "n"),
+        ),
         (r"penalty is not enabled", ("presence_penalty", "frequency_penalty")),
         (
             r"ending with a model turn|assistant (?:message )?prefill|must end with a user",

@@ -55,7 +55,7 @@ class Gemini:
             )
             for response in responses:
                 begun = True
-                yield gemini_wire.chunk(response.model_dump(mode="json", exclude_none=True))
+                yield from gemini_wire.chunks(response.model_dump(mode="json", exclude_none=True))
 
     def models(self, place: str, secret: SecretStr | None, line: Line) -> tuple[HostedModel, ...]:
         found = []

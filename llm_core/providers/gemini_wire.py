@@ -1,13 +1,12 @@
 """Our request as `google-genai` takes it, and its answer as ours: pure functions over dictionaries.
 
 Gemini's own defaults differ from model to model (top_p 0.95, top_k 64), so temperature and top_p are always sent; newer
-models refuse them, and are then asked without. There is no neutral top_k. One row is one request: rows differ in their
-seeds, and many models refuse several candidates.
+models refuse them, and are then asked without. There is no neutral top_k. Many models refuse several candidates.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from llm_core.errors import NucleusError
@@ -17,7 +16,7 @@ from llm_core.records import FinishReason, Usage
 
 SETTINGS: dict[str, tuple[str, ...]] = {
     **{name: (name,) for name in ("temperature", "top_p", "top_k", "seed")},
-    **{name: (name,) for name in ("presence_penalty", "frequency_penalty", "stop_sequences")},
+    **{name: (name,) for name in ("presence_penalty", "frequency_penalty", "stop_sequences", "candidate_count")},
     "logprobs": ("response_logprobs",),
     "prefill": ("prefill",),
     "json_output": ("response_json_schema",),
@@ -67,6 +66,8 @@ def config(call: Call) -> dict[str, Any]:
     for field in ("top_k", "presence_penalty", "frequency_penalty"):
         if sampler.uses(field):
             sent[field] = getattr(sampler, field)
+    if call.candidates > 1:
+        sent["candidate_count"] = call.candidates
     if row.stop_sequences:
         sent["stop_sequences"] = list(row.stop_sequences[:_MOST_STOPS])
     if options.safety:
@@ -87,22 +88,27 @@ def asked(call: Call) -> set[str]:
     return names - call.without
 
 
-def chunk(data: Mapping[str, Any]) -> Chunk:
-    """A response of the SDK, as a dictionary."""
+def chunks(data: Mapping[str, Any]) -> Iterator[Chunk]:
+    """A response of the SDK, as a dictionary: a part of each candidate that it has."""
     usage = _usage(data.get("usage_metadata"))
     blocked = (data.get("prompt_feedback") or {}).get("block_reason")
     if blocked:
-        return Chunk(end=NucleusError("provider_prompt_blocked", reason=str(blocked)), usage=usage)
-    candidate = next((each for each in data.get("candidates") or () if not each.get("index")), None)
-    if candidate is None:
-        return Chunk(usage=usage)
+        yield Chunk(end=NucleusError("provider_prompt_blocked", reason=str(blocked)), usage=usage, candidate=None)
+        return
+    if usage:  # before the text, after which nothing more may be wanted
+        yield Chunk(usage=usage, candidate=None)
+    for candidate in data.get("candidates") or ():
+        yield _chunk(candidate)
+
+
+def _chunk(candidate: Mapping[str, Any]) -> Chunk:
     parts = (candidate.get("content") or {}).get("parts") or ()
     return Chunk(
         text="".join(part.get("text") or "" for part in parts if not part.get("thought")),
         thought="".join(part.get("text") or "" for part in parts if part.get("thought")),
         steps=_steps(candidate.get("logprobs_result")),
         end=_end(candidate.get("finish_reason")),
-        usage=usage,
+        candidate=candidate.get("index") or 0,
     )
 
 

@@ -78,6 +78,17 @@ class HostedAnswer:
                 self.record.status = "running"
                 self._began = time.perf_counter()
 
+    def wait_again(self) -> None:
+        """It will be asked for by another call."""
+        with self._lock:
+            if self.record.active:
+                self.record.status = "waiting"
+
+    @property
+    def ended(self) -> bool:
+        """Whether the provider has said why it ended."""
+        return self._end is not None
+
     def take(self, chunk: Chunk) -> bool:
         """Take in a chunk. False once nothing more is wanted."""
         with self._lock:
@@ -87,7 +98,7 @@ class HostedAnswer:
             events = self._events(chunk)
             self.record.thoughts += chunk.thought
             if chunk.usage is not None:
-                self._count(chunk.usage)
+                self.count(chunk.usage)
             self._end = self._end or chunk.end
             self.written += len(events)
             for event in events:
@@ -111,6 +122,15 @@ class HostedAnswer:
             case reason:
                 self.end(reason)
 
+    def conclude(self, verdict: FinishReason | NucleusError) -> None:
+        """Somebody ends it from outside; one that is whole already is so all the same."""
+        if self.ended:
+            self.close()
+        elif isinstance(verdict, NucleusError):
+            self.fail(verdict)
+        else:
+            self.end(verdict)
+
     def end(self, reason: FinishReason) -> None:
         with self._lock:
             self.record.finish(reason, self._held())
@@ -123,7 +143,7 @@ class HostedAnswer:
     def _held(self) -> str:
         return "" if self._watcher.stopped else self._watcher.finish()
 
-    def _count(self, usage: Usage) -> None:
+    def count(self, usage: Usage) -> None:
         self.record.usage = usage
         self.record.cached_tokens = usage.cached_tokens
 

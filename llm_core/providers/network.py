@@ -35,6 +35,10 @@ class Line:
         self._cut = threading.Event()
         self._sockets: list[socket.socket] = []
 
+    def another(self) -> Line:
+        """One under the same rules, for another request."""
+        return Line(self._addresses, self.silence_seconds)
+
     @property
     def _timeout(self) -> httpx.Timeout:
         return httpx.Timeout(self.silence_seconds, connect=min(CONNECT_SECONDS, self.silence_seconds))

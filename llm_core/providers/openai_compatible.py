@@ -67,7 +67,7 @@ class OpenAICompatible:
                         for chunk in _streamed(response, way.key):
                             yield chunk._replace(labels=reader.texts(chunk.steps))
                 else:
-                    yield openai_wire.chunk(json_of(response), way.key)
+                    yield from openai_wire.chunks(json_of(response), way.key)
 
     def _way(self, client: httpx.Client, call: Call) -> Way:
         return _way(call.target.place, call.secret)
@@ -99,7 +99,7 @@ def _streamed(response: httpx.Response, key: str) -> Iterator[Chunk]:
     for data in events(response.iter_bytes()):
         if data.strip() == "[DONE]":
             return
-        yield openai_wire.chunk(_object(data), key)
+        yield from openai_wire.chunks(_object(data), key)
 
 
 def _object(text: str) -> dict[str, Any]:

@@ -30,6 +30,7 @@ SETTINGS: dict[str, tuple[str, ...]] = {
     "banned_tokens": ("logit_bias",),
     "min_new_tokens": ("min_tokens",),
     "stop_sequences": ("stop",),
+    "candidate_count": ("n",),
     "logprobs": ("logprobs",),
     "prefill": ("continue_final_message",),
     "json_output": ("response_format",),
@@ -79,6 +80,8 @@ def body(call: Call) -> dict[str, Any]:
                 sent |= {"continue_final_message": True, "add_generation_prompt": False}
     sent["max_completion_tokens" if "max_tokens" in without else "max_tokens"] = row.max_output_tokens
     sent |= _sampling(row.sampler)
+    if call.candidates > 1:
+        sent["n"] = call.candidates
     if row.stop_sequences:
         sent["stop"] = list(row.stop_sequences)
     sent |= _output(call)
@@ -86,25 +89,29 @@ def body(call: Call) -> dict[str, Any]:
     return {name: value for name, value in sent.items() if name not in without} | _logprobs(call)
 
 
-def chunk(data: Mapping[str, Any], key: str = "") -> Chunk:
-    """One event, or a whole answer of a server that does not stream. Raises `Failure` for an error in it."""
+def chunks(data: Mapping[str, Any], key: str = "") -> list[Chunk]:
+    """One event, or a whole answer of a server that does not stream: a part of each candidate that it has. Raises
+    `Failure` for an error in it."""
     if error := data.get("error"):
         raise failures.from_event(error if isinstance(error, Mapping) else {"message": str(error)}, key)
     try:
         usage = _usage(data.get("usage"))
-        if not data.get("choices"):
-            return Chunk(usage=usage)
-        choice = data["choices"][0]
-        said = choice.get("delta") or choice.get("message") or {}
-        return Chunk(
-            text=_text(said.get("content") or choice.get("text")),
-            thought=_text(said.get("reasoning_content") or said.get("reasoning")),
-            steps=_steps(choice.get("logprobs")),
-            end=_end(choice, said),
-            usage=usage,
-        )
+        counted = [Chunk(usage=usage, candidate=None)] if usage else []
+        return counted + [_chunk(choice) for choice in data.get("choices") or ()]
     except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
         raise Failure(NucleusError("provider_malformed", detail=type(error).__name__)) from error
+
+
+def _chunk(choice: Mapping[str, Any]) -> Chunk:
+    said = choice.get("delta") or choice.get("message") or {}
+    index = choice.get("index")
+    return Chunk(
+        text=_text(said.get("content") or choice.get("text")),
+        thought=_text(said.get("reasoning_content") or said.get("reasoning")),
+        steps=_steps(choice.get("logprobs")),
+        end=_end(choice, said),
+        candidate=index if isinstance(index, int) else 0,
+    )
 
 
 def models(data: Mapping[str, Any], scheme: str, place: str) -> tuple[HostedModel, ...]:

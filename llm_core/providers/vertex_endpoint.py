@@ -63,7 +63,7 @@ class VertexEndpoint(OpenAICompatible):
         if endpoint.dedicated:
             yield from super().stream(call)
         else:
-            yield self._prediction(call, endpoint)
+            yield from self._prediction(call, endpoint)
 
     def models(self, place: str, secret: SecretStr | None, line: Line) -> tuple[HostedModel, ...]:
         """Endpoints that have a model."""
@@ -84,7 +84,7 @@ class VertexEndpoint(OpenAICompatible):
         host = f"{urlsplit(self._api(call.target.place)).scheme}://{endpoint.dedicated}"
         return Way(f"{host}/v1/{endpoint.path}/invoke/v1", token)
 
-    def _prediction(self, call: Call, endpoint: _Endpoint) -> Chunk:
+    def _prediction(self, call: Call, endpoint: _Endpoint) -> list[Chunk]:
         told = self.body(call)
         instance = {name: value for name, value in told.items() if name not in ("model", "stream", "stream_options")}
         if "messages" in instance:
@@ -95,9 +95,9 @@ class VertexEndpoint(OpenAICompatible):
         found = data.get("predictions")
         answer = found[0] if isinstance(found, list) and found else found
         if isinstance(answer, Mapping):
-            return openai_wire.chunk(answer)
+            return openai_wire.chunks(answer)
         if isinstance(answer, str):
-            return Chunk(text=answer.rpartition(_OUTPUT)[2], end="end")
+            return [Chunk(text=answer.rpartition(_OUTPUT)[2], end="end")]
         raise Failure(NucleusError("provider_malformed", detail=type(answer).__name__))
 
     def _endpoint(self, client: httpx.Client, call: Call) -> _Endpoint:

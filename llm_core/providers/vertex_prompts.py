@@ -1,7 +1,7 @@
 """Prompts kept in Vertex AI's Prompt Management, with versions: saved, listed, opened.
 
 The SDK waits five seconds before it first asks whether a step of saving is done, and there are two, so a save takes ten
-seconds or more. It runs in a thread of its own, as a `Saving` that any number of readers follow.
+seconds or more.
 """
 
 from __future__ import annotations
@@ -10,8 +10,6 @@ import functools
 import itertools
 import logging
 import re
-import threading
-import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,6 +20,7 @@ import httpx
 
 from llm_core.errors import NucleusError
 from llm_core.providers.addresses import Addresses
+from llm_core.providers.errand import Errand
 from llm_core.providers.google_identity import GoogleIdentity
 from llm_core.providers.network import Line
 from llm_core.providers.vertex_platform import platform
@@ -39,6 +38,8 @@ MOST_ENTRIES = 500
 """Of a listing."""
 USUAL_SECONDS = 11.0
 """That a save takes: twice the SDK's five seconds, and the requests."""
+SAVING_SECONDS = 200.0
+"""Before a save is given up."""
 _STEP_SECONDS = 90
 """Before a step of saving that has not ended is given up."""
 _SILENCE_SECONDS = 20.0
@@ -64,51 +65,21 @@ class VersionEntry(NamedTuple):
     saved_at: datetime | None
 
 
-class Saving:
-    """A prompt on its way there. Any thread may read and stop it."""
+class Kept(NamedTuple):
+    """What became of a prompt that was saved."""
 
-    def __init__(self, name: str, merged: tuple[str, ...], lost: tuple[str, ...], line: Line) -> None:
-        self.name = name
-        self.merged, self.lost = merged, lost
-        """As in `vertex_prompt_wire.Saved`."""
-        self.prompt_id = self.version_id = ""
-        self.error: NucleusError | None = None
-        self.stopped = False
-        """Whether the waiting was given up: what was sent by then may have been saved all the same."""
-        self.began = time.monotonic()
-        self._line = line
-        self._done = threading.Event()
-
-    @property
-    def active(self) -> bool:
-        return not self._done.is_set()
-
-    @property
-    def fraction(self) -> float:
-        """A guess by the time that saves take, below 1 until it is done."""
-        return min(0.97, (time.monotonic() - self.began) / USUAL_SECONDS) if self.active else 1.0
-
-    def stop(self) -> None:
-        """Wait no longer."""
-        if self.active:
-            self.stopped = True
-            self._line.cut()
-            self._done.set()
-
-    def wait(self, timeout: float | None = None) -> bool:
-        """Until it has ended; false if not within `timeout` seconds."""
-        return self._done.wait(timeout)
-
-    def end(self, prompt_id: str = "", version_id: str = "", error: NucleusError | None = None) -> None:
-        """Called by the thread that saves."""
-        if self.active:
-            self.prompt_id, self.version_id, self.error = prompt_id, version_id, error
-            self._done.set()
+    name: str
+    prompt_id: str
+    version_id: str
+    merged: tuple[str, ...]
+    lost: tuple[str, ...]
+    """As in `vertex_prompt_wire.Saved`."""
 
 
 class VertexPrompts:
     """The prompts of any project and location, with the server's application-default credentials. Places are
-    `project/location`; every method raises `NucleusError`."""
+    `project/location`; every method raises `NucleusError`. Those that ask Google send over a `line` of the caller's,
+    who can cut it, or else over one of their own."""
 
     def __init__(self, addresses: Addresses | None = None, base_url: str = "") -> None:
         """`base_url` instead of the location's own."""
@@ -116,7 +87,7 @@ class VertexPrompts:
         self._identity = GoogleIdentity()
         self._base_url = base_url
 
-    def save(self, place: str, request: GenerationRequest, name: str, model: str, prompt_id: str = "") -> Saving:
+    def save(self, place: str, request: GenerationRequest, name: str, model: str, prompt_id: str = "") -> Errand[Kept]:
         """Begin to save a request under a model of Vertex AI: as a new prompt, or as the next version of one."""
         if not _MODEL.fullmatch(model) or ".." in model:
             raise NucleusError("provider_model_unnamed", model=model[:100])
@@ -125,18 +96,18 @@ class VertexPrompts:
             raise NucleusError("vertex_prompt_name", value=name[:MAX_NAME], limit=MAX_NAME)
         self._check(place, prompt_id)
         what = saved(request, model)
-        line = self._line()
-        saving = Saving(name, what.merged, what.lost, line)
-        task = (saving, line, place, what.data, prompt_id)
-        threading.Thread(target=self._save, args=task, name="save a prompt", daemon=True).start()
-        return saving
 
-    def prompts(self, place: str) -> tuple[PromptEntry, ...]:
+        def send(line: Line) -> Kept:
+            return Kept(name, *self._save(line, place, name, what.data, prompt_id), what.merged, what.lost)
+
+        return Errand(send, self.line(), SAVING_SECONDS, USUAL_SECONDS)
+
+    def prompts(self, place: str, line: Line | None = None) -> tuple[PromptEntry, ...]:
         """What is kept there, the newest first."""
         from agentplatform._genai._prompt_management_utils import PROMPT_SCHEMA_URI
 
         only = f'metadata_schema_uri="{PROMPT_SCHEMA_URI}"'
-        with self._client(place) as client:
+        with self._client(place, line) as client:
             # Not `list`: it gives ids without names, and one could only ask for each prompt to tell them apart.
             pages = _pages(client.prompts._list_prompts, "datasets", filter=only)
             found = [
@@ -146,10 +117,10 @@ class VertexPrompts:
             ]
         return tuple(sorted(found, key=_age))
 
-    def versions(self, place: str, prompt_id: str) -> tuple[VersionEntry, ...]:
+    def versions(self, place: str, prompt_id: str, line: Line | None = None) -> tuple[VersionEntry, ...]:
         """Those of one prompt, the newest first."""
         self._check(place, prompt_id)
-        with self._client(place) as client:
+        with self._client(place, line) as client:
             # Not `list_versions`: it asks for every page after the first one without the prompt's id.
             pages = _pages(functools.partial(client.prompts._list_versions, dataset_id=prompt_id), "dataset_versions")
             found = [
@@ -159,10 +130,10 @@ class VertexPrompts:
             ]
         return tuple(sorted(found, key=_age))
 
-    def open(self, place: str, prompt_id: str, version_id: str = "") -> Opened:
+    def open(self, place: str, prompt_id: str, version_id: str = "", line: Line | None = None) -> Opened:
         """The request that a version holds; the prompt as it is now where none is named."""
         self._check(place, prompt_id, version_id)
-        with self._client(place) as client:
+        with self._client(place, line) as client:
             if version_id:
                 # What `get_version` gives as `prompt_data` is the newest version's (python-aiplatform#5907): the
                 # asked one's is in the resource beside it.
@@ -181,26 +152,26 @@ class VertexPrompts:
             raise NucleusError("provider_malformed", detail=type(error).__name__) from error
         return found
 
-    def _save(self, saving: Saving, line: Line, place: str, data: Mapping[str, Any], prompt_id: str) -> None:
+    def line(self) -> Line:
+        """For one listing, opening or save."""
+        return Line(self._addresses, _SILENCE_SECONDS)
+
+    def _save(self, line: Line, place: str, name: str, data: Mapping[str, Any], prompt_id: str) -> tuple[str, str]:
         try:
             with self._client(place, line) as client:
-                ids = _sent(client, saving.name, data, prompt_id)
-            saving.end(*ids)
-        except NucleusError as error:
-            saving.end(error=error)
-        except Exception as error:  # the thread's last net; the error's text could quote a header
+                return _sent(client, name, data, prompt_id)
+        except NucleusError:
+            raise
+        except Exception as error:  # the error's text could quote a header
             if not line.is_cut:
                 log.error("a prompt was not saved: %s\n%s", type(error).__name__, _trace(error))
-            saving.end(error=NucleusError("vertex_prompt_unsaved", detail=type(error).__name__))
+            raise NucleusError("vertex_prompt_unsaved", detail=type(error).__name__) from None
 
     @contextmanager
     def _client(self, place: str, line: Line | None = None) -> Iterator[Client]:
         self._addresses.check_project(place)
-        with platform(place, self._identity, line or self._line(), self._base_url) as client:
+        with platform(place, self._identity, line or self.line(), self._base_url) as client:
             yield client
-
-    def _line(self) -> Line:
-        return Line(self._addresses, _SILENCE_SECONDS)
 
     def _check(self, place: str, *ids: str) -> None:
         self._addresses.check_project(place)

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 JUDGE, REWARD, OPPONENTS = "best_judge", "best_reward", "best_opponents"
 OWN = "own"
 MAX_OPPONENTS = 8
-_LOCAL_ONLY = {"self_certainty": "criterion_needs_vocabulary"}
+LOCAL_ONLY = {"self_certainty": "criterion_needs_vocabulary"}
+"""Criteria that no hosted model has what it takes for, with the error that says so."""
 
 
 def criteria_card() -> None:
@@ -120,8 +121,8 @@ def reason_against(criterion: Criterion) -> NucleusError | None:
     if shown and shown.recorded and "judge" in criterion.needs:
         return NucleusError("criterion_asks_a_model")
     candidates: Sequence[Candidate] = shown.pool.candidates() if shown and not shown.pool.active else ()
-    if not candidates and is_hosted() and criterion.id in _LOCAL_ONLY:
-        return NucleusError(_LOCAL_ONLY[criterion.id])
+    if not candidates and is_hosted() and criterion.id in LOCAL_ONLY:
+        return NucleusError(LOCAL_ONLY[criterion.id])
     return criterion.unavailable(candidates)
 
 

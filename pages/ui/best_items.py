@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 import streamlit as st
@@ -9,24 +10,30 @@ import streamlit as st
 from llm_core import GenerationRequest, NucleusError, RowRequest
 from llm_core.tasks import load_task, task_names
 from pages.ui import i18n, resources
-from pages.ui.best_criteria import criterion_name, possible
+from pages.ui.best_criteria import LOCAL_ONLY, criterion_name, possible
 from pages.ui.best_drafts import ShownItems
 from pages.ui.best_figures import Line, line_table, over_n
+from pages.ui.best_hosted import Asked, asked, plans, read_best_hosted
 from pages.ui.best_theory import steps
 from pages.ui.controls import read_settings
+from pages.ui.hosted_notes import queue_note, told
+from pages.ui.hosted_plan import check_plan
 from pages.ui.i18n import number, t
 from pages.ui.live_plot import live_plot
+from pages.ui.model_status import is_hosted
 from pages.ui.state import get, has, put, session
 
 if TYPE_CHECKING:
     from llm_core.best_of_n_study import BestOfNStudy
+    from llm_core.criteria import Criterion
+    from llm_core.tasks import Task
 
 REFRESH_SECONDS = 1.0
 MAX_ITEMS = 100
 TASK, ITEMS, N, CRITERIA = "best_items_task", "best_items_count", "best_items_n", "best_items_criteria"
 _START = {TASK: "capitals", ITEMS: 12, N: 8, CRITERIA: ["sum_logprob", "mean_logprob", "self_certainty"]}
-ABSOLUTE = ("sum_logprob", "mean_logprob", "self_certainty", "sentiment", "autorater", "reward_model")
-"""Criteria that say the same of a candidate whatever the others are: only these can be followed over n."""
+FOLLOWED = ("sum_logprob", "mean_logprob", "self_certainty", "consensus", "sentiment", "autorater", "reward_model")
+"""Criteria that can be followed over n: they say the same of a candidate whatever the others are, or of any two."""
 
 
 def items_settings() -> None:
@@ -38,15 +45,44 @@ def items_settings() -> None:
     task.selectbox(t("study.task"), list(names), format_func=names.__getitem__, key=TASK, persist_state="session")
     items.number_input(t("study.count"), value=None, step=1, key=ITEMS, persist_state="session")
     n.number_input(t("best.n"), value=None, step=1, key=N, persist_state="session")
+    without = LOCAL_ONLY if is_hosted() else {}
+    put(CRITERIA, [name for name in get(CRITERIA) or () if name not in without])
     st.pills(
         t("best.criteria"),
-        ABSOLUTE,
+        [name for name in FOLLOWED if name not in without],
         selection_mode="multi",
         format_func=criterion_name,
         key=CRITERIA,
         help=t("best.items_help"),
         persist_state="session",
     )
+    for name, reason in without.items():
+        st.caption(f":material/block: **{criterion_name(name)}**: {i18n.explain(NucleusError(reason))}")
+
+
+def _task() -> Task:
+    """With as many items as are asked for. Raises `NucleusError`."""
+    count = int(get(ITEMS) or 0)
+    if not 1 <= count <= MAX_ITEMS:
+        raise NucleusError("best_items_out_of_range", value=count, limit=MAX_ITEMS)
+    return load_task(str(get(TASK)), count)
+
+
+def _like() -> GenerationRequest:
+    """What each candidate is written with, for the first item. Raises `NucleusError`."""
+    state, settings = session(), read_settings()
+    row = RowRequest(settings.sampler, settings.max_output_tokens, settings.stop_sequences)
+    prompt = _task().prompt("zero_shot", 0)
+    return GenerationRequest(state.model_id, prompt, (row,), state.precision, state.id, hosted=read_best_hosted())
+
+
+def _chosen() -> list[Criterion]:
+    return [each for name, each in possible().items() if name in (get(CRITERIA) or ())]
+
+
+def items_asked() -> list[Asked]:
+    """Of a provider, by a press. Raises `NucleusError`."""
+    return asked(_like(), int(get(N) or 0), _chosen(), len(_task().items))
 
 
 def start_items() -> None:
@@ -56,21 +92,15 @@ def start_items() -> None:
     state = session()
     state.best.notice = None
     try:
-        settings = read_settings()
-        count = int(get(ITEMS) or 0)
-        if not 1 <= count <= MAX_ITEMS:
-            raise NucleusError("best_items_out_of_range", value=count, limit=MAX_ITEMS)
-        task = load_task(str(get(TASK)), count)
-        row = RowRequest(settings.sampler, settings.max_output_tokens, settings.stop_sequences)
-        chosen = [each for name, each in possible().items() if name in (get(CRITERIA) or ())]
+        task, like, chosen = _task(), _like(), _chosen()
         for each in chosen:
             if reason := each.unavailable(()):
                 raise reason
-        like = (state.model_id, state.precision, state.id)
+        check_plan(plans(items_asked()))
         study = BestOfNStudy(
             resources.submit,
             len(task.items),
-            lambda item: GenerationRequest(like[0], task.prompt("zero_shot", item), (row,), like[1], like[2]),
+            lambda item: dataclasses.replace(like, prompt=task.prompt("zero_shot", item)),
             task.score,
             int(get(N) or 0),
             lambda item: chosen,
@@ -97,6 +127,7 @@ def items_view() -> None:
 def _step(shown: ShownItems, was_running: bool) -> None:
     study = shown.study
     study.advance()
+    queue_note(study.runs)
     st.progress(len(study.results) / study.items, t("best.items_progress", done=len(study.results), total=study.items))
     with st.container(horizontal=True):
         st.button(t("playground.stop"), on_click=study.stop, disabled=not study.running, key="best_items_stop")
@@ -110,6 +141,12 @@ def _step(shown: ShownItems, was_running: bool) -> None:
     if errors := [result.error for result in study.results.values() if result.error]:
         st.warning(t("study.failures", count=len(errors)))
         st.caption(i18n.explain(errors[0]))
+    if study.missing:
+        asked_for = study.n * len(study.results)
+        reason = i18n.explain(study.lost) if study.lost else t("best.missing_unknown")
+        came = asked_for - study.missing
+        st.warning(t("best.missing", came=came, asked=asked_for, reason=reason), icon=":material/warning:")
+    told(study.notices)
     if was_running != study.running:  # the page sets how often this is redrawn
         st.rerun()
 

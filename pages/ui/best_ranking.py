@@ -115,7 +115,7 @@ def _parts(name: str, score: Score) -> str:
     known = texts(i18n.language())
     told = []
     for part, value in score.parts.items():
-        if part == "nearest":
+        if part in ("nearest", "first_same"):
             value = int(value) + 1
         shown = value if isinstance(value, str) else number(value, 0 if isinstance(value, int) else 3)
         if name == OWN:

@@ -21,6 +21,7 @@ from llm_core.recorded_rows import RecordedPool
 from pages.ui import i18n
 from pages.ui.best_criteria import chosen_criteria, criterion_name, possible, reason_against, truth_id, weight_key
 from pages.ui.best_drafts import Before, ShownPool
+from pages.ui.best_hosted import ONE_CALL, read_best_hosted
 from pages.ui.best_settings import (
     ARGUMENT,
     CHECK,
@@ -35,7 +36,6 @@ from pages.ui.best_settings import (
     start,
 )
 from pages.ui.controls import read_settings
-from pages.ui.hosted_options import read_hosted
 from pages.ui.i18n import t
 from pages.ui.recipe_fields import Source, deadline_of, hidden_fields, kept
 from pages.ui.run_notes import name_of, recorded_note, weights_after, weights_before
@@ -58,7 +58,7 @@ def open_in_best(opened: OpenedRecipe, place: int = 0) -> None:
     answers = replayed(recipe) if recipe.trace else []
     pool = RecordedPool(answers[min(place, len(answers) - 1)]) if answers else None
     start()
-    keys = (PROMPT, WHOLE, N, CHECK, CRITERIA, EXTRACTION, ARGUMENT, EQUALITY, *map(weight_key, NAMES))
+    keys = (PROMPT, WHOLE, N, ONE_CALL, CHECK, CRITERIA, EXTRACTION, ARGUMENT, EQUALITY, *map(weight_key, NAMES))
     before = Before({key: get(key) for key in keys if has(key)}, here.shown, here.opened)
     if here.shown:
         here.shown.stop()
@@ -140,7 +140,9 @@ def _fields() -> Recipe:
     state, settings = session(), read_settings()
     row = RowRequest(settings.sampler, settings.max_output_tokens, settings.stop_sequences)
     deadline = deadline_of(state.best.opened)
-    like = GenerationRequest(state.model_id, read_best_prompt(), (row,), state.precision, "", deadline, read_hosted())
+    like = GenerationRequest(
+        state.model_id, read_best_prompt(), (row,), state.precision, "", deadline, read_best_hosted()
+    )
     return Recipe.of(like, candidates=max(1, read_n()), criteria=_weights())
 
 
@@ -155,6 +157,7 @@ def _fill(recipe: Recipe, prompt: PromptSpec, count: int) -> None:
     own = (plain.messages(), plain.prefill, plain.output) == (prompt.messages(), prompt.prefill, prompt.output)
     values = {WHOLE: not (own and prompt.technique == "zero_shot"), PROMPT: prompt.instruction or get(PROMPT)}
     values |= {EXTRACTION: prompt.extraction.kind, ARGUMENT: prompt.extraction.argument, EQUALITY: False}
+    values |= {ONE_CALL: recipe.hosted.candidate_count > 1}
     values |= {CHECK: "none", N: min(count, MAX_CANDIDATES) if count > 1 else get(N)}
     for key, value in values.items():
         put(key, value)

@@ -77,7 +77,7 @@ def prompt_fields() -> None:
 def check_fields() -> None:
     """What is right, if anything is; and how many candidates."""
     kinds = {kind: t(f"best.checks.{kind}") for kind in CHECKS}
-    how, what, count = st.columns([1.4, 2, 0.8])
+    how, what, count = st.columns([1.5, 1.6, 1.1])
     how.selectbox(
         t("best.check"),
         list(kinds),

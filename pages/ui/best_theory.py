@@ -17,7 +17,6 @@ from llm_core.best_of_n_theory import (
     win_rate,
     win_rate_bound,
 )
-from llm_core.extraction import normalized
 from pages.ui.best_criteria import criterion_name
 from pages.ui.best_drafts import ShownPool
 from pages.ui.best_figures import Line, estimates, line_table, over_n
@@ -132,10 +131,15 @@ def _accuracy(shown: ShownPool, scores: Scores, whole: Mapping, about: str, trut
         both = [index for index in proxy if index in truth]
         if name == shown.truth or len(both) < LEAST_CANDIDATES:
             continue
-        own, worth = tuple(proxy[index] for index in both), tuple(truth[index] for index in both)
-        here = steps(len(both))
-        votes = name == "vote"
-        found = _votes(shown, both, worth, here) if votes else [_expected_true(own, worth, n) for n in here]
+        own, worth, here = (
+            tuple(proxy[index] for index in both),
+            tuple(truth[index] for index in both),
+            steps(len(both)),
+        )
+        if name == "vote":  # those without a result take their place among the n, and have no say
+            here, found = ns, votes_right(scores[name], truth, ns)
+        else:
+            found = [_expected_true(own, worth, n) for n in here]
         lines.append(Line(criterion_name(name), here, found))
         peak = max(found)
         if peak - found[-1] > _FALLS:
@@ -144,8 +148,9 @@ def _accuracy(shown: ShownPool, scores: Scores, whole: Mapping, about: str, trut
         if name == about:
             lowest, highest = min(own), max(own)
             if highest > lowest:
-                scaled = [(best_with_band(own, n).value - lowest) / (highest - lowest) for n in here]
-                lines.append(Line(t("best.proxy_line", name=criterion_name(name)), here, scaled, reference=True))
+                known = steps(len(own))
+                scaled = [(best_with_band(own, n).value - lowest) / (highest - lowest) for n in known]
+                lines.append(Line(t("best.proxy_line", name=criterion_name(name)), known, scaled, reference=True))
     _chart("accuracy", lines, t("best.accuracy_axis"), (-0.04, 1.04), _WIDE)
     single = sum(truth.values()) / len(truth)
     st.markdown(t("best.single", share=number(100 * single, 0), right=right, count=len(truth)))
@@ -158,10 +163,10 @@ def _accuracy(shown: ShownPool, scores: Scores, whole: Mapping, about: str, trut
         st.warning(f"{t('best.over_optimised')}\n{listed}", icon=":material/trending_down:")
 
 
-def _votes(shown: ShownPool, both: Sequence[int], worth: tuple[float, ...], ns: Sequence[int]) -> list[float]:
-    results = {candidate.index: candidate.result for candidate in shown.pool.candidates()}
-    named = [None if results[index] is None else normalized(str(results[index])) for index in both]
-    return [vote_accuracy(named, worth, n) for n in ns]
+def votes_right(votes: Mapping[int, Score], truth: Mapping[int, float], ns: Sequence[int]) -> list[float]:
+    """What the result that wins the vote of n is worth, results being the same where the criterion says so."""
+    named = [votes[index].parts.get("first_same") if index in votes else None for index in truth]
+    return [vote_accuracy(named, tuple(truth.values()), n) for n in ns]
 
 
 def _win_rate(about: str, values: tuple[float, ...]) -> None:

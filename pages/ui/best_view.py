@@ -17,7 +17,9 @@ from pages.ui.best_drafts import ShownPool
 from pages.ui.best_ranking import agreement_panel, candidate_panel, ranking_panel, score_text, winners_of
 from pages.ui.best_theory import theory_panel
 from pages.ui.candidate_cards import Card, candidate_cards
+from pages.ui.hosted_notes import queue_note
 from pages.ui.i18n import number, t
+from pages.ui.model_status import is_hosted
 from pages.ui.state import get, has, put, session
 
 if TYPE_CHECKING:
@@ -68,6 +70,7 @@ def _cards(shown: ShownPool, order: str, drawn: tuple[bool, bool, int | None]) -
     shown.judging.advance()
     now = _situation(shown)  # before the records are read, so none is missed
     scores = all_scores(shown.judging) if not now[0] else {}
+    queue_note(shown.pool.runs)
     candidate_cards(
         _cards_of(shown, scores, order),
         key="best_cards",
@@ -135,6 +138,8 @@ def _waiting(shown: ShownPool, index: int, record: RowRecord) -> str:
     if run.status == "waiting":
         ahead = resources.router().position(run)
         return t("run.queued", ahead=ahead) if ahead else t("run.starting")
+    if record.status == "waiting" and is_hosted(run.request.model_id):
+        return t("hosted_views.queue.place", ahead=resources.router().hosted.place(record))
     return t("run.reading") if record.active else t("run.nothing")
 
 

@@ -15,10 +15,12 @@ def cache_panel() -> None:
     if not has(SWITCH):
         put(SWITCH, answers.on)
     st.toggle(t("hosted_views.cache.switch"), key=SWITCH, on_change=_switch, help=t("hosted_views.cache.help"))
+    if not len(answers):
+        return
     with st.container(horizontal=True, vertical_alignment="center"):
         kept = {"count": number(len(answers), 0), "size": number(answers.size / 1000, 0)}
         st.caption(t("hosted_views.cache.kept", **kept, hits=number(answers.hits, 0)), width="content")
-        st.button(t("hosted_views.cache.clear"), on_click=answers.clear, disabled=not len(answers), key="answers_clear")
+        st.button(t("hosted_views.cache.clear"), on_click=answers.clear, key="answers_clear")
 
 
 def _switch() -> None:

@@ -101,7 +101,8 @@ def sampler_panel(dead: Dead = MappingProxyType({})) -> None:
             help=t("settings.top_p_help"),
             persist_state="session",
         )
-        dead_note([*used, *([Key.TEMPERATURE] if strategy == "greedy" else [])], dead)
+        told_here = [key for key in used if key is not Key.ORDER] or [Key.TEMPERATURE] * (strategy == "greedy")
+        dead_note(told_here, dead)
         if Key.FURTHER_STAGES in used:
             stage_controls(dead)
         if Key.ORDER in used:
@@ -110,10 +111,14 @@ def sampler_panel(dead: Dead = MappingProxyType({})) -> None:
                 list(ORDERS),
                 format_func=lambda name: t(f"orders.{name}"),
                 key=Key.ORDER,
+                disabled=Key.ORDER in dead,
                 help=t("settings.order_help"),
                 persist_state="session",
             )
-            st.caption(_running_order())
+            if Key.ORDER in dead:
+                dead_note([Key.ORDER], dead)
+            else:
+                st.caption(_running_order())
         seed, length = st.columns(2, vertical_alignment="bottom")
         seed.number_input(
             t("settings.seed"),
@@ -168,7 +173,7 @@ def write_settings(sampler: SamplerConfig, max_output_tokens: int, stop_sequence
     used = {key for key in (Key.TOP_K, Key.TOP_P) if getattr(sampler, key.value) != getattr(neutral, key.value)}
     further = write_stages(sampler)
     strategy = "temperature"
-    if further:
+    if further or (sampler.order != _DEFAULTS[Key.ORDER] and len(sampler.stages) > 1):
         strategy = "combined"
     elif sampler.greedy:
         strategy = "greedy"

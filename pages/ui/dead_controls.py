@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import streamlit as st
 
 from llm_core.errors import NucleusError
 from pages.ui import i18n, resources
-from pages.ui.i18n import t
 from pages.ui.state import session
 from samplers.config import SWITCHES
 
@@ -16,11 +15,11 @@ Dead = Mapping[str, str]
 """Reasons in the reader's language, by the name of the setting."""
 
 
-def dead_settings(model_id: str = "") -> dict[str, str]:
-    """Sampler settings that do nothing with a model, or else with the session's; none for a local one, nor for one
-    whose address may not be called."""
+def dead_settings(model_id: str = "", fields: Iterable[str] = (*SWITCHES.values(), "seed", "order")) -> dict[str, str]:
+    """Of these settings, the order of the stages among them, which do nothing with a model, or else with the session's;
+    none for a local one, nor for one whose address may not be called."""
     try:
-        found = resources.router().hosted.dead(model_id or session().model_id, (*SWITCHES.values(), "seed"))
+        found = resources.router().hosted.dead(model_id or session().model_id, fields)
     except NucleusError:
         return {}
     return {field: i18n.explain(reason) for field, reason in found.items()}
@@ -35,8 +34,3 @@ def dead_note(fields: Collection[str], dead: Dead) -> None:
     """Why those of the fields that do nothing do nothing."""
     for reason in dict.fromkeys(dead[field] for field in fields if field in dead):
         st.caption(f":material/block: {reason}")
-
-
-def marked(label: str, field: str, dead: Dead) -> str:
-    """A label in a list of settings."""
-    return f"{label} ({t('hosted_views.dead.mark')})" if field in dead else label

@@ -10,10 +10,12 @@ from pydantic import SecretStr
 from llm_core import NucleusError
 from pages.ui import i18n, resources
 from pages.ui.i18n import number, t
-from pages.ui.state import Key, get, has, put, session
+from pages.ui.state import SECRET, Key, get, has, put, session
+from pages.ui.waiting import ask, give_up, settle, waiting_line
 
 if TYPE_CHECKING:
     from llm_core.providers.base import HostedModel
+    from llm_core.providers.errand import Errand
 
 PLACES = {
     "gemini": ("gemini", ""),
@@ -23,6 +25,8 @@ PLACES = {
     "server": ("openai", "http://127.0.0.1:8000/v1"),
 }
 """What the form offers: the scheme of each, and the address to begin with."""
+LISTING = "hosted-models"
+"""Where the form waits for a provider's list."""
 _SIGNS = {"honoured": "✓", "ignored": "∅", "rejected": "✗", "untried": "?"}
 
 
@@ -39,6 +43,7 @@ def hosted_form() -> None:
         format_func=names.__getitem__,
         key=Key.PROVIDER,
         required=True,
+        on_change=_forget_answers,
         persist_state="session",
     )
     chosen = str(get(Key.PROVIDER))
@@ -57,8 +62,15 @@ def hosted_form() -> None:
     if chosen != "endpoint":  # Google Cloud knows the server, and takes no key there
         _key_field(chosen)
     _model_field(chosen)
+    waiting_line(LISTING)
     if session().hosted_notice:
         st.error(session().hosted_notice, icon=":material/error:")
+
+
+def _forget_answers() -> None:
+    """Of another provider."""
+    session().hosted_notice = None
+    give_up(LISTING)
 
 
 def _where() -> tuple[str, str]:
@@ -78,7 +90,7 @@ def _key_field(chosen: str) -> None:
     st.text_input(
         t("hosted.key"),
         type="password",
-        key=f"api_key_{chosen}",
+        key=f"{SECRET}{chosen}",
         on_change=_take_key,
         args=(chosen, name),
         placeholder=t("hosted.key_there") if name in session().keys else "",
@@ -88,25 +100,28 @@ def _key_field(chosen: str) -> None:
 
 
 def _take_key(chosen: str, name: str) -> None:
-    if typed := str(get(f"api_key_{chosen}") or "").strip():
+    if typed := str(get(f"{SECRET}{chosen}") or "").strip():
         session().keys[name] = SecretStr(typed)
     else:
         session().keys.pop(name, None)
 
 
 def _model_field(chosen: str) -> None:
+    under_way = settle(LISTING)
     listed = session().listed_models.get(_key_name(), ())
-    choice, ask = st.columns([3, 1], vertical_alignment="bottom")
     facts = {model.id.partition(":")[2].partition("@")[0]: model for model in listed}
-    choice.selectbox(
-        t("hosted.model"),
-        list(facts),
-        index=None,
-        key=f"hosted_model_{chosen}",
-        accept_new_options=True,
-        placeholder=t("hosted.model_placeholder" if listed else "hosted.model_type"),
-    )
-    ask.button(t("hosted.list"), on_click=_list_models, icon=":material/refresh:", key="hosted_list")
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        st.selectbox(
+            t("hosted.model"),
+            list(facts),
+            index=None,
+            key=f"hosted_model_{chosen}",
+            accept_new_options=True,
+            placeholder=t("hosted.model_placeholder" if listed else "hosted.model_type"),
+        )
+        st.button(
+            t("hosted.list"), on_click=_list_models, icon=":material/refresh:", key="hosted_list", disabled=under_way
+        )
     name = str(get(f"hosted_model_{chosen}") or "").strip()
     if fact := facts.get(name):
         st.caption(_facts(fact))
@@ -117,7 +132,8 @@ def _facts(model: HostedModel) -> str:
     known = {"window": model.context_window, "output": model.output_limit}
     told = [t(f"hosted.facts.{name}", value=number(value, 0)) for name, value in known.items() if value]
     named = [] if model.name in model.id else [i18n.plain(model.name)]
-    return " · ".join(named + told) or t("hosted.facts.none")
+    text = " · ".join(named + told) or t("hosted.facts.none")
+    return text[:1].upper() + text[1:]
 
 
 def _checked() -> tuple[str, str]:
@@ -136,20 +152,25 @@ def _checked() -> tuple[str, str]:
 
 
 def _list_models() -> None:
-    state = session()
+    state, name = session(), _key_name()
     state.hosted_notice = None
-    try:
+
+    def begin() -> Errand[tuple[HostedModel, ...]]:
+        from llm_core.providers.errand import Errand
+
+        hosted, credentials = resources.router().hosted, resources.credentials()
         scheme, place = _checked()
-        with st.spinner(t("hosted.listing")):
-            found = resources.router().hosted.models(scheme, place, resources.credentials())
-        state.listed_models[_key_name()] = found
-    except NucleusError as error:
-        state.hosted_notice = i18n.explain(error)
+        return Errand(lambda line: hosted.models(scheme, place, credentials, line), hosted.line())
+
+    def take(found: tuple[HostedModel, ...]) -> None:
+        state.listed_models[name] = found
+
+    ask(LISTING, t("hosted.listing"), begin, take)
 
 
 def _use(name: str) -> None:
     state = session()
-    state.hosted_notice = None
+    _forget_answers()
     try:
         scheme, place = _checked()
         model_id = f"{scheme}:{name}@{place}" if place else f"{scheme}:{name}"

@@ -16,10 +16,14 @@ from pages.ui import i18n, resources
 from pages.ui.composer import read_prompt
 from pages.ui.i18n import number, t
 from pages.ui.state import Key, get, has, put, session
+from pages.ui.waiting import ask, settle, waiting_line
 
 if TYPE_CHECKING:
     from llm_core.providers.base import Target
+    from llm_core.providers.errand import Errand
 
+COUNT = "count"
+"""Where the Playground waits for a prompt's count."""
 SAFETY_CATEGORIES = ("HARASSMENT", "HATE_SPEECH", "SEXUALLY_EXPLICIT", "DANGEROUS_CONTENT")
 SAFETY = ("default", "BLOCK_LOW_AND_ABOVE", "BLOCK_MEDIUM_AND_ABOVE", "BLOCK_ONLY_HIGH", "BLOCK_NONE")
 
@@ -108,24 +112,44 @@ def _token_count(request: Callable[[PromptSpec], GenerationRequest]) -> None:
         asked = request(read_prompt().prompts()[0])
     except NucleusError:  # being typed
         return
+    counting = settle(COUNT)
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.button(t("hosted.count"), key="count_tokens", on_click=_count, args=(asked,), icon=":material/123:")
-        if state.counted and state.counted[0] == (asked.model_id, asked.prompt, asked.hosted.images):
+        st.button(
+            t("hosted.count"),
+            key="count_tokens",
+            on_click=_count,
+            args=(asked,),
+            icon=":material/123:",
+            disabled=counting,
+        )
+        if state.counted and state.counted[0] == _counted_of(asked):
             st.markdown(state.counted[1], width="content")
+    waiting_line(COUNT)
+
+
+def _counted_of(asked: GenerationRequest) -> tuple:
+    return asked.model_id, asked.prompt, asked.hosted.images
 
 
 def _count(asked: GenerationRequest) -> None:
-    state, hosted = session(), resources.router().hosted
-    try:
-        target = hosted.target(asked.model_id)
-        counted = hosted.count_tokens(asked, target, resources.credentials()) if target else None
+    hosted = resources.router().hosted
+
+    def begin() -> Errand[int | None]:
+        from llm_core.providers.errand import Errand
+
+        target, credentials = hosted.target(asked.model_id), resources.credentials()
+        assert target is not None  # the button is there for hosted models only
+        return Errand(lambda line: hosted.count_tokens(asked, target, credentials, line), hosted.line())
+
+    def take(counted: int | None) -> None:
         said = t("hosted.not_counted")
+        target = hosted.target(asked.model_id)
         if target and counted is not None:
             parts = [t("hosted.usage.prompt", value=number(counted, 0)), *_estimated(target, Usage(counted))]
             said = " · ".join(parts)
-    except NucleusError as error:
-        said = i18n.explain(error)
-    state.counted = ((asked.model_id, asked.prompt, asked.hosted.images), said)
+        session().counted = (_counted_of(asked), said)
+
+    ask(COUNT, t("hosted.counting"), begin, take)
 
 
 def hosted_notes(run: Run, row: RowRecord) -> None:
@@ -137,6 +161,8 @@ def hosted_notes(run: Run, row: RowRecord) -> None:
             st.code(row.thoughts, language=None, wrap_lines=True)
     if row.from_cache:
         st.caption(f":material/cached: {t('hosted_views.cache.answer')}")
+    if row.shared:
+        st.caption(f":material/stacks: {t('hosted.shared')}")
     if usage := row.usage:
         counted = {"prompt": usage.prompt_tokens, "output": usage.output_tokens, "thoughts": usage.thought_tokens}
         parts = [t(f"hosted.usage.{name}", value=number(value, 0)) for name, value in counted.items() if value]

@@ -16,7 +16,7 @@ from pages.ui.i18n import number, t
 
 MOST_REQUESTS = 500
 """That one press of a button may lead to."""
-_CHARACTERS = 3
+CHARACTERS_A_TOKEN = 3
 """A token has at least about as many, in English and in Vietnamese: the estimate is meant to be high."""
 
 
@@ -48,7 +48,7 @@ def plan_note(plans: Iterable[Plan]) -> None:
             target = resources.router().target(plan.model_id)
             if target is None or not plan.requests:
                 continue
-            prompt_tokens = math.ceil(plan.characters / _CHARACTERS)
+            prompt_tokens = math.ceil(plan.characters / CHARACTERS_A_TOKEN)
             estimate = resources.prices().estimate(target, Usage(prompt_tokens, plan.tokens), date.today())
         except NucleusError as error:
             st.caption(i18n.explain(error))

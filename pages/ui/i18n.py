@@ -56,6 +56,9 @@ def explain(error: NucleusError) -> str:
     for kind in ("field", "setting"):
         if kind in details:
             details[kind] = t(f"fields.{error.details[kind]}")
+    if error.code == "provider_order_own":
+        names = str(error.details["stages"]).split(" → ")
+        details["stages"] = " → ".join(t(f"stages.{name}.name") for name in names)
     return t(f"errors.{error.code}", **details)
 
 

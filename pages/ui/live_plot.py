@@ -11,6 +11,9 @@ from pages.ui import plotly_js
 from pages.ui.i18n import t
 from pages.ui.state import get
 
+_ROW = 30
+"""Pixels above a figure that scrolls sideways, for the button under which it would move."""
+
 _JS = """
 let loading = null;
 function plotly(url) {
@@ -45,6 +48,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
     if (host.drawn !== drawn) {  // the page is drawn three times a second, and most of its figures stand still
       host.drawn = drawn;
       host.style.minWidth = `${host.latest.min_width}px`;
+      parentElement.querySelector(".nucleus-figure").classList.toggle("nucleus-wide", host.latest.min_width > 0);
       Plotly.react(host, figure.data, { ...figure.layout, font }, { displayModeBar: false, responsive: true });
     }
     host.dataset.step = step;
@@ -71,6 +75,7 @@ _CSS = """
 .nucleus-save { position: absolute; top: 0; right: 0; width: 30px; height: 26px; border-radius: 6px;
   border: 1px solid var(--st-border-color); background: var(--st-background-color); color: var(--st-text-color);
   cursor: pointer; }
+.nucleus-wide { padding-top: 30px; }
 """
 
 _HTML = """
@@ -99,8 +104,8 @@ def live_plot(
     """Draw `figure` (plotly JSON with a fixed height). Same `key`, same node: new data changes it in place.
 
     `label` is read by screen readers, `step` marks what is drawn. A screen narrower than `min_width` pixels scrolls
-    sideways. A button at the upper right, for which figures leave room, downloads the chart as an image. `on_pick` gets
-    the `customdata` of a point that is clicked, before the rest of the page is drawn.
+    sideways, under a row for the button. A button at the upper right, for which figures leave room, downloads the chart
+    as an image. `on_pick` gets the `customdata` of a point that is clicked, before the rest of the page is drawn.
     """
     data: dict[str, Any] = {"figure": figure, "url": plotly_js.url(), "label": label, "step": step}
     data |= {"min_width": min_width, "name": f"nucleus-{key}"}
@@ -110,4 +115,4 @@ def live_plot(
         if on_pick and (place := get(key).get("picked")) is not None:
             on_pick(int(place))
 
-    _render(key=key, data=data, height=figure["layout"]["height"], on_picked_change=picked)
+    _render(key=key, data=data, height=figure["layout"]["height"] + (_ROW if min_width else 0), on_picked_change=picked)

@@ -69,7 +69,8 @@ def deadline_of(opened: OpenedRecipe | None) -> float:
 
 def hidden_fields(recipe: Recipe, shown: Recipe) -> list[str]:
     """What of the recipe the fields, which now say `shown`, do not say: keys of `fields`."""
-    names = [each.name for each in dataclasses.fields(recipe.sampler)]
+    left_out = set() if len(recipe.sampler.stages) > 1 else {"order"}  # one stage alone has none
+    names = [each.name for each in dataclasses.fields(recipe.sampler) if each.name not in left_out]
     hidden = [name for name in names if getattr(recipe.sampler, name) != getattr(shown.sampler, name)]
     hidden += [name for name in ("seeds", "candidates", "criteria") if getattr(recipe, name) != getattr(shown, name)]
     options = ("thinking", "safety", "top_logprobs")

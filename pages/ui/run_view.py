@@ -294,7 +294,10 @@ def _heading(step: int, count: int, can_branch: bool) -> str:
 def _legend() -> str:
     """The chart's colours in words; only texts of ours, so HTML is safe here."""
     names = ((charts.RAW, "raw"), (charts.AFTER, "after"), (charts.DRAWN, "drawn"))
-    parts = (f"<span style='color:{color}'>■</span> {t(f'step.{name}')}" for color, name in names)
+    parts = (
+        f"<span style='white-space:nowrap'><span style='color:{color}'>■</span> {t(f'step.{name}')}</span>"
+        for color, name in names
+    )
     return f"<div style='text-align:right;font-size:0.82rem;opacity:0.85'>{' &nbsp; '.join(parts)}</div>"
 
 

@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 import streamlit as st
 
-from pages.ui.dead_controls import Dead, dead_note, marked, switch_of
+from pages.ui.dead_controls import Dead, dead_note, switch_of
 from pages.ui.i18n import t
 from pages.ui.state import Key, get, get_number, has, put, setting_key
 from samplers import SamplerConfig
@@ -62,7 +62,7 @@ def stage_controls(dead: Dead = MappingProxyType({})) -> None:
     chosen = st.multiselect(
         t("stages.more"),
         list(FURTHER),
-        format_func=lambda name: marked(t(f"stages.{name}.name"), switch_of(name), dead),
+        format_func=lambda name: t(f"stages.{name}.name"),
         key=Key.FURTHER_STAGES,
         placeholder=t("stages.more_placeholder"),
         help=t("stages.more_help"),

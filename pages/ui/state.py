@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import secrets
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import streamlit as st
 from pydantic import SecretStr
@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     from llm_core.conversions import Lost
     from llm_core.lens import Draws, Lens
     from llm_core.providers.base import HostedModel
+    from llm_core.providers.errand import Errand
     from llm_core.providers.vertex_prompt_wire import Opened
-    from llm_core.providers.vertex_prompts import PromptEntry, Saving, VersionEntry
+    from llm_core.providers.vertex_prompts import Kept, PromptEntry, VersionEntry
     from llm_core.recipe import Recipe
     from llm_core.recipe_trace import Trace
     from llm_core.records import Image
@@ -205,12 +206,25 @@ class VertexState:
     entries: tuple[PromptEntry, ...] = ()
     versions: dict[str, tuple[VersionEntry, ...]] = field(default_factory=dict)
     """By prompt."""
-    saving: Saving | None = None
-    """What is being saved, or was saved last."""
+    kept: Kept | None = None
+    """What was saved last."""
     fetched: Opened | None = None
     """What waits for the reader to say whether it may be opened without some of its parts."""
-    notices: dict[str, str] = field(default_factory=dict)
-    """Why the last attempt to save or open was refused, in the reader's language."""
+
+
+@dataclass
+class Wait:
+    """What a part of a page asked of a service: see `pages.ui.waiting`."""
+
+    words: str
+    """What is waited for, in the reader's language."""
+    take: Callable[[Any], None]
+    """What is done with the answer."""
+    stopped: str = ""
+    """What it means that it was stopped."""
+    errand: Errand | None = None
+    refusal: NucleusError | None = None
+    """Why nothing was asked at all."""
 
 
 @dataclass
@@ -235,8 +249,10 @@ class Session:
     """What providers listed, under the same names."""
     answers: AnswerCache = field(default_factory=AnswerCache)
     """Hosted answers that may be given again in this tab, and nowhere else."""
+    waits: dict[str, Wait] = field(default_factory=dict)
+    """What this tab has asked of services, by the place of a page that shows it."""
     hosted_notice: str | None = None
-    """Why a provider or its model was refused."""
+    """Why a model was refused."""
     counted: tuple[tuple, str] | None = None
     """What a provider counted last: of what, and what it said in the reader's language."""
     work_id: str = ""
@@ -337,6 +353,10 @@ def session() -> Session:
     return st.session_state["nucleus"]
 
 
+SECRET = "api_key_"
+"""Begins the keys of widgets that take a provider's key."""
+
+
 def setting_key(field: str) -> str:
     """The widget key of a sampler setting that has none of its own in `Key`."""
     return f"setting_{field}"
@@ -345,6 +365,18 @@ def setting_key(field: str) -> str:
 def put(key: str, value: object) -> None:
     """Set a widget's value before it is drawn."""
     st.session_state[key] = value
+
+
+def send_again() -> None:
+    """Give every browser's field its value anew. To be called when labels change, as with the language: a browser names
+    what is chosen by its label, and an old one would be taken for no choice at all."""
+    for key, value in list(st.session_state.items()):
+        if str(key).startswith(SECRET):  # what was typed there is never sent back
+            continue
+        if isinstance(value, str) or (
+            isinstance(value, list) and value and all(isinstance(each, str) for each in value)
+        ):
+            st.session_state[key] = value
 
 
 def has(key: str) -> bool:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import streamlit as st
 
-from llm_core import GenerationRequest, NucleusError, RowRequest
+from llm_core import GenerationRequest, RowRequest
 from llm_core.recipe import Recipe
 from pages.ui import i18n, resources
 from pages.ui.composer import read_prompt
@@ -17,16 +17,24 @@ from pages.ui.hosted_options import read_hosted
 from pages.ui.i18n import t
 from pages.ui.recipe_desk import ask_to_open, follow
 from pages.ui.state import Key, OpenedRecipe, get, has, put, session
+from pages.ui.waiting import ask, give_up, settle, waiting_line
 
 if TYPE_CHECKING:
-    from llm_core.providers.vertex_prompts import PromptEntry, Saving, VersionEntry
+    from llm_core.providers.errand import Errand
+    from llm_core.providers.network import Line
+    from llm_core.providers.vertex_prompt_wire import Opened
+    from llm_core.providers.vertex_prompts import Kept, PromptEntry, VersionEntry, VertexPrompts
+
+T = TypeVar("T")
 
 NAME, MODEL, NEXT_OF, PROMPT, VERSION = (f"vertex_prompt_{part}" for part in ("name", "model", "next", "id", "version"))
-_REFRESH_SECONDS = 0.5
+SAVE, OPEN = "vertex-save", "vertex-open"
+"""Where the two forms wait for Vertex AI."""
 
 
 def vertex_prompts() -> None:
     """The panel. What takes long runs in the background and can be stopped."""
+    saving, asking = settle(SAVE), settle(OPEN)
     with st.container(border=True):
         st.caption(t("vertex_prompts.about"))
         if not has(Key.VERTEX_PLACE):
@@ -41,14 +49,17 @@ def vertex_prompts() -> None:
         )
         save, open_ = st.tabs([t("vertex_prompts.save"), t("vertex_prompts.open")])
         with save:
-            _save_form()
+            _save_form(saving)
+            waiting_line(SAVE)
+            _saved()
         with open_:
-            _open_form()
+            _open_form(asking)
+            waiting_line(OPEN)
+            _fetched()
     follow()
 
 
-def _save_form() -> None:
-    state = session().vertex
+def _save_form(saving: bool) -> None:
     if not has(Key.INSTRUCTION):
         st.info(t("vertex_prompts.nothing"))
         return
@@ -70,36 +81,24 @@ def _save_form() -> None:
     known = {entry.id: _shown(entry) for entry in _listed()}
     names = {"": t("vertex_prompts.new"), **{each: t("vertex_prompts.next", name=name) for each, name in known.items()}}
     st.selectbox(t("vertex_prompts.as"), list(names), format_func=names.__getitem__, key=NEXT_OF)
-    running = bool(state.saving and state.saving.active)
     st.button(
-        t("vertex_prompts.save_button"), type="primary", key="vertex_prompt_save", on_click=_save, disabled=running
+        t("vertex_prompts.save_button"), type="primary", key="vertex_prompt_save", on_click=_save, disabled=saving
     )
-    _complain("save")
-    if state.saving:
-        st.fragment(_follow, run_every=_REFRESH_SECONDS if running else None)(state.saving, running)
 
 
-def _follow(saving: Saving, running: bool) -> None:
-    if running and not saving.active:
-        st.rerun()
-    if running:
-        st.progress(saving.fraction, text=t("vertex_prompts.saving", name=i18n.plain(saving.name)))
-        st.button(t("vertex_prompts.stop"), key="vertex_prompt_stop", on_click=saving.stop)
-    elif saving.error:
-        st.error(i18n.explain(saving.error), icon=":material/error:")
-    elif saving.stopped:
-        st.warning(t("vertex_prompts.stopped", name=i18n.plain(saving.name)))
-    else:
-        st.success(t("vertex_prompts.saved", name=i18n.plain(saving.name), version=i18n.plain(saving.version_id)))
-        for kind, fields in (("merged", saving.merged), ("lost", saving.lost)):
+def _saved() -> None:
+    if kept := session().vertex.kept:
+        st.success(t("vertex_prompts.saved", name=i18n.plain(kept.name), version=i18n.plain(kept.version_id)))
+        for kind, fields in (("merged", kept.merged), ("lost", kept.lost)):
             if fields:
                 st.info(t(f"vertex_prompts.{kind}", fields=_words(fields)))
 
 
-def _open_form() -> None:
+def _open_form(asking: bool) -> None:
     state = session().vertex
-    st.button(t("vertex_prompts.list"), key="vertex_prompt_list", on_click=_list, icon=":material/refresh:")
-    _complain("open")
+    st.button(
+        t("vertex_prompts.list"), key="vertex_prompt_list", on_click=_list, icon=":material/refresh:", disabled=asking
+    )
     entries = {entry.id: entry for entry in _listed()}
     if not entries:
         if state.place and state.place == _place():
@@ -121,11 +120,19 @@ def _open_form() -> None:
     names = {"": t("vertex_prompts.newest"), **{each: _version(entry) for each, entry in versions.items()}}
     st.selectbox(t("vertex_prompts.version"), list(names), format_func=names.__getitem__, key=VERSION)
     st.button(
-        t("gallery.open"), type="primary", key="vertex_prompt_open", on_click=_fetch, icon=":material/play_arrow:"
+        t("gallery.open"),
+        type="primary",
+        key="vertex_prompt_open",
+        on_click=_fetch,
+        icon=":material/play_arrow:",
+        disabled=asking,
     )
-    if state.fetched:
+
+
+def _fetched() -> None:
+    if fetched := session().vertex.fetched:
         with st.container(border=True):
-            st.markdown(t("vertex_prompts.not_opened", fields=_words(state.fetched.lost)))
+            st.markdown(t("vertex_prompts.not_opened", fields=_words(fetched.lost)))
             with st.container(horizontal=True):
                 st.button(t("vertex_prompts.yes"), key="vertex_prompt_yes", type="primary", on_click=_open)
                 st.button(t("vertex_prompts.no"), key="vertex_prompt_no", on_click=_leave)
@@ -133,28 +140,29 @@ def _open_form() -> None:
 
 def _save() -> None:
     state, name, model = session().vertex, str(get(NAME) or ""), str(get(MODEL) or "").strip()
+    state.kept = None
 
-    def begin() -> None:
-        state.saving = None
+    def begin() -> Errand[Kept]:
         settings = read_settings()
         row = RowRequest(settings.sampler, settings.max_output_tokens, settings.stop_sequences)
         spec = read_prompt(settings.stop_sequences)
         request = GenerationRequest(session().model_id, spec, (row,), hosted=read_hosted())
-        kept = resources.vertex_prompts()
-        state.saving = kept.save(_place(), request, name, model, str(get(NEXT_OF) or ""))
+        return resources.vertex_prompts().save(_place(), request, name, model, str(get(NEXT_OF) or ""))
 
-    _tried("save", begin)
+    def take(kept: Kept) -> None:
+        state.kept = kept
+
+    shown = i18n.plain(name)
+    ask(SAVE, t("vertex_prompts.saving", name=shown), begin, take, t("vertex_prompts.stopped", name=shown))
 
 
 def _list() -> None:
     state, place = session().vertex, _place()
 
-    def ask() -> None:
-        with st.spinner(t("vertex_prompts.listing")):
-            state.entries = resources.vertex_prompts().prompts(place)
-        state.place, state.versions, state.fetched = place, {}, None
+    def take(entries: tuple[PromptEntry, ...]) -> None:
+        state.entries, state.place, state.versions, state.fetched = entries, place, {}, None
 
-    _tried("open", ask)
+    _ask(lambda kept, line: kept.prompts(place, line), take)
 
 
 def _list_versions() -> None:
@@ -162,25 +170,37 @@ def _list_versions() -> None:
     state.fetched = None
     put(VERSION, "")
 
-    def ask() -> None:
-        with st.spinner(t("vertex_prompts.listing")):
-            state.versions[chosen] = resources.vertex_prompts().versions(state.place, chosen)
+    def take(versions: tuple[VersionEntry, ...]) -> None:
+        state.versions[chosen] = versions
 
     if chosen and chosen not in state.versions:
-        _tried("open", ask)
+        _ask(lambda kept, line: kept.versions(state.place, chosen, line), take)
+    else:
+        give_up(OPEN)
 
 
 def _fetch() -> None:
     """Get the version, and open it unless the reader should know before what does not come along."""
-    state = session().vertex
+    state, chosen, version = session().vertex, str(get(PROMPT)), str(get(VERSION) or "")
 
-    def ask() -> None:
-        with st.spinner(t("vertex_prompts.listing")):
-            state.fetched = resources.vertex_prompts().open(state.place, str(get(PROMPT)), str(get(VERSION) or ""))
-        if not state.fetched.lost:
+    def take(found: Opened) -> None:
+        state.fetched = found
+        if not found.lost:
             _open()
 
-    _tried("open", ask)
+    _ask(lambda kept, line: kept.open(state.place, chosen, version, line), take)
+
+
+def _ask(what: Callable[[VertexPrompts, Line], T], take: Callable[[T], None]) -> None:
+    """Where the form to open waits: for one thing at a time."""
+
+    def begin() -> Errand[T]:
+        from llm_core.providers.errand import Errand
+
+        kept = resources.vertex_prompts()
+        return Errand(lambda line: what(kept, line), kept.line())
+
+    ask(OPEN, t("vertex_prompts.listing"), begin, take)
 
 
 def _open() -> None:
@@ -194,21 +214,6 @@ def _open() -> None:
 
 def _leave() -> None:
     session().vertex.fetched = None
-
-
-def _tried(where: str, attempt: Callable[[], None]) -> None:
-    """Keep what it is refused for, to be shown beside the button."""
-    notices = session().vertex.notices
-    notices.pop(where, None)
-    try:
-        attempt()
-    except NucleusError as error:
-        notices[where] = i18n.explain(error)
-
-
-def _complain(where: str) -> None:
-    if notice := session().vertex.notices.get(where):
-        st.error(notice, icon=":material/error:")
 
 
 def _place() -> str:

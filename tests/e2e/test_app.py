@@ -183,8 +183,18 @@ def test_the_language_switches_in_place_and_survives_a_reload(page: Page, server
     run_button(page).click()
     finish(page)
     written = tokens(page).all_text_contents()
+    page.get_by_role("radio", name=EN["sampler.combined.name"], exact=True).click()
+    chosen = page.get_by_test_id("stMultiSelect")
+    chosen.get_by_role("combobox").click()
+    page.get_by_role("option", name=EN["stages.presence_penalty.name"], exact=True).click()
+    expect(page.get_by_label(EN["fields.presence_penalty"], exact=True)).to_be_visible()
+    page.keyboard.press("Escape")
     page.get_by_role("radio", name="Tiếng Việt").click()
     expect(run_button(page, "vi")).to_be_visible()
+    expect(chosen).to_contain_text(VI["stages.presence_penalty.name"])
+    page.get_by_role("radio", name=VI["strip.modes.rank"], exact=True).click()  # choices hold in what comes after, too
+    expect(page.get_by_role("spinbutton", name=VI["fields.presence_penalty"], exact=True)).to_be_visible()
+    page.get_by_role("radio", name=VI["strip.modes.probability"], exact=True).click()
     assert tokens(page).all_text_contents() == written
     expect(page.get_by_label(VI["playground.prompt"], exact=True)).to_have_value("Count to three.")
     expect(page).to_have_url(re.compile("lang=vi"))

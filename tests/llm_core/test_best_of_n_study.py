@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
+from itertools import combinations
 
 import pytest
 
 from llm_core import Engine, GenerationRequest, ModelStore, NucleusError, PromptSpec, RowRequest
 from llm_core.best_of_n_study import BestOfNStudy, ItemResult
-from llm_core.criteria import Likelihood, OwnCriterion, Vote
+from llm_core.criteria import Likelihood, OwnCriterion, Score, Vote
 from llm_core.extraction import Extraction
 from samplers import SamplerConfig
 from tests.toy import toy_model
@@ -93,6 +94,33 @@ def test_a_criterion_that_fails_chooses_nobody(engine):
     made = run(study(engine, criteria=lambda item: [OwnCriterion("broken", lambda candidate: 1 / 0)]))
     assert made.results[0].scores["broken"] == (-math.inf,) * N
     assert made.proxy("broken", 2) is None
+
+
+class Likeness:
+    """Alike as far as the lengths are, said of pairs."""
+
+    id, needs, relative, by_pairs, timeout = "alike", frozenset(), True, True, None
+
+    def unavailable(self, candidates):
+        return None
+
+    def score(self, candidates, stop):
+        rows = [[-abs(one.tokens - other.tokens) for other in candidates] for one in candidates]
+        return [Score(sum(row) / max(1, len(row) - 1), pairs=tuple(map(float, row))) for row in rows]
+
+
+def test_a_criterion_that_compares_pairs_is_followed_over_n(engine):
+    made = run(study(engine, criteria=lambda item: [Likeness()]))
+    for result in made.results.values():
+        alike, worths = result.pairs["alike"], result.worths
+        for n in (1, 2, 3, 4):
+            chosen = []
+            for subset in combinations(range(N), n):
+                sums = {one: sum(alike[one][other] for other in subset) for one in subset}
+                best = [worths[one] for one in subset if sums[one] == max(sums.values())]
+                chosen.append(sum(best) / len(best))
+            assert result.worth("alike", n) == pytest.approx(sum(chosen) / len(chosen))
+    assert made.proxy("alike", 2) is None
 
 
 def test_refused(engine):

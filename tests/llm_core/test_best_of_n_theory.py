@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from collections import Counter
 from itertools import combinations
 
@@ -11,9 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_core.best_of_n_theory import (
+    SUBSETS,
     best_with_band,
     expected_true,
     kl_bound,
+    medoid_true,
     pass_at_k,
     selection,
     vote_accuracy,
@@ -145,3 +148,18 @@ def test_out_of_range(call):
 
 def test_sixty_four_different_results_are_counted_in_a_moment():
     assert sum(vote_chances(list(range(64)), 32).values()) == pytest.approx(1)
+
+
+def test_the_most_alike_of_many_is_estimated_as_all_subsets_would_say():
+    chance = random.Random(3)
+    points = [chance.gauss(0, 1) for _ in range(16)]
+    true = [float(abs(point) < 0.7) for point in points]
+    alike = [[-abs(one - other) for other in points] for one in points]
+    for n in (1, 3, 6, 16):
+        found = []
+        for subset in combinations(range(16), n):
+            sums = [sum(alike[one][other] for other in subset) for one in subset]
+            best = [true[one] for one, total in zip(subset, sums, strict=True) if total >= max(sums) - 1e-9]
+            found.append(sum(best) / len(best))
+        exact = sum(found) / len(found)
+        assert medoid_true(alike, true, n) == pytest.approx(exact, abs=1e-6 if len(found) <= SUBSETS else 0.06)

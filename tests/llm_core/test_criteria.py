@@ -62,14 +62,16 @@ def test_vote_is_the_share_that_agrees():
     scores = list(Vote().score(given, Event()))
     assert [score.value for score in scores] == pytest.approx([2 / 3, 2 / 3, 1 / 3, None])
     assert scores[3].error.code == "criterion_without_result"
-    assert scores[0].parts == {"result": "Paris", "votes": 2, "voters": 3}
+    assert scores[0].parts == {"result": "Paris", "votes": 2, "voters": 3, "first_same": 0}
 
 
 def test_mathematics_counts_what_means_the_same_as_one():
     given = candidates("1/2", "0.5", r"\frac{2}{4}", "$x + 1$", "1 + x", "0.25", "50\\%")
     assert classes([each.result for each in given], "mathematics") == [0, 0, 0, 3, 3, 5, 0]
     assert classes([each.result for each in given], "text") == [0, 1, 2, 3, 4, 5, 6]
-    assert values(Vote("mathematics"), given)[0] == 4 / 7
+    votes = list(Vote("mathematics").score(given, Event()))
+    assert votes[0].value == 4 / 7
+    assert [vote.parts["first_same"] for vote in votes] == [0, 0, 0, 3, 3, 5, 0]
     assert values(Exact(("0.5",), "mathematics"), given) == [1, 1, 1, 0, 0, 0, 1]
 
 
@@ -166,6 +168,8 @@ class TestConsensus:
         scores = list(Consensus().score(given, Event()))
         assert scores[2].value < 0.2 < scores[0].value
         assert [score.parts["nearest"] for score in scores[:2]] == [1, 0]
+        assert [sum(score.pairs) / 2 for score in scores] == pytest.approx([score.value for score in scores])
+        assert scores[0].pairs[1] == scores[1].pairs[0] == scores[0].parts["similarity"]
 
     def test_what_most_wrote_is_nearest_to_itself(self):
         first, other, third = values(Consensus(), candidates("It is blue.", "It is red.", "It is blue."))

@@ -32,11 +32,12 @@ from samplers import SamplerConfig
 from tests.llm_core.recipe_strategies import recipes
 
 ROOT = Path(__file__).parents[2]
+VALIDATOR = jsonschema.Draft202012Validator(recipe_schema())
 
 
 @given(recipes)
-@example(Recipe(prompt=PromptSpec("x"), limits=Limits(stop_sequences=("\x85", "a\x85b", "\u2028"))))
-@settings(max_examples=300, deadline=None)
+@example(Recipe(prompt=PromptSpec("x"), limits=Limits(stop_sequences=("\x85", "a\u2028b"))))
+@settings(max_examples=150, deadline=None)
 def test_what_was_written_is_read(recipe):
     assert load_text(dump_yaml(recipe)) == recipe
     assert load_text(dump_json(recipe)) == recipe
@@ -45,7 +46,7 @@ def test_what_was_written_is_read(recipe):
 
 
 @given(recipes)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_a_link_holds_the_whole_recipe(recipe):
     link = encode_link(recipe)
     assert decode_link(link) == recipe
@@ -62,7 +63,7 @@ def test_other_readers_of_yaml_read_the_same(recipe):
 @given(recipes)
 @settings(max_examples=100, deadline=None)
 def test_the_published_schema_takes_what_is_written(recipe):
-    jsonschema.validate(recipe.data(), recipe_schema())
+    VALIDATOR.validate(recipe.data())
 
 
 def test_the_published_schema_is_current():
@@ -85,7 +86,7 @@ def test_the_published_schema_is_current():
 )
 def test_schema_and_reader_refuse_the_same(data):
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(data, recipe_schema())
+        VALIDATOR.validate(data)
     with pytest.raises(NucleusError):
         Recipe.read(data)
 

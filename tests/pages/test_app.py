@@ -41,6 +41,15 @@ def finish(app: AppTest) -> AppTest:
     return app
 
 
+def settled(app: AppTest) -> AppTest:
+    """With what services were asked for, as in a browser a moment later."""
+    for wait in list(session(app).waits.values()):
+        assert wait.errand is None or wait.errand.wait(30)
+    app.run()
+    assert not app.exception
+    return app
+
+
 def errors(app: AppTest) -> list[str]:
     return [error.value for error in app.error]
 

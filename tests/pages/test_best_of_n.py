@@ -8,9 +8,11 @@ import plotly.graph_objects as go
 import pytest
 from pydantic import SecretStr
 
+from llm_core.criteria import Score
 from pages.ui import resources
 from pages.ui.best_drafts import READY
 from pages.ui.best_figures import Line, agreement_figure, length_figure, line_table, over_n
+from pages.ui.best_theory import votes_right
 from pages.ui.i18n import texts
 from tests.pages.test_app import PATIENCE, errors, open_app, session
 from tests.wire_openai import OpenAIServer
@@ -254,3 +256,16 @@ def test_fewer_candidates_than_asked_for_are_told():
         assert [warning.value for warning in app.warning] == [
             EN["best.missing"].format(came=0, asked=2, reason=EN["errors.provider_key_refused"])
         ]
+
+
+def test_votes_over_n_count_as_the_criterion_does():
+    def vote(first):
+        return Score(None) if first is None else Score(0.5, {"first_same": first})
+
+    votes = {index: vote(first) for index, first in enumerate((0, 0, 2, None))}
+    truth = {0: 1.0, 1: 1.0, 2: 0.0, 3: 0.0}
+    alone, pairs, all_four = votes_right(votes, truth, [1, 2, 4])
+    assert alone == 0.5
+    # of six pairs: {0,1} right; {0,2} and {1,2} half; {0,3} and {1,3} right; {2,3} wrong
+    assert pairs == pytest.approx(4 / 6)
+    assert all_four == 1

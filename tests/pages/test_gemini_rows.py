@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import threading
+import time
 
 import pytest
 from pydantic import SecretStr
@@ -13,7 +15,7 @@ from llm_core.providers.gemini import Vertex
 from llm_core.providers.prices import load_prices
 from pages.ui import resources
 from pages.ui.i18n import texts
-from tests.pages.test_app import errors, finish, open_app, press_run, session
+from tests.pages.test_app import errors, finish, open_app, press_run, session, settled
 from tests.wire_gemini import GeminiServer, camel, said
 from tests.wire_gemini import finish as ended
 from tests.wire_server import Reply
@@ -100,7 +102,7 @@ def test_structured_output_is_asked_for(server, kind):
 def test_tokens_are_counted_before_a_run_and_the_count_is_of_the_prompt_as_it_stands(server, language):
     app = playground(server, language)
     app.text_area(key="system").set_value("Be brief.").run()
-    app.button(key="count_tokens").click().run()
+    settled(app.button(key="count_tokens").click().run())
     told = texts(language)["hosted.usage.prompt"].format(value=7)
     assert server.asked[-1].path.endswith(":countTokens")
     assert body(server)["contents"][0]["parts"][0]["text"] == "Be brief."
@@ -108,8 +110,36 @@ def test_tokens_are_counted_before_a_run_and_the_count_is_of_the_prompt_as_it_st
     app.text_area(key="instruction").set_value("Something else.").run()
     assert told not in shown(app)
     session(app).keys.clear()
-    app.button(key="count_tokens").click().run()
+    settled(app.button(key="count_tokens").click().run())
     assert not app.exception
+
+
+def test_a_provider_of_its_own_order_makes_that_control_look_dead(server):
+    app = playground(server)
+    app.pills(key="strategy").set_value("combined").run()
+    assert app.selectbox(key="order").disabled
+    words = texts("en")
+    stages = ("presence_penalty", "frequency_penalty", "top_k", "top_p", "temperature")
+    order = " → ".join(words[f"stages.{stage}.name"] for stage in stages)
+    assert words["errors.provider_order_own"].format(stages=order) in shown(app)
+    app.switch_page("pages/compare.py").run()
+    app.selectbox(key="compare_field").set_value("order").run()
+    assert next(each for each in app.selectbox if each.key and each.key.endswith("_order")).disabled
+
+
+def test_a_count_that_takes_long_can_be_stopped(server):
+    app = playground(server)
+    gate = threading.Event()
+    server.replies.append(Reply(body={}, gate=gate))
+    app.button(key="count_tokens").click().run()
+    while not server.asked:
+        time.sleep(0.05)
+    assert app.button(key="count_tokens").disabled
+    app.button(key="stop-count").click().run()
+    gate.set()
+    assert not app.button(key="count_tokens").disabled
+    settled(app.button(key="count_tokens").click().run())
+    assert texts("en")["hosted.usage.prompt"].format(value=7) in shown(app)
 
 
 def test_a_continuation_is_not_bought(server):
@@ -144,6 +174,6 @@ def test_vertex_ai_goes_the_same_way_and_thoughts_cost_as_output(monkeypatch, tm
         cost = (9 * 1000 + (written + 5) * 100_000) / 1e6
         estimate = texts("en")["hosted.cost"]
         assert estimate.format(value=f"{cost:.5f}", currency="USD", date="2026-11-25") in shown(app)
-        app.button(key="count_tokens").click().run()
+        settled(app.button(key="count_tokens").click().run())
         assert "7 prompt tokens" in shown(app)
         assert estimate.format(value="0.00700", currency="USD", date="2026-11-25") in shown(app)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import threading
 
 import pytest
 from pydantic import SecretStr
 
 from pages.ui import resources
 from pages.ui.i18n import texts
-from tests.pages.test_app import errors, finish, open_app, press_run, session
+from tests.pages.test_app import errors, finish, open_app, press_run, session, settled
 from tests.wire_gemini import GeminiServer
 from tests.wire_openai import OpenAIServer
+from tests.wire_server import Reply
 
 EN = texts("en")
 KEY = "sk-planted-0123456789"
@@ -68,7 +70,7 @@ def test_a_server_is_asked_for_its_models_and_one_is_used():
         target = resources.router().target(server.model)
         app.text_input(key="server_url").set_value(target.place).run()
         app.text_input(key="api_key_server").set_value(KEY).run()
-        app.button(key="hosted_list").click().run()
+        settled(app.button(key="hosted_list").click().run())
         assert not errors(app)
         assert target.name in app.selectbox(key="hosted_model_server").options
         app.selectbox(key="hosted_model_server").set_value(target.name).run()
@@ -85,8 +87,26 @@ def test_what_a_provider_refuses_is_said_on_the_page():
         app.button_group(key="provider").set_value("server").run()
         app.text_input(key="server_url").set_value(resources.router().target(server.model).place).run()
         app.text_input(key="api_key_server").set_value("wrong-key-0123456789").run()
-        app.button(key="hosted_list").click().run()
+        settled(app.button(key="hosted_list").click().run())
         assert errors(app) == [EN["errors.provider_key_refused"]]
         app.text_input(key="server_url").set_value("no address").run()
-        app.button(key="hosted_list").click().run()
+        settled(app.button(key="hosted_list").click().run())
         assert any("no address" in error for error in errors(app))
+
+
+def test_a_slow_listing_blocks_nothing_and_another_provider_ends_it():
+    gate = threading.Event()
+    with OpenAIServer("vllm", KEY) as server:
+        app = open_app().switch_page("pages/models.py").run()
+        app.button_group(key="provider").set_value("server").run()
+        app.text_input(key="server_url").set_value(resources.router().target(server.model).place).run()
+        app.text_input(key="api_key_server").set_value(KEY).run()
+        server.replies.append(Reply(body={"data": []}, gate=gate))
+        app.button(key="hosted_list").click().run()
+        assert app.button(key="hosted_list").disabled
+        errand = session(app).waits["hosted-models"].errand
+        app.button_group(key="provider").set_value("gemini").run()
+        gate.set()
+        assert errand.stopped
+        assert not app.button(key="hosted_list").disabled
+        assert not errors(app)

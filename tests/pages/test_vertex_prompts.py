@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from types import SimpleNamespace
 
@@ -11,7 +12,8 @@ from streamlit.testing.v1 import AppTest
 from llm_core.providers.vertex_prompts import VertexPrompts
 from pages.ui import resources
 from pages.ui.i18n import texts
-from tests.pages.test_app import errors, open_app, session
+from tests.pages.test_app import errors, open_app, session, settled
+from tests.wire_server import Reply
 from tests.wire_vertex import PLACE, VertexServer
 
 
@@ -43,11 +45,17 @@ def save(app: AppTest, name: str = "Sea") -> AppTest:
     app.text_input(key="vertex_prompt_name").set_value(name)
     app.text_input(key="vertex_prompt_model").set_value("gemini-x")
     app.button(key="vertex_prompt_save").click().run()
-    if saving := session(app).vertex.saving:
-        assert saving.wait(30)
-        app.run()
-    assert not app.exception
-    return app
+    return settled(app)
+
+
+def press(app: AppTest, name: str) -> AppTest:
+    app.button(key=f"vertex_prompt_{name}").click().run()
+    return settled(app)
+
+
+def choose(app: AppTest, entry) -> AppTest:
+    app.selectbox(key="vertex_prompt_id").set_value(entry.id).run()
+    return settled(app)
 
 
 @pytest.mark.parametrize("language", ["en", "vi"])
@@ -57,11 +65,11 @@ def test_a_prompt_is_saved_listed_and_opened_with_the_way_back(vertex, language)
     [done] = [each.value for each in app.success]
     assert done == words["vertex_prompts.saved"].format(name="Sea", version="1")
     assert words["fields.model"] in " ".join(each.value for each in app.info)
-    app.button(key="vertex_prompt_list").click().run()
+    press(app, "list")
     [entry] = session(app).vertex.entries
-    app.selectbox(key="vertex_prompt_id").set_value(entry.id).run()
+    choose(app, entry)
     assert len(app.selectbox(key="vertex_prompt_version").options) == 2
-    app.button(key="vertex_prompt_open").click().run()
+    press(app, "open")
     assert session(app).replaced is None  # the reader is asked
     app.button(key="desk_open").click().run()
     assert not app.exception
@@ -70,21 +78,23 @@ def test_a_prompt_is_saved_listed_and_opened_with_the_way_back(vertex, language)
     assert session(app).model_id == "builtin"  # the model that it was made for is offered
     assert session(app).replaced.prompt.instruction == "What is {{thing}}? {x}"
     assert app.text_area(key="instruction").value == "What is {{thing}}? {x}"  # the Playground is shown
+    assert session(app).desk_notice is None
+    assert app.session_state["order"] == "gemini"  # as it runs there
 
 
 def test_versions_and_what_is_lost_is_told_before(vertex):
     app = save(gallery(instruction="One"))
-    app.button(key="vertex_prompt_list").click().run()
+    press(app, "list")
     [entry] = session(app).vertex.entries
     app.selectbox(key="vertex_prompt_next").set_value(entry.id)
     save(app, "Second")
     assert len(vertex.versions[entry.id]) == 2
     schema = vertex.datasets[entry.id]["metadata"]["prompt_api_schema"]
     schema["multimodal_prompt"]["prompt_message"]["tools"] = [{"google_search": {}}]
-    app.button(key="vertex_prompt_list").click().run()
-    app.selectbox(key="vertex_prompt_id").set_value(entry.id).run()
+    press(app, "list")
+    choose(app, entry)
     assert len(app.selectbox(key="vertex_prompt_version").options) == 3
-    app.button(key="vertex_prompt_open").click().run()
+    press(app, "open")
     assert any("tools" in each.value for each in app.markdown)
     app.button(key="vertex_prompt_no").click().run()
     assert session(app).replaced is None
@@ -95,7 +105,7 @@ def test_versions_and_what_is_lost_is_told_before(vertex):
 def test_failures_are_said_where_the_button_is(vertex):
     app = gallery(instruction="One")
     app.text_input(key="vertex_place").set_value("nowhere").run()
-    app.button(key="vertex_prompt_list").click().run()
+    press(app, "list")
     [told] = errors(app)
     assert "nowhere" in told
     save(app)
@@ -106,3 +116,20 @@ def test_failures_are_said_where_the_button_is(vertex):
     assert any("Vertex AI did not finish" in each for each in errors(app))
     save(app, "")
     assert any("cannot be a prompt's name" in each for each in errors(app))
+
+
+def test_a_slow_answer_blocks_nothing_and_can_be_stopped(vertex):
+    app = gallery(instruction="One")
+    gate = threading.Event()
+    vertex.replies.append(Reply(body={}, gate=gate))
+    app.button(key="vertex_prompt_list").click().run()
+    assert session(app).waits["vertex-open"].errand.active
+    assert app.button(key="vertex_prompt_list").disabled
+    assert not app.button(key="vertex_prompt_save").disabled
+    app.button(key="stop-vertex-open").click().run()
+    gate.set()
+    assert not app.button(key="vertex_prompt_list").disabled
+    assert texts("en")["waiting.stopped"] in [each.value for each in app.info]
+    press(app, "list")
+    assert texts("en")["vertex_prompts.none"] in [each.value for each in app.caption]
+    assert texts("en")["waiting.stopped"] not in [each.value for each in app.info]

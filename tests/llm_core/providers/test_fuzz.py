@@ -25,7 +25,11 @@ ENTRIES = st.fixed_dictionaries(
 )
 CHOICES = st.fixed_dictionaries(
     {"delta": VALUES | st.fixed_dictionaries({"content": VALUES})},
-    optional={"logprobs": st.fixed_dictionaries({"content": st.lists(ENTRIES)}) | VALUES, "finish_reason": VALUES},
+    optional={
+        "logprobs": st.fixed_dictionaries({"content": st.lists(ENTRIES)}) | VALUES,
+        "finish_reason": VALUES,
+        "index": VALUES,
+    },
 )
 ANSWERS = st.dictionaries(st.sampled_from(NAMES), VALUES) | st.fixed_dictionaries(
     {"choices": st.lists(CHOICES, min_size=1, max_size=2)}, optional={"usage": VALUES}
@@ -36,14 +40,16 @@ ANSWERS = st.dictionaries(st.sampled_from(NAMES), VALUES) | st.fixed_dictionarie
 @given(ANSWERS)
 def test_chunks(data):
     try:
-        chunk = openai_wire.chunk(data)
+        chunks = openai_wire.chunks(data)
     except Failure as failure:
         explained = failure.error.code
     else:
         explained = ""
-        assert isinstance(chunk, Chunk)
-        assert isinstance(chunk.text + chunk.thought, str)
-        assert all(isinstance(scored.logprob, float) for step in chunk.steps for scored in step.likeliest)
+        for chunk in chunks:
+            assert isinstance(chunk, Chunk)
+            assert isinstance(chunk.text + chunk.thought, str)
+            assert chunk.candidate is None or isinstance(chunk.candidate, int)
+            assert all(isinstance(scored.logprob, float) for step in chunk.steps for scored in step.likeliest)
     assert explained in ("", "provider_malformed", "provider_stream_error")
 
 

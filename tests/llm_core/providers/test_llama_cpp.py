@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from benchmarks.llama_cpp import llama_server
-from llm_core import GenerationRequest, PromptSpec, RowRequest
+from llm_core import GenerationRequest, HostedOptions, PromptSpec, RowRequest
 from llm_core.builtin_model import GGUF_MEMBER
 from llm_core.home import nucleus_home
 from llm_core.output_format import OutputFormat
@@ -41,6 +41,15 @@ def router():
 def model(server, router) -> str:
     [model] = router.hosted.models("openai", server.address, Credentials())
     return model.id
+
+
+def test_several_candidates_come_in_one_call(router, model):
+    hosted = HostedOptions(candidate_count=4)
+    run = finished(router.submit(request(model, "Name a fruit.", rows=4, hosted=hosted, max_output_tokens=6)))
+    assert router.hosted.support(model)["candidate_count"] == "honoured"
+    assert len({row.text for row in run.rows}) > 1
+    assert all(row.length == 6 and row.shared and row.events()[0].trace for row in run.rows)
+    assert len(run.usages) == 1
 
 
 @pytest.mark.parametrize("question", QUESTIONS)

@@ -6,6 +6,7 @@ import random
 import threading
 import time
 
+from llm_core import HostedOptions
 from llm_core.providers.service import Limits
 from tests.llm_core.providers.conftest import PATIENCE, PLANTED, keys_for, make_router, request
 from tests.wire_openai import OpenAIServer, error, finish, said
@@ -36,9 +37,9 @@ def test_every_run_ends_and_leaves_nothing_behind():
         def session(number: int) -> None:
             mine = random.Random(number)
             for _ in range(3):
-                run = router.submit(
-                    request(server.model, rows=2, session=str(number), max_output_tokens=3), keys_for(server)
-                )
+                hosted = HostedOptions(candidate_count=mine.choice((1, 8)))
+                asked = request(server.model, rows=2, session=str(number), max_output_tokens=3, hosted=hosted)
+                run = router.submit(asked, keys_for(server))
                 runs.append(run)
                 time.sleep(mine.random() * 0.05)
                 if mine.random() < 0.5:

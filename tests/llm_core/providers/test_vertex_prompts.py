@@ -54,9 +54,10 @@ def asked(spec: PromptSpec, sampler: SamplerConfig | None = None, **fields) -> G
 
 
 def keep(prompts: VertexPrompts, request: GenerationRequest, name: str = "A prompt", prompt_id: str = ""):
+    """What became of it. Raises what came instead."""
     saving = prompts.save(PLACE, request, name, MODEL, prompt_id)
     assert saving.wait(PATIENCE)
-    return saving
+    return saving.value()
 
 
 def test_a_whole_request_comes_back(vertex, prompts):
@@ -71,7 +72,7 @@ def test_a_whole_request_comes_back(vertex, prompts):
     hosted = HostedOptions("low", show_thoughts=True, safety=(("HARASSMENT", "BLOCK_NONE"),))
     request = asked(spec, sampler, max_output_tokens=64, stop_sequences=("END",), hosted=hosted)
     saving = keep(prompts, request, " A  name ")
-    assert (saving.error, saving.merged, saving.lost) == (None, (), ())
+    assert (saving.name, saving.merged, saving.lost) == ("A name", (), ())
     found = prompts.open(PLACE, saving.prompt_id, saving.version_id)
     assert found == (request, ())
     [entry] = prompts.prompts(PLACE)
@@ -154,7 +155,7 @@ def test_what_is_not_kept_is_named(prompts):
     assert spec.trigger in text
     other = prompts.save(PLACE, asked(PromptSpec("x")), "x", "gemini-other")
     assert other.wait(PATIENCE)
-    assert other.lost == ("model",)
+    assert other.value().lost == ("model",)
 
 
 def test_prompts_made_elsewhere(vertex, prompts):
@@ -210,16 +211,18 @@ def test_stop_ends_the_waiting_at_once(vertex, prompts):
     assert (saving.stopped, saving.error, saving.fraction) == (True, None, 1.0)
     gate.set()
     until = time.monotonic() + 5
-    while any(thread.name == "save a prompt" for thread in threading.enumerate()) and time.monotonic() < until:
+    while any(thread.name == "errand" for thread in threading.enumerate()) and time.monotonic() < until:
         time.sleep(0.01)
-    assert not any(thread.name == "save a prompt" for thread in threading.enumerate())
+    assert not any(thread.name == "errand" for thread in threading.enumerate())
 
 
 def test_an_operation_that_takes_long_and_one_that_fails(vertex, prompts):
     vertex.polls = 3
-    assert keep(prompts, asked(PromptSpec("x"))).error is None
+    keep(prompts, asked(PromptSpec("x")))
     vertex.fails = "quota of datasets"
-    assert keep(prompts, asked(PromptSpec("x"))).error.code == "vertex_prompt_unsaved"
+    with pytest.raises(NucleusError) as caught:
+        keep(prompts, asked(PromptSpec("x")))
+    assert caught.value.code == "vertex_prompt_unsaved"
 
 
 FAILURES = [
@@ -260,9 +263,9 @@ def test_answers_that_are_none_end_in_a_message(vertex, prompts, what, body):
 
 
 def failure(prompts, what, kept) -> NucleusError:
-    if what in ("save", "update"):
-        return keep(prompts, asked(PromptSpec("x")), prompt_id=kept.prompt_id if what == "update" else "").error
     ask = {
+        "save": lambda: keep(prompts, asked(PromptSpec("x"))),
+        "update": lambda: keep(prompts, asked(PromptSpec("x")), prompt_id=kept.prompt_id),
         "list": lambda: prompts.prompts(PLACE),
         "versions": lambda: prompts.versions(PLACE, kept.prompt_id),
         "open": lambda: prompts.open(PLACE, kept.prompt_id, kept.version_id),
