@@ -40,6 +40,9 @@ CACHE_BYTES = 2 * 1024**3
 PREFIX_BYTES = 512 * 1024**2
 """Keys and values remembered for later runs, for each model and precision."""
 
+KEPT_IDLE = 2
+"""Batches that rest and are kept, those used last: making one takes seconds, and a room alternates between two."""
+
 
 class Job(NamedTuple):
     """One row in the queue."""
@@ -174,7 +177,9 @@ class Engine:
         """The batch of the job's model and precision, being made in the background if it is new."""
         model = self._models.request(job.run.request.model_id).result.result()
         key = (model, job.run.request.precision)
-        if key not in self._batches:
+        if key in self._batches:
+            self._batches[key] = self._batches.pop(key)  # the one used last
+        else:
             self._forget_idle()
             self._batches[key] = _in_background(_make_batch, *key)
             self._batches[key].add_done_callback(lambda _: self._notify())
@@ -192,9 +197,11 @@ class Engine:
             self._wake.notify_all()
 
     def _forget_idle(self) -> None:
-        """Let go of batches that rest, so that models that left the store leave the memory too."""
-        for key, future in list(self._batches.items()):
-            if _made(future) and not future.result().answers:
+        """Let go of batches that rest, but for those used last; models that left the store leave the memory too."""
+        idle = [key for key, future in self._batches.items() if _made(future) and not future.result().answers]
+        loaded = self._models.loaded()
+        for key in idle:
+            if key[0] not in loaded or key not in idle[-KEPT_IDLE:]:
                 del self._batches[key]
 
     def _let_in(self, job: Job) -> None:

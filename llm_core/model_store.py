@@ -59,6 +59,11 @@ class ModelStore:
             self._forget_oldest()
             return entry
 
+    def loaded(self) -> list[LanguageModel]:
+        """The models that are kept now, the one used last at the end."""
+        with self._lock:
+            return [model for entry in self._entries.values() if (model := entry.model)]
+
     def _forget_oldest(self) -> None:
         settled = [entry.id for entry in self._entries.values() if entry.result.done()]
         for model_id in settled[: max(0, len(self._entries) - self._capacity)]:

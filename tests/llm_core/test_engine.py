@@ -142,6 +142,24 @@ def test_an_unexpected_exception_ends_its_batch_and_not_the_engine(monkeypatch, 
     assert engine.active_rows == 0
 
 
+def test_two_precisions_in_turns_are_made_once_and_a_model_that_left_goes(monkeypatch):
+    made, make = [], engine_module._make_batch
+
+    def counted(model, precision):
+        made.append((model.id, precision))
+        return make(model, precision)
+
+    monkeypatch.setattr(engine_module, "_make_batch", counted)
+    store = ModelStore(1, loader=lambda model_id, report: dataclasses.replace(toy_model(), id=model_id))
+    engine = Engine(store)
+    for model_id, precision in (("a", "float32"), ("a", "bfloat16"), ("a", "float32"), ("a", "bfloat16")):
+        finished(engine.submit(request(model_id=model_id, precision=precision, max_output_tokens=1)))
+    assert made == [("a", "float32"), ("a", "bfloat16")]
+    finished(engine.submit(request(model_id="b", max_output_tokens=1)))
+    assert [model.id for model, _ in engine._batches] == ["b"]
+    engine.close()
+
+
 def test_a_row_that_ends_as_its_batch_fails_is_not_left_behind(engine, caplog):
     finished(engine.submit(request(max_output_tokens=2)))
     [batch] = [future.result() for future in engine._batches.values()]
