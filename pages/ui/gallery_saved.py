@@ -78,8 +78,8 @@ def _search_fields() -> None:
         persist_state="session",
     )
     tags = dict(resources.recipes().tags(owner()))
-    if get("saved_tag") not in tags:
-        put("saved_tag", None)
+    # Sent anew each time: a browser names a choice by its label, and the count in it may have changed.
+    put("saved_tag", get("saved_tag") if get("saved_tag") in tags else None)
     tag.selectbox(
         t("gallery.tag"),
         list(tags),
