@@ -45,10 +45,12 @@ def model(server, router) -> str:
 
 def test_several_candidates_come_in_one_call(router, model):
     hosted = HostedOptions(candidate_count=4)
-    run = finished(router.submit(request(model, "Name a fruit.", rows=4, hosted=hosted, max_output_tokens=6)))
+    asked = request(model, "Describe the sea in a few sentences.", rows=4, hosted=hosted, max_output_tokens=8)
+    run = finished(router.submit(asked))
     assert router.hosted.support(model)["candidate_count"] == "honoured"
     assert len({row.text for row in run.rows}) > 1
-    assert all(row.length == 6 and row.shared and row.events()[0].trace for row in run.rows)
+    # Without a seed nobody knows what is drawn: an answer may end early.
+    assert all(0 < row.length <= 8 and row.shared and row.events()[0].trace for row in run.rows)
     assert len(run.usages) == 1
 
 
