@@ -69,6 +69,7 @@ def _recorded(
         for event in events:
             record.append(event)
         record.seconds, record.cached_tokens, record.thoughts = row.seconds, row.cached_tokens, row.thoughts
+        record.shared = row.shared
         record.usage = Usage(*row.usage) if row.usage else None
         rest = row.text[sum(len(event.text) for event in events) :]
         if row.finish_reason:

@@ -55,6 +55,8 @@ class RowTrace(BaseModel):
     prompt: Annotated[int, Field(ge=0, le=1_000)] = 0
     """Which of the recipe's prompts it answers: they are several where it has a table of values."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    shared: bool = False
+    """Whether a provider gave it in one call with others: the seed was not sent."""
     text: Text = ""
     tokens: Annotated[tuple[Token | None, ...], Field(max_length=MAX_TOKENS)] = ()
     """Null for a piece of text that came without its tokens."""
@@ -211,6 +213,7 @@ def _row_trace(recording: Recording, names: dict[int, int]) -> RowTrace:
     return RowTrace(
         prompt=prompt,
         seed=row.request.sampler.seed,
+        shared=row.shared,
         text=row.text,
         tokens=tuple(event.token_id for event in events),
         finish_reason=row.finish_reason,

@@ -88,6 +88,7 @@ def task_names() -> tuple[str, ...]:
     return (*sorted(file.stem for file in _SETS.glob("*.json")), *GYM)
 
 
+@functools.lru_cache(maxsize=16)  # pages ask at every rerun, and a generator takes up to a millisecond an item
 def load_task(name: str, count: int = 24, seed: int = 1) -> Task:
     """The first `count` items of a set (they are few), or as many new ones that follow from the seed."""
     if name in GYM:
@@ -122,7 +123,9 @@ def own_task(rows: Sequence[Mapping[str, str]], instruction: str, examples: Sequ
 
 
 def _gym_task(name: str, count: int, seed: int) -> Task:
-    dataset = _gym_dataset(name, count + _GYM_EXAMPLES, seed)
+    import reasoning_gym
+
+    dataset = reasoning_gym.create_dataset(name, size=count + _GYM_EXAMPLES, seed=seed)
     entries: list[dict[str, Any]] = [dataset[place] for place in range(count + _GYM_EXAMPLES)]
     shown, asked = entries[:_GYM_EXAMPLES], entries[_GYM_EXAMPLES:]
     questions = {entry["question"] for entry in shown}
@@ -139,10 +142,3 @@ def _gym_task(name: str, count: int, seed: int) -> Task:
         extraction=Extraction(GYM[name]),
         verify=verify,
     )
-
-
-@functools.lru_cache(maxsize=16)
-def _gym_dataset(name: str, size: int, seed: int) -> Any:
-    import reasoning_gym
-
-    return reasoning_gym.create_dataset(name, size=size, seed=seed)

@@ -135,7 +135,7 @@ def _explained(
 def _other_noise(shown: ShownComparison) -> bool:
     """Whether these are recorded answers with seeds of their own. Others share one."""
     one, other = shown.drafts[shown.reference].recorded, shown.drafts[shown.other].recorded
-    return one is not None and other is not None and one[1] != other[1]
+    return one is not None and other is not None and (one[1] is None or one[1] != other[1])
 
 
 def _by_their_seeds(shown: ShownComparison, names: Sequence[str], both: Sequence[TokenEvent]) -> str:

@@ -48,8 +48,8 @@ class ColumnDraft:
     sampler: SamplerConfig
     model_id: str = ""
     prompt: str = ""
-    recorded: tuple[int, int] | None = None
-    """Of a recorded answer, which has no draft: the number of its prompt, from 1, and its seed."""
+    recorded: tuple[int, int | None] | None = None
+    """Of a recorded answer, which has no draft: the number of its prompt, from 1, and its seed, if it was sent one."""
 
     def value(self, name: str) -> Any:
         return getattr(self, name) if name in ("model_id", "prompt") else getattr(self.sampler, name)

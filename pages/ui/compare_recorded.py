@@ -27,7 +27,7 @@ def open_in_compare(recipe: Recipe) -> None:
         state.compared_before = state.compared_before if before.recorded else before
     comparison = RecordedComparison(replayed(recipe))
     drafts = (
-        ColumnDraft(place, column.sampler, recorded=(comparison.prompt_number(place), column.sampler.seed))
+        ColumnDraft(place, column.sampler, recorded=(comparison.prompt_number(place), comparison.record(place).seed))
         for place, column in enumerate(comparison.columns)
     )
     state.comparison, state.compare_notice = ShownComparison(comparison, tuple(drafts)), None

@@ -106,7 +106,7 @@ def _recorded(draft: ColumnDraft, drafts: Sequence[ColumnDraft]) -> list[tuple[s
     prompts, seeds = (len(set(each)) > 1 for each in zip(*(each.recorded or (1, 0) for each in drafts), strict=True))
     prompt, seed = draft.recorded
     shown = [(t("run.prompt_number", number=prompt), True)] if prompts else []
-    return [*shown, (t("compare.seed_of", seed=seed), seeds)]
+    return shown if seed is None else [*shown, (t("compare.seed_of", seed=seed), seeds)]
 
 
 def chips(draft: ColumnDraft, drafts: Sequence[ColumnDraft]) -> list[tuple[str, bool]]:

@@ -75,8 +75,8 @@ _CSS = """
 .nucleus-save { position: absolute; top: 0; right: 0; width: 30px; height: 26px; border-radius: 6px;
   border: 1px solid var(--st-border-color); background: var(--st-background-color); color: var(--st-text-color);
   cursor: pointer; }
-.nucleus-wide { padding-top: 30px; }
 """
+_CSS += f".nucleus-wide {{ padding-top: {_ROW}px; }}\n"
 
 _HTML = """
 <div class="nucleus-figure"><div class="nucleus-scroll"><div class="nucleus-plot" role="img"></div></div>

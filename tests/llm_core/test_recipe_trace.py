@@ -24,6 +24,7 @@ from llm_core.providers.credentials import Credentials
 from llm_core.recipe import Limits
 from llm_core.recipe_replay import RecipeRun, Verdict, compared, replay, replayed, verify
 from llm_core.recipe_trace import Trace, record
+from llm_core.recorded_rows import RecordedPool
 from llm_core.records import HostedOptions
 from llm_core.router import Router
 from samplers import SamplerConfig
@@ -197,6 +198,21 @@ def test_tokens_that_hosted_runs_number_for_themselves_keep_their_texts():
     first, second = (row.events() for row in shown.main.rows[:2])
     pieces = [one.piece == other.piece for one, other in zip(first, second, strict=False)]
     assert first_divergence(first, second) == pieces.index(False)
+
+
+def test_answers_of_one_call_are_recorded_without_a_seed_of_their_own():
+    with OpenAIServer("vllm", KEY) as server:
+        keys = Credentials(typed={f"openai:{server.address}/v1": SecretStr(KEY)})
+        recipe = RECIPE.changed(
+            model=ModelReference(id=server.model), seeds=(3,), candidates=2, hosted=HostedOptions(candidate_count=2)
+        )
+        run = Router(Engine(ModelStore())).submit(recipe.request(), keys)
+        assert run.wait(30)
+    assert [row.seed for row in run.rows] == [None, None]
+    kept = Recipe.read(recipe.changed(trace=record(run)).data())
+    assert [row.seed for row in replay(kept).rows] == [None, None]
+    [shown] = replayed(kept)
+    assert [candidate.seed for candidate in RecordedPool(shown).candidates()] == [None, None]
 
 
 def test_a_request_alone_says_nothing_of_a_trace():
