@@ -10,13 +10,23 @@ from llm_core.language_model import LanguageModel, load
 from tests.toy import toy_model
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add `--thorough`."""
+    parser.addoption("--thorough", action="store_true", help="also run tests that are slow and rarely fail")
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what needs a vLLM server, unless `-m` names it. A default in pyproject.toml would be lost with every
-    other `-m`."""
-    if "vllm" not in config.option.markexpr:
-        left_out = [item for item in items if item.get_closest_marker("vllm")]
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if item not in left_out]
+    """Deselect tests that need a vLLM server, unless `-m` names it, and thorough ones without `--thorough`.
+
+    A default in pyproject.toml would be lost with every other `-m`.
+    """
+    excluded = {"vllm"} if "vllm" not in config.option.markexpr else set()
+    if not config.option.thorough and "thorough" not in config.option.markexpr:
+        excluded.add("thorough")
+    deselected = [item for item in items if any(item.get_closest_marker(name) for name in excluded)]
+    if deselected:
+        config.hook.pytest_deselected(items=deselected)
+        items[:] = [item for item in items if item not in set(deselected)]
 
 
 @pytest.fixture(autouse=True, scope="session")
