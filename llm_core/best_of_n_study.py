@@ -1,9 +1,9 @@
-"""What choosing among more candidates buys on a task: accuracy of each way to choose, against n and against its cost.
+"""Measure what best-of-N buys on a task: accuracy of each selection strategy, against n and against its cost.
 
-Every item has one pool of N candidates and one greedy answer. From these the accuracy of any n up to N follows without
-asking again, as the mean over subsets (`best_of_n_theory`): exact but for criteria that compare candidates with each
-other. Like a `Study` it moves when its follower calls `advance`, stopping keeps what is done, and resuming asks only
-what is missing.
+Every item has one pool of N candidates and one greedy answer. From these the accuracy for any n up to N follows without
+new requests, as the mean over subsets (`estimators`): exact except for criteria that compare candidates with each
+other. Like a `GridExperiment` it moves when its follower calls `advance`; stopping keeps finished items, and resuming
+requests only what is missing.
 """
 
 from __future__ import annotations
@@ -24,36 +24,36 @@ from llm_core.records import GenerationRequest, Run
 from samplers import expected_best
 
 GREEDY, SINGLE, VOTE = "greedy", "single", "vote"
-"""Ways that need no criterion: the likeliest token each time, any one candidate, the result of most."""
+"""Strategies that need no criterion: the likeliest token each time, any one candidate, the majority's result."""
 MOST_AT_ONCE = 64
-"""Candidates under way: as many rows as the engine takes."""
+"""Candidates under way: as many samples as the engine takes."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ItemResult:
-    """One item, done."""
+    """Result of one finished item."""
 
     greedy: float
-    """What the greedy answer is worth, in [0, 1]."""
+    """Worth of the greedy answer, in [0, 1]."""
     worths: tuple[float, ...]
-    """What each candidate is worth."""
+    """Worth of each candidate, in [0, 1]."""
     results: tuple[int | None, ...]
-    """Of each candidate: candidates with the same number found the same; None found nothing."""
+    """Result of each candidate as a number: candidates with the same number found the same; None found nothing."""
     scores: dict[str, tuple[float, ...]]
-    """By criterion; a score that is missing is `-inf`, so that its candidate is not chosen."""
+    """Scores by criterion; a missing score is `-inf`, so that its candidate is not chosen."""
     tokens: int
-    """Written by the candidates."""
+    """Tokens of all candidates."""
     greedy_tokens: int
     seconds: float
     greedy_seconds: float
     scoring_seconds: dict[str, float]
     error: NucleusError | None = None
-    """Where the item could not be asked; it then counts 0 throughout."""
+    """Error of an item that could not be requested; it then counts 0 throughout."""
     pairs: dict[str, tuple[tuple[float, ...], ...]] = dataclasses.field(default_factory=dict)
-    """Of criteria that compare candidates: what each says of every two."""
+    """Measures of every two candidates, for criteria that compare candidates."""
 
     def worth(self, way: str, n: int) -> float:
-        """What is expected of a way with n candidates: of fewer where some are missing."""
+        """Return the expected worth of a strategy with n candidates; with fewer if some are missing."""
         n = min(n, len(self.worths))
         if way == GREEDY:
             return self.greedy
@@ -69,15 +69,15 @@ class ItemResult:
 
 
 class Cost(NamedTuple):
-    """Of one item, in the mean."""
+    """Mean cost of one item."""
 
     tokens: float
     seconds: float
-    """A share of what all candidates took together: they are written in one batch."""
+    """Share of the time that all candidates took together: they are written in one batch."""
 
 
 class BestOfNStudy:
-    """One task's items. Not locked: one thread at a time."""
+    """Best-of-N on the items of one task. Not locked: one thread at a time."""
 
     def __init__(
         self,
@@ -91,12 +91,13 @@ class BestOfNStudy:
         equality: Equality = "text",
         timeout: float = SECONDS,
     ) -> None:
-        """`request(item)` has one row, which candidates are written with; `worth(item, result)` says what a result is
-        worth, in [0, 1]; `criteria(item)` are what may choose, by the same ids for every item.
+        """Create the study. `request(item)` has one sample, the settings of each candidate; `worth(item, result)`
+        returns the worth of a result, in [0, 1]; `criteria(item)` are the criteria that choose, with the same ids for
+        every item.
 
-        Raises `NucleusError` for n outside 1 to 64, and for a criterion that compares candidates with each other:
-        what it says of N candidates is not what it would say of fewer, unless it says it of pairs (`by_pairs`). The
-        vote is counted exactly and needs none.
+        Raises `NucleusError` for n outside 1 to 64, and for a criterion that compares candidates with each other: its
+        scores of N candidates are not those of fewer, unless it scores pairs (`by_pairs`). The vote is counted exactly
+        and needs no criterion.
         """
         if not 1 <= n <= MAX_CANDIDATES:
             raise NucleusError("candidates_out_of_range", value=n, limit=MAX_CANDIDATES)
@@ -108,18 +109,18 @@ class BestOfNStudy:
         self.n = n
         self.ways = (GREEDY, SINGLE, VOTE, *named)
         self.results: dict[int, ItemResult] = {}
-        """Done, by item."""
+        """Finished items, by index."""
         self.notices: list[NucleusError] = []
-        """What was told of the answers so far, such as a setting that the provider refused; each once."""
+        """Notices about the answers so far, such as a setting that the provider refused; each once."""
         self.lost: NucleusError | None = None
-        """Why the first candidate that did not come did not."""
+        """Error of the first candidate that failed."""
         self.running = True
         self._submit, self._request, self._worth, self._criteria = submit, request, worth, criteria
         self._equality: Equality = equality
         self._timeout = timeout
         self._open: dict[int, _Item] = {}
         self._expected: dict[tuple[int, str, int], float] = {}
-        """What was worked out of `ItemResult.worth`, by item, way and n."""
+        """Cached values of `ItemResult.worth`, by item, strategy and n."""
 
     @property
     def finished(self) -> bool:
@@ -127,33 +128,34 @@ class BestOfNStudy:
 
     @property
     def missing(self) -> int:
-        """Candidates of the items that are done that were asked for and did not come."""
+        """Candidates of finished items that were requested and failed."""
         return sum(self.n - len(result.worths) for result in self.results.values())
 
     @property
     def runs(self) -> list[Run]:
-        """Those under way."""
+        """Active runs."""
         return [run for item in self._open.values() for run in (*item.pool.runs, item.greedy) if run.active]
 
     def stop(self) -> None:
-        """End what is under way; it is asked again when the study resumes."""
+        """Stop the active items; they are requested again on `resume`."""
         self.running = False
         for item in self._open.values():
             item.stop()
         self._open.clear()
 
     def resume(self) -> None:
+        """Continue after a stop."""
         self.running = not self.finished
 
     def advance(self) -> None:
-        """Take in what has ended, and ask more."""
+        """Collect finished items and request more."""
         for place, item in list(self._open.items()):
             item.judging.advance()
             item.greedy.touch()
             if item.active:
                 continue
             del self._open[place]
-            if not item.abandoned:  # the page was left: asked again
+            if not item.abandoned:  # nobody followed it: requested again
                 self.results[place] = self._result(place, item)
                 self._note(item)
         if self.finished:
@@ -171,8 +173,8 @@ class BestOfNStudy:
                 self.results[place] = _unasked(error, [way for way in self.ways if way not in (GREEDY, SINGLE, VOTE)])
 
     def accuracy(self, way: str, n: int) -> Estimate:
-        """Of one of `ways` with n candidates, over the items that are done; with a percentile bootstrap over the items,
-        which is 0 to 1 while there are none."""
+        """Return the mean worth of one of `strategies` with n candidates, over the finished items, with a percentile
+        bootstrap over the items (Efron 1979); the band is 0 to 1 while no item has finished."""
         import numpy
 
         if not self.results:
@@ -186,9 +188,9 @@ class BestOfNStudy:
         return Estimate(float(worths.mean()), float(low), float(high))
 
     def proxy(self, criterion: str, n: int) -> float | None:
-        """Mean over the items of the score that the criterion itself expects of its best of n: beside `accuracy` it
-        shows whether higher scores are better answers. None where scores are missing, and where a score means another
-        thing among fewer candidates."""
+        """Return the mean over the items of the score that a criterion expects of its own best of n. Beside `accuracy`
+        it shows whether higher scores are better answers. None if scores are missing, or if a score means something
+        else among fewer candidates."""
         if any(criterion in result.pairs for result in self.results.values()):
             return None
         done = [result.scores.get(criterion, ()) for result in self.results.values() if result.error is None]
@@ -197,7 +199,7 @@ class BestOfNStudy:
         return math.fsum(expected_best(scores, min(n, len(scores))) for scores in done) / len(done)
 
     def cost(self, way: str, n: int) -> Cost:
-        """What one item takes by a way, scoring included."""
+        """Return the mean cost of one item with a strategy, scoring included."""
         done = [result for result in self.results.values() if result.error is None]
         if not done:
             return Cost(0.0, 0.0)
@@ -249,7 +251,7 @@ class BestOfNStudy:
 
 
 class _Item(NamedTuple):
-    """One being asked."""
+    """Runs and scores of one active item."""
 
     pool: CandidatePool
     greedy: Run
@@ -277,7 +279,7 @@ def _values(judging: Judging, criterion: str, candidates: Sequence[Candidate]) -
 
 
 def _pairs(judging: Judging, criterion: str) -> tuple[tuple[float, ...], ...]:
-    """Empty for a criterion that has none, and where a score is missing."""
+    """Return the pair measures of a criterion; empty if it has none, or if a score is missing."""
     scores = judging.scores(criterion)
     found = tuple(scores[index].pairs for index in sorted(scores))
     return found if all(len(row) == len(found) for row in found) else ()

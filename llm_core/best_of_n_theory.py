@@ -1,8 +1,8 @@
-"""What choosing the best of n buys, estimated from the N candidates at hand, and what is known of it beforehand.
+"""Estimate what choosing the best of n buys, from N candidates at hand, and bound it in theory.
 
-Every estimate is the exact mean over all subsets of n of the N candidates: unbiased for what n fresh ones would give
-(a U-statistic, Hoeffding 1948). Where several of a subset share the highest score, each is as likely to be taken.
-n is in [1, N]; scores are finite numbers, or `-inf` for a candidate that must not win.
+Every estimate is the exact mean over all subsets of n of the N candidates: unbiased for the value with n fresh ones (a
+U-statistic, Hoeffding 1948). If several of a subset share the highest score, each is equally likely to be chosen. n is
+in [1, N]; scores are finite numbers, or `-inf` for a candidate that must not win.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from typing import NamedTuple
 from samplers import expected_best
 
 RESAMPLES = 400
-"""Of the bootstrap."""
+"""Resamples of the bootstrap."""
 SUBSETS = 1000
-"""That are looked at one by one; where there are more, as many random ones."""
+"""Subsets to enumerate at most; if there are more, as many random ones are drawn."""
 
 
 def pass_at_k(n: int, correct: int, k: int) -> float:
-    """Probability that at least one of k is correct, `1 - C(n - c, k) / C(n, k)` (Chen et al. 2021, arXiv
+    """Return the probability that at least one of k is correct, `1 - C(n - c, k) / C(n, k)` (Chen et al. 2021, arXiv
     2107.03374). Raises `ValueError` unless `0 <= correct <= n` and `1 <= k <= n`."""
     if not 0 <= correct <= n:
         raise ValueError(f"correct={correct}: expected 0 to {n}")
@@ -31,26 +31,27 @@ def pass_at_k(n: int, correct: int, k: int) -> float:
 
 
 def kl_bound(n: int) -> float:
-    """Nats that the best of n is at most away from the model's own distribution: `log n - (n - 1) / n`. A bound and
-    not the value, which it equals only where no two candidates are the same (Beirami et al. 2024, arXiv 2401.01879)."""
+    """Return the upper bound in nats of the KL divergence between the best of n and the model's own distribution: `log
+    n - (n - 1) / n`. It is a bound and not the value, which it equals only if no two candidates are the same (Beirami
+    et al. 2024, arXiv 2401.01879)."""
     return math.log(n) - (n - 1) / n
 
 
 def win_rate_bound(n: int) -> float:
-    """Probability that the best of n beats one more sample by its own criterion, ties counting half, is at most
-    `n / (n + 1)` (arXiv 2401.01879)."""
+    """Return the upper bound of the probability that the best of n beats one more sample by its own criterion, ties
+    counting half: `n / (n + 1)` (arXiv 2401.01879)."""
     return n / (n + 1)
 
 
 def selection(proxy: Sequence[float], n: int) -> list[float]:
-    """Probability of each candidate to be the best of n by `proxy`, over all subsets; they sum to 1."""
+    """Return the probability of each candidate to be the best of n by `proxy`, over all subsets; they sum to 1."""
     total = len(proxy)
     _check(n, total)
     order = sorted(range(total), key=lambda index: -proxy[index])
     chances, above = [0.0] * total, 0
     for _, tied in groupby(order, key=lambda index: proxy[index]):
         members = list(tied)
-        # subsets that have none of the better ones, less those that have none of these either
+        # subsets without any better candidate, less those without any of the tied ones either
         chance = (comb(total - above, n) - comb(total - above - len(members), n)) / comb(total, n)
         for index in members:
             chances[index] = chance / len(members)
@@ -59,14 +60,14 @@ def selection(proxy: Sequence[float], n: int) -> list[float]:
 
 
 def expected_true(proxy: Sequence[float], true: Sequence[float], n: int) -> float:
-    """What the best of n by `proxy` is worth by `true`, in the mean. Where a proxy misleads, this falls as n grows
-    although the proxy's own best score rises (over-optimisation, Gao et al. 2023, arXiv 2210.10760)."""
+    """Return the mean worth by `true` of the best of n by `proxy`. If a proxy misleads, this falls as n grows although
+    the proxy's own best score rises (over-optimisation, Gao et al. 2023, arXiv 2210.10760)."""
     return math.fsum(chance * worth for chance, worth in zip(selection(proxy, n), true, strict=True) if chance)
 
 
 def win_rate(proxy: Sequence[float], true: Sequence[float], n: int) -> float:
-    """Probability that the best of n by `proxy` beats one other candidate by `true`, ties counting half. n is in
-    [1, N - 1]. With `true = proxy` and no ties it is `n / (n + 1)`."""
+    """Return the probability that the best of n by `proxy` beats one other candidate by `true`, ties counting half. n
+    is in [1, N - 1]. With `true = proxy` and no ties it is `n / (n + 1)`."""
     total = len(proxy)
     _check(n, total - 1)
     wins = []
@@ -78,7 +79,7 @@ def win_rate(proxy: Sequence[float], true: Sequence[float], n: int) -> float:
 
 
 class Estimate(NamedTuple):
-    """A mean with a 95 % band."""
+    """Mean with a 95 % band."""
 
     value: float
     low: float
@@ -86,8 +87,8 @@ class Estimate(NamedTuple):
 
 
 def best_with_band(scores: Sequence[float], n: int, seed: int = 0) -> Estimate:
-    """`samplers.expected_best` with a percentile bootstrap over the candidates (Efron 1979), the same for the same
-    seed. Near n = N the estimate hangs on the few highest scores, and the band is too narrow there: a resample cannot
+    """Return `samplers.expected_best` with a percentile bootstrap over the candidates (Efron 1979), the same for the
+    same seed. Near n = N the estimate depends on the few highest scores, and the band is too narrow: a resample cannot
     hold a better candidate than the best that was seen."""
     import numpy
 
@@ -101,8 +102,8 @@ def best_with_band(scores: Sequence[float], n: int, seed: int = 0) -> Estimate:
 
 
 def vote_chances(results: Sequence[Hashable | None], n: int) -> dict[Hashable, float]:
-    """Probability of each result to win the vote of n candidates, over all subsets: the most frequent result wins,
-    and of several each is as likely. `None` does not vote. What is missing to 1 is that nobody votes.
+    """Return the probability of each result to win the vote of n candidates, over all subsets. The most frequent result
+    wins, and tied results are equally likely. `None` does not vote. The probability missing to 1 is that nobody votes.
 
     Exact: subsets are counted by how many of each result they hold, and not enumerated.
     """
@@ -120,7 +121,8 @@ def vote_chances(results: Sequence[Hashable | None], n: int) -> dict[Hashable, f
 
 
 def _vote_chance(own: int, sizes: Sequence[int], silent: int, n: int) -> float:
-    """Subsets of n in which a result with `own` votes at hand wins, those that it shares counted in parts.
+    """Return the number of subsets of n in which a result with `own` votes at hand wins; a subset with a tie counts its
+    share.
 
     All terms are positive, so floats keep 15 digits of them however large the numbers of subsets get.
     """
@@ -130,7 +132,7 @@ def _vote_chance(own: int, sizes: Sequence[int], silent: int, n: int) -> float:
     others.remove(own)
     won = 0.0
     for votes in range(1, min(own, n) + 1):
-        room = n - votes  # for the votes of the others, who can have at most as many each
+        room = n - votes  # left for the other results, which can have at most `votes` each
         ways = numpy.zeros((room // votes + 1, room + 1))  # [tied with it, votes taken]
         ways[0, 0] = 1.0
         for size in others:
@@ -148,8 +150,8 @@ def _vote_chance(own: int, sizes: Sequence[int], silent: int, n: int) -> float:
 
 
 def vote_accuracy(results: Sequence[Hashable | None], true: Sequence[float], n: int) -> float:
-    """What the result that wins the vote of n is worth in the mean; 0 where nobody votes. `true` is what each
-    candidate's result is worth; candidates with the same one count their mean."""
+    """Return the mean worth of the result that wins the vote of n; 0 if nobody votes. `true` is the worth of each
+    candidate's result; candidates with the same result count their mean."""
     chances = vote_chances(results, n)
     worths: dict[Hashable, list[float]] = {}
     for result, worth in zip(results, true, strict=True):
@@ -159,9 +161,12 @@ def vote_accuracy(results: Sequence[Hashable | None], true: Sequence[float], n: 
 
 
 def medoid_true(alike: Sequence[Sequence[float]], true: Sequence[float], n: int, seed: int = 0) -> float:
-    """What the candidate of n that is most like the others of them is worth, in the mean over all subsets where they
-    are at most `SUBSETS`; else an estimate from that many random ones, the same for the same seed, with a standard
-    error of at most `0.5 / sqrt(SUBSETS)` for worths in [0, 1]. `alike` is symmetric, with 0 for each with itself."""
+    """Return the mean worth of the candidate of n that is most like the others.
+
+    The mean is over all subsets if they are at most `MAX_SUBSETS`; else it is an estimate from that many random ones,
+    the same for the same seed, with a standard error of at most `0.5 / sqrt(MAX_SUBSETS)` for worths in [0, 1].
+    `similarity` is symmetric, with 0 on its diagonal.
+    """
     import numpy
 
     total = len(alike)
@@ -171,7 +176,7 @@ def medoid_true(alike: Sequence[Sequence[float]], true: Sequence[float], n: int,
     else:
         chosen = numpy.random.default_rng(seed).random((SUBSETS, total)).argsort(axis=1)[:, :n]
     sums = numpy.asarray(alike)[chosen[:, :, None], chosen[:, None, :]].sum(axis=2)
-    tied = sums >= sums.max(axis=1, keepdims=True) - 1e-5 * n  # of single precision
+    tied = sums >= sums.max(axis=1, keepdims=True) - 1e-5 * n  # tolerance for single precision
     worths = (tied * numpy.asarray(true)[chosen]).sum(axis=1) / tied.sum(axis=1)
     return float(worths.mean())
 

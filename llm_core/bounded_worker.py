@@ -1,8 +1,8 @@
-"""Work on strangers' texts that may never end, in a process of its own that is killed when it takes too long.
+"""Run functions on untrusted texts in a process of their own, which is killed when one takes too long.
 
-A thread cannot be stopped, and timeouts by signals fail outside the main thread; a process can be killed. Questions
-and answers are lines of JSON. The process serves one question at a time, stays for the next ones, and has little memory
-to waste where the system can limit it. Nothing in a question is executed.
+A thread cannot be stopped, and timeouts by signals fail outside the main thread; a process can be killed. Requests and
+responses are lines of JSON. The process serves one request at a time, stays for the next ones, and has limited memory
+where the system supports that. Nothing in a request is executed as code.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ from pathlib import Path
 from typing import Any
 
 START_SECONDS = 30.0
-"""For the process to begin, packages included."""
+"""Limit for the process to start, packages included."""
 MEMORY_BYTES = 2 * 1024**3
 _READY = "ready"
 
 
 class BoundedWorker:
-    """Answers questions of any thread, one after the other."""
+    """Subprocess that serves calls from any thread, one after the other."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[str] | None = None
         self._lines: queue.Queue[str] = queue.Queue()
         self._warm: set[str] = set()
-        """Work whose packages the process has loaded, which takes longer than the work."""
+        """Functions whose packages the process has loaded, which takes longer than the call itself."""
         atexit.register(self.close)
 
     def ask(self, work: str, *arguments: Any, seconds: float) -> Any:
-        """What a function of `WORK` returns. Raises `TimeoutError` if that takes longer than `seconds` once the
-        process runs, and `RuntimeError` for what it raises itself."""
+        """Return the result of a function of `FUNCTIONS`. Raises `TimeoutError` if it takes longer than `seconds` once
+        the process runs, and `RuntimeError` for what it raises itself."""
         with self._lock:
             self._start()
             if work in WORK and work not in self._warm:
@@ -63,7 +63,7 @@ class BoundedWorker:
         return json.loads(self._line(seconds))
 
     def close(self) -> None:
-        """End the process. The next question starts another."""
+        """End the process. The next call starts another one."""
         with self._lock:
             self._kill()
 
@@ -116,8 +116,8 @@ def _read(process: subprocess.Popen[str], lines: queue.Queue[str]) -> None:
 
 
 def mathematically_equal(one: str, other: str) -> bool:
-    """By math-verify: `1/2` equals `0.5` and `\\frac{1}{2}`. Read as LaTeX only: its reader of plain expressions hands
-    text to `eval`."""
+    """Return whether two expressions are equal by math-verify: `1/2` equals `0.5` and `\\frac{1}{2}`. They are parsed
+    as LaTeX only, because its parser for plain expressions hands text to `eval`."""
     from math_verify import verify
 
     first, second = _expressions(one), _expressions(other)
@@ -133,8 +133,8 @@ def _expressions(text: str) -> list[Any]:
 
 
 def schema_errors(schema: dict[str, Any], value: Any) -> list[str]:
-    """Where a JSON value does not fit a JSON Schema, at most 20 places. References to other addresses are not
-    followed. Raises for what is no schema."""
+    """Return where a JSON value does not match a JSON Schema, at most 20 places. References to other addresses are not
+    followed. Raises an exception for an invalid schema."""
     import itertools
 
     from jsonschema.validators import validator_for
@@ -151,12 +151,12 @@ WARM_UPS: dict[str, Sequence[Any]] = {"mathematically_equal": ("1/2", "0.5"), "s
 
 
 def serve() -> None:
-    """Answer the questions that come on the standard input, until it ends."""
+    """Serve the requests on the standard input, until it ends."""
     with contextlib.suppress(ImportError, ValueError, OSError):  # not on Windows; a container may allow less
         import resource
 
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-    answers, sys.stdout = sys.stdout, sys.stderr  # whatever a package prints is no answer
+    answers, sys.stdout = sys.stdout, sys.stderr  # output that a package prints must not mix with the responses
     import logging
 
     logging.disable()

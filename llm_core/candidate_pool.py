@@ -1,7 +1,7 @@
-"""Many answers to one prompt, each with a seed of its own: what best-of-N chooses from.
+"""Request many answers to one prompt, each with its own seed: the candidates that best-of-N chooses from.
 
-All candidates that are asked for together are one request, so that the prompt is read once; more can be asked for
-later, with the seeds that follow, and what is there stays as it is.
+Candidates that are requested together are one request, so that the prompt is read once. More can be requested later,
+with the seeds that follow; existing candidates stay as they are.
 """
 
 from __future__ import annotations
@@ -21,36 +21,37 @@ MAX_CANDIDATES = 64
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Candidate:
-    """One answer that has ended, reduced to what criteria look at."""
+    """One finished answer, reduced to what criteria look at."""
 
     index: int
-    """Its place in the pool, from 0."""
+    """Index in the pool, from 0."""
     seed: int | None
-    """None where a provider gave it in one call with others, and was sent none."""
+    """Seed; None if a provider gave several candidates in one call, which sends no seed."""
     text: str
-    """All of the answer, what it was made to begin with included."""
+    """Whole answer, prefill included."""
     result: str | None = None
-    """What the prompt's extraction finds in it."""
+    """Result that the prompt's extraction finds in the text."""
     logprobs: tuple[float, ...] | None = None
-    """Of each token under the model (temperature 1, before any stage), nats; None where they did not come."""
+    """Log-probability of each token under the model (temperature 1, before any stage), in nats; None if they are not
+    known."""
     certainties: tuple[float, ...] | None = None
-    """`StepTrace.self_certainty` of each step, nats; None where the whole vocabulary was not seen."""
+    """`StepTrace.self_certainty` of each step, in nats; None if the whole vocabulary was not seen."""
     finish_reason: FinishReason | None = None
     tokens: int = 0
-    """As counted by whoever wrote it."""
+    """Number of tokens, as the engine or the provider counts them."""
     seconds: float = 0.0
     question: str = ""
-    """The prompt's question, or else its instruction: what judges are told that it answers."""
+    """Question of the prompt, or else its instruction: what judges are told that the text answers."""
 
     @property
     def cut_off(self) -> bool:
-        """Whether it was not finished when its tokens or its time ran out."""
+        """Whether the answer was unfinished when its tokens or its time ran out."""
         return self.finish_reason in ("length", "context", "deadline", "cancelled")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Group:
-    """Candidates with the same text, but for case and space."""
+    """Candidates with the same text, ignoring case and space."""
 
     first: Candidate
     members: tuple[int, ...]
@@ -62,24 +63,24 @@ class Group:
 
 
 class CandidatePool:
-    """1 to 64 candidates. Not locked: one thread at a time; what `candidates` returns may go to any thread."""
+    """Pool of 1 to 64 candidates. Not locked: one thread at a time; the result of `candidates` may go to any thread."""
 
     def __init__(self, submit: Submit, like: GenerationRequest, n: int, seed: int | None = None) -> None:
-        """`like` has one row: what each candidate is written with. Its seed is the first candidate's where `seed` says
-        nothing else. Submits at once and raises the `NucleusError` of a request that is refused."""
+        """Request `n` candidates at once. `template` has one sample: the settings of each candidate, and the first
+        candidate's seed unless `seed` is given. Raises the `NucleusError` of a request that is refused."""
         if len(like.rows) != 1:
             raise NucleusError("rows_out_of_range", value=len(like.rows), limit=1)
         self.like = like
         self.seed = like.rows[0].sampler.seed if seed is None else seed
         self.runs: list[Run] = []
         self.asked = 0
-        """Candidates asked for, over all runs."""
+        """Candidates requested, over all runs."""
         self._submit = submit
         self._known: dict[int, Candidate] = {}
         self.grow(n)
 
     def grow(self, n: int) -> None:
-        """Ask for as many more as it takes to have `n`, with the seeds that follow; fewer than there are changes
+        """Request as many more candidates as it takes to have `n`, with the seeds that follow; a smaller `n` changes
         nothing. Raises `NucleusError` for more than 64, and for a request that is refused."""
         if not 1 <= n <= MAX_CANDIDATES:
             raise NucleusError("candidates_out_of_range", value=n, limit=MAX_CANDIDATES)
@@ -95,11 +96,11 @@ class CandidatePool:
 
     @property
     def records(self) -> list[RowRecord]:
-        """Of every candidate asked for, in order, while they form."""
+        """Records of all requested candidates in order, finished or not."""
         return [record for run in self.runs for record in run.rows]
 
     def run_of(self, index: int) -> Run:
-        """The run in which a candidate is written."""
+        """Return the run in which a candidate is written. Raises `IndexError`."""
         for run in self.runs:
             if index < len(run.rows):
                 return run
@@ -107,8 +108,8 @@ class CandidatePool:
         raise IndexError(index)
 
     def candidates(self) -> list[Candidate]:
-        """Those that have ended and have a text, in order. Candidates that failed, or that a provider did not give,
-        are not among them: their indices are in `missing`."""
+        """Return the finished candidates that have a text, in order. Candidates that failed, or that a provider did not
+        give, are left out: their indices are in `missing`."""
         for index, record in enumerate(self.records):
             if index not in self._known and not record.active and _counts(record):
                 self._known[index] = self._candidate(index, record)
@@ -116,22 +117,22 @@ class CandidatePool:
 
     @property
     def missing(self) -> list[int]:
-        """Indices of candidates that were asked for and ended without one."""
+        """Indices of candidates that were requested and failed."""
         return [index for index, record in enumerate(self.records) if not record.active and not _counts(record)]
 
     @property
     def error(self) -> NucleusError | None:
-        """Why the first missing one is missing, where that is known."""
+        """Error of the first missing candidate, if known."""
         return next((record.error for record in self.records if record.error), None)
 
     @property
     def folded(self) -> list[Group]:
-        """Candidates with the same text as one, in the order of their first."""
+        """Candidates grouped by their text, in the order of their first."""
         return folded(self.candidates())
 
     @property
     def tokens(self) -> int:
-        """Written so far, over all candidates."""
+        """Tokens written so far, over all candidates."""
         alone = sum(_tokens(record) for record in self.records if record.usage or not record.shared)
         shared = sum(record.length for record in self.records if record.shared and not record.usage)
         counted = sum(usage.output_tokens for run in self.runs for usage in run.usages)
@@ -139,27 +140,27 @@ class CandidatePool:
 
     @property
     def prompt_tokens(self) -> int:
-        """Tokens of the prompt that were read: once a run on a local model, once a call where a provider says so."""
+        """Tokens of the prompt that were read: once a run on a local model, once a call if a provider reports it."""
         local = sum(len(run.rendered.token_ids) for run in self.runs if run.rendered)
         return local + sum(usage.prompt_tokens for run in self.runs for usage in run.all_usages)
 
     @property
     def seconds(self) -> float:
-        """What the runs took, without waiting in the queue."""
+        """Seconds that the runs took, without waiting in the queue."""
         return sum(max(record.seconds for record in run.rows) for run in self.runs)
 
     def touch(self) -> None:
-        """Somebody is still interested."""
+        """Keep the runs alive: they are abandoned when nobody touches them."""
         for run in self.runs:
             run.touch()
 
     def stop(self) -> None:
-        """End what is under way. What was written stays."""
+        """Cancel the active runs. Their text so far stays."""
         for run in self.runs:
             run.cancel()
 
     def wait(self, timeout: float = math.inf) -> bool:
-        """Wait for every candidate; false if some are not done within `timeout` seconds."""
+        """Wait for every candidate. Returns False if that takes longer than `timeout` seconds."""
         until = time.monotonic() + timeout
         while self.active and time.monotonic() < until:
             self.touch()
@@ -195,7 +196,7 @@ class CandidatePool:
 
 
 def folded(candidates: Sequence[Candidate]) -> list[Group]:
-    """Candidates with the same text as one, in the order of their first."""
+    """Return the candidates grouped by their text, in the order of their first."""
     members: dict[str, list[Candidate]] = {}
     for candidate in candidates:
         members.setdefault(normalized(candidate.text), []).append(candidate)
@@ -203,8 +204,8 @@ def folded(candidates: Sequence[Candidate]) -> list[Group]:
 
 
 def _counts(record: RowRecord) -> bool:
-    """Whether an ended row is a candidate. One that failed is not, even with a part of its text: what it would have
-    become is not known."""
+    """Return whether a finished sample is a candidate. A failed one is not, even with a part of its text: its end is
+    not known."""
     return record.error is None and bool(record.length)
 
 

@@ -1,8 +1,9 @@
-"""Several ways to answer side by side, with the same seed and so the same noise; where two of them part, and why.
+"""Write answers of several settings side by side with the same seed, and find where two of them diverge, and why.
 
-Columns with one model and one prompt are one request, which the engine writes in one batch; other models and prompts
-are requests beside it. A hosted model's rows are requests of their own to its provider, with the same seed, but nothing
-is known of its noise. Each column is written once for each repetition, with a seed that all columns share.
+The same seed means the same noise. Columns with one model and one prompt are one request, which the engine writes in
+one batch; other models and prompts are further requests. A hosted model's samples are requests of their own to its
+provider, with the same seed, but nothing is known of its noise. Each column is written once for each repetition, with a
+seed that all columns share.
 """
 
 from __future__ import annotations
@@ -22,12 +23,12 @@ from samplers import SamplerConfig, StageSnapshot, StepTrace
 
 MIN_COLUMNS, MAX_COLUMNS = 2, 16
 _SAME = 1e-3
-"""Nats: log-probabilities this near come from the same model and text, computed beside other rows."""
+"""Difference in nats below which log-probabilities come from the same model and text, computed in different batches."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Column:
-    """One way to answer. Its seed counts for nothing."""
+    """One column: model, sampler and prompt. The sampler's seed is ignored."""
 
     sampler: SamplerConfig
     model_id: str
@@ -35,20 +36,20 @@ class Column:
 
 
 class Comparison:
-    """`columns x repeats` answers. Not locked: one thread at a time."""
+    """Comparison of `columns x repeats` answers. Not locked: one thread at a time."""
 
     def __init__(
         self, submit: Submit, columns: Sequence[Column], repeats: int, like: GenerationRequest, *, seed: int = 0
     ) -> None:
-        """`like` says everything that columns do not: its one row's limits, precision and session. Submits at once,
-        and raises `NucleusError` if any part is refused; then nothing runs."""
+        """Submit all requests at once. `template` gives what columns do not: its one sample's limits, precision and
+        session. Raises `NucleusError` if any part is refused; then nothing runs."""
         if not 1 <= len(columns) * repeats <= MAX_ROWS:
             raise NucleusError("rows_out_of_range", value=len(columns) * repeats, limit=MAX_ROWS)
         self.columns = tuple(columns)
         self.repeats = repeats
         self.runs: list[Run] = []
         self._places: dict[int, tuple[Run, int]] = {}
-        """Of each column: its run, and the first of its rows there."""
+        """Run of each column, and the index of its first sample there."""
         try:
             for members in _alike(self.columns):
                 rows = tuple(
@@ -69,31 +70,33 @@ class Comparison:
         return any(run.active for run in self.runs)
 
     def run(self, column: int) -> Run:
+        """Return the run that a column is written in."""
         return self._places[column][0]
 
     def share_ids(self, column: int, other: int) -> bool:
-        """Whether one token has one id in both: in one run, and in runs of one local model. Hosted runs number tokens
-        as they come."""
+        """Return whether a token has the same id in both columns: in one run, and in runs of one local model. Hosted
+        runs number tokens in the order of appearance."""
         one, two = self.run(column), self.run(other)
         return one is two or (one.model is not None and one.model is two.model)
 
     def record(self, column: int, repeat: int = 0) -> RowRecord:
+        """Return the record of one repetition of a column."""
         run, first = self._places[column]
         return run.rows[first + repeat]
 
     def touch(self) -> None:
-        """Somebody is still interested."""
+        """Keep the runs alive: they are abandoned when nobody touches them."""
         for run in self.runs:
             run.touch()
 
     def stop(self) -> None:
-        """End what is under way. What was written stays."""
+        """Cancel the active runs. Their text so far stays."""
         for run in self.runs:
             run.cancel()
 
 
 def _alike(columns: Sequence[Column]) -> list[list[int]]:
-    """Places of the columns that can share a request."""
+    """Return the indices of the columns that can share a request, by request."""
     groups: list[list[int]] = []
     for place, column in enumerate(columns):
         for group in groups:
@@ -111,21 +114,22 @@ def _row(like: RowRequest, sampler: SamplerConfig, seed: int) -> RowRequest:
 
 
 def first_divergence(events: Sequence[TokenEvent], others: Sequence[TokenEvent]) -> int | None:
-    """The first step at which they chose different tokens; None while one only says what the other begins with."""
+    """Return the first step at which two answers chose different tokens; None while one is a prefix of the other."""
     pairs = zip(events, others, strict=False)
     return next((step for step, (one, other) in enumerate(pairs) if one.token_id != other.token_id), None)
 
 
 class Place(NamedTuple):
-    """The same place in two answers: a step of each. Answers of two vocabularies have other steps for the same text."""
+    """Same position in two answers, as a step of each. Answers of two vocabularies have different steps for the same
+    text."""
 
     step: int
     other: int
 
 
 def parting(events: Sequence[TokenEvent], others: Sequence[TokenEvent], share_ids: bool) -> Place | None:
-    """Where two answers part: by their tokens if these can be compared, or else by their text. None while one only
-    says what the other begins with."""
+    """Return where two answers diverge: by their tokens if these can be compared, or else by their text. None while one
+    is a prefix of the other."""
     if share_ids and _identified(events) and _identified(others):
         step = first_divergence(events, others)
         return None if step is None else Place(step, step)
@@ -135,7 +139,7 @@ def parting(events: Sequence[TokenEvent], others: Sequence[TokenEvent], share_id
 
 
 def place_of(events: Sequence[TokenEvent], others: Sequence[TokenEvent], other: int, share_ids: bool) -> Place:
-    """The place of a step of `others`; in `events` it may lie beyond the end."""
+    """Return the position of a step of `others` in both answers; in `events` it may lie beyond the end."""
     if share_ids and _identified(events) and _identified(others):
         return Place(other, other)
     before = sum(len(event.piece) for event in others[:other])
@@ -148,20 +152,20 @@ def _identified(events: Sequence[TokenEvent]) -> bool:
 
 
 def _step_at(events: Sequence[TokenEvent], offset: int) -> int:
-    """The step that writes the character at `offset`."""
+    """Return the step that writes the character at `offset`."""
     starts = itertools.accumulate((len(event.piece) for event in events), initial=0)
     return bisect.bisect_right(list(starts)[: len(events)], offset) - 1
 
 
 class Reason(NamedTuple):
-    """Why two samplers that saw the same text chose different tokens.
+    """Reason why two samplers that saw the same text chose different tokens.
 
-    - `model`: not the samplers' doing, the distributions that they were given differ already.
+    - `model`: the distributions that the samplers were given differ already.
     - `cut`: on `side`, `stage` excluded the token that the other side drew.
-    - `reweighted`: each could draw both, but made one of them count for more; the noise, which is the same, then
-      tipped the other way. `odds` are how many times likelier the first's token is than the second's: in the model's
+    - `reweighted`: both could draw either token but weighted them differently, and the noise, which is the same, tipped
+      the other way. `odds` are how many times likelier the first's token is than the second's: in the model's
       distribution, after the first's stages and after the second's.
-    - `unseen`: on `side`, the other's token is too unlikely for the trace to show what became of it.
+    - `unseen`: on `side`, the other's token is too unlikely for the trace to show its fate.
     """
 
     code: Literal["model", "cut", "reweighted", "unseen"]
@@ -171,7 +175,7 @@ class Reason(NamedTuple):
 
 
 def reasons(trace: StepTrace, other: StepTrace) -> list[Reason]:
-    """Why these two steps, the first at which two rows part, chose different tokens."""
+    """Return why two steps, the first at which two samples diverge, chose different tokens."""
     if not _same_model(trace, other):
         return [Reason("model")]
     found = []
@@ -188,12 +192,12 @@ def reasons(trace: StepTrace, other: StepTrace) -> list[Reason]:
 
 
 def excluded_by(trace: StepTrace, token: int) -> str | None:
-    """The stage after which this token was impossible; None if it stayed possible, or the trace cannot tell."""
+    """Return the stage after which a token was impossible; None if it stayed possible, or if the trace cannot tell."""
     if token in trace.candidates:
         place = trace.candidates.index(token)
         return next((stage.name for stage in trace.stages if stage.logprobs[place] == -math.inf), None)
     for stage in trace.stages:
-        if stage.kept == sum(logprob > -math.inf for logprob in stage.logprobs):  # all that is possible is shown
+        if stage.kept == sum(logprob > -math.inf for logprob in stage.logprobs):  # the trace shows all possible tokens
             return stage.name
     return None
 
@@ -209,6 +213,6 @@ def _same_model(trace: StepTrace, other: StepTrace) -> bool:
 
 
 def _odds(trace: StepTrace, stage: StageSnapshot, pair: tuple[int, int]) -> float:
-    """How many times likelier the first token is than the second; infinite where a float cannot say."""
+    """Return how many times likelier the first token is than the second; infinite if a float cannot hold it."""
     first, second = (stage.logprobs[trace.candidates.index(token)] for token in pair)
     return math.exp(first - second) if first - second < 700 else math.inf

@@ -1,6 +1,6 @@
-"""Criteria at work on a pool of candidates: each in the background under a time limit, none able to spoil another.
+"""Score a pool of candidates by criteria: each runs in the background under a time limit and cannot affect another.
 
-A page follows a `Judging` by calling `advance` whenever it redraws; a program waits for it.
+A page follows a `CandidateScorer` by calling `advance` at every rerun; a program calls `wait`.
 """
 
 from __future__ import annotations
@@ -20,22 +20,24 @@ from llm_core.errors import NucleusError
 log = logging.getLogger(__name__)
 
 SECONDS = 10.0
-"""That each criterion may take, if it does not say otherwise."""
+"""Default time limit per criterion, in seconds."""
 Status = Literal["waiting", "scoring", "scored", "unavailable", "stopped"]
-"""The candidates are still being written; at work; done, though scores may have failed; cannot judge these; Stop."""
+"""State of one criterion: waiting for the candidates to finish, scoring, scored (some scores may be errors),
+unavailable for these candidates, or stopped by the user."""
 
 
 class Ranking(NamedTuple):
     """Candidates in the order of one criterion."""
 
     places: dict[int, int]
-    """By candidate, 1 is the best; equals share a place, and the next one comes after all of them (1, 2, 2, 4)."""
+    """Place of each candidate, 1 is the best; equals share a place, and the next one comes after all of them (1, 2, 2,
+    4)."""
     winners: tuple[int, ...]
-    """Every candidate with the highest score. The first is the one to take: the lowest index."""
+    """All candidates with the highest score. Take the first one: it has the lowest index."""
 
 
 def ranking(scores: Mapping[int, Score]) -> Ranking:
-    """Rank those that have a score, by candidate."""
+    """Return the ranking of the candidates that have a score."""
     values = {index: score.value for index, score in scores.items() if score.value is not None}
     places = {index: 1 + sum(other > value for other in values.values()) for index, value in values.items()}
     ordered = dict(sorted(places.items(), key=lambda place: (place[1], place[0])))
@@ -43,10 +45,11 @@ def ranking(scores: Mapping[int, Score]) -> Ranking:
 
 
 class Judging:
-    """Scores of every criterion. Not locked: one thread at a time."""
+    """Scores of a pool by several criteria. Not locked: one thread at a time."""
 
     def __init__(self, pool: CandidatePool, criteria: Sequence[Criterion], timeout: float = SECONDS) -> None:
-        """Criteria need ids of their own; the pool may still be writing, and may grow later."""
+        """Create a scorer. Criteria need unique ids, or `ValueError` is raised; the pool may still be active, and may
+        grow later."""
         if len({criterion.id for criterion in criteria}) < len(criteria):
             raise ValueError("criteria: expected each to have an id of its own")
         self.pool = pool
@@ -56,8 +59,8 @@ class Judging:
         self._stopped = False
 
     def advance(self) -> None:
-        """Begin what can begin, take in what has come. New candidates of a pool that grew are scored too; scores that
-        do not depend on others are kept."""
+        """Start the criteria that can start and collect new scores. Candidates that were added to the pool are scored
+        too; scores that do not depend on other candidates are kept."""
         self.pool.touch()
         if self._stopped or self.pool.active:
             return
@@ -67,14 +70,14 @@ class Judging:
 
     @property
     def active(self) -> bool:
-        """Whether anything is still being scored, or waits for the candidates."""
+        """Whether a criterion is scoring, or waits for the candidates."""
         if self._stopped:
             return False
         indices = tuple(candidate.index for candidate in self.pool.candidates())
         return self.pool.active or any(bench.active or not bench.knows(indices) for bench in self._benches.values())
 
     def wait(self, timeout: float = math.inf) -> bool:
-        """Advance until all is done; false if it is not within `timeout` seconds."""
+        """Advance until all is done. Returns False if that takes longer than `timeout` seconds."""
         until = time.monotonic() + timeout
         while time.monotonic() < until:
             self.advance()
@@ -84,17 +87,17 @@ class Judging:
         return False
 
     def stop(self) -> None:
-        """End what is under way. Scores that have come stay."""
+        """Stop all criteria. Scores so far stay."""
         self._stopped = True
         for bench in self._benches.values():
             bench.stop()
 
     def resume(self) -> None:
-        """Score what a stop left out."""
+        """Continue after a stop."""
         self._stopped = False
 
     def choose(self, criteria: Sequence[Criterion]) -> None:
-        """Other criteria from now on: what stays as it was keeps its scores, what is left out ends."""
+        """Replace the criteria: an unchanged criterion keeps its scores, a removed one is stopped."""
         if len({criterion.id for criterion in criteria}) < len(criteria):
             raise ValueError("criteria: expected each to have an id of its own")
         benches = {}
@@ -112,36 +115,37 @@ class Judging:
         return self._benches[criterion].status
 
     def progress(self, criterion: str) -> tuple[int, int]:
-        """Candidates scored, and to be scored."""
+        """Return the numbers of candidates scored and to be scored."""
         return self._benches[criterion].progress
 
     def seconds(self, criterion: str) -> float:
-        """That it has taken."""
+        """Return the seconds that a criterion has taken."""
         return self._benches[criterion].seconds
 
     def unavailable(self, criterion: str) -> NucleusError | None:
-        """Why it cannot judge these candidates, if it cannot."""
+        """Return the error that says why a criterion cannot score these candidates, or None."""
         return self._benches[criterion].reason
 
     def scores(self, criterion: str) -> dict[int, Score]:
-        """Those that have come, by candidate; a failed one has its error."""
+        """Return the scores so far by candidate; a failed one has its error."""
         return dict(self._benches[criterion].scores)
 
     def ranking(self, criterion: str) -> Ranking:
+        """Return the ranking by one criterion."""
         return ranking(self.scores(criterion))
 
     def length_correlation(self, criterion: str) -> float | None:
-        """How far a criterion goes by length: Kendall's tau-b of its scores with the candidates' tokens. Near -1 it is
-        for the short, as a sum of log-probabilities is, near 1 for the long."""
+        """Return how much a criterion depends on length: Kendall's tau-b of its scores with the candidates' tokens.
+        Near -1 it prefers short answers, as a sum of log-probabilities does, near 1 long ones."""
         lengths = {each.index: Score(float(each.tokens)) for each in self.pool.candidates()}
         return rank_correlation(self.scores(criterion), lengths)
 
     def combined(self, weights: Mapping[str, float]) -> dict[int, Score]:
-        """The user's own criterion: `combined` over these scores."""
+        """Return the weighted combination of these scores, the user's own criterion: see `combine_scores`."""
         return combined({criterion: self.scores(criterion) for criterion in weights}, weights)
 
     def agreement(self) -> dict[tuple[str, str], float | None]:
-        """For each two criteria how alike they order the candidates: `rank_correlation`."""
+        """Return the `rank_correlation` of every two criteria."""
         return {
             (one, other): rank_correlation(self.scores(one), self.scores(other))
             for one, other in combinations(self._benches, 2)
@@ -149,7 +153,7 @@ class Judging:
 
 
 class _Bench:
-    """One criterion with what it has said."""
+    """Scores of one criterion."""
 
     def __init__(self, criterion: Criterion, timeout: float) -> None:
         self.criterion = criterion
@@ -171,7 +175,7 @@ class _Bench:
         return len(self.scores), max(len(self._seen), len(self.scores))
 
     def knows(self, indices: tuple[int, ...]) -> bool:
-        """Whether it has said all that it can of these candidates."""
+        """Return whether scoring has finished for exactly these candidates."""
         return indices == self._seen and self.status in ("scored", "unavailable")
 
     def advance(self, candidates: Sequence[Candidate]) -> None:
@@ -222,7 +226,7 @@ class _Bench:
 
 
 class _Sitting:
-    """One call of a criterion, on a thread of its own. One that hangs is left behind."""
+    """One background call of a criterion. A thread that hangs is left behind."""
 
     def __init__(self, criterion: Criterion, candidates: Sequence[Candidate]) -> None:
         self.candidates = candidates
@@ -239,7 +243,7 @@ class _Sitting:
                 if self.stop.is_set():
                     return
                 self.scores.append(score)
-        except Exception as error:  # whatever somebody's criterion raises is its own failure
+        except Exception as error:  # a failing criterion must not affect others
             log.warning("criterion %s failed: %s", self._criterion.id, type(error).__name__)
             self.error = error
         finally:
@@ -247,10 +251,11 @@ class _Sitting:
 
 
 def combined(scores: Mapping[str, Mapping[int, Score]], weights: Mapping[str, float]) -> dict[int, Score]:
-    """A weighted sum over normalised scores: each criterion's less its mean, over its standard deviation, so that a
-    weight means the same whatever the units. All equal count 0. Parts are what each criterion adds.
+    """Return the weighted sum of standardized scores by candidate.
 
-    A candidate that lacks the score of a criterion whose weight is not 0 has none here either.
+    Each criterion's scores are reduced by their mean and divided by their standard deviation, so that a weight means
+    the same whatever the units; equal scores count 0. Parts are the summands. A candidate that lacks the score of a
+    criterion whose weight is not 0 gets an error.
     """
     used = {criterion: weight for criterion, weight in weights.items() if weight}
     normal = {criterion: _normalised(scores[criterion]) for criterion in used}
@@ -284,9 +289,9 @@ def _normalised(scores: Mapping[int, Score]) -> dict[int, float]:
 
 
 def rank_correlation(one: Mapping[int, Score], other: Mapping[int, Score]) -> float | None:
-    """Kendall's tau-b over the candidates that both have scored, in [-1, 1] (Kendall 1945): of the pairs that neither
-    ties, those ordered alike less those ordered the other way, over the geometric mean of each one's untied pairs.
-    None where one of them ties everything."""
+    """Return Kendall's tau-b over the candidates that both have scored, in [-1, 1] (Kendall 1945): of the pairs that
+    neither ties, those ordered alike less those ordered the other way, over the geometric mean of each one's untied
+    pairs. None if one of them ties everything."""
     pairs = [
         (value, against)
         for index, score in one.items()
@@ -296,7 +301,7 @@ def rank_correlation(one: Mapping[int, Score], other: Mapping[int, Score]) -> fl
 
 
 def kendall(one: Sequence[float], other: Sequence[float]) -> float | None:
-    """Kendall's tau-b of two sequences; None where one of them is constant."""
+    """Return Kendall's tau-b of two sequences; None if one of them is constant."""
     agreed = untied = untied_other = 0
     for (a, b), (c, d) in combinations(zip(one, other, strict=True), 2):
         first, second = (a > c) - (a < c), (b > d) - (b < d)

@@ -1,7 +1,8 @@
-"""Techniques compared on the items of one task: every item asked in every way, scored as the answers come in.
+"""Compare variants of a prompt on the items of one task: every item is requested in every variant and scored.
 
-All prompts go to the engine together and share its passes; what the queue does not take waits here. Stopping keeps
-what is done, and resuming asks only what is missing. Like an `Asking`, a study moves when its follower calls `advance`.
+All prompts go to the engine together and share its batches; what the queue does not accept waits here. Stopping keeps
+finished cells, and resuming requests only what is missing. Like a `TechniqueRun`, an experiment moves when its follower
+calls `advance`.
 """
 
 from __future__ import annotations
@@ -14,18 +15,19 @@ from llm_core.errors import NucleusError
 from llm_core.records import GenerationRequest, Run
 
 Way = TypeVar("Way")
-"""What is compared: a technique, an order of examples, ..."""
+"""Variant to compare: a technique, an order of examples, ..."""
 
 MOST_AT_ONCE = 64
-"""Askings under way: as many rows as the engine takes, so that a study does not fill the queue for everybody."""
+"""Technique runs under way: as many samples as the engine takes, so that an experiment does not fill the queue for
+everybody."""
 
 
 class Cell(NamedTuple):
-    """One item asked in one way."""
+    """Result of one item in one variant."""
 
     answer: str | None
     score: float
-    """In [0, 1]; an asking that failed or found no answer scores 0."""
+    """Score in [0, 1]; 0 if the run failed or found no answer."""
     tokens: int
     prompt_tokens: int
     seconds: float
@@ -33,7 +35,7 @@ class Cell(NamedTuple):
 
 
 class Study(Generic[Way]):
-    """`len(ways) x items` cells."""
+    """Experiment of `len(variants) x items` cells."""
 
     most_at_once = MOST_AT_ONCE
 
@@ -45,15 +47,16 @@ class Study(Generic[Way]):
         request: Callable[[Way, int], GenerationRequest],
         score: Callable[[int, str], float],
     ) -> None:
-        """`request(way, item)` says what is asked, `score(item, answer)` what an answer is worth."""
+        """Create the experiment. `request(variant, item)` returns the request of a cell, `score(item, answer)` the
+        score of an answer in [0, 1]."""
         self.ways = tuple(ways)
         self.items = items
         self.cells: dict[tuple[Way, int], Cell] = {}
-        """Done."""
+        """Finished cells, by variant and item."""
         self.notices: list[NucleusError] = []
-        """What was told of the answers so far, such as a setting that the provider refused; each once."""
+        """Notices about the answers so far, such as a setting that the provider refused; each once."""
         self.from_cache = 0
-        """Answers that a provider was not asked for again."""
+        """Answers that came from the response cache."""
         self.running = True
         self._submit = submit
         self._request = request
@@ -70,26 +73,28 @@ class Study(Generic[Way]):
 
     @property
     def runs(self) -> list[Run]:
-        """Those under way."""
+        """Active runs."""
         return [run for asking in self._open.values() for run in asking.runs if run.active]
 
     def stop(self) -> None:
-        """End what is under way; it is asked again when the study resumes."""
+        """Stop the active cells; they are requested again on `resume`."""
         self.running = False
         for asking in self._open.values():
             asking.stop()
         self._open.clear()
 
     def resume(self) -> None:
+        """Continue after a stop."""
         self.running = not self.finished
 
     def advance(self) -> None:
-        """Take in what has ended, and ask more. Items go first: every way has been asked about the same ones."""
+        """Collect finished cells and request more. All variants of an item come before the next item, so that every
+        variant has been asked about the same ones."""
         for place, asking in list(self._open.items()):
             asking.advance()
             if not asking.active:
                 del self._open[place]
-                if not (asking.error and asking.error.code == "run_abandoned"):  # the page was left: asked again
+                if not (asking.error and asking.error.code == "run_abandoned"):  # nobody followed it: requested again
                     self.cells[place] = self._cell(place, asking)
                     self._note(asking)
         if self.finished:

@@ -1,7 +1,8 @@
-"""One prompt under many sampler settings, several seeds each: what a curve over one setting or a map over two shows.
+"""Run one prompt under many sampler settings with several seeds each, for a curve over one setting or a map over two.
 
-A sweep is a study whose ways are its places and whose items are the seeds: it stops, resumes and shares the engine's
-passes as any study does. The first seed goes first: every place has a text early, and its figures get steadier.
+A sweep is a `GridExperiment` whose variants are the grid's points and whose items are the seeds: it stops, resumes and
+shares the engine's batches as any experiment does. The first seed goes first, so that every point has a text early and
+its statistics get steadier.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from llm_core.text_statistics import STATISTICS, Written, written
 from samplers import SETTINGS, SamplerConfig
 
 Place = tuple[float | str, ...]
-"""A value on each axis."""
+"""Point of the grid: a value on each axis."""
 
 MAX_PLACES = 256
 MAX_SEEDS = 64
@@ -26,14 +27,15 @@ MAX_SEEDS = 64
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Axis:
-    """A setting, a field of `SamplerConfig`, and the values that it takes, in the order they are drawn in."""
+    """Setting, as a field of `SamplerConfig`, and its values in the order in which they are drawn."""
 
     field: str
     values: tuple[float, ...]
 
 
 def grid(base: SamplerConfig, axes: Sequence[Axis]) -> dict[Place, SamplerConfig]:
-    """Every combination of the axes' values over `base`. Raises `NucleusError` for a value out of its range."""
+    """Return the sampler of every combination of the axes' values over `base`. Raises `NucleusError` for a value out of
+    its range."""
     return {
         place: with_settings(base, {axis.field: value for axis, value in zip(axes, place, strict=True)})
         for place in itertools.product(*(axis.values for axis in axes))
@@ -41,7 +43,7 @@ def grid(base: SamplerConfig, axes: Sequence[Axis]) -> dict[Place, SamplerConfig
 
 
 def with_settings(base: SamplerConfig, values: Mapping[str, float]) -> SamplerConfig:
-    """`base` with other numbers. Raises `NucleusError` naming the field whose value is out of its range."""
+    """Return `base` with other numbers. Raises `NucleusError` naming the field whose value is out of its range."""
     for field, value in values.items():
         setting = SETTINGS[field]
         try:
@@ -54,7 +56,7 @@ def with_settings(base: SamplerConfig, values: Mapping[str, float]) -> SamplerCo
 
 
 def out_of_range(field: str, value: object) -> NucleusError:
-    """What to tell somebody who gave a setting this value."""
+    """Return the error for a setting with this value."""
     setting = SETTINGS[field]
     return NucleusError(
         "setting_out_of_range", field=field, value=value, low=setting.low, high=min(setting.high, 10**9)
@@ -62,16 +64,17 @@ def out_of_range(field: str, value: object) -> NucleusError:
 
 
 class Sweep(Study[Place]):
-    """`places x seeds` texts."""
+    """Grid experiment with `points x seeds` texts."""
 
     most_at_once = 16
-    """Fewer than the engine takes: texts of one length end together, and people want to see the first places soon."""
+    """Texts under way: fewer than the engine takes, because texts of one length end together and users want to see the
+    first points soon."""
 
     def __init__(
         self, submit: Submit, request: GenerationRequest, points: Mapping[Place, SamplerConfig], seeds: int
     ) -> None:
-        """`request` has one row, whose sampler gives way to each point's and whose seed is the first. Raises
-        `NucleusError` for a sweep that is too large."""
+        """Create the sweep. `request` has one sample, whose sampler is replaced by each point's and whose seed is the
+        first. Raises `NucleusError` for a sweep that is too large."""
         if not 1 <= len(points) <= MAX_PLACES:
             raise NucleusError("rows_out_of_range", value=len(points), limit=MAX_PLACES)
         if not 1 <= seeds <= MAX_SEEDS:
@@ -80,7 +83,7 @@ class Sweep(Study[Place]):
         self.model_id = request.model_id
         self.points = dict(points)
         self.texts: dict[tuple[Place, int], Written] = {}
-        """By place and seed, as they finish."""
+        """Finished texts, by point and seed index."""
         self._figures: dict[tuple[Place, str, int], float | None] = {}
         [row] = request.rows
         self._first_seed = row.sampler.seed
@@ -92,15 +95,15 @@ class Sweep(Study[Place]):
         super().__init__(submit, tuple(self.points), seeds, ask, lambda item, answer: 1.0)
 
     def seed(self, item: int) -> int:
-        """That this item is written with, at every place."""
+        """Return the seed of an item, the same at every point."""
         return self._first_seed + item
 
     def texts_at(self, place: Place) -> list[Written]:
-        """What has been written there so far, by seed."""
+        """Return the finished texts of a point, by seed."""
         return [self.texts[place, item] for item in range(self.items) if (place, item) in self.texts]
 
     def figure(self, place: Place, name: str) -> float | None:
-        """One of `STATISTICS` over the texts there; None while there are none."""
+        """Return one of `STATISTICS` over the texts of a point; None while there are none."""
         texts = self.texts_at(place)
         key = (place, name, len(texts))
         if key not in self._figures:
@@ -108,7 +111,7 @@ class Sweep(Study[Place]):
         return self._figures[key]
 
     def figures_by_seed(self, place: Place, name: str) -> list[float]:
-        """The same of each text alone, where that says something."""
+        """Return one of `STATISTICS` for each text of a point alone, without texts for which it is undefined."""
         each = (STATISTICS[name]([text]) for text in self.texts_at(place))
         return [figure for figure in each if figure is not None]
 

@@ -1,4 +1,5 @@
-"""Tasks with known answers, to compare prompts by: small sets of our own, and seeded ones from reasoning-gym.
+"""Provide tasks with known answers to compare prompts by: small sets in `task_sets`, and seeded ones from
+reasoning-gym.
 
 Demonstrations are never among the items.
 """
@@ -28,14 +29,14 @@ GYM: dict[str, ExtractionKind] = {
     "gcd": "number",
     "leg_counting": "number",
 }
-"""Of reasoning-gym's hundred some that are short, with the result that their verifiers want."""
+"""Some short tasks of reasoning-gym's hundred, with the result that their verifiers want."""
 MAX_ITEMS = 200
 _GYM_EXAMPLES = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One question, and the answers that count as right."""
+    """One question and its accepted answers."""
 
     question: str
     answers: tuple[str, ...]
@@ -43,22 +44,23 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """Items to ask about, and what a prompt for them is made of."""
+    """Items to ask about, and the parts of a prompt for them."""
 
     name: str
     instruction: str
     items: tuple[Item, ...]
     examples: tuple[Example, ...] = ()
     choices: tuple[str, ...] = ()
-    """Of a classification: the labels."""
+    """Labels of a classification."""
     extraction: Extraction = Extraction()  # noqa: RUF009 (frozen)
     within: bool = False
-    """An accepted answer counts as a word or words of a longer one, too: what is asked for is knowledge, not form."""
+    """Whether an accepted answer also counts as a word or words of a longer one: for tasks that ask for knowledge, not
+    form."""
     verify: Callable[[int, str], float] | None = None
-    """A verifier of the task's own, `(item, answer) -> [0, 1]`."""
+    """Verifier of the task's own, `(item, answer) -> [0, 1]`."""
 
     def score(self, item: int, answer: str) -> float:
-        """What an answer is worth, in [0, 1]: by the task's verifier, or else 1 for an accepted answer."""
+        """Return the worth of an answer, in [0, 1]: by the task's verifier, or else 1 for an accepted answer."""
         if self.verify is not None:
             return self.verify(item, answer)
         found, accepted = normalized(answer), map(normalized, self.items[item].answers)
@@ -67,8 +69,8 @@ class Task:
         return float(found in accepted)
 
     def prompt(self, technique: Technique, item: int, examples: Sequence[Example] | None = None) -> PromptSpec:
-        """The item asked by a technique, with these examples or the task's own. Labels are enforced; after reasoning a
-        free answer is what follows the marker."""
+        """Return the prompt that asks an item by a technique, with these examples or the task's own. Labels are
+        enforced; after reasoning, a free answer is the text after the marker."""
         method = TECHNIQUES[technique]
         extraction = Extraction("marker", "Answer:") if method.reasoning and not self.choices else self.extraction
         if self.extraction.kind == "number":
@@ -84,13 +86,13 @@ class Task:
 
 
 def task_names() -> tuple[str, ...]:
-    """Our own sets first."""
+    """Return the names of all tasks, those of `task_sets` first."""
     return (*sorted(file.stem for file in _SETS.glob("*.json")), *GYM)
 
 
 @functools.lru_cache(maxsize=16)  # pages ask at every rerun, and a generator takes up to a millisecond an item
 def load_task(name: str, count: int = 24, seed: int = 1) -> Task:
-    """The first `count` items of a set (they are few), or as many new ones that follow from the seed."""
+    """Return the first `count` items of a set (sets are small), or as many new ones that follow from the seed."""
     if name in GYM:
         return _gym_task(name, min(count, MAX_ITEMS), seed)
     data = json.loads((_SETS / f"{name}.json").read_text(encoding="utf-8"))
@@ -106,8 +108,8 @@ def load_task(name: str, count: int = 24, seed: int = 1) -> Task:
 
 
 def own_task(rows: Sequence[Mapping[str, str]], instruction: str, examples: Sequence[Example] = ()) -> Task:
-    """A task from a user's table with the columns `input` and `output`; several accepted outputs stand between `|`.
-    Rows that are examples already are left out. Raises `NucleusError` for a table without such rows."""
+    """Return a task from a user's table with the columns `input` and `output`; several accepted outputs are separated
+    by `|`. Rows that are among the examples are left out. Raises `NucleusError` for a table without other rows."""
     from llm_core.tables import to_examples
 
     wanted, _ = to_examples([dict(row) for row in rows])

@@ -1,8 +1,9 @@
-"""Ways to tell the best of several candidates: what each looks at, what it needs, and how it can fail.
+"""Criteria that score candidates, so that the best one can be chosen.
 
-`base` the contract · `likelihood` the model's own probabilities · `answers` results, right or in agreement ·
-`consensus` the most alike · `autorater` a language model as the judge · `reward_model` one trained to judge ·
-`sentiment` a toy that shows what optimising the wrong thing does.
+`base` has the contract; `likelihood` reads the model's own probabilities; `correctness` checks results against answers
+or each other; `consensus` prefers the most similar candidate; `llm_judge` and `vertex_eval` ask a language model;
+`reward_model` runs a model that was trained to score; `sentiment` is a toy that shows what optimising the wrong thing
+does.
 """
 
 from __future__ import annotations
@@ -54,4 +55,4 @@ CRITERIA = (
     "reward_model",
     "sentiment",
 )
-"""Ids of the built-in ones, as pages list them."""
+"""Ids of the built-in criteria, in the order of the pages."""

@@ -1,4 +1,4 @@
-"""Criteria that look at the result in an answer: right or not, and how many others found the same."""
+"""Score the result in an answer: whether it is correct, and how many other candidates found the same."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ from llm_core.extraction import Extraction, first_json, normalized
 from llm_core.tasks import Task
 
 Equality = Literal["text", "mathematics"]
-"""When two results are the same: by their letters, but for case and space; or by what they mean, as math-verify reads
-them."""
+"""Rule for when two results are the same: by their letters, ignoring case and space; or by their meaning, as
+math-verify reads them."""
 EQUALITY_SECONDS = 2.0
-"""That one comparison of expressions may take; then they count as different."""
+"""Limit for one comparison of expressions; one that takes longer counts as different."""
 PATTERN_SECONDS = 0.5
 _MATHEMATICS_TIMEOUT = 30.0
-"""Of a criterion that compares expressions: the package takes seconds to load."""
+"""Limit in seconds for a criterion that compares expressions: the package takes seconds to load."""
 _NUMBER = Extraction("number")
 
 
 def equal(one: str, other: str, equality: Equality) -> bool:
-    """Whether two results are the same."""
+    """Return whether two results are the same."""
     if normalized(one) == normalized(other):
         return True
     if equality == "text":
         return False
     with contextlib.suppress(ValueError):
         return math.isclose(float(one), float(other), rel_tol=1e-9, abs_tol=1e-12)
-    with contextlib.suppress(TimeoutError, RuntimeError):  # too hard to tell
+    with contextlib.suppress(TimeoutError, RuntimeError):  # too hard to decide: different
         return bool(WORKER.ask("mathematically_equal", one, other, seconds=EQUALITY_SECONDS))
     return False
 
 
 def classes(results: Sequence[str | None], equality: Equality, stop: Event | None = None) -> list[int | None]:
-    """For each result the number of the first one that it is the same as; None for none."""
+    """Return for each result the index of the first result that is the same; None for a missing result."""
     found: dict[int, str] = {}
     known: dict[str, int] = {}
     numbers: list[int | None] = []
@@ -62,7 +62,7 @@ def classes(results: Sequence[str | None], equality: Equality, stop: Event | Non
 @dataclass(frozen=True, slots=True)
 class Vote:
     """Self-consistency (Wang et al. 2022, arXiv 2203.11171): the share of the candidates with a result that found the
-    same one. It can be wrong together, and knows no right answer.
+    same one. A majority can be wrong, and no correct answer is known.
 
     Parts: `result`, `votes`, `voters`, and `first_same`, the index of the first candidate that found the same.
     """
@@ -94,7 +94,7 @@ class Vote:
 
 @dataclass(frozen=True, slots=True)
 class Exact:
-    """1 where the result is one of the right answers, 0 where not or where there is none."""
+    """Score 1 if the result is one of the accepted answers, 0 if not or if there is no result."""
 
     answers: tuple[str, ...]
     equality: Equality = "text"
@@ -123,7 +123,7 @@ class Exact:
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """1 where a regular expression is found in the text, 0 where not. One that backtracks without end fails after
+    """Score 1 if a regular expression is found in the text, 0 if not. A search that backtracks without end fails after
     half a second."""
 
     pattern: str
@@ -156,7 +156,7 @@ class Pattern:
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """1 where the first JSON value in the text fits a JSON Schema, 0 where not or where there is none."""
+    """Score 1 if the first JSON value in the text matches a JSON Schema, 0 if not or if there is no JSON."""
 
     schema: dict[str, Any] = field(hash=False)
     id: str = "schema"
@@ -190,7 +190,8 @@ class Schema:
 
 @dataclass(frozen=True, slots=True)
 class Numeric:
-    """1 where the last number of the result is the target, give or take the tolerance; 0 where not or without one."""
+    """Score 1 if the last number of the result is within the tolerance of the target, 0 if not or if there is no
+    number."""
 
     target: float
     tolerance: float = 0.0
@@ -217,7 +218,7 @@ class Numeric:
 
 @dataclass(frozen=True, slots=True)
 class Verifier:
-    """What a task says that an answer to one of its items is worth, in [0, 1]; nothing without a result."""
+    """Score by a task's own measure of an answer to one of its items, in [0, 1]; 0 without a result."""
 
     task: Task
     item: int

@@ -1,9 +1,9 @@
-"""A language model as the judge, asked through the same queue as everybody.
+"""Ask a language model to judge the candidates, through the same queue as every request.
 
-Where the judge's probabilities can be seen, a score is an expectation over all that it might have said and not the one
-token that it drew (G-Eval, Liu et al. 2023, arXiv 2303.16634). Judges prefer what they are shown first, or second,
-whatever it says (Zheng et al. 2023, arXiv 2306.05685): pairs are shown in both orders, and the preference is reported.
-What a candidate writes is put into the judge's prompt as text; it may still talk a judge into a high score.
+Where the judge's probabilities can be seen, a score is an expectation over all grades and not the one token that it
+drew (G-Eval, Liu et al. 2023, arXiv 2303.16634). Judges prefer the answer that is shown first, or second, regardless of
+its text (Zheng et al. 2023, arXiv 2306.05685): pairs are shown in both orders, and the preference is reported. A
+candidate's text is put into the judge's prompt as text; it may still talk a judge into a high score.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from samplers import SamplerConfig
 
 SCALE = ("1", "2", "3", "4", "5")
 AT_ONCE = 32
-"""Questions under way."""
+"""Requests to the judge at the same time."""
 JUDGING_SECONDS = 300.0
 _TOKENS = 8
-"""For a judge that cannot be held to the scale."""
+"""Tokens of an answer, for a judge that cannot be constrained to the scale."""
 _WAIT = 0.05
 
 RATING = PromptSpec(
@@ -41,7 +41,7 @@ RATING = PromptSpec(
     question="Question: {{question}}\nAnswer: {{answer}}",
     output=OutputFormat("choice", SCALE),
 )
-"""What a pointwise judge is asked unless somebody writes another prompt with the same two variables."""
+"""Default prompt of a pointwise judge; a replacement must have the same two variables."""
 PREFERENCE = PromptSpec(
     role="You compare answers.",
     instruction="Which answer to the question is better, A or B? Reply with the letter alone.",
@@ -51,35 +51,36 @@ PREFERENCE = PromptSpec(
 
 
 class Verdict(NamedTuple):
-    """What a judge said, or would have."""
+    """Distribution of a judge over its choices."""
 
     probabilities: dict[str, float]
-    """Of each thing it could say; 1 for the one that it said where nothing more is known."""
+    """Probability of each choice; 1 for the one that the judge wrote if its probabilities are not known."""
     shown: float
-    """How much of the judge's own probability these had before they were made to sum to 1; 0 where not known."""
+    """Probability that the choices had together before they were normalized; 0 if not known."""
 
 
 def judge_request(model_id: str, like: GenerationRequest, prompt: PromptSpec) -> GenerationRequest:
-    """A question to a judge: one token where the format can be enforced, at temperature 1 and without any stage, so
-    that its probabilities are its own. Session, precision and deadline are those of `like`."""
+    """Return the request for one question to a judge: one token if the format can be enforced, at temperature 1 and
+    without any stage, so that the probabilities are the judge's own. Session, precision and deadline are those of
+    `template`."""
     row = RowRequest(SamplerConfig(), _TOKENS, keep_logits=True)
     return dataclasses.replace(like, model_id=model_id, prompt=prompt, rows=(row,))
 
 
 @dataclass(frozen=True)
 class Autorater:
-    """Pointwise: each text by itself, on the scale of the prompt's choices, which are numbers."""
+    """Pointwise judge: grades each text by itself, on the scale of the prompt's choices, which are numbers."""
 
     submit: Submit
     like: GenerationRequest
-    """Of the judge: `judge_request(model, ..., RATING)`."""
+    """Request to the judge: `judge_request(model, ..., RATING_PROMPT)`."""
     id: str = "autorater"
     needs: frozenset[Need] = frozenset({"judge"})
     relative: bool = False
     timeout: float | None = JUDGING_SECONDS
 
     def questions(self, count: int) -> int:
-        """Most that the judge is asked about so many candidates."""
+        """Return the largest number of questions to the judge about `count` candidates."""
         return count
 
     def unavailable(self, candidates: Sequence[Candidate]) -> NucleusError | None:
@@ -113,25 +114,26 @@ def _expected(verdict: Verdict) -> Score:
 
 @dataclass(frozen=True)
 class Pairwise:
-    """Each text against others, in both orders. The score is the mean probability to be preferred, in [0, 1]: what a
-    judge gives to a place in the prompt and not to a text cancels out.
+    """Pairwise judge: compares each text with others, in both orders. The score is the mean probability of being
+    preferred, in [0, 1], so a judge's preference for a position in the prompt cancels out.
 
-    Parts: `comparisons`; of the whole judging `prefers_first`, how often the judge is for whatever stands first (0.5
-    is fair), and `consistent`, the share of pairs of which it chose the same text in both orders.
+    Parts: `comparisons`; and for the whole scoring `prefers_first`, how often the judge prefers the answer shown first
+    (0.5 is fair), and `consistent`, the share of pairs of which it chose the same text in both orders.
     """
 
     submit: Submit
     like: GenerationRequest
-    """Of the judge: `judge_request(model, ..., PREFERENCE)`."""
+    """Request to the judge: `judge_request(model, ..., PREFERENCE_PROMPT)`."""
     opponents: int = 3
-    """Texts after each in the ring of all that it is compared with: N texts take 2 x 3 x N questions and not N^2."""
+    """Texts after each one in a ring of all texts that it is compared with: N texts take 2 x 3 x N questions and not
+    N^2."""
     id: str = "pairwise"
     needs: frozenset[Need] = frozenset({"judge"})
     relative: bool = True
     timeout: float | None = JUDGING_SECONDS
 
     def questions(self, count: int) -> int:
-        """Most that the judge is asked about so many candidates."""
+        """Return the largest number of questions to the judge about `count` candidates."""
         return 2 * len(ring(count, self.opponents))
 
     def unavailable(self, candidates: Sequence[Candidate]) -> NucleusError | None:
@@ -178,7 +180,7 @@ class Pairwise:
 
 
 def ring(count: int, opponents: int) -> list[tuple[int, int]]:
-    """Pairs of `count` places, each with the `opponents` that follow it in a ring; every pair at most once."""
+    """Return pairs of `count` indices, each with the `opponents` that follow it in a ring; every pair at most once."""
     pairs = {tuple(sorted((one, (one + step) % count))) for step in range(1, opponents + 1) for one in range(count)}
     return sorted((one, other) for one, other in pairs if one != other)
 
@@ -186,8 +188,8 @@ def ring(count: int, opponents: int) -> list[tuple[int, int]]:
 def _ask(
     submit: Submit, like: GenerationRequest, prompts: Sequence[PromptSpec], stop: Event
 ) -> Iterator[Verdict | Exception]:
-    """The judge's verdicts in the order of the prompts, some asked at the same time. What is under way when nobody
-    wants more is ended; ends early on `stop`."""
+    """Yield the judge's verdicts in the order of the prompts, several of them requested at the same time. Ends early on
+    `stop`; runs that nobody waits for are cancelled."""
     waiting: deque[PromptSpec] = deque(prompts)
     under_way: deque[Run] = deque()
     try:
@@ -213,8 +215,8 @@ def _ask(
 
 
 def verdict_of(run: Run, choices: Sequence[str]) -> Verdict | NucleusError:
-    """What the judge's first token says of each choice, each of which begins with a token of its own; from a judge
-    whose probabilities are not seen, what it wrote."""
+    """Return the verdict of the judge's first token on each choice, each of which begins with a token of its own; if
+    the judge's probabilities are not seen, the choice that it wrote. An unclear answer gives a `NucleusError`."""
     [record] = run.rows
     if record.error:
         return record.error
@@ -230,7 +232,7 @@ def verdict_of(run: Run, choices: Sequence[str]) -> Verdict | NucleusError:
 
 
 def _weights(run: Run, choices: Sequence[str]) -> Mapping[str, float]:
-    """The judge's own probability of each choice; empty where it is not seen."""
+    """Return the judge's own probability of each choice; empty if the probabilities are not seen."""
     [record] = run.rows
     if record.kept is not None and run.model is not None:
         probabilities = record.kept.logits.softmax(-1)
@@ -242,7 +244,7 @@ def _weights(run: Run, choices: Sequence[str]) -> Mapping[str, float]:
     for event in record.events():
         if event.trace is None:
             return {}
-        if event.piece.strip() in choices:  # a judge may begin with a space or a line
+        if event.piece.strip() in choices:  # a judge may begin with a space or a line break
             for token, logprob in zip(event.trace.candidates, event.trace.raw.logprobs, strict=True):
                 if (label := run.label(token).strip()) in weights:
                     weights[label] += math.exp(logprob)

@@ -1,8 +1,8 @@
-"""What a criterion is: something that gives each candidate a score, higher is better, or says why it cannot.
+"""Define what a criterion is: it gives each candidate a score, higher is better, or says why it cannot.
 
-`score` runs on a thread of its own under a time limit. It yields one `Score` a candidate in their order, as they come,
-and looks at `stop` wherever it waits for others. What it raises counts against the scores that are still missing.
-Whatever a candidate writes is text to be looked at: no criterion executes it.
+`score` runs on its own thread under a time limit. It yields one `Score` per candidate in their order, as they come, and
+checks `stop` wherever it waits for others. An exception counts as the error of all scores that are still missing. A
+candidate's text is only read: no criterion executes it.
 """
 
 from __future__ import annotations
@@ -17,33 +17,33 @@ from llm_core.candidate_pool import Candidate
 from llm_core.errors import NucleusError
 
 Need = Literal["probabilities", "vocabulary", "answer", "judge", "package"]
-"""Log-probabilities of the tokens, those of the whole vocabulary, a right answer to compare with, a model to ask, an
-optional package."""
+"""What a criterion needs: log-probabilities of the tokens, log-probabilities of the whole vocabulary, a correct answer
+to compare with, a model to ask, or an optional package."""
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """One candidate's. `value` is None where there is none, and `error` then says why."""
+    """Score of one candidate. `value` is None if it has none, and `error` then says why."""
 
     value: float | None
     parts: Mapping[str, float | int | str] = field(default_factory=dict)
-    """What it was made of, by names that pages translate: `criteria.parts.NAME`."""
+    """Numbers and texts that the score was made of, by names that pages translate: `criteria.parts.NAME`."""
     error: NucleusError | None = None
     pairs: tuple[float, ...] = ()
-    """Of a score that is the mean of something between it and each other candidate: that, in the order of all that
-    were judged together, 0 for itself. What the score would be among fewer of them follows from it."""
+    """For a score that is the mean of a measure between this candidate and each other one: those measures, in the order
+    of all candidates scored together, 0 for itself. The score among fewer candidates follows from them."""
 
 
 class Criterion(Protocol):
-    """One way to tell the best candidate."""
+    """Way to score candidates."""
 
     @property
     def id(self) -> str:
-        """Names its kind, as pages translate it; unique among the criteria of one judging."""
+        """Kind of the criterion, as pages translate it; unique within one `CandidateScorer`."""
 
     @property
     def needs(self) -> frozenset[Need]:
-        """What it cannot do without."""
+        """What the criterion cannot do without."""
 
     @property
     def relative(self) -> bool:
@@ -51,31 +51,32 @@ class Criterion(Protocol):
 
     @property
     def timeout(self) -> float | None:
-        """Seconds that it may take; None for what the judging allows each."""
+        """Time limit in seconds; None for the scorer's default."""
 
     def unavailable(self, candidates: Sequence[Candidate]) -> NucleusError | None:
-        """Why it cannot judge these; None if it can, or if that does not show yet."""
+        """Return the error that says why these candidates cannot be scored; None if they can, or if that is not known
+        yet."""
 
     def score(self, candidates: Sequence[Candidate], stop: Event) -> Iterable[Score]:
-        """One score a candidate, in their order."""
+        """Yield one score per candidate, in their order."""
 
 
 def scored(value: float, **parts: float | int | str) -> Score:
-    """A score, or a failure where the number is none: NaN has no place in an order."""
+    """Return a score, or a failed one for NaN, which has no place in an order."""
     if math.isnan(value):
         return Score(None, parts, NucleusError("criterion_not_number"))
     return Score(value, parts)
 
 
 def failed(error: Exception) -> Score:
-    """A score that could not be had. Errors of other people's code are told by their type: their text may be long."""
+    """Return a score with an error. Exceptions of foreign code are named by their type only: their text may be long."""
     if isinstance(error, NucleusError):
         return Score(None, {}, error)
     return Score(None, {}, NucleusError("criterion_failed", detail=type(error).__name__))
 
 
 def each(candidates: Sequence[Candidate], score: Callable[[Candidate], Score], stop: Event) -> Iterator[Score]:
-    """Scores one by one; a candidate that cannot be scored spoils nothing for the others. Ends early on `stop`."""
+    """Yield the score of each candidate; an exception fails the score of its candidate only. Ends early on `stop`."""
     for candidate in candidates:
         if stop.is_set():
             return
@@ -86,7 +87,8 @@ def each(candidates: Sequence[Candidate], score: Callable[[Candidate], Score], s
 
 
 def each_text(candidates: Sequence[Candidate], score: Callable[[str], Score], stop: Event) -> Iterator[Score]:
-    """The same where only the text counts: a text that several have written is scored once."""
+    """Yield the score of each candidate's text; a text that several candidates share is scored once. Errors and `stop`
+    as in `score_each`."""
     known: dict[str, Score] = {}
 
     def once(candidate: Candidate) -> Score:
@@ -99,7 +101,10 @@ def each_text(candidates: Sequence[Candidate], score: Callable[[str], Score], st
 
 @dataclass(frozen=True, slots=True)
 class OwnCriterion:
-    """Any function of a candidate as a criterion, for notebooks: `OwnCriterion("shortest", lambda c: -c.tokens)`."""
+    """Criterion made of any function of a candidate, for notebooks.
+
+    Example: `FunctionCriterion("shortest", lambda c: -c.tokens)`.
+    """
 
     id: str
     function: Callable[[Candidate], float]

@@ -1,5 +1,8 @@
-"""The candidate that is most like all others: the medoid of their embeddings. What most say is often right, and the
-outlier is often wrong; it needs no answer to compare with (as in minimum Bayes risk decoding)."""
+"""Choose the candidate that is most like all others: the medoid of their embeddings.
+
+The majority is often right, and the outlier often wrong; no correct answer is needed (as in minimum Bayes risk
+decoding).
+"""
 
 from __future__ import annotations
 
@@ -26,15 +29,15 @@ _BATCH = 16
 
 @dataclass(frozen=True, slots=True)
 class Consensus:
-    """Mean cosine similarity with the other candidates, in [-1, 1], by all-MiniLM-L6-v2. A text that several wrote
-    is the like of each of them. Scores have `pairs`."""
+    """Mean cosine similarity with the other candidates, in [-1, 1], by all-MiniLM-L6-v2. Candidates with the same text
+    have similarity 1. Scores have `pairs`."""
 
     id: str = "consensus"
     needs: frozenset[Need] = frozenset({"package"})
     relative: bool = True
     timeout: float | None = 60.0
     by_pairs: bool = True
-    """It compares candidates, and yet what it says of any few of them is known."""
+    """Whether scores follow from pairs, so that the score among any subset of the candidates is known."""
 
     def unavailable(self, candidates: Sequence[Candidate]) -> NucleusError | None:
         if importlib.util.find_spec(_MODULE) is None:
@@ -62,7 +65,8 @@ class Consensus:
 
 
 def embeddings(texts: Sequence[str], stop: Event | None = None) -> Tensor | None:
-    """Unit vectors `[n, 384]`: the mean of the last layer over a text's tokens. None if stopped before the end."""
+    """Return unit vectors `[n, 384]`: the mean of the last layer over each text's tokens. None if stopped before the
+    end."""
     import torch
 
     tokenizer, model = _encoder()

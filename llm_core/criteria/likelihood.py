@@ -1,4 +1,7 @@
-"""Criteria that read how likely the model itself found what it wrote. They cost nothing: the engine recorded it."""
+"""Score candidates by the probabilities that the model itself gave them.
+
+These criteria cost nothing: the engine recorded the probabilities.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +18,8 @@ from llm_core.errors import NucleusError
 
 @dataclass(frozen=True, slots=True)
 class Likelihood:
-    """Log-probability of the answer under the model, nats: `sum` over its tokens, which is what it is, and favours
-    short answers because every token makes it smaller; or their `mean`, which takes the length out."""
+    """Log-probability of the answer under the model, in nats. The `sum` over its tokens is the answer's own probability
+    and favours short answers, because every token makes it smaller; the `mean` takes the length out."""
 
     kind: Literal["sum", "mean"] = "mean"
     needs: frozenset[Need] = frozenset({"probabilities"})
@@ -44,8 +47,8 @@ class Likelihood:
 
 @dataclass(frozen=True, slots=True)
 class SelfCertainty:
-    """Mean over the steps of `KL(uniform || p)` over the full vocabulary, nats (Kang et al. 2025, arXiv 2502.18581):
-    how far from clueless the model was at each step, whichever token was then drawn."""
+    """Mean over the steps of `KL(uniform || p)` over the full vocabulary, in nats (Kang et al. 2025, arXiv 2502.18581):
+    how far the model was from a uniform guess at each step, whichever token was then drawn."""
 
     id: str = "self_certainty"
     needs: frozenset[Need] = frozenset({"vocabulary"})

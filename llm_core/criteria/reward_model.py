@@ -1,8 +1,8 @@
-"""A reward model: a transformer that was trained to say with one number how good an answer is.
+"""Score answers with a reward model: a transformer that was trained to give one number for how good an answer is.
 
-Loaded like any model here: safetensors only, no code of its own. Both conventions in use are followed: a model with a
-chat template is shown the question and the answer as a chat, any other one as a pair of texts; its one logit is the
-score. Tested on tiny checkpoints only: no large one can be reached where the tests run.
+Loaded like any other model: safetensors only, no code of its own. Both conventions in use are followed: a model with a
+chat template reads the question and the answer as a chat, any other one as a pair of texts; its one logit is the score.
+Tested on tiny checkpoints only: no large one can be reached where the tests run.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _loading = threading.Lock()
 
 @dataclass(frozen=True, slots=True)
 class RewardModel:
-    """`logits[0, 0]` of a model by Hub id or local directory, loaded at the first use and kept."""
+    """Logit `logits[0, 0]` of a model by Hub id or local directory, which is loaded at the first use and kept."""
 
     source: str
     id: str = "reward_model"
@@ -86,7 +86,7 @@ def _load(source: str) -> tuple[Any, Any]:
             **options,
         )
         tokenizer = AutoTokenizer.from_pretrained(path if path.is_dir() else source, **options)
-    except Exception as error:  # transformers, safetensors and the Hub client each raise types of their own
+    except Exception as error:  # transformers, safetensors and the Hub client each raise their own types
         raise explained(source, error) from error
     if model.config.num_labels != 1 or found["missing_keys"]:
         raise NucleusError("reward_model_unfit", model=source, outputs=model.config.num_labels)

@@ -1,5 +1,8 @@
-"""A toy reward: how positive the words of an answer are. Harmless looking, and easy to see through once many
-candidates compete for it, which is what it is for: the best of many gushes (reward hacking)."""
+"""Score how positive the words of an answer are: a toy reward.
+
+It looks harmless and is easy to see through once many candidates compete for it, which is its purpose: the best of many
+gushes (reward hacking).
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Vertex AI's evaluation service as the judge: each text by itself on a scale from 1 to 5, with its explanation.
+"""Ask Vertex AI's evaluation service to judge: each text by itself on a scale from 1 to 5, with an explanation.
 
-The service asks a judge model of its own, or one that is named, several times a text and gives the mean. The SDK raises
-nothing when it fails: every text then has an error in place of a score, which is what this turns into ours. Pairs are
-not offered there; `autorater.Pairwise` compares them with any configured model, Gemini on Vertex AI too.
+The service calls its own judge model, or a named one, several times per text and gives the mean. The SDK raises nothing
+when it fails: every text then has an error in place of a score, which is converted here. Pairs are not offered there;
+`llm_judge.PairwiseJudge` compares them with any configured model, Gemini on Vertex AI too.
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ class VertexRating:
     """Pointwise scores from 1 to 5. Parts: `explanation`."""
 
     place: str
-    """`project/location`; the server's application-default credentials count."""
+    """Place as `project/location`; calls use the server's application-default credentials."""
     judge: str = ""
-    """A model of Vertex AI; empty for the service's own."""
+    """Judge model of Vertex AI; empty for the service's own."""
     addresses: Addresses = field(default_factory=Addresses)
     base_url: str = ""
-    """Instead of the location's own."""
+    """URL in place of the location's own."""
     id: str = "vertex_rating"
     needs: frozenset[Need] = frozenset({"judge"})
     relative: bool = False
@@ -61,7 +61,7 @@ class VertexRating:
     _identity: GoogleIdentity = field(default_factory=GoogleIdentity, repr=False, compare=False)
 
     def questions(self, count: int) -> int:
-        """Most that the service is asked about so many candidates."""
+        """Return the largest number of questions to the service about `count` candidates."""
         return count
 
     def unavailable(self, candidates: Sequence[Candidate]) -> NucleusError | None:
@@ -87,8 +87,8 @@ class VertexRating:
             yield known[pair]
 
     def _rated(self, pairs: Sequence[tuple[str, str]], stop: threading.Event) -> list[Score] | None:
-        """One score a pair; None if it was stopped. The SDK waits where nobody can wake it, so on a thread of its
-        own."""
+        """Return one score per pair; None if stopped. Runs on its own thread, because the SDK waits where nobody can
+        wake it."""
         line = Line(self.addresses, _SILENCE_SECONDS)
         found: list[list[Score]] = []
 
@@ -108,14 +108,14 @@ class VertexRating:
         return found[0]
 
     def _evaluated(self, pairs: Sequence[tuple[str, str]], line: Line) -> Iterable[Score]:
-        """Raises `NucleusError` for what concerns all of them."""
+        """Return one score per pair. Raises `NucleusError` for a failure that concerns all of them."""
         if error := self.unavailable(()):
             raise error
         with platform(self.place, self._identity, line, self.base_url) as client:
             import pandas
             from agentplatform import types
 
-            self._identity.token()  # the SDK would say of every text that there is none
+            self._identity.token()  # without a token, the SDK would fail every text one by one
             written = [place for place, (_, text) in enumerate(pairs) if text.strip()]
             rows = [{"prompt": pairs[place][0] or "-", "response": pairs[place][1]} for place in written]
             scores = [Score(None, {}, NucleusError("provider_empty"))] * len(pairs)
@@ -148,7 +148,7 @@ def _score(said: Any) -> Score:
 
 
 def explained(message: str) -> NucleusError:
-    """What the text of an error means, which is all that the SDK keeps of it: `429 STATUS. {'error': {...}}`."""
+    """Return the error behind an error text, which is all that the SDK keeps: `429 STATUS. {'error': {...}}`."""
     status = re.match(r"(\d{3}) ", message)
     if not status:
         kind = re.search(r"code=(\d+)|'code': (\d+)", message)

@@ -1,7 +1,9 @@
-"""Hosted models and other people's servers. Each provider is a thin client plus a pure adapter, both behind `base`.
+"""Providers: hosted models and other people's servers, each a thin client plus a pure adapter behind
+`provider.Provider`.
 
-`service` queues, retries and records · `openai_compatible`, `gemini` the clients · `openai_wire`, `gemini_wire` the
-adapters · `capabilities` what each model was found to do, `asked` what that means for a request · `partial_view`
-sampler stages over the few tokens that a provider shows, `token_texts` their texts · `addresses`, `network`,
-`credentials` where requests may go, and with which key · `failures` what went wrong, in words · `prices` what it cost.
+`dispatch.service` queues, retries and records; `openai.client` and `google.client` are the clients, `openai.wire` and
+`google.wire` their adapters; `capabilities` says what each model was found to do and `dispatch.setting_support` what
+that means for a request; `samplers.top_logprobs` runs sampler stages over the few tokens that a provider shows and
+`openai.token_lookup` finds their texts; `http.url_policy`, `http.connection` and `credentials` say where requests may
+go and with which key; `http.error_mapping` puts failures into words; `pricing` estimates what a run cost.
 """

@@ -1,9 +1,9 @@
-"""Base URLs: which are well formed, and which a server may be made to call.
+"""Check base URLs: which are well formed, and which a server may be made to call.
 
-On one's own machine any address is fine. An installation that others use (`NUCLEUS_HOSTED=1`) refuses addresses that
-are not public, since its visitors would reach into its network through it, and can be held to a list
-(`NUCLEUS_ALLOWED_URLS`, base URLs separated by commas or spaces; what is on it may be private). On Vertex AI it acts
-with its own identity, so there its visitors may name only the projects of `NUCLEUS_VERTEX_PROJECTS`.
+On a user's own machine any URL is allowed. An installation that others use (`NUCLEUS_HOSTED=1`) refuses addresses that
+are not public, since its visitors would reach into its network through it. It can be held to a list
+(`NUCLEUS_ALLOWED_URLS`: base URLs separated by commas or spaces; listed ones may be private). On Vertex AI it acts with
+its own identity, so visitors may name only the projects of `NUCLEUS_VERTEX_PROJECTS`.
 """
 
 from __future__ import annotations
@@ -21,15 +21,16 @@ MAX_LENGTH = 500
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """An installation's rules."""
+    """Rules of one installation about the URLs and Google Cloud projects that it may call."""
 
     hosted: bool = False
     allowed: tuple[str, ...] = ()
     projects: tuple[str, ...] = ()
-    """`project/location` of Google Cloud."""
+    """Allowed Google Cloud projects, each as `project/location`."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Addresses:
+        """Read the rules from environment variables. Raises `NucleusError` for a listed URL that is malformed."""
         urls, projects = (
             environment.get(name, "").replace(",", " ").split()
             for name in ("NUCLEUS_ALLOWED_URLS", "NUCLEUS_VERTEX_PROJECTS")
@@ -38,9 +39,10 @@ class Addresses:
         return cls(hosted, tuple(map(normalised, urls)), tuple(projects))
 
     def check(self, url: str) -> str:
-        """The URL, normalised. Raises `NucleusError` for one that is malformed or may not be called.
+        """Return the URL normalized. Raises `NucleusError` for a URL that is malformed or may not be called.
 
-        Names are looked up here; what they led to is checked again by `check_peer`, since it can change in between.
+        The host name is resolved here; `check_peer` checks the connected address again, since DNS can change in
+        between.
         """
         url = normalised(url)
         if self._is_listed(url):
@@ -53,13 +55,13 @@ class Addresses:
         return url
 
     def check_project(self, place: str) -> str:
-        """The place, if this installation may use it. Raises `NucleusError`."""
+        """Return `project/location` unchanged. Raises `NucleusError` if this installation may not use it."""
         if self.hosted and place not in self.projects:
             raise NucleusError("provider_project_not_allowed", place=place)
         return place
 
     def check_peer(self, address: str, url: str) -> None:
-        """Refuse to go on with a connection that did not lead to a public address."""
+        """Raise `NucleusError` if a connection for `url` led to a private address that it may not call."""
         if self.hosted and not self._is_listed(url) and not is_public(address):
             raise NucleusError("provider_address_private", url=url)
 
@@ -68,7 +70,8 @@ class Addresses:
 
 
 def normalised(url: str) -> str:
-    """The URL without a slash at its end, scheme and host in small letters. Raises `NucleusError`."""
+    """Return the URL without a trailing slash, scheme and host in lower case. Raises `NucleusError` for a malformed
+    URL, and for one with credentials, a query or a fragment, since any of these may hold a key."""
     url = url.strip()
     if len(url) > MAX_LENGTH or not url.isprintable() or " " in url or "\\" in url:
         raise NucleusError("provider_address_invalid", url=url[:MAX_LENGTH])
@@ -90,7 +93,7 @@ def normalised(url: str) -> str:
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address is one of the open internet's; anything that is not an IP address is not."""
+    """Return whether `address` is an IP address of the public internet; anything that is not an IP address is not."""
     try:
         ip = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
@@ -101,6 +104,7 @@ def is_public(address: str) -> bool:
 
 
 def _looked_up(parts: SplitResult) -> list[str]:
+    """Return the IP addresses of the URL's host. Raises `NucleusError` if its name cannot be resolved."""
     host = parts.hostname or ""
     try:
         found = socket.getaddrinfo(host, parts.port or 443, type=socket.SOCK_STREAM)

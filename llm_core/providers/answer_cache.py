@@ -1,12 +1,12 @@
-"""Answers to requests that were asked before, for one person: an identical request with a seed need not be paid twice.
+"""Cache whole provider responses for one browser session, so that an identical request with a seed is not paid twice.
 
-Each browser session has a cache of its own, which ends with it, so that nobody is given another's answers; the
-credential is part of the key all the same, for the next person at the same tab. A key is an HMAC-SHA256 under a secret
-that never leaves the object: neither the request nor the credential can be read, guessed or compared from it. What is
-kept is the provider's chunks, so an answer from here becomes the same tokens and figures as the first time.
+Each session has its own cache, which ends with it, so that nobody is given another user's responses. The credential is
+part of the key all the same, for the next person at the same tab. A key is an HMAC-SHA256 under a secret that never
+leaves the object: neither the request nor the credential can be read, guessed or compared from it. The stored value is
+the provider's stream deltas, so a cached response becomes the same tokens and figures as the first time.
 
-Bounded in number, bytes and age; the oldest go first. Only whole answers are kept, and only those that the provider
-was sent a seed for: without one, asking again is asking for another.
+The cache is bounded in number, bytes and age, and evicts the oldest first. Only complete responses to requests with a
+seed are stored: without a seed, asking again means asking for another response.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class _Kept(NamedTuple):
 
 
 class AnswerCache:
-    """Any thread may read and write."""
+    """Cache of provider responses. Any thread may read and write."""
 
     def __init__(
         self,
@@ -45,10 +45,12 @@ class AnswerCache:
         seconds: float = LONGEST_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """Create an empty cache of at most `max_responses` responses and `max_bytes` compressed bytes, each kept for
+        `max_age` seconds by `clock`."""
         self.on = True
-        """Whether it gives and takes answers; what it has stays."""
+        """Whether the cache is read and written; turning it off keeps its content."""
         self.hits = 0
-        """Answers given since the last `clear`."""
+        """Responses served since the last `clear`."""
         self._answers, self._most, self._seconds, self._clock = answers, size, seconds, clock
         self._kept: OrderedDict[bytes, _Kept] = OrderedDict()
         self._secret = secrets.token_bytes(32)
@@ -62,29 +64,30 @@ class AnswerCache:
 
     @property
     def size(self) -> int:
-        """Bytes of all answers."""
+        """Compressed bytes of all responses."""
         with self._lock:
             self._expire()
             return self._size
 
     def key(self, call: Call, body: Mapping[str, Any]) -> bytes:
-        """Of one request, as its provider is sent it."""
+        """Return the cache key of one request as its provider is sent it: target, credential and body."""
         credential = call.secret.get_secret_value() if call.secret else ""
         parts = [call.target.scheme, call.target.place, call.target.name, credential, body]
         text = json.dumps(parts, sort_keys=True, default=repr)
         return hmac.new(self._secret, text.encode(errors="surrogatepass"), hashlib.sha256).digest()
 
     def get(self, key: bytes) -> tuple[Chunk, ...] | None:
+        """Return the deltas of a cached response and count a hit, or None."""
         with self._lock:
             self._expire()
             if not self.on or key not in self._kept:
                 return None
             self.hits += 1
             data = self._kept[key].data
-        return pickle.loads(zlib.decompress(data))  # made below, and never anywhere else
+        return pickle.loads(zlib.decompress(data))  # safe: only `put` writes this data
 
     def put(self, key: bytes, chunks: Sequence[Chunk]) -> None:
-        """Keep an answer; one that would fill the cache alone is not."""
+        """Store a complete response; one of more than a quarter of the byte limit is dropped."""
         if not self.on:
             return
         data = zlib.compress(pickle.dumps(tuple(chunks)))
@@ -98,6 +101,7 @@ class AnswerCache:
                 self._drop(next(iter(self._kept)))
 
     def clear(self) -> None:
+        """Remove all responses and reset the hit count."""
         with self._lock:
             self._kept.clear()
             self._size = self.hits = 0

@@ -1,4 +1,4 @@
-"""What a request asks for beyond a prompt and a length, and what becomes of it with one model: pure functions."""
+"""Work out which settings a request uses and what becomes of each with one model. Pure functions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from samplers.config import ORDERS, SETTINGS, SWITCHES
 
 
 def asked(request: GenerationRequest) -> Iterator[str]:
-    """By the names of `Provider.settings`."""
+    """Yield the fields of `Provider.settings` that the request uses."""
     yield from sorted({SWITCHES[stage] for row in request.rows for stage in row.sampler.stages})
     if any(row.stop_sequences for row in request.rows):
         yield "stop_sequences"
@@ -35,8 +35,8 @@ def asked(request: GenerationRequest) -> Iterator[str]:
 
 
 def together(rows: Sequence[RowRequest], most: int) -> list[tuple[int, ...]]:
-    """Places of the rows that one call may ask for: neighbours that differ in nothing but their seeds, at most so
-    many."""
+    """Return the indices of the samples of each call: neighbours that differ in nothing but their seeds, at most
+    `limit` a call."""
     found: list[tuple[int, ...]] = []
     last = None
     for place, row in enumerate(rows):
@@ -50,8 +50,8 @@ def together(rows: Sequence[RowRequest], most: int) -> list[tuple[int, ...]]:
 
 
 def why_dead(field: str, provider: Provider, known: Capabilities) -> NucleusError | None:
-    """Why a field of `Provider.settings`, or the `order` of the stages, does nothing with this model, as far as that is
-    known."""
+    """Return why a field of `Provider.settings`, or the `order` of the stages, has no effect with this model; None if
+    it has one, or if nothing is known yet."""
     if field == "order":
         return _own_order(provider)
     names = provider.settings.get(field)
@@ -79,8 +79,8 @@ def _own_order(provider: Provider) -> NucleusError | None:
 def left_out(
     request: GenerationRequest, provider: Provider, known: Capabilities, refused: Failure | None = None
 ) -> Iterator[NucleusError]:
-    """What readers should know: of what was asked for, that which cannot be sent, which the model is known to refuse or
-    to ignore, and which it has just `refused`."""
+    """Yield a notice for each requested setting that cannot be sent, that the model is known to refuse or to ignore, or
+    that it has just `refused`."""
     for field in asked(request):
         names = provider.settings.get(field)
         if names is None:
@@ -99,7 +99,8 @@ def left_out(
 
 
 def as_run(call: Call, provider: Provider, known: Capabilities) -> SamplerConfig:
-    """The row's sampler as the provider runs it: in its order, without what it is not sent and what it ignores."""
+    """Return the sample's sampler as the provider runs it: in the provider's order, without settings that are not sent
+    or are ignored."""
     neutral: dict[str, object] = {}
     for stage in call.row.sampler.stages:
         field = SWITCHES[stage]

@@ -1,4 +1,4 @@
-"""What every provider is to the rest of the app, and the few shapes that requests and answers have on their way."""
+"""Define the `Provider` protocol and the data that pass between a provider and the rest of the app."""
 
 from __future__ import annotations
 
@@ -14,28 +14,29 @@ from llm_core.providers.network import Line
 from llm_core.records import FinishReason, HostedOptions, RowRequest, Usage
 
 CONTINUE = "Go on exactly where your answer stopped. Do not repeat any of it."
-"""Asked of a model that does not take a conversation which ends with its own turn."""
+"""Prompt for a model that refuses a conversation that ends with its own turn."""
 
 
 FEW_LOGPROBS = 5
-"""Asked for where more have been refused."""
+"""`top_logprobs` to ask for where a larger number was refused."""
 
 
 class Target(NamedTuple):
-    """A hosted model's id in its parts: `scheme:name@place`."""
+    """Parts of a hosted model's id, `scheme:name@place`."""
 
     scheme: str
     name: str
     place: str = ""
-    """A base URL, or `project/location` for Vertex AI; empty for the provider's own."""
+    """Base URL, or `project/location` for Vertex AI; empty for the provider's own address."""
 
     @property
     def model_id(self) -> str:
+        """Id of the model as a request names it."""
         return f"{self.scheme}:{self.name}@{self.place}" if self.place else f"{self.scheme}:{self.name}"
 
 
 class Scored(NamedTuple):
-    """A token with its raw log-probability, as a provider names it."""
+    """Token with its raw log-probability in nats, as a provider names it."""
 
     text: str
     logprob: float
@@ -43,32 +44,33 @@ class Scored(NamedTuple):
 
 
 class Step(NamedTuple):
-    """One token of an answer and the likeliest ones in its place."""
+    """One token of an answer and the most likely alternatives at its position."""
 
     chosen: Scored
     likeliest: tuple[Scored, ...] = ()
     data: bytes | None = None
-    """The chosen token's bytes, where the provider gives them: a token may hold half a letter."""
+    """Bytes of the chosen token, where the provider gives them: a token may hold half a letter."""
 
 
 class Chunk(NamedTuple):
-    """A part of an answer, in the order of arrival."""
+    """Part of an answer; parts are in the order of arrival."""
 
     text: str = ""
     thought: str = ""
     steps: tuple[Step, ...] = ()
     end: FinishReason | NucleusError | None = None
-    """Why the answer ended. Usage may still follow."""
+    """Why the answer ended, or None. Usage may still follow."""
     usage: Usage | None = None
     labels: Mapping[int, str] = {}
-    """Texts of tokens by id, where the steps do not have them."""
+    """Texts of tokens by id, where `steps` lack them."""
     candidate: int | None = 0
-    """Which of the call's answers it belongs to; None for all of them. The usage is the call's."""
+    """Index of the candidate that the delta belongs to; None for all candidates of the call. `usage` is always the
+    call's."""
 
 
 @dataclass(frozen=True)
 class Call:
-    """One request, to be sent once: a row, or several that differ in nothing but their seeds."""
+    """One request to a provider, sent once: for one sample, or for several that differ in nothing but their seeds."""
 
     target: Target
     prompt: PromptSpec
@@ -77,16 +79,16 @@ class Call:
     secret: SecretStr | None
     line: Line
     without: frozenset[str] = frozenset()
-    """Wire names of what is not sent, mostly since the model has refused it before."""
+    """Wire names of fields that are not sent, mostly because the model has refused them before."""
     candidates: int = 1
-    """Answers to ask for; `row` is the first one's."""
+    """Number of candidates to ask for; `row` is the first one's sample."""
 
 
 class HostedModel(NamedTuple):
-    """A model as its provider lists it. Numbers are None where the provider does not tell."""
+    """Model as its provider lists it. Numbers are None where the provider does not give them."""
 
     id: str
-    """What a request's `model_id` says."""
+    """Id for a request's `model_id`."""
     name: str
     context_window: int | None = None
     output_limit: int | None = None
@@ -95,44 +97,45 @@ class HostedModel(NamedTuple):
 
 @dataclass(eq=False)
 class Failure(Exception):
-    """What a provider answered instead of tokens."""
+    """Error of a provider in place of tokens."""
 
     error: NucleusError
     passing: bool = False
-    """Whether the same request may well succeed a little later."""
+    """Whether the same request may succeed a little later."""
     wait_seconds: float | None = None
-    """How long the provider asked to wait."""
+    """Seconds that the provider asked to wait."""
     refused: tuple[str, ...] = field(default=())
-    """Wire names of the fields at fault, where the message tells."""
+    """Wire names of the fields at fault, where the message names them."""
     lasting: bool = True
-    """Whether the model refuses these fields as such, and not only the value."""
+    """Whether the model refuses these fields as such, and not only their value."""
 
     def __str__(self) -> str:
         return str(self.error)
 
 
 class Provider(Protocol):
-    """A thin client. Called from several threads at once; keeps nothing of a call."""
+    """Thin client of one API. Called from several threads at once; keeps nothing of a call."""
 
     settings: dict[str, tuple[str, ...]]
-    """The wire names that carry each field of `SamplerConfig`, and of what else a request asks for. A field that is not
+    """Wire names that carry each field of `SamplerConfig` and each other option of a request. A field that is missing
     here cannot be sent."""
     order: str | None
-    """The stages' order, where the provider has one of its own."""
+    """Order of the sampler stages, where the provider has a fixed one."""
     own_place: str
-    """What an empty place means."""
+    """Address that an empty place stands for."""
 
     def needs_key(self, place: str) -> bool:
-        """Whether nothing works there without a key."""
+        """Return whether every request to this place needs a key."""
 
     def body(self, call: Call) -> dict[str, Any]:
-        """What `stream` sends, without the key."""
+        """Return the body that `stream` sends, without the key."""
 
     def stream(self, call: Call) -> Generator[Chunk, None, None]:
-        """Send the call and yield the answers as they come. Raises `Failure`."""
+        """Send the call and yield the deltas as they arrive. Raises `Failure`."""
 
     def models(self, place: str, secret: SecretStr | None, line: Line) -> tuple[HostedModel, ...]:
-        """What the provider lists. Raises `Failure`."""
+        """Return the models that the provider lists. Raises `Failure`."""
 
     def count_tokens(self, call: Call) -> int | None:
-        """Tokens of the prompt; None where the provider does not count them beforehand. Raises `Failure`."""
+        """Return the number of tokens of the prompt; None where the provider cannot count them beforehand. Raises
+        `Failure`."""

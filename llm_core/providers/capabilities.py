@@ -1,9 +1,9 @@
-"""What each hosted model was found to do with each field of a request: data, filled by what comes back.
+"""Record what each hosted model does with each field of a request, from what comes back.
 
-A refusal is plain. Whether a sampler setting is honoured shows only in the tokens, since many servers ignore what they
-do not know: every drawn token is evidence, the logarithm of how much likelier it is with the setting than without
-(Wald's sequential probability ratio test, 1945; both errors below one in a thousand). That takes log-probabilities.
-Where a model gives none, `capabilities.json` has what its maker says that it ignores.
+A refusal is plain. Whether a sampler setting is honoured shows only in the tokens, since many servers ignore fields
+that they do not know. Every drawn token is evidence: the logarithm of how much likelier it is with the setting than
+without (Wald's sequential probability ratio test, 1945; both error probabilities below one in a thousand). That needs
+log-probabilities. For models that give none, `capabilities.json` lists the fields that their makers say are ignored.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from llm_core.providers.base import Target
 Support = Literal["honoured", "ignored", "rejected", "untried"]
 
 ENOUGH = 6.9
-"""ln 1000."""
+"""Evidence in nats at which a field counts as honoured, or negated as ignored: ln 1000."""
 MOST_MODELS = 512
 
 
 class Capabilities:
-    """One model's. Shared by all sessions; any thread may read and write."""
+    """Findings about one model. Shared by all sessions; any thread may read and write."""
 
     def __init__(self, documented: frozenset[str] = frozenset()) -> None:
         self.documented = documented
-        """Fields that the model ignores, as its maker says."""
+        """Fields that the model ignores, according to its maker."""
         self._refused: dict[str, str] = {}
         self._evidence: dict[str, float] = {}
 
@@ -41,19 +41,21 @@ class Capabilities:
 
     @property
     def reasons(self) -> Mapping[str, str]:
-        """What the provider said, by wire name."""
+        """The provider's words about each refused field, by wire name."""
         return dict(self._refused)
 
     def refuse(self, name: str, reason: str) -> None:
+        """Record that the model refused a field, by wire name."""
         self._refused[name] = reason
 
     def observe(self, field: str, evidence: float) -> None:
-        """Add evidence, in nats, that a field does what it says; negative where it does not."""
+        """Add evidence, in nats, that a field has its effect; negative evidence says that it has none."""
         found = self._evidence.get(field, 0.0) + evidence
         self._evidence[field] = max(-3 * ENOUGH, min(3 * ENOUGH, found))
 
     def support(self, field: str, wire_names: Iterable[str]) -> Support:
-        """What is known of one field, which these wire names carry: none of them, and it cannot be sent."""
+        """Return the state of one field, given the wire names that carry it. A field is rejected if all of its names
+        were refused, so also if it has none."""
         if all(name in self._refused for name in wire_names):
             return "rejected"
         evidence = self._evidence.get(field, 0.0)
@@ -62,19 +64,20 @@ class Capabilities:
         return "ignored" if evidence <= -ENOUGH or field in self.documented else "untried"
 
     def forget(self) -> None:
-        """Try everything again."""
+        """Drop all findings, so that everything is tried again."""
         self._refused.clear()
         self._evidence.clear()
 
 
 class CapabilityTable:
-    """Those of the models used last."""
+    """Findings about the models used last, at most `MAX_MODELS`. Any thread may read and write."""
 
     def __init__(self) -> None:
         self._models: OrderedDict[Target, Capabilities] = OrderedDict()
         self._lock = threading.Lock()
 
     def of(self, target: Target) -> Capabilities:
+        """Return the findings about a target, created if there are none yet."""
         with self._lock:
             found = self._models.get(target) or self._models.setdefault(target, Capabilities(_documented(target)))
             self._models.move_to_end(target)
@@ -84,6 +87,8 @@ class CapabilityTable:
 
 
 def _documented(target: Target) -> frozenset[str]:
+    """Return the fields that `capabilities.json` lists as ignored by this model; an entry's name also stands for its
+    versions."""
     found: set[str] = set()
     for entry in _facts()["ignored"]:
         named = any(target.name == name or target.name.startswith(f"{name}-") for name in entry["names"])

@@ -1,7 +1,7 @@
-"""Keys: typed for one browser session, written in a secrets file, or set in the environment; never kept by a request.
+"""Find the key for a target: typed in one browser session, written in a secrets file, or set in the environment.
 
-A key belongs to the place that it was given for. One from the environment goes to its maker's own address only, so
-that nobody can have it sent to theirs by typing a base URL.
+A key belongs to the place that it was given for. One from the environment goes to its maker's own address only, so that
+nobody can have it sent to their server by typing a base URL. Requests never store keys.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ ENVIRONMENT = {
     "vertex": ("VERTEX_API_KEY",),
     "openai": ("OPENAI_API_KEY",),
 }
-"""Where each scheme's key may stand, the first one first. They are the same names in a secrets file."""
+"""Names of each scheme's key in the environment and in a secrets file, in order of precedence."""
 
 
 @dataclass(frozen=True)
 class Credentials:
-    """What one browser session may use. Its text form shows no key."""
+    """Keys that one browser session may use. Its text form shows no key."""
 
     typed: Mapping[str, SecretStr] = field(default_factory=dict)
-    """By `scheme` for a provider's own address, by `scheme:place` for others."""
+    """Typed keys, by `scheme` for a provider's own address and by `scheme:place` for others."""
     stored: Mapping[str, object] = field(default_factory=dict, repr=False)
-    """Names as in `ENVIRONMENT`, and a table `keys` by `scheme:place`."""
+    """Stored keys by the names in `KEY_VARIABLES`, and a table `keys` by `scheme:place`."""
 
     @classmethod
     def gathered(
@@ -37,7 +37,8 @@ class Credentials:
         secrets: Mapping[str, object] | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> Credentials:
-        """From all three sources; a secrets file comes before the environment."""
+        """Create credentials from typed keys, a secrets file and the environment; a secrets file takes precedence over
+        the environment."""
         names = [name for family in ENVIRONMENT.values() for name in family]
         stored: dict[str, object] = {}
         for source, known in ((environment or {}, names), (secrets or {}, [*names, "keys"])):
@@ -45,7 +46,7 @@ class Credentials:
         return cls(typed or {}, stored)
 
     def key(self, target: Target, own_place: str) -> SecretStr | None:
-        """The key for this target, if there is one."""
+        """Return the key for this target, or None."""
         place = "" if target.place == own_place else target.place
         name = f"{target.scheme}:{place}" if place else target.scheme
         if typed := self.typed.get(name):

@@ -1,4 +1,4 @@
-"""What one call brings, dealt out to the rows that it asks for, by the candidates' numbers."""
+"""Split the response to one call into the answers of its candidates, by the candidates' indices."""
 
 from __future__ import annotations
 
@@ -11,23 +11,26 @@ from llm_core.records import Usage
 
 
 class Dealer:
-    """One attempt's. A candidate ends with its own end; the last of them, which the usage may follow, with `close`."""
+    """Split one streamed response into per-candidate streams. A candidate finishes when its finish reason arrives; the
+    last one finishes at `close()`, because the usage may come after it."""
 
     def __init__(self, answers: Sequence[HostedAnswer]) -> None:
+        """Create a demultiplexer for one attempt; `answers` are the writers of the samples that the call asks for."""
         self.answers = answers
         self.chunks: list[Chunk] = []
-        """All of them so far."""
+        """All deltas so far."""
         self.several: bool | None = None
-        """Whether the model gives several candidates a call; None where that does not show."""
+        """Whether the model gives several candidates per call; None where the response does not show it."""
         self._came: set[int] = set()
         self._usage: Usage | None = None
 
     @property
     def shared(self) -> bool:
+        """Whether several samples share the call."""
         return len(self.answers) > 1
 
     def take(self, chunk: Chunk) -> bool:
-        """Deal out a chunk. False once nothing more is wanted."""
+        """Pass a delta to the answers that it belongs to. Returns False once no answer wants more."""
         self.chunks.append(chunk)
         self._usage = chunk.usage or self._usage
         for place, answer in enumerate(self.answers):
@@ -43,8 +46,11 @@ class Dealer:
         return any(answer.record.active for answer in self.answers)
 
     def close(self, known_to_give_several: bool) -> None:
-        """The call has ended as it should. Rows that a model left out which has given several before end with an error;
-        those of one that gives one at a time stay as they are."""
+        """Finish the answers after the stream ended normally.
+
+        Samples that the response lacks end with an error if the model has given several candidates before; for a model
+        that gives one per call they stay active.
+        """
         self.count()
         if self.shared and self._came:
             self.several = len(self._came) > 1 or (None if known_to_give_several else False)
@@ -56,7 +62,8 @@ class Dealer:
                 answer.fail(NucleusError("provider_candidates_fewer", came=came, asked=asked))
 
     def count(self) -> None:
-        """Note once what the provider counted: with the row, or with the run where it is of several."""
+        """Record the provider's token counts once: on the sample that they belong to, or on the run if they cover
+        several."""
         if not self.shared or self._usage is None:
             return
         if len(self._came) == 1:

@@ -1,6 +1,7 @@
-"""One thing asked of a service on a thread of its own: bounded in time, and given up from any thread at any moment.
+"""Run one cancellable function on its own thread under a time limit.
 
-For what a page would otherwise wait for: listings, counts, saves. Runs have their own bounds (`service`).
+Meant for requests that a page would otherwise wait for: listings, counts, saves. Runs have their own limits
+(`dispatch.service`).
 """
 
 from __future__ import annotations
@@ -20,20 +21,21 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 LIMIT_SECONDS = 60.0
-"""For all of it, however many requests it takes."""
+"""Default limit for the whole call, however many requests it makes."""
 
 
 class Errand(Generic[T]):
-    """Begins at once. Any thread may read and stop it; one that hangs outside of its line is left behind."""
+    """Call on its own thread, started at once. Any thread may read and stop it; a call that hangs outside of its
+    connection is left behind."""
 
     def __init__(
         self, ask: Callable[[Line], T], line: Line, limit: float = LIMIT_SECONDS, usual: float | None = None
     ) -> None:
-        """`ask` sends over the line and raises `NucleusError`. Usually it takes `usual` seconds, where that is known,
-        and it is given up after `limit`."""
+        """Start `function` on a thread. It sends over `connection` and may raise `NucleusError`; it is given up after
+        `timeout` seconds. `expected_seconds` is its usual duration, where known."""
         self.error: NucleusError | None = None
         self.stopped = False
-        """Whether nobody waits for it any more: what was sent by then may have its effect all the same."""
+        """Whether the caller stopped waiting; a request that was already sent may still have its effect."""
         self._value: T | None = None
         self._line = line
         self._began = time.monotonic()
@@ -47,21 +49,22 @@ class Errand(Generic[T]):
 
     @property
     def active(self) -> bool:
+        """Whether the call has not ended yet."""
         return not self._done.is_set()
 
     @property
     def seconds(self) -> float:
-        """Since it began."""
+        """Seconds since the start."""
         return time.monotonic() - self._began
 
     @property
     def fraction(self) -> float:
-        """A guess by the time that it may take, below 1 until it has ended."""
+        """Estimated progress in [0, 1] from the expected duration; below 1 until the call has ended."""
         return min(0.97, self.seconds / self._usual) if self.active else 1.0
 
     def value(self) -> T:
-        """What came back. Raises the `NucleusError` that came instead, and `RuntimeError` for one that was stopped or
-        has not ended."""
+        """Return the function's result. Raises the `NucleusError` of a failed call, and `RuntimeError` if the call was
+        stopped or has not ended."""
         if self.error:
             raise self.error
         if self.active or self.stopped:
@@ -69,11 +72,11 @@ class Errand(Generic[T]):
         return self._value  # type: ignore[return-value]
 
     def stop(self) -> None:
-        """Wait no longer."""
+        """Stop waiting and cancel the connection."""
         self._give_up(None)
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Until it has ended; false if not within `timeout` seconds."""
+        """Wait until the call has ended. Returns False if that takes longer than `timeout` seconds."""
         return self._done.wait(timeout)
 
     def _give_up(self, error: NucleusError | None) -> None:
@@ -85,14 +88,14 @@ class Errand(Generic[T]):
             self._end(ask(self._line), None)
         except NucleusError as error:
             self._end(None, error)
-        except Exception as error:  # the thread's last net; the error's text could quote a header
+        except Exception as error:  # log the type only: the error's text could quote a header
             if not self._line.is_cut:
                 where = "".join(traceback.format_tb(error.__traceback__))
                 log.error("a question to a service failed: %s\n%s", type(error).__name__, where)
             self._end(None, NucleusError("engine_failed", detail=type(error).__name__))
 
     def _end(self, value: T | None, error: NucleusError | None, stopped: bool = False) -> None:
-        """The first end counts."""
+        """Record the outcome, unless one was recorded before."""
         with self._lock:
             if self.active:
                 self._value, self.error, self.stopped = value, error, stopped

@@ -1,7 +1,7 @@
-"""What a provider's failure means: pure functions from a status, a body or an exception to a `Failure`.
+"""Map a provider's status, error body or exception to a `Failure`. Pure functions.
 
-Details quote what servers say, shortened, and never the key. Nothing here decides to try again; `passing` says where
-that makes sense.
+Details quote what servers say, shortened, and never the key. Nothing here decides to retry; `Failure.retryable` says
+where that makes sense.
 """
 
 from __future__ import annotations
@@ -26,14 +26,16 @@ _REFUSALS = re.compile(
     r"unknown|extra_forbidden|extra inputs|deprecated|no longer|cannot be used",
     re.IGNORECASE,
 )
-"""A value out of range is no refusal of its field: what was asked for is wrong, and the reader is told."""
+"""Words of a message that refuses a field. A value out of range does not count: then the request is wrong, and the user
+is told."""
 _OF_A_VALUE = re.compile(
     r"unsupported value(?!.*only the default)|supported values|value between|greedy sampling", re.IGNORECASE
 )
 _TOO_MANY_LOGPROBS = (
     r"logprobs.*(?:greater|between|range|at most|maximum|exceed|less than)|sample logprobs|top_logprobs"
 )
-"""Fewer are asked for then, and none only after that."""
+"""Words of a message that asks for fewer log-probabilities; after it fewer are requested, and none only if that fails
+too."""
 _PHRASES: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = tuple(
     (re.compile(phrase, re.IGNORECASE), fields)
     for phrase, fields in (
@@ -54,7 +56,7 @@ _PHRASES: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = tuple(
         (r"(?:developer|system) (?:instruction|role)|system message", ("system_instruction",)),
     )
 )
-"""Messages that name a field otherwise than the request did."""
+"""Messages that name a field differently than the request did, with the wire names that they mean."""
 
 
 def from_response(
@@ -65,7 +67,7 @@ def from_response(
     model: str = "",
     key: str = "",
 ) -> Failure:
-    """What an answer other than 2xx means. `sent` are the wire names of the request's fields."""
+    """Return the failure behind a response other than 2xx. `sent` are the wire names of the request's fields."""
     error = _error_of(body)
     detail = _shortened(_message(error, body), key)
     wait = retry_after(error, headers or {})
@@ -76,17 +78,17 @@ def from_response(
 
 
 def said(body: str) -> str:
-    """What an error's body says, in a line."""
+    """Return the message of an error body, in one line."""
     return _shortened(_message(_error_of(body), body), "")
 
 
 def from_event(error: Mapping[str, Any], key: str = "") -> Failure:
-    """An error in the middle of a stream."""
+    """Return the failure behind an error in the middle of a stream."""
     return Failure(NucleusError("provider_stream_error", detail=_shortened(_message(error, str(error)), key)))
 
 
 def from_exception(error: Exception, host: str, seconds: float = 0.0) -> Failure:
-    """What a client's exception means. Those that are none of the network's are raised again."""
+    """Return the failure behind a client's exception. Exceptions that do not come from the network are raised again."""
     if isinstance(error, NucleusError):
         return Failure(error)
     kind = {each.__name__ for each in type(error).__mro__}  # httpx and httpx2 have the same names
@@ -107,7 +109,7 @@ def from_exception(error: Exception, host: str, seconds: float = 0.0) -> Failure
 
 
 def refused_fields(said: str, error: Mapping[str, Any], sent: Iterable[str]) -> tuple[str, ...]:
-    """Which of the fields that were sent a refusal is about; none where it is about something else."""
+    """Return the sent fields that a refusal is about; empty if it is about something else."""
     sent = tuple(sent)
     for phrase, fields in _PHRASES:
         if phrase.search(said) and (found := tuple(name for name in fields if name in sent)):
@@ -121,7 +123,8 @@ def refused_fields(said: str, error: Mapping[str, Any], sent: Iterable[str]) -> 
 
 
 def retry_after(error: Mapping[str, Any], headers: Mapping[str, str]) -> float | None:
-    """Seconds that the provider asks to wait: Google's RetryInfo, or a `Retry-After` header in seconds."""
+    """Return the seconds that the provider asks to wait, from Google's RetryInfo or a `Retry-After` header in seconds;
+    None if neither is there."""
     details = error.get("details")
     for detail in details if isinstance(details, list) else ():
         if isinstance(detail, Mapping) and str(detail.get("@type", "")).endswith("RetryInfo"):
@@ -133,7 +136,7 @@ def retry_after(error: Mapping[str, Any], headers: Mapping[str, str]) -> float |
 
 
 def not_an_api(status: int, body: str) -> Failure:
-    """A successful answer that is a web page, or nothing that can be read."""
+    """Return the failure for a successful response that is a web page or cannot be read."""
     return Failure(NucleusError("provider_not_api", status=status, detail=_shortened(_stripped(body), "")))
 
 
@@ -160,7 +163,7 @@ def _explained(status: int, error: Mapping[str, Any], said: str, model: str, wai
 
 
 def _error_of(body: str) -> dict[str, Any]:
-    """The error object of a JSON body, however it is wrapped; empty for anything else."""
+    """Return the error object of a JSON body, however it is wrapped; empty for anything else."""
     try:
         data = json.loads(body)
     except (ValueError, RecursionError):
@@ -179,7 +182,7 @@ def _message(error: Mapping[str, Any], body: str) -> str:
 
 
 def _stripped(body: str) -> str:
-    """A page without its tags: titles of error pages say most."""
+    """Return an HTML page without its tags: titles of error pages say most."""
     return re.sub(r"<(script|style).*?</\1>|<[^>]*>", " ", body, flags=re.DOTALL | re.IGNORECASE)
 
 

@@ -1,7 +1,7 @@
-"""The Gemini Developer API, and the same models on Vertex AI, through `google-genai`.
+"""Call the Gemini Developer API, and the same models on Vertex AI, through `google-genai`.
 
-Every call gets a client of its own over its line, so that it can be cut; the SDK then neither retries nor waits without
-end, and takes no address or switch out of the environment.
+Every call gets its own client over its own connection, so that it can be cancelled. The SDK then neither retries nor
+waits without end, and takes no address or switch from the environment.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 _MOST_MODELS = 1000
 _NAME = re.compile(r"[\w.-]+(/[\w.-]+)*", re.ASCII)
-"""Of a model: it becomes a part of the request's path."""
+"""Pattern of a model's name, which becomes a part of the request's path."""
 PROJECT_AND_LOCATION = re.compile(r"[a-z0-9][a-z0-9.:-]*/[a-z0-9-]+")
 
 
 class Gemini:
-    """Gemini Developer API: a key. A place is another base URL, of a gateway."""
+    """Gemini Developer API, which needs a key. A place is the base URL of a gateway."""
 
     settings = gemini_wire.SETTINGS
     order: str | None = "gemini"
@@ -68,7 +68,8 @@ class Gemini:
         return tuple(found)
 
     def count_tokens(self, call: Call) -> int | None:
-        """System text included: as a turn of its own, since this API counts no other."""
+        """Return the number of tokens of the prompt, system text included: it is sent as its own turn, since this API
+        counts no other."""
         _check_name(call)
         turns = gemini_wire.contents(call)
         if system := gemini_wire.config(call).get("system_instruction"):
@@ -80,21 +81,21 @@ class Gemini:
     def _client(self, place: str, secret: SecretStr | None, line: Line) -> Iterator[Client]:
         from google import genai
 
-        key = secret.get_secret_value() if secret else "none"  # a gateway may want none, the SDK does
+        key = secret.get_secret_value() if secret else "none"  # a gateway may need none, but the SDK does
         with http_for(line) as http:
             options = http_options(http, place or self.own_place, "v1beta", line)
             yield genai.Client(vertexai=False, api_key=key, http_options=options)
 
 
 class Vertex(Gemini):
-    """Gemini on Vertex AI. A place is `project/location`, with the server's application-default credentials; without
-    one, a key is for express mode."""
+    """Gemini on Vertex AI. A place is `project/location` and uses the server's application-default credentials; without
+    one, a key selects express mode."""
 
     own_place = "https://aiplatform.googleapis.com"
     scheme = "vertex"
 
     def __init__(self, base_url: str = "") -> None:
-        """`base_url` instead of the location's own."""
+        """Create the client; `base_url` replaces the location's own URL."""
         self._base_url = base_url
         self._identity = GoogleIdentity()
 
@@ -121,7 +122,7 @@ class Vertex(Gemini):
 
 
 class EscapedSeparators(httpx.SyncByteStream):
-    """A body of JSON with U+2028, U+2029 and U+0085 escaped: the SDK takes them for the ends of lines."""
+    """JSON byte stream with U+2028, U+2029 and U+0085 escaped, because the SDK takes them for line ends."""
 
     _ESCAPES = ((b"\xe2\x80\xa8", b"\\u2028"), (b"\xe2\x80\xa9", b"\\u2029"), (b"\xc2\x85", b"\\u0085"))
     _HALVES = (b"\xe2\x80", b"\xe2", b"\xc2")
@@ -150,7 +151,7 @@ def _check_name(call: Call) -> None:
 
 
 def location_url(location: str) -> str:
-    """Where Vertex AI answers for a location; none is express mode."""
+    """Return the base URL of Vertex AI for a location; an empty location is express mode."""
     if location in ("us", "eu"):
         return f"https://aiplatform.{location}.rep.googleapis.com"
     regional = f"{location}-" if location not in ("", "global") else ""
@@ -159,7 +160,7 @@ def location_url(location: str) -> str:
 
 @contextmanager
 def http_for(line: Line) -> Iterator[httpx.Client]:
-    """The line's client, made ready for the SDK."""
+    """Open the connection's HTTP client with the hooks that the SDK needs."""
     with line.client() as http:
         http.event_hooks["request"].append(_uncompressed)
         http.event_hooks["response"].append(_escaped)
@@ -176,7 +177,7 @@ def _escaped(response: httpx.Response) -> None:
 
 
 def http_options(http: httpx.Client, base_url: str, version: str, line: Line) -> Any:
-    """`HttpOptions` with a timeout, and without anything of the environment."""
+    """Return the SDK's `HttpOptions` with a timeout and without anything from the environment."""
     from google.genai import types
 
     milliseconds = int(line.silence_seconds * 1000)
@@ -185,7 +186,7 @@ def http_options(http: httpx.Client, base_url: str, version: str, line: Line) ->
 
 @contextmanager
 def _explained(call: Call | None = None, begun: Any = lambda: False) -> Iterator[None]:
-    """The SDK's errors as `Failure`."""
+    """Raise the SDK's errors as `Failure`. `begun` returns whether a part of the stream has arrived."""
     from google.auth.exceptions import GoogleAuthError, TransportError
     from google.genai import errors
 
@@ -208,6 +209,6 @@ def _explained(call: Call | None = None, begun: Any = lambda: False) -> Iterator
 
 
 def error_object(body: Any) -> dict[str, Any]:
-    """Of what the SDK made of an answer; empty where that was no JSON of the API's."""
+    """Return the error object of a response that the SDK parsed; empty if it was not the API's JSON."""
     found = body.get("error", {}) if isinstance(body, dict) else {}
     return found if isinstance(found, dict) else {}

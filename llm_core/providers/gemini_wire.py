@@ -1,7 +1,7 @@
-"""Our request as `google-genai` takes it, and its answer as ours: pure functions over dictionaries.
+"""Convert a request to what `google-genai` takes, and its responses to stream deltas. Pure functions over dictionaries.
 
 Gemini's own defaults differ from model to model (top_p 0.95, top_k 64), so temperature and top_p are always sent; newer
-models refuse them, and are then asked without. There is no neutral top_k. Many models refuse several candidates.
+models refuse them, and are then called without. top_k has no neutral value. Many models refuse several candidates.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ SETTINGS: dict[str, tuple[str, ...]] = {
 
 _SEEDS = 2**31
 _MOST_STOPS = 5
-"""That Gemini takes; all of them are watched for in the answer."""
+"""Stop sequences that Gemini accepts; the answer is watched for all requested ones."""
 _BLOCKED = frozenset(
     {"SAFETY", "RECITATION", "LANGUAGE", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "IMAGE_SAFETY", "MODEL_ARMOR"}
 )
 
 
 def contents(call: Call) -> list[dict[str, Any]]:
-    """The turns of the chat. A system text that the model does not take stands before the first of them."""
+    """Return the turns of the chat. A system text that the model refuses is put before the first turn's text."""
     messages = call.prompt.messages()
     turns = [_turn(message) for message in messages if message.role != "system"]
     if messages[0].role == "system" and "system_instruction" in call.without:
@@ -51,7 +51,7 @@ def contents(call: Call) -> list[dict[str, Any]]:
 
 
 def config(call: Call) -> dict[str, Any]:
-    """Fields of `GenerateContentConfig`."""
+    """Return the fields of `GenerateContentConfig`."""
     row, options, sampler = call.row, call.options, call.row.sampler
     sent: dict[str, Any] = {
         "temperature": sampler.temperature,
@@ -81,7 +81,7 @@ def config(call: Call) -> dict[str, Any]:
 
 
 def asked(call: Call) -> set[str]:
-    """Wire names of what this request has, for a refusal to be about."""
+    """Return the wire names of what this request has, so that a refusal can be matched to them."""
     names = set(config(call))
     names |= {"prefill"} if call.prompt.prefill else set()
     names |= {"inline_data"} if call.options.images else set()
@@ -89,13 +89,13 @@ def asked(call: Call) -> set[str]:
 
 
 def chunks(data: Mapping[str, Any]) -> Iterator[Chunk]:
-    """A response of the SDK, as a dictionary: a part of each candidate that it has."""
+    """Yield the deltas of one SDK response given as a dictionary: one for each of its candidates."""
     usage = _usage(data.get("usage_metadata"))
     blocked = (data.get("prompt_feedback") or {}).get("block_reason")
     if blocked:
         yield Chunk(end=NucleusError("provider_prompt_blocked", reason=str(blocked)), usage=usage, candidate=None)
         return
-    if usage:  # before the text, after which nothing more may be wanted
+    if usage:  # before the text, since the reader may stop after it
         yield Chunk(usage=usage, candidate=None)
     for candidate in data.get("candidates") or ():
         yield _chunk(candidate)
@@ -113,7 +113,7 @@ def _chunk(candidate: Mapping[str, Any]) -> Chunk:
 
 
 def model(data: Mapping[str, Any], scheme: str, place: str) -> HostedModel | None:
-    """An entry of the listing; None for a model that does not write text."""
+    """Return one entry of the listing; None for a model that does not write text."""
     actions = data.get("supported_actions")
     if actions and "generateContent" not in actions:
         return None

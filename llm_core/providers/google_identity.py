@@ -1,4 +1,4 @@
-"""Who the server is to Google Cloud: application-default credentials, found once; they renew themselves."""
+"""Provide the server's identity at Google Cloud: application-default credentials, which renew themselves."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
 
 
 class GoogleIdentity:
-    """Any thread may use it."""
+    """Application-default credentials of the server. Any thread may use it."""
 
     def __init__(self) -> None:
         self._credentials: Any = None
         self._lock = threading.Lock()
 
     def credentials(self) -> Any:
-        """For the SDKs. Raises `Failure` where there are none."""
+        """Return the credentials object for the SDKs. Raises `Failure` if the server has none."""
         import google.auth
         from google.auth.exceptions import GoogleAuthError
 
@@ -32,7 +32,7 @@ class GoogleIdentity:
             return self._credentials
 
     def token(self) -> str:
-        """For a header. Raises `Failure` where there is none to be had."""
+        """Return an access token for a header. Raises `Failure` if none can be had."""
         from google.auth.exceptions import GoogleAuthError, TransportError
         from google.auth.transport.requests import Request
 

@@ -1,6 +1,6 @@
-"""One answer of a hosted model being written: what its chunks become for its readers.
+"""Write one answer of a hosted model into its record, from the deltas of its stream.
 
-Chunks come on one thread, Stop and deadlines on another; whoever ends the answer first ends it.
+Deltas arrive on one thread, Stop and deadlines on another; whoever ends the answer first ends it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from llm_core.text_stream import StopWatcher
 
 
 class TokenNames:
-    """Ids for the tokens of one run: the provider's own, or numbers in the order of appearance."""
+    """Assign ids to the tokens of one run: the provider's own, or numbers in the order of appearance."""
 
     def __init__(self, run: Run) -> None:
         self._labels = run.labels
@@ -26,7 +26,7 @@ class TokenNames:
         self._lock = threading.Lock()
 
     def ids(self, step: Step) -> tuple[int, dict[int, float]]:
-        """The chosen token's id, and the raw log-probability of each known token of the step by id."""
+        """Return the chosen token's id, and the raw log-probability of each known token of the step by id."""
         seen: dict[str, int] = {}
         with self._lock:
             known = {self._id(scored, seen): min(0.0, scored.logprob) for scored in step.likeliest}
@@ -47,19 +47,19 @@ class TokenNames:
 
 
 class HostedAnswer:
-    """Writes one row's record."""
+    """Write one sample's record."""
 
     def __init__(self, run: Run, record: RowRecord, names: TokenNames) -> None:
         self.run = run
         self.record = record
         self.view = PartialView(record.request.sampler)
-        """Computes the sampler's stages where the provider gives log-probabilities."""
+        """Sampler stages over the provider's log-probabilities, where it gives any."""
         self.evidence: dict[str, float] = {}
-        """What the drawn tokens say of each setting so far, in nats."""
+        """Evidence of the drawn tokens for each setting so far, in nats."""
         self.written = 0
-        """Events so far."""
+        """Number of events so far."""
         self.steps = 0
-        """Tokens that came with log-probabilities."""
+        """Number of tokens that came with log-probabilities."""
         self._names = names
         self._watcher = StopWatcher(record.request.stop_sequences)
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
@@ -69,28 +69,29 @@ class HostedAnswer:
 
     @property
     def begun(self) -> bool:
-        """Whether anything of the answer has come, so that it must not be asked for again."""
+        """Whether a part of the answer has arrived, so that the call must not be retried."""
         return bool(self.written or self.record.thoughts)
 
     def start(self) -> None:
+        """Mark the sample as running and start its clock."""
         with self._lock:
             if self.record.active:
                 self.record.status = "running"
                 self._began = time.perf_counter()
 
     def wait_again(self) -> None:
-        """It will be asked for by another call."""
+        """Mark the sample as waiting again, because another call will ask for it."""
         with self._lock:
             if self.record.active:
                 self.record.status = "waiting"
 
     @property
     def ended(self) -> bool:
-        """Whether the provider has said why it ended."""
+        """Whether the provider has given a finish reason."""
         return self._end is not None
 
     def take(self, chunk: Chunk) -> bool:
-        """Take in a chunk. False once nothing more is wanted."""
+        """Add a delta to the record. Returns False once the record wants no more."""
         with self._lock:
             if not self.record.active:
                 return False
@@ -108,7 +109,7 @@ class HostedAnswer:
         return self.record.active
 
     def close(self) -> None:
-        """The stream has ended as it should: end the answer for the reason that was given."""
+        """Finish the answer after its stream ended normally, with the reason that the provider gave."""
         written = self.written > 0
         match self._end:
             case None:
@@ -123,7 +124,7 @@ class HostedAnswer:
                 self.end(reason)
 
     def conclude(self, verdict: FinishReason | NucleusError) -> None:
-        """Somebody ends it from outside; one that is whole already is so all the same."""
+        """End the answer from outside; an answer that is already complete keeps the provider's reason."""
         if self.ended:
             self.close()
         elif isinstance(verdict, NucleusError):
@@ -132,11 +133,12 @@ class HostedAnswer:
             self.end(verdict)
 
     def end(self, reason: FinishReason) -> None:
+        """End the answer with a finish reason."""
         with self._lock:
             self.record.finish(reason, self._held())
 
     def fail(self, error: NucleusError) -> None:
-        """End with a message; what was written stays."""
+        """End the answer with an error; its text so far stays."""
         with self._lock:
             self.record.fail(error, self._held())
 
@@ -144,6 +146,7 @@ class HostedAnswer:
         return "" if self._watcher.stopped else self._watcher.finish()
 
     def count(self, usage: Usage) -> None:
+        """Record the provider's token counts on the sample."""
         self.record.usage = usage
         self.record.cached_tokens = usage.cached_tokens
 
@@ -162,8 +165,8 @@ class HostedAnswer:
         return events
 
     def _pieces(self, chunk: Chunk) -> list[str]:
-        """The chunk's text, a piece for each of its tokens. It is the text that counts: where the tokens spell another
-        one, as special tokens do, the last of them gets all of it."""
+        """Return the delta's text, split into a piece for each of its tokens. The text takes precedence: where the
+        tokens spell another one, as special tokens do, the last of them gets all of it."""
         if not chunk.steps:
             return [chunk.text] if chunk.text else []
         pieces = [self._decoder.decode(step.data or step.chosen.text.encode()) for step in chunk.steps]
@@ -190,5 +193,5 @@ def _same(one: Scored, other: Scored) -> bool:
 
 
 def _among(step: Step) -> bool:
-    """Whether the chosen token is one of the likeliest."""
+    """Return whether the chosen token is one of the most likely."""
     return any(_same(scored, step.chosen) for scored in step.likeliest)

@@ -1,7 +1,7 @@
-"""Calls in line for each provider's address, sent by worker threads under a limit; sessions take turns.
+"""Queue calls for each provider's endpoint and send them from a bounded number of worker threads; sessions take turns.
 
-A watcher thread ends what nobody wants any more, ten times a second: it closes the records and cuts the line, so that
-a slow server holds up nobody. Keys stay with the jobs that use them and go when these end.
+A watcher thread ends unwanted calls ten times a second: it finishes their records and cancels the connection, so that a
+slow server holds up nobody. Keys stay with the calls that use them and go when these end.
 """
 
 from __future__ import annotations
@@ -27,56 +27,56 @@ from llm_core.records import FinishReason, RowRecord, Run
 log = logging.getLogger(__name__)
 
 MAX_WAITING = 1024
-"""Rows that may wait at one address."""
+"""Samples that may wait at one endpoint."""
 Verdict = FinishReason | NucleusError
 _WATCH_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What an installation allows itself."""
+    """Limits of an installation on its calls to providers."""
 
     parallel: int = 8
-    """Calls to one address at the same time."""
+    """Calls to one endpoint at the same time."""
     attempts: int = 4
-    """Of one call, failures that pass included."""
+    """Attempts per call; only retryable failures lead to another one."""
     longest_wait: float = 30.0
-    """Seconds before another attempt. A provider that asks for more is told to the reader instead."""
+    """Seconds to wait at most before another attempt. If a provider asks for more, the user is told instead."""
     first_wait: float = 0.5
     refusals: int = 10
-    """Fields that may be refused before a call is given up."""
+    """Fields that a model may refuse before the call is given up."""
     silence_seconds: float = SILENCE_SECONDS
 
 
 class Job(NamedTuple):
-    """One call on its way."""
+    """One call waiting to be sent, or being sent."""
 
     run: Run
     records: tuple[RowRecord, ...]
-    """Of the rows that it asks for: several differ in nothing but their seeds."""
+    """Records of its samples; several differ in nothing but their seeds."""
     target: Target
     secret: SecretStr | None
     names: TokenNames
     line: Line
     answers: AnswerCache | None = None
-    """The asker's own."""
+    """Response cache of the user who asked."""
 
 
 class Waiting(NamedTuple):
-    """What of some runs has not been sent yet."""
+    """Number of samples of some runs that were not sent yet, and of those before them."""
 
     own: int = 0
-    """Their rows that wait."""
+    """Waiting samples of these runs."""
     ahead: int = 0
-    """Rows of others that will be sent before the first of them."""
+    """Samples of other runs that will be sent before the first of these."""
 
 
 Send = Callable[[Job, Sequence[HostedAnswer]], Iterable[Job]]
-"""Writes a call's answers. What it gives back has to be sent too: rows that the call did not bring."""
+"""Send one call and fill its records. Returns new calls for samples that the response did not contain."""
 
 
 class _Lane:
-    """What is in line for one address."""
+    """Calls that wait for one endpoint, and the number of its workers."""
 
     def __init__(self) -> None:
         self.queue: FairQueue[Job] = FairQueue()
@@ -84,9 +84,10 @@ class _Lane:
 
 
 class Lanes:
-    """One for each address. Called from any thread."""
+    """Bounded, fair queue of calls for each endpoint. Called from any thread."""
 
     def __init__(self, parallel: int, send: Send) -> None:
+        """Create empty queues; `send` is called on at most `parallel` threads per endpoint."""
         self._parallel = parallel
         self._send = send
         self._lanes: dict[Target, _Lane] = {}
@@ -95,7 +96,7 @@ class Lanes:
         self._lock = threading.RLock()
 
     def push(self, jobs: Sequence[Job]) -> None:
-        """Put one run's calls in line. Raises `NucleusError` where too many wait already."""
+        """Queue the calls of one run. Raises `NucleusError` if too many samples wait already."""
         with self._lock:
             lane = self._lanes.get(_address(jobs[0]))
             if lane and _rows(lane.queue) + _rows(jobs) > MAX_WAITING:
@@ -103,7 +104,7 @@ class Lanes:
             self._push(jobs)
 
     def position(self, run: Run) -> int:
-        """Runs that will begin before this one; 0 once it has begun."""
+        """Return how many runs will begin before this one; 0 once it has begun."""
         with self._lock:
             for lane in self._lanes.values():
                 ahead: dict[str, None] = {}
@@ -115,7 +116,7 @@ class Lanes:
         return 0
 
     def waiting(self, runs: Collection[Run]) -> Waiting:
-        """How much of these runs is in line, and how much of others is in front of it."""
+        """Return how many samples of these runs wait, and how many of other runs are ahead of them."""
         wanted = {run.id for run in runs}
         own = ahead = 0
         with self._lock:
@@ -130,7 +131,7 @@ class Lanes:
         return Waiting(own, ahead) if own else Waiting()
 
     def place(self, record: RowRecord) -> int:
-        """Rows that will be sent before the call of this one; 0 once it has been."""
+        """Return how many samples will be sent before this one's call; 0 once it was sent."""
         with self._lock:
             for lane in self._lanes.values():
                 before = 0
@@ -142,12 +143,13 @@ class Lanes:
 
     @property
     def active_rows(self) -> int:
-        """Rows whose threads are at work."""
+        """Samples whose calls are being sent."""
         with self._lock:
             return sum(len(answers) for _, answers in self._active.values())
 
     @property
     def waiting_rows(self) -> int:
+        """Samples that wait to be sent."""
         with self._lock:
             return sum(_rows(lane.queue) for lane in self._lanes.values())
 
@@ -206,11 +208,11 @@ class Lanes:
             time.sleep(_WATCH_SECONDS)
 
     def _drop(self, lane: _Lane, job: Job) -> None:
-        """End those rows of a waiting call that nobody wants, and the call with the last of them."""
+        """End the unwanted samples of a waiting call, and remove the call when none is left."""
         verdicts = {place: job.run.verdict(record) for place, record in enumerate(job.records) if record.active}
         with self._lock:
             if not any(verdicts.values()) or all(each is not job for each in lane.queue):
-                return  # a worker that has just taken it looks itself
+                return  # the worker that has just taken it checks it
             for place, verdict in verdicts.items():
                 if isinstance(verdict, NucleusError):
                     job.records[place].fail(verdict)
@@ -222,7 +224,7 @@ class Lanes:
 
 
 def _end(job: Job, answers: Sequence[HostedAnswer]) -> None:
-    """End those answers that nobody wants, and the call with the last of them."""
+    """End the unwanted answers of an active call, and cancel the call when none is left."""
     unwanted = [
         (answer, verdict)
         for answer in answers

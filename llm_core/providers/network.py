@@ -1,7 +1,7 @@
-"""One request's connection: bounded in time, refused where it may not lead, and cut by another thread at any moment.
+"""Open the HTTP connection of one request: bounded in time, refused where it may not lead, cancellable from any thread.
 
-Every request opens a connection of its own. So Stop can shut its socket down, which wakes a thread that waits for a
-slow server, and a key never travels on a connection that was made for another.
+Every request opens its own connection. So Stop can shut its socket down, which wakes a thread that waits for a slow
+server, and a key never travels on a connection that was made for another.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from llm_core.providers.addresses import Addresses
 
 CONNECT_SECONDS = 10.0
 SILENCE_SECONDS = 120.0
-"""Without a byte from the server. A model that thinks before it answers may be silent for long."""
+"""Seconds without a byte from the server. A model that thinks before it answers may be silent for long."""
 
 
 class LineCut(Exception):
-    """The line was cut while a request was on its way."""
+    """Raised when the connection was cancelled while a request was on its way."""
 
 
 class Line:
-    """Makes the HTTP client of one request. `cut` may be called from any thread, at any time and more than once."""
+    """Connection of one request. `cancel` may be called from any thread, at any time and more than once."""
 
     def __init__(self, addresses: Addresses, silence_seconds: float = SILENCE_SECONDS) -> None:
         self._addresses = addresses
@@ -36,7 +36,7 @@ class Line:
         self._sockets: list[socket.socket] = []
 
     def another(self) -> Line:
-        """One under the same rules, for another request."""
+        """Return a new connection with the same rules, for another request."""
         return Line(self._addresses, self.silence_seconds)
 
     @property
@@ -45,25 +45,29 @@ class Line:
 
     @property
     def is_cut(self) -> bool:
+        """Whether `cancel` was called."""
         return self._cut.is_set()
 
     def cut(self) -> None:
-        """End the request: whoever reads from the connection gets an error at once."""
+        """Cancel the request: whoever reads from the connection gets an error at once."""
         self._cut.set()
         for each in list(self._sockets):
-            with contextlib.suppress(OSError):  # where it had ended by itself
-                # of the class: `SSLSocket.shutdown` also drops what a reading thread still uses
+            with contextlib.suppress(OSError):  # the socket was closed already
+                # the base class's method: `SSLSocket.shutdown` also drops state that a reading thread still uses
                 socket.socket.shutdown(each, socket.SHUT_RDWR)
 
     def pause(self, seconds: float) -> None:
-        """Sleep, or raise `LineCut` as soon as the line is cut."""
+        """Sleep for `seconds`. Raises `RequestCancelled` as soon as the connection is cancelled."""
         if self._cut.wait(seconds):
             raise LineCut
 
     def client(self, kept_connections: int = 0) -> httpx.Client:
-        """A client for this line only, which uses a connection again only if some are kept. It follows no redirects,
-        which could lead a key elsewhere, and goes to this machine's own addresses without a proxy; an installation that
-        others use asks no proxy at all."""
+        """Return an HTTP client for this connection only.
+
+        It reuses a connection only if `max_keepalive` is above 0. It follows no redirects, which could lead a key
+        elsewhere, and calls this machine's own addresses without a proxy; an installation that others use takes no
+        proxy at all.
+        """
         return httpx.Client(
             timeout=self._timeout,
             limits=httpx.Limits(max_keepalive_connections=kept_connections),
@@ -74,6 +78,7 @@ class Line:
         )
 
     def _watch(self, request: httpx.Request) -> None:
+        """Prepare a request to report its sockets. Raises `RequestCancelled` if the connection is cancelled already."""
         url = str(request.url.copy_with(query=None))
 
         def trace(event: str, info: dict[str, Any]) -> None:
@@ -85,9 +90,12 @@ class Line:
         request.extensions |= {"trace": trace, "timeout": self._timeout.as_dict()}
 
     def _connected(self, stream: Any, url: str) -> None:
-        """Called before anything is sent. Who raises here has to close the connection."""
+        """Check the address of a new socket and keep the socket for `cancel`.
+
+        Runs before anything is sent. If it raises, it has to close the connection itself.
+        """
         peer = stream.get_extra_info("server_addr")
-        # those that have ended are forgotten: a run may take many requests
+        # forget closed sockets: a run may take many requests
         self._sockets = [each for each in self._sockets if each.fileno() >= 0] + [stream.get_extra_info("socket")]
         try:
             self._addresses.check_peer(str(peer[0]), url)

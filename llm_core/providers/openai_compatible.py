@@ -1,8 +1,8 @@
-"""OpenAI and the servers that speak its language: vLLM, SGLang, llama.cpp, Ollama, gateways.
+"""Call OpenAI and the servers that speak its protocol: vLLM, SGLang, llama.cpp, Ollama, gateways.
 
-The client is httpx, not the `openai` package: half of what is sent and read here is other servers' own (`top_k`,
-`samplers`, token ids), a request must be cut from another thread, and the package would take keys and addresses out of
-the environment by itself. httpx comes with google-genai.
+The client is httpx and not the `openai` package: half of what is sent and read here is specific to other servers
+(`top_k`, `samplers`, token ids), a request must be cancelled from another thread, and the package would take keys and
+addresses from the environment by itself. httpx comes with google-genai.
 """
 
 from __future__ import annotations
@@ -25,19 +25,20 @@ OWN_PLACE = "https://api.openai.com/v1"
 
 
 class Way(NamedTuple):
-    """To a server."""
+    """Base URL of a server's API, and the key for it."""
 
     base: str
-    """Where the API begins."""
+    """URL under which the API begins."""
     key: str
 
     @property
     def headers(self) -> dict[str, str]:
+        """HTTP headers that carry the key."""
         return {"Authorization": f"Bearer {self.key}"} if self.key else {}
 
 
 class OpenAICompatible:
-    """One instance serves every address."""
+    """Provider for every OpenAI-compatible server; one instance serves all addresses."""
 
     settings = openai_wire.SETTINGS
     order: str | None = None
@@ -84,12 +85,12 @@ class OpenAICompatible:
                 raise Failure(NucleusError("provider_malformed", detail=type(error).__name__)) from error
 
     def count_tokens(self, call: Call) -> int | None:
-        """Not before a run: there is no common way to ask."""
+        """Return None: these servers have no common way to count tokens before a run."""
         return None
 
 
 def _way(place: str, secret: SecretStr | None) -> Way:
-    """The API is under `/v1`, unless a path is given."""
+    """Return the server of a place. Its API is under `/v1`, unless the place has a path."""
     place = place or OWN_PLACE
     base = place if httpx.URL(place).path not in ("", "/") else f"{place}/v1"
     return Way(base, secret.get_secret_value() if secret else "")
@@ -113,7 +114,7 @@ def _object(text: str) -> dict[str, Any]:
 
 
 def json_of(response: httpx.Response) -> dict[str, Any]:
-    """A body of JSON. Raises `Failure` for a web page and the like."""
+    """Return the JSON object of a response. Raises `Failure` for a web page and the like."""
     text = some_of(response, LARGEST)
     try:
         data = json.loads(text)
@@ -125,7 +126,7 @@ def json_of(response: httpx.Response) -> dict[str, Any]:
 
 
 def some_of(response: httpx.Response, limit: int = failures.MAX_BODY) -> str:
-    """The body, as far as the limit."""
+    """Return the response's text, up to `limit` bytes."""
     read = bytearray()
     for piece in response.iter_bytes():
         read += piece

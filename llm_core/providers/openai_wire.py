@@ -1,9 +1,9 @@
-"""Our request as an OpenAI-compatible one, and its answer as ours: pure functions, no network.
+"""Convert a request to an OpenAI-compatible one, and its responses to stream deltas. Pure functions, no network.
 
 Three dialects share the form. OpenAI refuses fields that it does not know; vLLM, SGLang, llama.cpp and Ollama ignore
-them silently. So a field that is refused is left out from then on (`without`), and one that is ignored shows in the
-drawn tokens only (`capabilities`). llama.cpp has defaults of its own (top_k 40, top_p 0.95, min_p 0.05, its order of
-stages): the neutral values are always sent. Log-probabilities are raw on all of them.
+them silently. So a refused field is not sent any more (`omitted`), and an ignored one shows in the drawn tokens only
+(`capabilities`). llama.cpp has its own defaults (top_k 40, top_p 0.95, min_p 0.05, its order of stages), so neutral
+values are always sent. Log-probabilities are raw on all of them.
 """
 
 from __future__ import annotations
@@ -51,18 +51,18 @@ _LLAMA_CPP_STAGES = {
     "temperature": "temperature",
 }
 _SEEDS = 2**31
-"""Servers differ in how large a seed may be; llama.cpp takes 2**32 - 1 for none."""
+"""Upper bound of a seed. Servers differ in how large a seed may be; llama.cpp takes 2**32 - 1 for none."""
 _TOKEN_ID = re.compile(r"token_id:(\d+)")
 _BY_ID = "return_tokens_as_token_ids"
 
 
 def path(without: frozenset[str]) -> str:
-    """Chat, or plain text for a model that has no chat template."""
+    """Return the endpoint's path: chat, or plain completions for a model that has no chat template."""
     return "completions" if "messages" in without else "chat/completions"
 
 
 def body(call: Call) -> dict[str, Any]:
-    """The request's JSON."""
+    """Return the JSON body of the request."""
     prompt, row, without = call.prompt, call.row, call.without
     sent: dict[str, Any] = {"model": call.target.name, "stream": True, "stream_options": {"include_usage": True}}
     if "messages" in without:
@@ -90,8 +90,11 @@ def body(call: Call) -> dict[str, Any]:
 
 
 def chunks(data: Mapping[str, Any], key: str = "") -> list[Chunk]:
-    """One event, or a whole answer of a server that does not stream: a part of each candidate that it has. Raises
-    `Failure` for an error in it."""
+    """Return the deltas of one event, or of the whole response of a server that does not stream: one for each
+    candidate.
+
+    Raises `Failure` for an error in it.
+    """
     if error := data.get("error"):
         raise failures.from_event(error if isinstance(error, Mapping) else {"message": str(error)}, key)
     try:
@@ -115,7 +118,7 @@ def _chunk(choice: Mapping[str, Any]) -> Chunk:
 
 
 def models(data: Mapping[str, Any], scheme: str, place: str) -> tuple[HostedModel, ...]:
-    """The listing of `/models`; llama.cpp and vLLM tell sizes too."""
+    """Return the models of a `/models` response; llama.cpp and vLLM give sizes too."""
     suffix = f"@{place}" if place else ""
     found = []
     for entry in data.get("data") or ():
@@ -156,7 +159,7 @@ def _sampling(config: SamplerConfig) -> dict[str, Any]:
     if config.uses("repetition_penalty"):
         sent["repetition_penalty"] = sent["repeat_penalty"] = config.repetition_penalty
     if any(map(config.uses, ("repetition_penalty", "presence_penalty", "frequency_penalty"))):
-        sent["repeat_last_n"] = -1  # llama.cpp looks back on 64 tokens otherwise
+        sent["repeat_last_n"] = -1  # llama.cpp's default window is 64 tokens
     if config.uses("xtc"):
         sent |= {"xtc_probability": config.xtc_probability, "xtc_threshold": config.xtc_threshold}
     if config.uses("dry"):
@@ -179,7 +182,7 @@ def _logprobs(call: Call) -> dict[str, Any]:
     sent: dict[str, Any] = {"logprobs": True, "top_logprobs": count}
     if "messages" in call.without:
         sent = {"logprobs": count}
-    # vLLM names tokens by a text that many share: nothing, where a token is a part of a letter. By id they differ.
+    # vLLM names tokens by texts that several share (empty for a part of a letter); ids are unique
     return sent | ({} if _BY_ID in call.without else {_BY_ID: True})
 
 
@@ -195,7 +198,7 @@ def _output(call: Call) -> dict[str, Any]:
 
 
 def _quoted(text: str) -> str:
-    """A string of llama.cpp's grammar language."""
+    """Return the text as a string of llama.cpp's grammar language (GBNF)."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\r", "\\r")
     return f'"{escaped}"'
 
@@ -256,7 +259,7 @@ def _scored(token: str, logprob: float) -> Scored:
 
 
 def nameless(token: int) -> str:
-    """The text of a token of which only the id is known."""
+    """Return the text that stands for a token of which only the id is known."""
     return f"<{token}>"
 
 

@@ -1,11 +1,11 @@
-"""The sampler's stages over the few tokens that a provider shows, with what that leaves open.
+"""Run sampler stages over the few tokens that a provider shows, with bounds on the error that this leaves.
 
-A provider gives raw log-probabilities of the likeliest K tokens and of the drawn one. The rest of the vocabulary has
-the probability that is missing to 1, and no token of it has more than the K-th. The real `SamplerChain` runs on
-vocabularies between which the true one lies: the rest gathered in as few tokens as possible, spread over many, and cut
-off. The first makes the trace; how far the others are from it is the error bound. It holds for temperature, top_k,
-top_p, min_p and penalties on what was answered. For stages that look at the whole vocabulary or at the prompt nothing
-is promised, and the bound is 1.
+A provider gives raw log-probabilities of the K most likely tokens and of the drawn one. The rest of the vocabulary has
+the probability that is missing to 1, and no token of it has more than the K-th. `SamplerChain` runs on vocabularies
+between which the true one lies: the rest gathered in as few tokens as possible, spread over many, and cut off. The
+first makes the trace; the distance of the others from it is the error bound. The bound holds for temperature, top_k,
+top_p, min_p and penalties on the tokens of the answer. For stages that look at the whole vocabulary or at the prompt
+nothing is promised, and the bound is 1.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 MOST_GATHERED = 4096
 SPREAD = 1024
-"""Tokens that stand for the rest."""
+"""Number of tokens that stand for the rest when it is spread."""
 LARGEST_VOCABULARY = 2**18
-"""Where the provider does not tell: no model in use has more tokens."""
+"""Vocabulary size where the provider gives none: no model in use has more tokens."""
 NEGLIGIBLE = 1e-6
 """Probability that single-precision rounding explains."""
 
@@ -34,48 +34,47 @@ BOUNDED = frozenset({"temperature", "top_k", "top_p", "min_p", "presence_penalty
 """Stages that the two vocabularies bound, and whose effect on the drawn tokens can be tested."""
 _PENALTIES = frozenset({"presence_penalty", "frequency_penalty"})
 _MOST_EVIDENCE = 5.0
-"""Of one token, in nats: rounding may exclude a token at the edge, so one alone proves nothing."""
+"""Largest evidence of one token, in nats: rounding may exclude a token at the edge, so one alone proves nothing."""
 
 
 class Seen(NamedTuple):
-    """One step."""
+    """One step: its trace, the error bound of the trace's probabilities in [0, 1], and its evidence."""
 
     trace: StepTrace
     error_bound: float
     evidence: dict[str, float]
-    """For each setting: how much likelier the drawn token is with it than without, in nats."""
+    """For each setting, how much likelier the drawn token is with it than without, in nats."""
 
 
 class Glimpse(NamedTuple):
-    """One distribution, as far as it is known."""
+    """One distribution over the next token, with bounds for what the provider does not show."""
 
     probs: list[float]
-    """Of the known tokens, most likely first in the raw distribution."""
+    """Probabilities of the known tokens, most likely first in the raw distribution."""
     bound: float
-    """The farthest that one of them may be from the truth, in [0, 1]."""
+    """Largest possible error of one of `probs`, in [0, 1]."""
     mass_bound: float
-    """The same for what all unseen tokens have together, `1 - sum(probs)`."""
+    """Largest possible error of the unseen tokens' total, `1 - sum(probs)`."""
     ceiling: float
-    """The most that any one unseen token can have."""
+    """Largest possible probability of any one unseen token."""
     unseen_kept: bool
     """Whether an unseen token may still be drawn."""
     entropy_bits: tuple[float, float]
-    """With the unseen mass in as few tokens as possible, and over as many."""
+    """Entropy with the unseen mass in as few tokens as possible, and over as many as possible."""
 
 
 class Tails(NamedTuple):
-    """What stands for the tokens that are not known."""
+    """Probabilities that stand for the tokens that are not known."""
 
     largest: float
-    """The most that one of them can have."""
+    """Largest possible probability of one of them."""
     gathered: list[float]
     spread: int
-    """How many tokens they are spread over."""
+    """Number of tokens that the spread variant has."""
 
 
 class PartialView:
-    """One row of a hosted model. `config` has only what the provider was sent; `constrained` says that an output
-    format, which is not seen here, takes part in what is drawn; `answer` are the ids of the tokens before."""
+    """Sampler chain of one hosted sample over the provider's top log-probabilities."""
 
     def __init__(
         self,
@@ -84,6 +83,8 @@ class PartialView:
         constrained: bool = False,
         answer: Iterable[int] = (),
     ) -> None:
+        """Create the chain. `config` has only the settings that the provider was sent; `constrained` says that an
+        output format, which is not visible here, takes part in the draw; `answer` are the ids of the tokens before."""
         self._config = config
         self._vocabulary = vocabulary
         self._answer = list(answer)
@@ -94,8 +95,9 @@ class PartialView:
         self._tested = [SWITCHES[stage] for stage in config.stages] if certain else []
 
     def step(self, chosen: int, known: Mapping[int, float], likeliest: int) -> Seen:
-        """Take in the next token. `known` are raw log-probabilities by token id, the chosen token's among them; the
-        first `likeliest` of them in descending order are the most likely of the whole vocabulary."""
+        """Take in the next token and return its trace and bound. `known` are raw log-probabilities by token id, the
+        chosen token's among them; the first `likeliest` of them in descending order are the most likely of the whole
+        vocabulary."""
         ids = sorted(known, key=lambda token: (-known[token], token))
         logprobs = [max(known[token], -100.0) for token in ids]
         column = ids.index(chosen)
@@ -116,8 +118,8 @@ class PartialView:
         return Seen(trace, bound, evidence)
 
     def glimpses(self, known: Mapping[int, float], likeliest: int) -> list[tuple[str, Glimpse]]:
-        """The next token's distribution after each stage, `raw` first, without taking a token in. Arguments as in
-        `step`."""
+        """Return the next token's distribution after each stage, `raw` first, without taking a token in. Arguments as
+        in `step`."""
         ids = sorted(known, key=lambda token: (-known[token], token))
         logprobs = [max(known[token], -100.0) for token in ids]
         largest = math.exp(logprobs[likeliest - 1]) if likeliest else 1.0
@@ -146,10 +148,10 @@ class PartialView:
         return Glimpse(few[:count].tolist(), bound, mass_bound, ceiling if possible else 0.0, possible, entropies)
 
     def _bounds(self, done: frozenset[str], outcomes: list[Tensor], tails: Tails) -> tuple[float, float]:
-        """How far the known tokens' probabilities, and the unseen mass, may be from the truth after the stages `done`.
-        `outcomes` are the known tokens' probabilities, a row for each of `_ways`."""
+        """Return the largest errors of the known tokens' probabilities and of the unseen mass after the stages `done`.
+        `outcomes` are the known tokens' probabilities, one row for each of `_tail_variants`."""
         if not done:
-            return 0.0, 0.0  # as the provider told
+            return 0.0, 0.0  # exactly what the provider gave
         consistent = not tails.gathered or tails.gathered[0] <= tails.largest
         if self._uncertain & done or self._constrained or not consistent:
             return 1.0, 1.0
@@ -159,21 +161,21 @@ class PartialView:
         many = self._spread_out(many, tails.spread, done)
         others = [many]
         if done & {"top_k", "min_p"}:
-            others.append(cut)  # a longer tail falls below what these keep
+            others.append(cut)  # these stages cut off a longer tail
         if penalised and done & _PENALTIES:
             others += [penalised[0], self._spread_out(penalised[1], tails.spread, done)]
         edge = 0.0
         if "top_p" in done:
             others.append(many * (few[0] / many[0]))  # a known token at the nucleus's edge, and nothing after it
             if tails.gathered and float(few.sum()) < 1:
-                edge = tails.gathered[0]  # or an unknown one, which may reach beyond it
+                edge = tails.gathered[0]  # or an unknown token, which may reach beyond the edge
         one = max(float((few - other).abs().max()) for other in others)
         together = max(abs(float((few - other).sum())) for other in others)
         return min(1.0, one + edge), min(1.0, together + edge)
 
     def _ways(self, known: Mapping[int, float], logprobs: list[float], largest: float) -> list[list[float]]:
-        """Probabilities that the unseen tokens may have: gathered in few, spread over many, none; and the first two
-        without what a penalty may take from those that the answer has already."""
+        """Return the probabilities that the unseen tokens may have: gathered in few, spread over many, none; then the
+        first two less what a penalty may take from unseen tokens that the answer contains already."""
         gathered, spread = self._rests(logprobs, largest)
         ways = [gathered, spread, []]
         hidden = len(set(self._answer) - set(known)) if _PENALTIES & set(self._config.stages) else 0
@@ -184,13 +186,13 @@ class PartialView:
         return ways
 
     def _rests(self, logprobs: list[float], largest: float) -> tuple[list[float], list[float]]:
-        """Probabilities of the tokens that are not known, gathered and spread."""
+        """Return the probabilities of the unknown tokens, gathered in few and spread over many."""
         rest = 1.0 - math.fsum(map(math.exp, logprobs))
         room = (self._vocabulary or LARGEST_VOCABULARY) - len(logprobs)
         if room <= 0:
             return [], []
         if rest < NEGLIGIBLE:
-            # heat makes much of little
+            # a temperature above 1 makes a negligible mass matter
             return [], [NEGLIGIBLE / min(SPREAD, room)] * (min(SPREAD, room) * (self._config.temperature > 1))
         most = min(largest, rest) * (1 - 1e-4)  # just below the known ones, so that no tie is broken in its favour
         whole = min(int(rest / most), MOST_GATHERED, room)
@@ -203,7 +205,8 @@ class PartialView:
         return gathered, [rest / count] * count
 
     def _states(self, columns: Mapping[int, int], tested: Sequence[str] | None = None) -> list[RowState]:
-        """The row as it is, and without each of the settings to be tested, over the known tokens' columns."""
+        """Return the row's state as it is, and without each of the settings to be tested, over the known tokens'
+        columns."""
         answer = [columns[token] for token in self._answer if token in columns]
         biases = {columns[token]: bias for token, bias in dict(self._config.logit_bias).items() if token in columns}
         banned = tuple(columns[token] for token in self._config.banned_tokens if token in columns)
@@ -231,7 +234,7 @@ class PartialView:
         return StepTrace(ids[column], column + 1, candidates, tuple(stages))
 
     def _spread_out(self, many: Tensor, spread: int, done: frozenset[str]) -> Tensor:
-        """The known tokens' probabilities if the rest were spread over all the tokens that there can be."""
+        """Return the known tokens' probabilities if the rest were spread over the whole vocabulary."""
         heat = self._config.temperature
         if not spread or not heat or "temperature" not in done:
             return many
@@ -252,7 +255,7 @@ def _logits(logprobs: list[float], rest: list[float], rows: int) -> Tensor:
 
 
 def _outcomes(logprobs: list[float], rest: list[float], states: list[RowState]) -> Tensor:
-    """Probabilities of the known tokens after all stages, a row a state."""
+    """Return the probabilities of the known tokens after all stages, one row per state."""
     from samplers import SamplerChain
 
     chain = SamplerChain([state.config for state in states])
@@ -260,8 +263,8 @@ def _outcomes(logprobs: list[float], rest: list[float], states: list[RowState]) 
 
 
 def _by_stage(logprobs: list[float], ways: list[list[float]], state: RowState) -> list[tuple[str, list[Tensor]]]:
-    """Probabilities of the known tokens and of those that stand for the rest, for each of the ways, after each stage:
-    all ways are rows of one batch, each with columns of its own for the rest."""
+    """Return, after each stage, the probabilities of the known tokens and of those that stand for the rest, for each
+    variant. All variants are rows of one batch, each with its own columns for the rest."""
     import torch
 
     from samplers import SamplerChain
@@ -286,22 +289,22 @@ def _by_stage(logprobs: list[float], ways: list[list[float]], state: RowState) -
 
 
 def _entropy(probs: Tensor) -> float:
-    """In bits."""
+    """Return the entropy in bits."""
     import torch
 
     return float(torch.special.entr(probs).sum()) / math.log(2)
 
 
 def _ratio(without: Tensor, with_it: Tensor, column: int) -> float:
-    """Log-likelihood ratio of the drawn token, with the setting against without."""
+    """Return the log-likelihood ratio of the drawn token, with the setting against without, in nats."""
     drawn, otherwise = float(with_it[column]), float(without[column])
     if drawn == 0 and otherwise == 0:
-        return 0.0  # another setting excludes it: nothing can be said of this one
+        return 0.0  # another setting excludes the token: no evidence about this one
     if drawn == 0 or otherwise == 0:
         return -_MOST_EVIDENCE if drawn == 0 else _MOST_EVIDENCE
     return max(-_MOST_EVIDENCE, min(_MOST_EVIDENCE, math.log(drawn / otherwise)))
 
 
 def _cautious(one: float, other: float) -> float:
-    """What both agree on."""
+    """Return the evidence that both vocabularies support: the smaller one, or 0 if they disagree on the sign."""
     return 0.0 if one * other <= 0 else min(one, other, key=abs)

@@ -1,9 +1,9 @@
-"""What a run costs, estimated: a dated table of prices that anybody can edit, times the tokens that were counted.
+"""Estimate what a run costs: a dated table of prices that anybody can edit, times the tokens that the provider counted.
 
-`prices.json` beside this module, or the file that `NUCLEUS_PRICES` names, in the same form: the first entry that fits
-the model, the day and the size of the prompt counts; an entry's name also stands for its versions (`NAME-001`), and a
-longer name comes before a shorter one. Thoughts cost as output. Nothing else is known here: no discounts for cached
-tokens, no free allowances, no taxes.
+The table is `prices.json` beside this module, or the file that `NUCLEUS_PRICES` names, in the same form. The first
+entry that matches the model, the day and the size of the prompt counts; an entry's name also stands for its versions
+(`NAME-001`), and a longer name takes precedence over a shorter one. Thoughts cost as output. Discounts for cached
+tokens, free allowances and taxes are not known.
 """
 
 from __future__ import annotations
@@ -24,15 +24,17 @@ PER = 1_000_000
 
 
 class Estimate(NamedTuple):
+    """Estimated cost of a sample."""
+
     amount: float
     currency: str
     as_of: date
-    """When the prices were read."""
+    """Day when the prices were read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """One line of the table."""
+    """One entry of the table; prices are per `TOKENS_PER_PRICE` tokens."""
 
     scheme: str
     name: str
@@ -43,6 +45,7 @@ class Price:
     prompt_up_to: float = float("inf")
 
     def fits(self, target: Target, prompt_tokens: int, day: date) -> bool:
+        """Return whether this price applies to a model, a prompt's length and a day."""
         named = target.name == self.name or target.name.startswith(f"{self.name}-")
         in_time = self.begins <= day <= self.ends
         return named and in_time and target.scheme == self.scheme and prompt_tokens <= self.prompt_up_to
@@ -50,15 +53,15 @@ class Price:
 
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """The table."""
+    """Table of prices."""
 
     as_of: date
     currency: str
     lines: tuple[Price, ...]
 
     def estimate(self, target: Target, usage: Usage, day: date) -> Estimate | None:
-        """What a row's tokens cost on that day; None for a model without a price, and at another address than its
-        maker's."""
+        """Return the cost of a sample's tokens on that day; None for a model without a price, and at an address other
+        than its maker's."""
         fitting = [line for line in self.lines if line.fits(target, usage.prompt_tokens, day)]
         if not fitting or "://" in target.place:
             return None
@@ -68,7 +71,7 @@ class Prices:
 
 
 def load_prices(environment: Mapping[str, str] = os.environ) -> Prices:
-    """The table in use. Raises `NucleusError` for a file that cannot be read."""
+    """Return the table in use. Raises `NucleusError` for a file that cannot be read."""
     file = Path(environment.get("NUCLEUS_PRICES") or Path(__file__).with_name("prices.json"))
     try:
         data = json.loads(file.read_text(encoding="utf-8"))

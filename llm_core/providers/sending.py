@@ -1,8 +1,8 @@
-"""One call, sent until its answers are written or it is plain that they will not be.
+"""Send one call until its answers are written or cannot be, with retries and with fewer settings after a refusal.
 
-Failures that pass are tried again within bounds, fields that the model refuses are left out and remembered. What comes
-back is dealt out to the rows that the call asks for, and says what the model makes of its settings. Rows that a call
-does not bring, since the model gives one candidate at a time, are handed back, to be sent by themselves.
+Retryable failures are retried within limits; fields that the model refuses are left out and remembered. The response is
+split into the samples that the call asks for, and shows what the model does with its settings. Samples that a response
+lacks, because the model gives one candidate at a time, are returned as calls of their own.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ from llm_core.providers.partial_view import PartialView
 from llm_core.records import Run
 
 _PROVEN = 3
-"""Tokens with log-probabilities, or text without any, after which it is plain whether they are given."""
+"""Tokens after which it is clear whether the model gives log-probabilities."""
 
 
 class Sender:
-    """Sends calls, from any thread."""
+    """Send calls. Called from any thread."""
 
     def __init__(self, table: CapabilityTable, limits: Limits, vocabularies: Mapping[str, int]) -> None:
-        """`vocabularies`: tokens that a model knows, by its id, as far as listings told."""
+        """Create a sender. `vocabularies` are vocabulary sizes by model id, as far as listings gave them."""
         self._table = table
         self._limits = limits
         self._vocabularies = vocabularies
 
     def send(self, provider: Provider, job: Job, answers: Sequence[HostedAnswer]) -> list[Job]:
-        """Write the answers. The jobs that come back are for those that need a call of their own."""
+        """Send the call and fill its answers. Returns new calls for samples that need one of their own."""
         for answer in answers:
             if (verdict := job.run.verdict(answer.record)) is not None:
                 answer.conclude(verdict)
@@ -52,7 +52,9 @@ class Sender:
             if len(wanted) > 1:
                 if not _takes_several(provider, known, without):
                     return _apart(job, wanted)
-                without |= set(provider.settings.get("seed", ()))  # one for all could make them all the same
+                without |= set(
+                    provider.settings.get("seed", ())
+                )  # one seed for all candidates could make them all the same
             failure = self._try(provider, job, wanted, without)
             if failure is None:
                 return _apart(job, [answer for answer in wanted if answer.record.active])
@@ -76,12 +78,12 @@ class Sender:
         return []
 
     def tell(self, run: Run, provider: Provider, target: Target, refused: Failure | None = None) -> None:
-        """Tell the run's readers what becomes of what it asks for."""
+        """Notify the run's readers of requested settings that the model refuses, ignores or cannot be sent."""
         for notice in left_out(run.request, provider, self._table.of(target), refused):
             run.notify(notice)
 
     def failure(self, error: Exception, provider: Provider, target: Target) -> Failure:
-        """What an exception means. Those that are none of the network's are raised again."""
+        """Return the failure behind an exception. Exceptions that do not come from the network are raised again."""
         if isinstance(error, Failure):
             return error
         host = urlsplit(target.place if "://" in target.place else provider.own_place).hostname or ""
@@ -90,7 +92,7 @@ class Sender:
     def _try(
         self, provider: Provider, job: Job, wanted: Sequence[HostedAnswer], without: frozenset[str]
     ) -> Failure | None:
-        """Send the call once. None when it has been answered; rows that are still active then were not brought."""
+        """Send the call once. Returns None when a response came; samples that are still active then were not in it."""
         request = job.run.request
         first = wanted[0].record.request
         call = Call(job.target, request.prompt, first, request.hosted, job.secret, job.line, without, len(wanted))
@@ -132,13 +134,13 @@ class Sender:
 
 
 def _takes_several(provider: Provider, known: Capabilities, without: frozenset[str]) -> bool:
-    """Whether it is worth a try."""
+    """Return whether it is worth asking the model for several candidates in one call."""
     names = provider.settings.get("candidate_count", ())
     return not without.issuperset(names) and known.support("candidate_count", names) != "ignored"
 
 
 def _apart(job: Job, answers: Sequence[HostedAnswer]) -> list[Job]:
-    """A call for each."""
+    """Return one call for each answer."""
     for answer in answers:
         answer.wait_again()
     return [job._replace(records=(answer.record,), line=job.line.another()) for answer in answers]
@@ -150,14 +152,14 @@ def _fail(answers: Sequence[HostedAnswer], failure: Failure) -> None:
 
 
 def _key(call: Call, provider: Provider, answers: AnswerCache | None) -> bytes | None:
-    """Under which the answer is kept; None where none is, or where asking again is asking for another."""
+    """Return the cache key of the call; None if no cache is used, or if the call has no seed."""
     if answers is None or not answers.on or call.without.issuperset(provider.settings.get("seed", ())):
         return None
     return answers.key(call, provider.body(call))
 
 
 def _repeat(answer: HostedAnswer, chunks: tuple[Chunk, ...]) -> None:
-    """Write an answer that was kept. It says nothing new of the model."""
+    """Fill an answer from cached deltas. They are no new evidence about the model."""
     answer.record.from_cache = True
     for chunk in chunks:
         if not answer.take(chunk):
@@ -166,10 +168,10 @@ def _repeat(answer: HostedAnswer, chunks: tuple[Chunk, ...]) -> None:
 
 
 def _learn(call: Call, answer: HostedAnswer, known: Capabilities) -> None:
-    """Note what the answer shows of what was asked for."""
+    """Record what the answer shows about the model's handling of its settings."""
     first = next(row for row in answer.run.rows if row.request == call.row) is answer.record
     for field, evidence in answer.evidence.items():
-        if first:  # a second row with the same seed says the same again
+        if first:  # a second sample with the same seed is no new evidence
             known.observe(field, evidence)
     answer.evidence.clear()
     if answer.steps:

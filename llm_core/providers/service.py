@@ -1,5 +1,7 @@
-"""Hosted runs: where they go, what they may use, and what is known of the models. `lanes` queues their calls, `sending`
-sends them."""
+"""Run hosted requests: find their targets and keys, keep what is known of the models, and queue their calls.
+
+`call_queue` queues the calls and `call_sender` sends them.
+"""
 
 from __future__ import annotations
 
@@ -27,11 +29,11 @@ from llm_core.records import GenerationRequest, RowRecord, Run
 T = TypeVar("T")
 
 _LISTING_SECONDS = 20.0
-"""Without a byte, for what a page waits for: listings and counts."""
+"""Seconds without a byte before a request that a page waits for, a listing or a count, fails."""
 
 
 class HostedService:
-    """Accepts hosted requests from any thread."""
+    """Accept hosted requests from any thread."""
 
     def __init__(
         self,
@@ -39,7 +41,8 @@ class HostedService:
         addresses: Addresses | None = None,
         limits: Limits | None = None,
     ) -> None:
-        """`providers` makes each scheme's client when it is first needed: their packages load slowly."""
+        """Create the service. `providers` makes each scheme's client when it is first needed, because their packages
+        load slowly."""
         self.table = CapabilityTable()
         self._makers = dict(providers)
         self._made: dict[str, Provider] = {}
@@ -51,7 +54,7 @@ class HostedService:
         self._lock = threading.RLock()
 
     def target(self, model_id: str) -> Target | None:
-        """The id's parts, its address checked; None for the id of a local model. Raises `NucleusError`."""
+        """Return the parts of a model's id, with its address checked; None for a local model. Raises `NucleusError`."""
         scheme, colon, rest = model_id.partition(":")
         if not colon or scheme not in self._makers:
             return None
@@ -67,8 +70,8 @@ class HostedService:
         credentials: Credentials,
         answers: AnswerCache | None = None,
     ) -> Run:
-        """Queue a request. Rows that `answers` has are not sent, and whole answers are put there. Raises
-        `NucleusError` at once for a bad prompt, a missing key or a full queue."""
+        """Queue a request and return its run. Samples whose response is in `cache` are not sent, and complete responses
+        are stored there. Raises `NucleusError` at once for a bad prompt, a missing key or a full queue."""
         request.validate()
         if any(row.begin for row in request.rows):
             raise NucleusError("provider_cannot_branch")
@@ -86,44 +89,46 @@ class HostedService:
         return run
 
     def calls(self, request: GenerationRequest) -> list[tuple[int, ...]]:
-        """Places of the rows that go in one call each, as far as is known of the model now."""
+        """Return the indices of the samples that go into each call, as far as the model is known now."""
         most = 1 if self.dead(request.model_id, ["candidate_count"]) else request.hosted.candidate_count
         return together(request.rows, most)
 
     def position(self, run: Run) -> int:
-        """Runs that will begin before this one; 0 once it has begun."""
+        """Return how many runs will begin before this one; 0 once it has begun."""
         return self._lanes.position(run)
 
     def waiting(self, runs: Collection[Run]) -> Waiting:
-        """How much of these runs is in line, and how much of others is in front of it."""
+        """Return how many samples of these runs wait, and how many of other runs are ahead of them."""
         return self._lanes.waiting(runs)
 
     def place(self, record: RowRecord) -> int:
-        """Rows that will be sent before the call of this one; 0 once it has been."""
+        """Return how many samples will be sent before this one's call; 0 once it was sent."""
         return self._lanes.place(record)
 
     @property
     def parallel(self) -> int:
-        """Calls that one address gets at the same time."""
+        """Calls to one address at the same time."""
         return self._limits.parallel
 
     @property
     def active_rows(self) -> int:
-        """Rows whose threads are at work."""
+        """Samples whose calls are being sent."""
         return self._lanes.active_rows
 
     @property
     def waiting_rows(self) -> int:
+        """Samples that wait to be sent."""
         return self._lanes.waiting_rows
 
     def provider(self, scheme: str) -> Provider:
+        """Return the client of a scheme, created at the first use."""
         with self._lock:
             if scheme not in self._made:
                 self._made[scheme] = self._makers[scheme]()
             return self._made[scheme]
 
     def support(self, model_id: str) -> dict[str, str]:
-        """What is known of each thing that a request to this model may ask for."""
+        """Return what is known of each setting that a request to this model may have."""
         target = self.target(model_id)
         if target is None:
             return {}
@@ -131,7 +136,7 @@ class HostedService:
         return {field: known.support(field, names) for field, names in self.provider(target.scheme).settings.items()}
 
     def dead(self, model_id: str, fields: Iterable[str]) -> dict[str, NucleusError]:
-        """Of these things that a request may ask for: which do nothing with this model, and why."""
+        """Return those of `fields` that have no effect with this model, with the reason."""
         target = self.target(model_id)
         if target is None:
             return {}
@@ -140,18 +145,19 @@ class HostedService:
         return {field: reason for field, reason in reasons.items() if reason is not None}
 
     def forget(self, model_id: str) -> None:
-        """Try everything with this model again."""
+        """Drop all findings about this model, so that everything is tried again."""
         if (target := self.target(model_id)) is not None:
             self.table.of(target).forget()
 
     def line(self) -> Line:
-        """For one listing or count."""
+        """Return a new connection for one listing or count."""
         return self._line(_LISTING_SECONDS)
 
     def models(
         self, scheme: str, place: str, credentials: Credentials, line: Line | None = None
     ) -> tuple[HostedModel, ...]:
-        """What the provider lists, over a `line` that the caller can cut. Raises `NucleusError`."""
+        """Return the models that the provider lists, over a `connection` that the caller can cancel. Raises
+        `NucleusError`."""
         target = Target(scheme, "", self._checked(place))
         provider = self.provider(scheme)
         secret = self._secret(provider, target, credentials)
@@ -161,13 +167,14 @@ class HostedService:
         return found
 
     def vocabulary(self, model_id: str) -> int | None:
-        """Tokens that the model knows, where its provider told when it was listed."""
+        """Return the model's vocabulary size, if its provider gave it in a listing."""
         return self._vocabularies.get(model_id)
 
     def count_tokens(
         self, request: GenerationRequest, target: Target, credentials: Credentials, line: Line | None = None
     ) -> int | None:
-        """Tokens of the prompt, as the provider counts them; None where it does not. As `models`."""
+        """Return the prompt's tokens as the provider counts them; None if it does not. Connection and errors as in
+        `models`."""
         request.validate()
         provider = self.provider(target.scheme)
         secret = self._secret(provider, target, credentials)
@@ -177,7 +184,7 @@ class HostedService:
         return self._explained(lambda: provider.count_tokens(call), provider, target)
 
     def body(self, request: GenerationRequest) -> dict[str, Any]:
-        """What is sent for the first row of a request, without the key. Raises `NucleusError`."""
+        """Return the body that is sent for a request's first call, without the key. Raises `NucleusError`."""
         request.validate()
         target = self.target(request.model_id)
         if target is None:
@@ -195,6 +202,7 @@ class HostedService:
         return self._addresses.check(place) if "://" in place else self._addresses.check_project(place)
 
     def _explained(self, ask: Callable[[], T], provider: Provider, target: Target) -> T:
+        """Call `function` and raise what fails in it as `NucleusError`."""
         try:
             return ask()
         except Failure as failure:
@@ -220,7 +228,7 @@ class HostedService:
 
 
 def _split(rest: str) -> tuple[str, str]:
-    """Name and place. Names may hold an `@` themselves."""
+    """Split `NAME@PLACE` into name and place. Names may contain an `@` themselves."""
     for mark in ("@http://", "@https://"):
         if mark in rest:
             name, _, place = rest.partition(mark)

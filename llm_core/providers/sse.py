@@ -1,6 +1,6 @@
-"""Server-sent events (WHATWG HTML, section 9.2) from the bytes of a response.
+"""Parse server-sent events (WHATWG HTML, section 9.2) from the bytes of a response.
 
-Lines end in LF, CRLF or CR only: U+2028 and its like are text, which `str.splitlines` would break at.
+Lines end in LF, CRLF or CR only: U+2028 and similar characters are text, though `str.splitlines` would break at them.
 """
 
 from __future__ import annotations
@@ -9,15 +9,16 @@ import re
 from collections.abc import Iterable, Iterator
 
 LARGEST = 32 * 2**20
-"""Characters of one event; llama.cpp sends 5.4 MB where the whole vocabulary is asked for."""
+"""Characters of one event at most; llama.cpp sends 5.4 MB where the whole vocabulary is requested."""
 
 _LINE_END = re.compile(rb"\r\n|\n|\r(?!\Z)")
 
 
 def events(pieces: Iterable[bytes]) -> Iterator[str]:
-    """The data of each event. One that the end of the stream cuts short is given too: it may be an error message.
+    """Yield the data of each event. An event that the end of the stream cuts short is yielded too: it may be an error
+    message.
 
-    Raises `ValueError` for an event over `LARGEST`, and for bytes that are not UTF-8.
+    Raises `ValueError` for an event over `MAX_EVENT_SIZE`, and for bytes that are not UTF-8.
     """
     data: list[str] = []
     for line in _lines(pieces):

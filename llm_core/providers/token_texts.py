@@ -1,7 +1,7 @@
-"""What vLLM's token ids say: its log-probabilities by id come without text, and `/detokenize` gives it, one at a time.
+"""Look up the texts of vLLM's token ids: log-probabilities by id come without text, `/detokenize` gives one at a time.
 
-Looked up for the likeliest tokens of each step while an answer streams, remembered for each model, and never for
-longer than `SECONDS` in one answer; what is left shows as its id. A server that does not know the path is not asked
+Looked up for the most likely tokens of each step while an answer streams, cached for each model, and for at most
+`MAX_SECONDS_PER_ANSWER` in one answer; other tokens show as their id. A server that does not know the path is not asked
 again.
 """
 
@@ -20,17 +20,18 @@ EACH_STEP = 20
 SECONDS = 3.0
 MOST_MODELS = 16
 NOT_ANSWERED = -1
-"""In place of an id: the server gave no text for one."""
+"""Key in place of an id: the server gave no text for a token."""
 
 
 class TokenTexts:
-    """Texts by `(address, model)`. Any thread may use it: what two look up at once they both find."""
+    """Cache of token texts by `(address, model)`. Any thread may use it: two that look up the same token both send a
+    request."""
 
     def __init__(self) -> None:
         self._known: OrderedDict[tuple[str, str], dict[int, str]] = OrderedDict()
 
     def reader(self, client: httpx.Client, base: str, model: str, headers: Mapping[str, str]) -> Reader:
-        """For one answer."""
+        """Return a reader for one answer."""
         known = self._known.setdefault((base, model), {})
         if len(self._known) > MOST_MODELS:
             self._known.popitem(last=False)
@@ -44,7 +45,7 @@ class TokenTexts:
 
 
 class Reader:
-    """Looks up what is new in each step. `known` is shared by all answers of a model."""
+    """Look up the new tokens of each step. `known` is shared by all answers of a model."""
 
     def __init__(self, known: dict[int, str], ask: Callable[[int], str]) -> None:
         self._known = known
@@ -52,7 +53,7 @@ class Reader:
         self._spent = 0.0
 
     def texts(self, steps: Iterable[Step]) -> dict[int, str]:
-        """Texts of the drawn and the likeliest tokens, as far as they can be had."""
+        """Return the texts of the drawn and the most likely tokens by id, as far as the server gives them in time."""
         found: dict[int, str] = {}
         for step in steps:
             likeliest = sorted(step.likeliest, key=lambda scored: -scored.logprob)[:EACH_STEP]

@@ -1,10 +1,10 @@
-"""Open models that somebody deployed to an endpoint of Vertex AI, as Gemma on vLLM from its Model Garden.
+"""Call open models that were deployed to an endpoint of Vertex AI, such as Gemma on vLLM from its Model Garden.
 
-A dedicated endpoint passes requests through to its server (`:invoke`), so it is an OpenAI-compatible one with streams
-and log-probabilities. A shared endpoint takes predictions only: the chat as an instance, the answer in one piece.
+A dedicated endpoint passes requests through to its server (`:invoke`), so it is OpenAI-compatible, with streams and
+log-probabilities. A shared endpoint takes predictions only: the chat as an instance, the answer in one piece.
 
-The client is httpx and not `google-cloud-aiplatform`'s `Endpoint`: that one sends to hosts of its own choosing, cannot
-be stopped while it waits, and gives whole numbers as floats. The paths and bodies are the ones that it uses.
+The client is httpx and not `google-cloud-aiplatform`'s `Endpoint`: that one sends to hosts of its own choice, cannot be
+stopped while it waits, and gives whole numbers as floats. The paths and bodies are the ones that it uses.
 """
 
 from __future__ import annotations
@@ -26,26 +26,28 @@ from llm_core.providers.network import Line
 from llm_core.providers.openai_compatible import OpenAICompatible, Way, json_of, some_of
 
 _ID = re.compile(r"[\w-]{1,100}", re.ASCII)
-"""Of an endpoint: it becomes a part of the request's path."""
+"""Pattern of an endpoint's id, which becomes a part of the request's path."""
 _OUTPUT = "\nOutput:\n"
-"""Before the answer, where a server's plain text repeats the prompt."""
+"""Text before the answer, where a server's plain text repeats the prompt."""
 
 
 class _Endpoint(NamedTuple):
+    """Resource path and host of one endpoint."""
+
     path: str
-    """`projects/…/endpoints/…`."""
+    """Resource path, `projects/…/endpoints/…`."""
     dedicated: str
-    """Its own host name; empty for a shared one."""
+    """Host name of a dedicated endpoint; empty for a shared one."""
 
 
 class VertexEndpoint(OpenAICompatible):
-    """A model's name is the endpoint's id, its place `project/location`; the server's application-default credentials
-    count."""
+    """Endpoints of Vertex AI. A model's name is the endpoint's id, its place `project/location`; calls use the server's
+    application-default credentials."""
 
     own_place = "https://aiplatform.googleapis.com"
 
     def __init__(self, base_url: str = "") -> None:
-        """`base_url` instead of the location's own."""
+        """Create the client; `base_url` replaces the location's own URL."""
         super().__init__()
         self._base_url = base_url
         self._identity = GoogleIdentity()
@@ -55,7 +57,7 @@ class VertexEndpoint(OpenAICompatible):
         return False
 
     def body(self, call: Call) -> dict[str, Any]:
-        return super().body(call) | {"model": ""}  # the one that is deployed there
+        return super().body(call) | {"model": ""}  # the endpoint knows its model
 
     def stream(self, call: Call) -> Generator[Chunk, None, None]:
         with call.line.client() as client:
@@ -66,7 +68,7 @@ class VertexEndpoint(OpenAICompatible):
             yield from self._prediction(call, endpoint)
 
     def models(self, place: str, secret: SecretStr | None, line: Line) -> tuple[HostedModel, ...]:
-        """Endpoints that have a model."""
+        """Return the endpoints that have a model."""
         url = f"{self._api(place)}/{_parent(place)}/endpoints?pageSize=100"
         with line.client() as client:
             data = self._asked(client, url, "")
@@ -101,7 +103,7 @@ class VertexEndpoint(OpenAICompatible):
         raise Failure(NucleusError("provider_malformed", detail=type(answer).__name__))
 
     def _endpoint(self, client: httpx.Client, call: Call) -> _Endpoint:
-        """What its name stands for. Asked once: an endpoint keeps its address."""
+        """Return the endpoint that a model's name stands for. Requested once: an endpoint keeps its address."""
         name, place = call.target.name, call.target.place
         if not _ID.fullmatch(name):
             raise Failure(NucleusError("provider_model_unnamed", model=call.target.model_id))
@@ -118,7 +120,7 @@ class VertexEndpoint(OpenAICompatible):
     def _asked(
         self, client: httpx.Client, url: str, name: str, body: Any = None, sent: Any = frozenset()
     ) -> dict[str, Any]:
-        """The JSON that Vertex AI answers. Raises `Failure`."""
+        """Return the JSON that Vertex AI answers. Raises `Failure`."""
         token = self._identity.token()
         headers = {"Authorization": f"Bearer {token}"}
         with client.stream("GET" if body is None else "POST", url, json=body, headers=headers) as response:

@@ -1,7 +1,7 @@
-"""Vertex AI's own services, through `agentplatform.Client` of `google-cloud-aiplatform`: the client of one task.
+"""Open a client for Vertex AI's own services for one task, through `agentplatform.Client` of `google-cloud-aiplatform`.
 
-It sends over a `Line` as every other request does: with a timeout, cut from any thread, and to no address that this
-installation may not call. The package loads in seconds, so only when it is needed.
+It sends over a `Connection` like every other request: with a timeout, cancellable from any thread, and to no address
+that this installation may not call. The package loads in seconds, so only when it is needed.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 @contextmanager
 def platform(place: str, identity: GoogleIdentity, line: Line, base_url: str = "") -> Iterator[Client]:
-    """A client for `project/location` with application-default credentials. What fails inside is raised as
-    `NucleusError`; a line that was cut as it fails by itself."""
+    """Open a client for `project/location` with application-default credentials. Raises `NucleusError` for what fails
+    inside; if the connection was cancelled, the original exception is raised."""
     if not PROJECT_AND_LOCATION.fullmatch(place):
         raise NucleusError("provider_place_invalid", place=place)
     project, _, location = place.partition("/")
@@ -50,7 +50,7 @@ def platform(place: str, identity: GoogleIdentity, line: Line, base_url: str = "
 
 
 def explained(error: Exception, host: str, seconds: float) -> NucleusError:
-    """What an exception of the SDK means. Those that are none of its or the network's are raised again."""
+    """Return the error behind an exception of the SDK or the network. Other exceptions are raised again."""
     from google.auth.exceptions import GoogleAuthError, TransportError
     from google.genai.errors import APIError
 
@@ -69,6 +69,6 @@ def explained(error: Exception, host: str, seconds: float) -> NucleusError:
         return NucleusError("provider_credentials_missing")
     if isinstance(error, TimeoutError):  # an operation that did not end
         return NucleusError("provider_timeout", seconds=round(seconds))
-    if isinstance(error, (AttributeError, LookupError, TypeError)):  # where the SDK reads an answer that is none
+    if isinstance(error, (AttributeError, LookupError, TypeError)):  # the SDK failed to read a malformed answer
         return NucleusError("provider_malformed", detail=type(error).__name__)
     return failures.from_exception(error, host, seconds).error

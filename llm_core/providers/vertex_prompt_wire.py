@@ -1,7 +1,8 @@
-"""A request as a prompt of Vertex AI's Prompt Management, and back: pure functions over dictionaries.
+"""Convert a request to a prompt of Vertex AI's Prompt Management, and back. Pure functions over dictionaries.
 
-There a prompt is one message with `{name}` for variables, a system text, and the settings of a Gemini request. So parts
-of ours become one text (`merged`), and what has no place there is named (`lost`): nothing goes silently.
+There a prompt is one message with `{name}` for variables, a system text, and the settings of a Gemini request. So
+several fields of a `PromptSpec` become one text (`merged`), and fields without a counterpart are named (`dropped`):
+nothing is lost silently.
 """
 
 from __future__ import annotations
@@ -23,17 +24,17 @@ from samplers import SamplerConfig
 from samplers.config import SETTINGS, SWITCHES
 
 _CARRIED = {"temperature", "top_k", "top_p", "presence_penalty", "frequency_penalty", "seed"}
-"""Of `SamplerConfig`."""
+"""Fields of `SamplerConfig` that a prompt there can hold."""
 _NAME = re.compile(r"\w[\w\- ]*?")
 _BLANK_CONFIG = {"automatic_continuation", "system_instruction", "safety_settings"}
-"""Of a request's configuration, what does not belong to a prompt's."""
+"""Fields of a request's configuration that a prompt's does not have."""
 
 
 class Saved(NamedTuple):
-    """A request on its way to Vertex AI."""
+    """Request converted for Vertex AI."""
 
     data: dict[str, Any]
-    """Of `agentplatform.types.PromptData`."""
+    """Fields of `agentplatform.types.PromptData`."""
     merged: tuple[str, ...]
     """Fields whose text is kept as a part of the one text."""
     lost: tuple[str, ...]
@@ -41,21 +42,24 @@ class Saved(NamedTuple):
 
 
 class Opened(NamedTuple):
-    """A prompt from there."""
+    """Request converted from a prompt of Vertex AI."""
 
     request: GenerationRequest
     lost: tuple[str, ...]
-    """What it holds and Nucleus has no field for."""
+    """Fields of the prompt that Nucleus has no field for."""
 
 
 def saved(request: GenerationRequest, model: str) -> Saved:
-    """The prompt that keeps as much of the request as it can. Raises `NucleusError` for a prompt that is not valid."""
+    """Return the prompt that keeps as much of the request as possible. Raises `NucleusError` for a prompt that is not
+    valid."""
     request.validate()
     spec, row = request.prompt, request.rows[0]
     names = spec.variables()
     filled = spec.filled({name: f"{{{name}}}" for name in names})
     *system, message = filled.messages(examples_as="text")
-    options = dataclasses.replace(request.hosted, images=(), top_logprobs=0)  # how one looks at it is no part of it
+    options = dataclasses.replace(
+        request.hosted, images=(), top_logprobs=0
+    )  # log-probabilities are for viewing, not part of the prompt
     line = Line(Addresses())
     call = Call(Target("vertex", model), dataclasses.replace(filled, prefill=""), row, options, None, line)
     config = gemini_wire.config(call)
@@ -79,7 +83,7 @@ def saved(request: GenerationRequest, model: str) -> Saved:
 
 
 def opened(message: Mapping[str, Any], executions: Sequence[Mapping[str, Any]], place: str) -> Opened:
-    """The request that the prompt stands for, as `prompt_message` and `executions` of its schema describe it."""
+    """Return the request that a prompt stands for, from `prompt_message` and `executions` of its schema."""
     lost: list[str] = []
     rows = _values(executions)
     names = tuple(name for name in dict.fromkeys(name for row in rows for name in row) if _NAME.fullmatch(name))
@@ -109,7 +113,7 @@ def opened(message: Mapping[str, Any], executions: Sequence[Mapping[str, Any]], 
 
 
 def _merged(spec: PromptSpec) -> Iterator[str]:
-    """Fields that the one text is made of, where there are several, and those that decide how."""
+    """Yield the fields that the one text is made of, if there are several, and those that decide how."""
     parts = [name for name in ("context", "instruction", "question") if getattr(spec, name).strip()]
     shown = bool(spec.shown_examples)
     yield from (["role"] if spec.role.strip() else [])
@@ -121,16 +125,17 @@ def _merged(spec: PromptSpec) -> Iterator[str]:
 
 
 def _lost(request: GenerationRequest, names: Sequence[str], config: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the fields of the request that the prompt does not keep."""
     spec, row, options = request.prompt, request.rows[0], request.hosted
     if len(spec.examples) > len(spec.shown_examples):
         yield "examples"
     if spec.technique != "zero_shot" and (spec.method.votes or spec.method.steps_back):
         yield "technique"
-    yield from ("document",) if spec.document.strip() else ()  # the passages for the question as it is now are kept
+    yield from ("document",) if spec.document.strip() else ()  # only the passages for the current question are kept
     yield from ("prefill",) if spec.prefill.strip() else ()
     yield from ("extraction",) if spec.extraction.kind != "whole" else ()
     if any(re.search(rf"(?<!\{{)\{{{re.escape(name)}\}}(?!\}})", text) for name in names for _, text in spec.texts()):
-        yield "values"  # a text of that form is no variable here, and one there
+        yield "values"  # plain text here, but a variable there
     for stage in row.sampler.stages:
         if SWITCHES[stage] not in _CARRIED:
             yield SWITCHES[stage]
@@ -143,7 +148,7 @@ def _lost(request: GenerationRequest, names: Sequence[str], config: Mapping[str,
 
 
 def _in_line(request: GenerationRequest) -> bool:
-    """Whether the rows' seeds follow each other."""
+    """Return whether the samples' seeds are consecutive."""
     first = request.rows[0].sampler.seed
     return all(each.sampler.seed == first + place for place, each in enumerate(request.rows))
 
@@ -153,7 +158,7 @@ def _as(each: RowRequest, row: RowRequest) -> SamplerConfig:
 
 
 def _spec(turns: list[tuple[str, str]], lost: list[str]) -> PromptSpec:
-    """Earlier turns are examples; an answer that stands last is the beginning of the next one."""
+    """Return the prompt of a chat. Earlier turns become examples; a model turn at the end becomes the prefill."""
     prefill = turns.pop()[1] if turns and turns[-1][0] == "model" else ""
     final = turns.pop()[1] if turns else ""
     pairs = list(zip(turns[::2], turns[1::2], strict=False))
@@ -165,7 +170,7 @@ def _spec(turns: list[tuple[str, str]], lost: list[str]) -> PromptSpec:
 
 
 def _text(content: Mapping[str, Any], names: Sequence[str], lost: list[str]) -> str:
-    """The text of a turn, with variables in our form, and what looks like ours kept as text."""
+    """Return the text of a turn, with variables in Nucleus's form, and with text that looks like one escaped."""
     parts = content.get("parts") or ()
     if any(part.get("text") is None for part in parts):
         lost.append("images" if any("inline_data" in part or "file_data" in part for part in parts) else "contents")
@@ -192,7 +197,7 @@ def _values(executions: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
 def _settings(
     config: dict[str, Any], lost: list[str]
 ) -> tuple[SamplerConfig, dict[str, Any], HostedOptions, OutputFormat]:
-    """What is in the configuration and within our ranges; the rest is named in `lost`."""
+    """Return the settings of the configuration that are within range; the others are added to `dropped`."""
     chosen: dict[str, Any] = {}
     for name in sorted(_CARRIED):
         if (value := config.pop(name, None)) is None:
@@ -214,7 +219,7 @@ def _settings(
         if value is not None:
             limits[name] = value
     limits.setdefault("candidate_count", 1)
-    for name in ("logprobs", "response_logprobs"):  # always asked for
+    for name in ("logprobs", "response_logprobs"):  # always requested
         config.pop(name, None)
     options = _options(config.pop("thinking_config", None) or {}, lost)
     output = _output(config, lost)

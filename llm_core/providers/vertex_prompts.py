@@ -1,7 +1,7 @@
-"""Prompts kept in Vertex AI's Prompt Management, with versions: saved, listed, opened.
+"""Save, list and open prompts in Vertex AI's Prompt Management, with versions.
 
-The SDK waits five seconds before it first asks whether a step of saving is done, and there are two, so a save takes ten
-seconds or more.
+The SDK waits five seconds before it first checks whether a step of saving is done, and there are two steps, so a save
+takes ten seconds or more.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ log = logging.getLogger(__name__)
 MAX_NAME = 128
 """Characters of a prompt's or a version's name."""
 MOST_ENTRIES = 500
-"""Of a listing."""
+"""Entries of a listing."""
 USUAL_SECONDS = 11.0
-"""That a save takes: twice the SDK's five seconds, and the requests."""
+"""Expected duration of a save: twice the SDK's five seconds, and the requests."""
 SAVING_SECONDS = 200.0
-"""Before a save is given up."""
+"""Limit for a save."""
 _STEP_SECONDS = 90
-"""Before a step of saving that has not ended is given up."""
+"""Limit for one step of a save."""
 _SILENCE_SECONDS = 20.0
 _MODEL = re.compile(r"[\w.-]+(/[\w.-]+)*", re.ASCII)
 _ID = re.compile(r"[\w-]{1,100}", re.ASCII)
-"""Of a prompt or a version: it becomes a part of the request's path."""
+"""Pattern of a prompt's or a version's id, which becomes a part of the request's path."""
 
 
 class PromptEntry(NamedTuple):
@@ -58,7 +58,7 @@ class PromptEntry(NamedTuple):
 
 
 class VersionEntry(NamedTuple):
-    """One version of a prompt."""
+    """One version of a prompt in a listing."""
 
     id: str
     name: str
@@ -66,29 +66,32 @@ class VersionEntry(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """What became of a prompt that was saved."""
+    """Result of saving a prompt."""
 
     name: str
     prompt_id: str
     version_id: str
     merged: tuple[str, ...]
     lost: tuple[str, ...]
-    """As in `vertex_prompt_wire.Saved`."""
+    """Fields that are not kept, as in `prompt_store_wire.PromptExport`."""
 
 
 class VertexPrompts:
-    """The prompts of any project and location, with the server's application-default credentials. Places are
-    `project/location`; every method raises `NucleusError`. Those that ask Google send over a `line` of the caller's,
-    who can cut it, or else over one of their own."""
+    """Prompts of any project and location, with the server's application-default credentials.
+
+    Places are `project/location`; every method raises `NucleusError`. Methods that call Google send over a `connection`
+    of the caller's, who can cancel it, or else over a new one.
+    """
 
     def __init__(self, addresses: Addresses | None = None, base_url: str = "") -> None:
-        """`base_url` instead of the location's own."""
+        """Create the store; `base_url` replaces the location's own URL."""
         self._addresses = addresses or Addresses()
         self._identity = GoogleIdentity()
         self._base_url = base_url
 
     def save(self, place: str, request: GenerationRequest, name: str, model: str, prompt_id: str = "") -> Errand[Kept]:
-        """Begin to save a request under a model of Vertex AI: as a new prompt, or as the next version of one."""
+        """Start saving a request under a model of Vertex AI: as a new prompt, or as the next version of an existing
+        one."""
         if not _MODEL.fullmatch(model) or ".." in model:
             raise NucleusError("provider_model_unnamed", model=model[:100])
         name = " ".join(name.split())
@@ -103,12 +106,12 @@ class VertexPrompts:
         return Errand(send, self.line(), SAVING_SECONDS, USUAL_SECONDS)
 
     def prompts(self, place: str, line: Line | None = None) -> tuple[PromptEntry, ...]:
-        """What is kept there, the newest first."""
+        """Return the saved prompts of a project and location, newest first."""
         from agentplatform._genai._prompt_management_utils import PROMPT_SCHEMA_URI
 
         only = f'metadata_schema_uri="{PROMPT_SCHEMA_URI}"'
         with self._client(place, line) as client:
-            # Not `list`: it gives ids without names, and one could only ask for each prompt to tell them apart.
+            # Not `list`: it gives ids without names, so each prompt would have to be fetched to tell them apart.
             pages = _pages(client.prompts._list_prompts, "datasets", filter=only)
             found = [
                 PromptEntry(_last(each.name), each.display_name or "", _last(each.model_reference), _saved_at(each))
@@ -118,10 +121,10 @@ class VertexPrompts:
         return tuple(sorted(found, key=_age))
 
     def versions(self, place: str, prompt_id: str, line: Line | None = None) -> tuple[VersionEntry, ...]:
-        """Those of one prompt, the newest first."""
+        """Return the versions of one prompt, newest first."""
         self._check(place, prompt_id)
         with self._client(place, line) as client:
-            # Not `list_versions`: it asks for every page after the first one without the prompt's id.
+            # Not `list_versions`: it requests every page after the first one without the prompt's id.
             pages = _pages(functools.partial(client.prompts._list_versions, dataset_id=prompt_id), "dataset_versions")
             found = [
                 VersionEntry(_last(each.name), each.display_name or "", _saved_at(each))
@@ -131,12 +134,12 @@ class VertexPrompts:
         return tuple(sorted(found, key=_age))
 
     def open(self, place: str, prompt_id: str, version_id: str = "", line: Line | None = None) -> Opened:
-        """The request that a version holds; the prompt as it is now where none is named."""
+        """Return the request that a version holds; without a version, that of the current prompt."""
         self._check(place, prompt_id, version_id)
         with self._client(place, line) as client:
             if version_id:
                 # What `get_version` gives as `prompt_data` is the newest version's (python-aiplatform#5907): the
-                # asked one's is in the resource beside it.
+                # requested one's is in the resource beside it.
                 source: Any = client.prompts.get_version(prompt_id=prompt_id, version_id=version_id).dataset_version
             else:
                 source = client.prompts.get(prompt_id=prompt_id).dataset
@@ -148,12 +151,12 @@ class VertexPrompts:
         try:
             found = opened(message, data.get("executions") or (), place)
             found.request.validate()
-        except (AttributeError, LookupError, TypeError, ValueError) as error:  # a form that nobody has described
+        except (AttributeError, LookupError, TypeError, ValueError) as error:  # an undocumented form
             raise NucleusError("provider_malformed", detail=type(error).__name__) from error
         return found
 
     def line(self) -> Line:
-        """For one listing, opening or save."""
+        """Return a new connection for one listing, opening or save."""
         return Line(self._addresses, _SILENCE_SECONDS)
 
     def _save(self, line: Line, place: str, name: str, data: Mapping[str, Any], prompt_id: str) -> tuple[str, str]:
@@ -181,7 +184,7 @@ class VertexPrompts:
 
 
 def _sent(client: Client, name: str, data: Mapping[str, Any], prompt_id: str) -> tuple[str, str]:
-    """The new version's ids."""
+    """Save a version and return its prompt's and its own id."""
     prompt: Any = {"prompt_data": data}
     config: Any = {"timeout": _STEP_SECONDS, "max_wait_time": 10, "prompt_display_name": name}
     try:
@@ -199,6 +202,7 @@ def _sent(client: Client, name: str, data: Mapping[str, Any], prompt_id: str) ->
 
 
 def _pages(ask: Callable[..., Any], entries: str, **config: Any) -> Iterator[Any]:
+    """Yield the entries of all pages of a listing."""
     from agentplatform import types
 
     token: str | None = None
