@@ -1,4 +1,4 @@
-"""Fixtures shared by all tests."""
+"""Define the fixtures that all tests share."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from tests.toy import toy_model
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what needs a vLLM server, unless `-m` names it. A default in pyproject.toml would be lost with every
-    other `-m`."""
+    """Deselect tests that need a vLLM server, unless `-m` names them.
+
+    A default `-m` in pyproject.toml would be replaced by any other `-m`.
+    """
     if "vllm" not in config.option.markexpr:
         left_out = [item for item in items if item.get_closest_marker("vllm")]
         config.hook.pytest_deselected(items=left_out)
@@ -21,7 +23,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(autouse=True, scope="session")
 def database_of_its_own(tmp_path_factory) -> Iterator[None]:
-    """Recipes and history of the tests, and of the servers that they start, stay out of the user's own database."""
+    """Keep recipes and history of the tests, and of the servers that they start, out of the user's database."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NUCLEUS_DATABASE_URL", f"sqlite:///{tmp_path_factory.mktemp('database') / 'nucleus.sqlite3'}")
         yield
@@ -34,5 +36,5 @@ def toy() -> LanguageModel:
 
 @pytest.fixture(scope="session")
 def builtin() -> LanguageModel:
-    """The real built-in model, fetched and converted into the user's cache the first time."""
+    """Return the real built-in model, downloaded and converted into the user's cache the first time."""
     return load("builtin", lambda progress: None)
