@@ -1,4 +1,7 @@
-"""Best-of-N: many candidates for one prompt, a winner under each of several criteria, what more of them buy."""
+"""Lay out the Best-of-N page: many candidates for one prompt, scored by several criteria.
+
+The page shows the winner under each criterion and how the winner improves with more candidates.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +54,7 @@ def best_page() -> None:
 
 
 def _top(model: LanguageModel | None) -> str:
-    """What is asked, and the buttons."""
+    """Draw the fields and the buttons of a run. Returns the kind of run: `candidates` or `items`."""
     if not has("best_kind"):
         put("best_kind", KINDS[0])
     with st.container(border=True):
@@ -105,7 +108,7 @@ def _buttons(kind: str, model: LanguageModel | None) -> None:
 
 
 def _like() -> GenerationRequest:
-    """What each candidate is written with. Raises `NucleusError`."""
+    """Return the request that each candidate is generated with. Raises `NucleusError`."""
     state, settings = session(), read_settings()
     row = RowRequest(settings.sampler, settings.max_output_tokens, settings.stop_sequences)
     deadline = deadline_of(state.best.opened)
@@ -114,12 +117,12 @@ def _like() -> GenerationRequest:
 
 
 def _asked() -> list[Asked]:
-    """Of a provider, by a press."""
+    """Estimate the provider requests that Run would send. Raises `NucleusError`."""
     return asked(_like(), read_n(), chosen_criteria())
 
 
 def _start() -> None:
-    """Write candidates. A refusal leaves those before them where they were."""
+    """Generate candidates. An error leaves the candidates before them in place."""
     state = session()
     state.best.notice = None
     try:
@@ -135,7 +138,7 @@ def _start() -> None:
 
 
 def _grow() -> None:
-    """As many more as N says now, or else twice as many; those that are there stay."""
+    """Generate more candidates, up to the N of the field, or twice as many if that is no more. Those present stay."""
     state = session()
     state.best.notice = None
     if (shown := state.best.shown) is None:
@@ -157,11 +160,13 @@ def _stop() -> None:
 
 
 def _follow_the_fields() -> None:
-    """Criteria that are chosen, or changed, after the run judge what is there: no candidate is written again."""
+    """Apply criteria that changed after the run to the present candidates, without generating any again."""
     if (shown := session().best.shown) is None:
         return
     criteria, truth = chosen_criteria(), truth_id()
-    if truth == "verifier" and shown.pool.like.prompt != read_best_prompt():  # the fields are at another item
+    if (
+        truth == "verifier" and shown.pool.like.prompt != read_best_prompt()
+    ):  # the fields show another item than the run's
         criteria, truth = [each for each in criteria if each.id != truth], None
     shown.judging.choose(criteria)
     shown.judging.advance()

@@ -1,4 +1,7 @@
-"""Compare: several settings on one prompt in one batched run, where they part and why; sweeps over settings."""
+"""Lay out the Compare page: several settings on one prompt, and sweeps over settings.
+
+The columns of a comparison run in one batch; the page shows where two of them diverge and why.
+"""
 
 from __future__ import annotations
 
@@ -70,7 +73,7 @@ def compare_page() -> None:
 
 
 def _prompt(kind: str) -> None:
-    """The page's own prompt, one for each kind, or the Playground's with all its parts."""
+    """Draw the field of the page's own prompt, one for each kind, or the switch to the Playground's whole prompt."""
     key = PROMPTS[kind]
     if not has(key):
         put(key, CONTINUE if kind == "sweep" else get(Key.INSTRUCTION) or t("playground.first_prompt"))
@@ -103,7 +106,7 @@ def _run_and_stop(kind: str, model: LanguageModel | None) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         start = _start_comparison if kind == "columns" else _start_sweep
         st.button(t("playground.run"), key="compare_run", type="primary", on_click=start, shortcut="Ctrl+Enter")
-        if kind == "columns":  # a sweep has its own, beside its progress
+        if kind == "columns":  # a sweep's Stop is beside its progress
             active = shown is not None and shown.comparison.active
             st.button(t("playground.stop"), key="compare_stop", on_click=_stop, disabled=not active)
         st.caption(t("playground.shortcut"), width="content")
@@ -127,7 +130,7 @@ def _request(prompt: PromptSpec, tokens: int, seed: int) -> GenerationRequest:
 
 
 def _plans(kind: str) -> list[Plan]:
-    """What pressing Run would ask of providers; nothing while a field cannot be read."""
+    """Estimate the provider requests that Run would send; empty while a field cannot be read."""
     try:
         prompt = _read_prompt(kind)
         characters = sum(len(message.content) for message in prompt.messages())
@@ -143,7 +146,7 @@ def _plans(kind: str) -> list[Plan]:
 
 
 def _start_comparison() -> None:
-    """Run what the page says. A refusal leaves the comparison before it where it was."""
+    """Start the comparison that the page describes. An error leaves the comparison before it in place."""
     state = session()
     state.compare_notice = None
     drafts = tuple(dataclasses.replace(draft) for draft in state.columns.drafts)
@@ -179,7 +182,7 @@ def _stop() -> None:
 
 
 def _start_sweep() -> None:
-    """Begin the sweep; the one before it ends."""
+    """Start the sweep that the page describes and stop the one before it. An error leaves that one in place."""
     state = session()
     state.compare_notice = None
     try:

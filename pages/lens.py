@@ -1,4 +1,4 @@
-"""Lens: one decoding step under the microscope, every sampler stage before and after."""
+"""Lay out the Lens page: one decoding step, with the distribution before and after every sampler stage."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _settings(place: Place) -> None:
 
 
 def _where(place: Place, hidden: bool) -> None:
-    """The answer with the step in it, and the way to the steps beside it."""
+    """Draw the answer with the inspected step marked, and the buttons to the steps beside it."""
     count = len(place.events)
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.markdown(f"**{t('step.place', step=place.step + 1, count=count)}**", width="content")

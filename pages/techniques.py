@@ -1,4 +1,8 @@
-"""Techniques: one task asked in several ways over a set of items, scored; the order of examples; label bias."""
+"""Lay out the Techniques page: grid experiments over the items of a task.
+
+Three kinds: prompting techniques compared by accuracy, orders of the examples, and the label bias of a prompt whose
+input says nothing.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +30,7 @@ from samplers import SamplerConfig
 
 OWN = "own"
 KINDS = ("techniques", "order", "bias")
-BLANKS = ("-", "N/A", "…")  # inputs that say nothing (Zhao et al. 2021)
+BLANKS = ("-", "N/A", "…")  # content-free inputs of Zhao et al. (2021)
 DRAWS = 32
 MOST_ORDERS = 8
 ANSWER_TOKENS, CHAIN_TOKENS = 32, 160
@@ -91,7 +95,7 @@ def _task_picker() -> Task | None:
 
 
 def _take(rows: list[dict[str, str]]) -> str:
-    own_task(rows, "")  # refuses what is no task
+    own_task(rows, "")  # raises if the rows make no task
     session().study_rows = rows
     return t("values.imported", count=len(rows))
 
@@ -135,7 +139,7 @@ def _settings(kind: str, task: Task) -> None:
 
 
 def _start(kind: str, task: Task, techniques: tuple[Technique, ...], shown: int) -> None:
-    """Begin the study; one of the same kind that is under way ends."""
+    """Start the experiment and stop one of the same kind that is running."""
     state = session()
     state.study_notice = None
     if kind == "techniques" and not techniques:
@@ -180,7 +184,7 @@ def _start(kind: str, task: Task, techniques: tuple[Technique, ...], shown: int)
 
 
 def _request(prompt: PromptSpec, sampler: SamplerConfig | None = None) -> GenerationRequest:
-    """Greedy unless something else is asked for; a vote needs chance."""
+    """Return the request for a prompt: greedy by default, with temperature 0.7 where the technique takes a vote."""
     state, method = session(), prompt.method
     sampler = sampler or SamplerConfig(temperature=0.7 if method.votes else 0)
     tokens = CHAIN_TOKENS if method.reasoning else ANSWER_TOKENS
@@ -190,7 +194,7 @@ def _request(prompt: PromptSpec, sampler: SamplerConfig | None = None) -> Genera
 
 
 def _plans(kind: str, task: Task, techniques: tuple[Technique, ...], shown: int) -> list[Plan]:
-    """What the study would ask of a provider, by its first item's prompts."""
+    """Estimate the provider requests of the experiment from the prompts of its first item."""
     examples = task.examples[: shown or None]
     if kind == "techniques":
         asked = [(task.prompt(technique, 0, examples), len(task.items)) for technique in techniques]
@@ -212,13 +216,13 @@ def _plans(kind: str, task: Task, techniques: tuple[Technique, ...], shown: int)
 
 
 def _blank(task: Task, way: tuple[Technique, str], examples: tuple) -> PromptSpec:
-    """The first item's prompt with an input that says nothing."""
+    """Return the first item's prompt with a content-free input (Zhao et al. 2021)."""
     technique, blank = way
     return dataclasses.replace(task.prompt(technique, 0, examples), question=blank)
 
 
 def _orders(count: int) -> tuple[tuple[int, ...], ...]:
-    """All orders of a few examples, or some of many: drawn with a fixed seed, the given one first."""
+    """Return all orders of up to three examples, or `MAX_ORDERS` drawn with a fixed seed, the given order first."""
     if count <= 3:
         return tuple(itertools.permutations(range(count)))
     source = random.Random(count)
@@ -243,7 +247,7 @@ def _spread(study: Study) -> None:
 
 
 def _label_shares(study: Study, task: Task) -> None:
-    """How often each label is drawn for inputs that say nothing."""
+    """Draw how often each label is generated for content-free inputs, in percent."""
     rows = []
     for technique, blank in study.ways:
         answers = [cell.answer for (way, _), cell in study.cells.items() if way == (technique, blank)]

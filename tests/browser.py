@@ -1,4 +1,4 @@
-"""A real server process and a browser that the machine already has: for the browser tests and for benchmarks."""
+"""Start a real server process and find an installed browser, for the browser tests and the benchmarks."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def serve(output: IO[bytes] | None = None, /, **environment: str) -> Iterator[str]:
-    """A fresh server process on a free port; its address. What it prints goes to `output` if there is one."""
+    """Run a new server process on a free port and yield its URL; its output goes to `output` if given."""
     port = free_port()
     command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.headless", "true"]
     command += ["--server.address", "127.0.0.1", "--server.port", str(port)]

@@ -1,5 +1,7 @@
-"""A real PostgreSQL server for the tests, where Debian's package is installed: a new cluster in a temporary directory,
-on a free port of 127.0.0.1."""
+"""Start a real PostgreSQL server for the tests, if PostgreSQL is installed.
+
+The server is a new cluster in a temporary directory, on a free port of 127.0.0.1.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,7 @@ from pathlib import Path
 
 
 def find_postgresql() -> Path | None:
-    """The directory of the newest installation's programs."""
+    """Return the directory of the newest installation's programs, or None."""
     debian = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda file: int(file.parts[-3]))
     found = str(debian[-1]) if debian else shutil.which("initdb")
     return Path(found).parent if found else None
@@ -22,11 +24,11 @@ def find_postgresql() -> Path | None:
 
 @contextlib.contextmanager
 def postgresql(programs: Path) -> Iterator[str]:
-    """The server's URL, without a database's name."""
+    """Run a new server and yield its URL, without a database's name."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    # It refuses to run as root, and whoever it runs as must reach its directory.
+    # PostgreSQL refuses to run as root, and the user that it runs as must reach its directory.
     user = "postgres" if os.geteuid() == 0 else None
     place = Path(tempfile.mkdtemp(prefix="nucleus-postgresql-", dir="/tmp"))
     if user:

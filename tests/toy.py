@@ -1,6 +1,6 @@
-"""A real transformer with a real tokenizer, made in code in milliseconds: seeded, byte-level, four thousand weights.
+"""Make a real transformer with a real tokenizer in milliseconds: seeded, byte-level, four thousand weights.
 
-Tests run the real chain, loop and engine on it, instead of mocks of them.
+Tests run the real sampler chain, decoding loop and engine on it, instead of mocks of them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ CONTEXT_WINDOW = 256
 
 
 def toy_tokenizer(chat: bool = True) -> PreTrainedTokenizerFast:
-    """One token a byte, and four special ones."""
+    """Return a tokenizer with one token for each byte, and four special tokens."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {piece: place for place, piece in enumerate([*SPECIAL, *alphabet])}
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
@@ -38,7 +38,7 @@ def toy_tokenizer(chat: bool = True) -> PreTrainedTokenizerFast:
 
 @functools.lru_cache
 def toy_model(chat: bool = True) -> LanguageModel:
-    """Random weights, always the same ones."""
+    """Return a model with random weights, the same in every call."""
     tokenizer = toy_tokenizer(chat)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
@@ -60,7 +60,7 @@ def toy_model(chat: bool = True) -> LanguageModel:
 
 
 def save_toy(directory: Path) -> Path:
-    """The toy as a local model directory."""
+    """Save the toy model as a local model directory and return the directory."""
     toy = toy_model()
     toy.model.save_pretrained(directory)
     toy.tokenizer.save_pretrained(directory)

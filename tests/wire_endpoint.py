@@ -1,5 +1,7 @@
-"""Endpoints of Vertex AI with an open model on vLLM: a dedicated one that passes requests through, and a shared one
-that takes chats as instances of a prediction."""
+"""Serve endpoints of Vertex AI with an open model on vLLM.
+
+A dedicated endpoint passes requests through; a shared one takes chats as instances of a prediction.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,7 @@ class EndpointServer(OpenAIServer):
         super().__init__("vllm")
         self.endpoint = endpoint
         self.plain = False
-        """Whether predictions are the text of prompt and answer, and not a chat's JSON."""
+        """Whether predictions are the text of prompt and answer instead of a chat's JSON."""
 
     @property
     def model(self) -> str:
@@ -90,5 +92,5 @@ class EndpointServer(OpenAIServer):
 
 
 def account(server: EndpointServer, folder: Path) -> str:
-    """Application-default credentials in a file."""
+    """Write application-default credentials to a file and return its path."""
     return str(server.service_account(folder / "account.json"))

@@ -1,5 +1,7 @@
-"""The wire format of the Gemini Developer API and of Vertex AI: strict about paths, keys, types and field names, which
-may come in camel case or in snake case, as proto-JSON takes them. It also gives out tokens for a service account."""
+"""Serve the wire format of the Gemini Developer API and of Vertex AI, and tokens for a service account.
+
+Strict about paths, keys, types and field names, which may be in camel case or in snake case, as in proto-JSON.
+"""
 
 from __future__ import annotations
 
@@ -42,17 +44,17 @@ def camel(name: str) -> str:
 
 
 class GeminiServer(WireServer):
-    """`vertex` is `project/location`, or `express`."""
+    """A server of the Gemini Developer API, or of Vertex AI if `vertex` is `project/location` or `express`."""
 
     def __init__(self, key: str, vertex: str = "") -> None:
         super().__init__()
         self.key = key
         self.vertex = vertex
         self.refuses: dict[str, str] = {}
-        """Messages for fields of the generation config, and `prefill`, that its model does not take."""
+        """Error messages by field of the generation config, or `prefill`, that the model refuses."""
         self.logprobs = True
         self.candidates = 8
-        """Most that its model gives a call."""
+        """Most candidates that the model gives a call."""
         self.thoughts = ""
 
     @property
@@ -141,7 +143,7 @@ class GeminiServer(WireServer):
         return Reply(events=events, line_end="\r\n")
 
     def _answer(self, config: dict[str, Any], candidate: int) -> list[dict[str, Any]]:
-        """One candidate's events. They differ where no seed is asked for: one for all makes them all the same."""
+        """Return one candidate's events. Without a seed candidates differ; one seed makes them all the same."""
         sampler = SamplerConfig(
             temperature=config.get("temperature", 1.0),
             top_p=config.get("topP", 0.95),
@@ -184,7 +186,7 @@ def said(text: str, **part: Any) -> dict[str, Any]:
 
 
 def at(candidate: int, event: dict[str, Any]) -> dict[str, Any]:
-    """The event as another candidate's; the first one's has no number, as proto-JSON leaves zeros out."""
+    """Return the event as another candidate's; index 0 is omitted, as proto-JSON omits zeros."""
     told = [{name: value for name, value in each.items() if name != "index"} for each in event["candidates"]]
     return event | {"candidates": [each | ({"index": candidate} if candidate else {}) for each in told]}
 

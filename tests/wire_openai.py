@@ -1,7 +1,7 @@
-"""The wire format of OpenAI's API and of the servers that speak it: strict about paths, keys, types and field names.
+"""Serve OpenAI's wire format and its dialects, strict about paths, keys, types and field names.
 
-`dialect` says how it treats fields that it does not know: `openai` refuses them by name, `vllm` and `llama_cpp` ignore
-them; `llama_cpp` gives ids with its log-probabilities and has sampler defaults of its own.
+`dialect` says how unknown fields are treated: `openai` refuses them by name, `vllm` and `llama_cpp` ignore them;
+`llama_cpp` gives ids with its log-probabilities and has sampler defaults of its own.
 """
 
 from __future__ import annotations
@@ -44,16 +44,16 @@ class OpenAIServer(WireServer):
         self.dialect = dialect
         self.key = key
         self.honours = {"temperature", "top_p", "top_k", "min_p", "presence_penalty", "frequency_penalty", "seed"}
-        """Sampler fields that it takes notice of."""
+        """Sampler fields that the model applies."""
         self.refuses: dict[str, str] = {}
-        """Messages for fields that its model does not take."""
+        """Error messages by field that the model refuses."""
         self.logprobs = True
         self.candidates = 8
-        """Most that its model gives a call."""
+        """Most candidates that the model gives a call."""
         self.has_chat_template = True
         self.detokenizes = True
         self.looked_up: list[int] = []
-        """Tokens whose texts were asked for; these requests are not among `asked`."""
+        """Tokens whose texts were requested; these requests are not among `asked`."""
 
     @property
     def model(self) -> str:
@@ -128,7 +128,7 @@ class OpenAIServer(WireServer):
         return [*events, finish("stop" if ended else "length", chat)]
 
     def _config(self, body: dict[str, Any], candidate: int = 0) -> SamplerConfig:
-        """Candidates differ where no seed is asked for: one for all makes them all the same."""
+        """Return the sampler of a candidate. Without a seed candidates differ; one seed makes them all the same."""
         own = LLAMA_CPP_DEFAULTS if self.dialect == "llama_cpp" else {}
         values = own | {"seed": 1000 + candidate} | {name: body[name] for name in self.honours if name in body}
         return SamplerConfig(**values)
@@ -177,7 +177,7 @@ def said(text: str) -> dict[str, Any]:
 
 
 def at(candidate: int, event: dict[str, Any]) -> dict[str, Any]:
-    """The event as another candidate's."""
+    """Return the event as another candidate's."""
     return event | {"choices": [choice | {"index": candidate} for choice in event["choices"]]}
 
 

@@ -1,5 +1,7 @@
-"""A small HTTP server on 127.0.0.1 for the tests of providers: it checks requests as the real services do, answers
-with what a test puts in line, and keeps every request for the test to look at."""
+"""Serve HTTP on 127.0.0.1 for the tests of providers, as strictly as the real services.
+
+The server checks requests, replies with what a test queued and keeps every request for the test to read.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,7 @@ from samplers import RowState, SamplerChain, SamplerConfig
 
 @dataclass
 class Reply:
-    """An answer: a body, or events of a stream."""
+    """A response: a body, or the events of a stream."""
 
     status: int = 200
     body: Any = None
@@ -31,14 +33,14 @@ class Reply:
     headers: dict[str, str] = field(default_factory=dict)
     line_end: str = "\n"
     drop_after: int | None = None
-    """Break the connection after so many events, without the end that the protocol asks for."""
+    """Break the connection after so many events, without the end that the protocol requires."""
     gate: threading.Event | None = None
-    """Waited for after the first event, or before the answer where there are none."""
+    """Event to wait for after the first event, or before a response without events."""
 
 
 @dataclass
 class Asked:
-    """A request as it came."""
+    """A request as it arrived."""
 
     method: str
     path: str
@@ -48,19 +50,19 @@ class Asked:
 
 BEARER = "ya29.planted-token-55c1"
 TOKEN = Reply(body={"access_token": BEARER, "token_type": "Bearer", "expires_in": 3600})
-"""What Google's token service gives a service account."""
+"""The response of Google's token service to a service account."""
 
 
 class _QuietServer(ThreadingHTTPServer):
     def handle_error(self, request: object, client_address: object) -> None:
-        """Clients that hang up are what some tests are about."""
+        """Ignore clients that hang up, because some tests are about them."""
 
 
 class WireServer:
-    """`replies` are used up first, one a request that passes `check`; then `answer` makes them."""
+    """An HTTP server that checks each request, then sends the next of `replies` or, once they are used up, `answer`."""
 
     def __init__(self, tls: Path | None = None) -> None:
-        """`tls` is a file with a key and its certificate."""
+        """Listen on a free port. `tls` is a file with a private key and its certificate."""
         self.asked: list[Asked] = []
         self.replies: deque[Reply] = deque()
         outer = self
@@ -150,7 +152,7 @@ class WireServer:
         self._server.server_close()
 
     def service_account(self, file: Path) -> Path:
-        """Application-default credentials that get their tokens here."""
+        """Write application-default credentials whose tokens come from this server, and return the file."""
         account = {
             "type": "service_account",
             "project_id": "of-the-file",
@@ -163,7 +165,7 @@ class WireServer:
         return file
 
     def keep(self, asked: Asked) -> None:
-        """For tests to look at."""
+        """Append the request to those that tests read."""
         self.asked.append(asked)
 
     def _reply(self, asked: Asked) -> Reply:
@@ -173,7 +175,7 @@ class WireServer:
         return self.replies.popleft() if self.replies else self.answer(asked)
 
     def check(self, asked: Asked) -> Reply | None:
-        """An error for a request that the real service would refuse."""
+        """Return the error that the real service would send for a wrong request, or None."""
         raise NotImplementedError
 
     def answer(self, asked: Asked) -> Reply:
@@ -182,7 +184,7 @@ class WireServer:
 
 @functools.cache
 def _private_key() -> str:
-    """One for all servers: making it takes longer than most tests."""
+    """Return one key for all servers, because making a key takes longer than most tests."""
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import rsa
 
@@ -199,18 +201,18 @@ WORDS = (
 
 @dataclass(frozen=True)
 class Drawn:
-    """One token of `tokens`."""
+    """One token of the tiny language model `tokens`."""
 
     token_id: int
     logprobs: tuple[float, ...]
-    """Raw, by token id."""
+    """Raw log-probability by token id."""
 
     def top(self, count: int) -> list[int]:
         return sorted(range(len(WORDS)), key=lambda token: -self.logprobs[token])[:count]
 
 
 def in_turn(answers: Sequence[Sequence[Any]]) -> Iterator[tuple[int, Any]]:
-    """What several answers are made of, with the answer's number: the first of each, the second of each, and so on."""
+    """Yield `(answer index, part)`: the first part of each answer, the second of each, and so on."""
     for step in range(max(map(len, answers))):
         for place, answer in enumerate(answers):
             if step < len(answer):
@@ -218,7 +220,7 @@ def in_turn(answers: Sequence[Sequence[Any]]) -> Iterator[tuple[int, Any]]:
 
 
 def tokens(config: SamplerConfig, most: int) -> Iterator[Drawn]:
-    """A tiny language model's answer, drawn by the real chain: as steady as the seed."""
+    """Sample the answer of a tiny language model by the real sampler chain; the same seed gives the same answer."""
     state = RowState(config)
     chain = SamplerChain([config])
     for step in range(most):

@@ -1,5 +1,8 @@
-"""Prompt Management and evaluation of Vertex AI: datasets with versions, made by operations that take a while, and
-`:evaluateInstances`. Strict about paths, the bearer token, names and types of fields; it keeps what it is sent."""
+"""Serve Vertex AI's Prompt Management and evaluation, and keep what is sent.
+
+Datasets have versions, operations take a while, and `:evaluateInstances` rates answers. Strict about paths, the bearer
+token, names and types of fields.
+"""
 
 from __future__ import annotations
 
@@ -34,11 +37,11 @@ class VertexServer(WireServer):
         self.versions: dict[str, dict[str, dict[str, Any]]] = {}
         self.operations: dict[str, dict[str, Any]] = {}
         self.polls = 1
-        """How often an operation is asked about before it is done, the last time included."""
+        """Polls of an operation until it is done, the last one included."""
         self.fails = ""
-        """What an operation ends with instead."""
+        """Error message that operations end with; empty for success."""
         self.scores: dict[str, Any] = {}
-        """Of answers: a number, or a reply instead of one."""
+        """Score by answer text, or a reply to send instead."""
 
     def check(self, asked: Asked) -> Reply | None:
         path, _, query = asked.path.partition("?")
@@ -196,7 +199,7 @@ def _unknown(fields: dict[str, Any], known: dict[str, Any]) -> bool:
 
 
 def _page(kind: str, entries: list[dict[str, Any]], query: str) -> Reply:
-    """One entry a page, whatever was asked for: servers may give fewer."""
+    """Return a page of one entry, whatever size was requested, because servers may give fewer."""
     start = int(parse_qs(query).get("pageToken", ["0"])[0])
     more = {"nextPageToken": str(start + 1)} if start + 1 < len(entries) else {}
     return Reply(body={kind: entries[start : start + 1]} | more)

@@ -1,4 +1,4 @@
-"""Answers without an engine: rows of one batch, advanced until they end."""
+"""Generate samples without an engine: sequences of one batch, decoded until they end."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def new_batch(model: LanguageModel, precision: str = "float32", prefix_bytes: in
 
 
 def write_all(batch: Batch, model: LanguageModel, asked: Sequence[tuple[Sequence[int], RowRequest]]) -> list[RowRecord]:
-    """One answer for each `(prompt ids, request)`, all in the batch at the same time."""
+    """Generate one sample for each `(prompt ids, request)`, all in one batch at the same time."""
     records = [RowRecord(request) for _, request in asked]
     for (ids, _), record in zip(asked, records, strict=True):
         answer = Answer(model, ids, record)
@@ -31,7 +31,7 @@ def write_all(batch: Batch, model: LanguageModel, asked: Sequence[tuple[Sequence
 
 
 def write(model: LanguageModel, ids: Sequence[int], sampler: SamplerConfig, **fields) -> RowRecord:
-    """One answer on its own."""
+    """Generate one sample on its own."""
     return write_all(new_batch(model), model, [(ids, RowRequest(sampler, **fields))])[0]
 
 

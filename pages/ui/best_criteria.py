@@ -1,4 +1,4 @@
-"""Which criteria judge: what can be chosen and why the rest cannot, the judges, and the user's own weights."""
+"""Choose the criteria of Best-of-N: which are available and why others are not, their judge models, and weights."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ JUDGE, REWARD, OPPONENTS = "best_judge", "best_reward", "best_opponents"
 OWN = "own"
 MAX_OPPONENTS = 8
 LOCAL_ONLY = {"self_certainty": "criterion_needs_vocabulary"}
-"""Criteria that no hosted model has what it takes for, with the error that says so."""
+"""Criteria that hosted models cannot support, with the error that says why."""
 
 
 def criteria_card() -> None:
-    """Draw the choice of criteria and what belongs to it."""
+    """Draw the choice of criteria with their explanations, judge models and weights."""
     if not has(OPPONENTS):
         for key, value in {JUDGE: session().model_id, REWARD: "", OPPONENTS: 2}.items():
             put(key, value)
@@ -57,7 +57,7 @@ def criteria_card() -> None:
 
 
 def weight_key(name: str) -> str:
-    """The widget that holds a criterion's weight."""
+    """Return the key of the widget that holds a criterion's weight."""
     return f"best_weight_{name}"
 
 
@@ -66,13 +66,13 @@ def criterion_name(name: str) -> str:
 
 
 def possible() -> dict[str, Criterion]:
-    """Every criterion as the fields stand, by id. The check is one of them where there is one."""
+    """Make every criterion from the fields, by id; the check of the right answer is among them if one is chosen."""
     from llm_core import criteria
 
     like = GenerationRequest(
         session().model_id, PromptSpec("?"), (RowRequest(SamplerConfig()),), session().precision, session().id
     )
-    judge, submit = str(get(JUDGE) or "").strip(), resources.submitter()  # judges ask from threads of their own
+    judge, submit = str(get(JUDGE) or "").strip(), resources.submitter()  # judges call it from their own threads
     check = read_check(str(get(CHECK)))
     found: list[Criterion] = [
         criteria.Likelihood("sum"),
@@ -91,7 +91,7 @@ def possible() -> dict[str, Criterion]:
 
 
 def _vertex() -> list[Criterion]:
-    """Vertex AI's evaluation, once the Models page names a project."""
+    """Return Vertex AI's evaluation as a criterion, if the Models page names a project."""
     place = str(get(Key.VERTEX_PLACE) or "").strip()
     if not place:
         return []
@@ -102,21 +102,23 @@ def _vertex() -> list[Criterion]:
 
 
 def chosen_criteria() -> list[Criterion]:
-    """Those that are chosen, and what knows the right answer if there is one. A recorded run is only read, so none that
-    would ask a model."""
+    """Return the chosen criteria and the ground-truth check, if there is one.
+
+    A recorded run is only read, so criteria that would call a model are left out.
+    """
     everything, shown = possible(), session().best.shown
     chosen = [each for name, each in everything.items() if name in (*(get(CRITERIA) or ()), truth_id())]
     return [each for each in chosen if not (shown and shown.recorded and reason_against(each))]
 
 
 def truth_id() -> str | None:
-    """The criterion that knows what is right."""
+    """Return the id of the criterion that checks against the right answer, or None."""
     check = read_check(str(get(CHECK)))
     return check.id if check else None
 
 
 def reason_against(criterion: Criterion) -> NucleusError | None:
-    """Why it cannot judge what is there, or what will be."""
+    """Return the error that says why the criterion is unavailable for the current pool or settings, or None."""
     shown = session().best.shown
     if shown and shown.recorded and "judge" in criterion.needs:
         return NucleusError("criterion_asks_a_model")
@@ -169,7 +171,7 @@ def _weights(names: Sequence[str]) -> None:
 
 
 def all_scores(judging: Judging) -> dict[str, dict[int, Score]]:
-    """Scores by criterion, the user's own last if it has weights. A criterion that cannot judge has none."""
+    """Return scores by criterion and candidate index, the weighted combination last, without unavailable criteria."""
     scores: dict[str, dict[int, Score]] = {
         each.id: judging.scores(each.id) for each in judging.criteria if judging.unavailable(each.id) is None
     }

@@ -1,4 +1,4 @@
-"""What the Best-of-N page remembers, and the examples that it starts from. No Streamlit."""
+"""Hold what the Best-of-N page remembers, and the presets that it starts from. No Streamlit."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from pages.ui.state import OpenedRecipe
 
 CHECKS = ("none", "number", "exact", "pattern", "schema", "task")
-"""Ways to know the truth. Each but the first is a criterion too, the last by the name `verifier`."""
+"""Ways to check for the right answer. Each but `none` is a criterion too, `task` under the id `verifier`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """An example: the prompts are English, which the built-in model writes."""
+    """A preset. Prompts are English, because the built-in model writes English."""
 
     prompt: str
     n: int
@@ -32,7 +32,7 @@ class Ready:
     check: str = "none"
     extraction: ExtractionKind = "whole"
     fields: dict[str, object] = field(default_factory=dict)
-    """What else is filled in, by widget."""
+    """Values of further fields, by widget."""
 
 
 SCHEMA = """{"type": "object", "required": ["city", "country"],
@@ -65,15 +65,15 @@ READY: dict[str, Ready] = {
 
 @dataclass
 class ShownPool:
-    """Candidates with what judges them, and what of them is looked at."""
+    """Candidates with their scorer, and the candidate that is looked at."""
 
     pool: CandidatePool
     judging: Judging
     truth: str | None = None
-    """The criterion that knows what is right, if there is one."""
+    """Id of the criterion that checks against the right answer, or None."""
     chosen: int | None = None
     recipe: Recipe | None = None
-    """The recipe that was open when they were asked, or that they are recorded in."""
+    """The recipe that was open at the start of the run, or that the candidates are recorded in."""
 
     @property
     def recorded(self) -> bool:
@@ -90,7 +90,7 @@ class ShownPool:
 
 @dataclass
 class ShownItems:
-    """A study over the items of a task."""
+    """A benchmark over the items of a task."""
 
     study: BestOfNStudy
     task: Task
@@ -98,24 +98,26 @@ class ShownItems:
 
 @dataclass(frozen=True)
 class Before:
-    """What was here before a recipe was opened."""
+    """The page's state before a recipe was opened."""
 
     fields: Mapping[str, object]
-    """By widget."""
+    """Values by widget."""
     shown: ShownPool | None
     opened: OpenedRecipe | None
 
 
 @dataclass
 class BestOfN:
+    """What the Best-of-N page of one browser tab remembers."""
+
     shown: ShownPool | None = None
     items: ShownItems | None = None
     notice: str | None = None
-    """What the last attempt was refused for, in the reader's language."""
+    """The error of the last attempt, in the reader's language."""
     follow_to: str | None = None
-    """The page on which a candidate is to be looked at."""
+    """The page to switch to, on which a candidate is shown."""
     opened: OpenedRecipe | None = None
-    """The recipe that was opened here, or saved from here, last."""
+    """The recipe that was last opened here or saved from here."""
     before: Before | None = None
     said: tuple[str, str] | None = None
-    """What came of opening or saving: "success", "info", "warning" or "error", and the words."""
+    """The result of opening or saving: "success", "info", "warning" or "error", and the words."""

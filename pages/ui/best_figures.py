@@ -1,7 +1,7 @@
-"""Charts of Best-of-N, as plain plotly JSON. No Streamlit here.
+"""Build charts of Best-of-N as plotly JSON. No Streamlit here.
 
-Colours are Okabe and Ito's with dashes and shapes of their own for each line, so that none depends on its colour alone;
-agreement runs from orange over white to blue. Every axis has a title with its unit.
+Colours are Okabe and Ito's, with a dash and a marker of its own for each line, so that no line depends on its colour
+alone; agreement runs from orange over white to blue. Every axis has a title with its unit.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _MOST_ON_AXIS = (1, 2, 4, 8, 16, 32, 64)
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line over n. A `reference` is grey and dotted: something to compare with."""
+    """One curve over n, the number of candidates. A `reference` is grey and dotted: a baseline to compare with."""
 
     name: str
     ns: Sequence[int]
@@ -34,7 +34,7 @@ class Line:
 def over_n(
     lines: Sequence[Line], titles: tuple[str, str], band: str = "", limits: tuple[float, float] | None = None
 ) -> dict:
-    """Lines over the number of candidates, on a logarithmic axis; `band` names the band of a line that has one."""
+    """Return curves over n on a logarithmic axis; `band` names the confidence band of a curve that has one."""
     data: list[dict] = []
     coloured = [line for line in lines if not line.reference]
     for line in lines:
@@ -101,7 +101,7 @@ def estimates(name: str, ns: Sequence[int], found: Sequence[Estimate]) -> Line:
 
 
 def agreement_figure(names: Sequence[str], matrix: Sequence[Sequence[float | None]], axis: str, title: str) -> dict:
-    """Rank correlations, in [-1, 1], as a map with their numbers."""
+    """Return rank correlations, in [-1, 1], as a map with their numbers; None where a pair has none."""
     shown = [plain_label(name) for name in names]
     return {
         "data": [
@@ -145,8 +145,10 @@ def length_figure(
     indices: Sequence[int],
     titles: tuple[str, str, str],
 ) -> dict:
-    """Two figures of each candidate over its length, side by side, the highest of each as a star. Points carry the
-    candidate's index."""
+    """Return two scores of each candidate over its length, side by side, the highest of each as a star.
+
+    Points carry the candidate's index.
+    """
     data = []
     for place, column in enumerate(values):
         best = max(column)
@@ -185,7 +187,7 @@ def length_figure(
 
 
 def line_table(lines: Sequence[Line], n_title: str, show: Mapping[str, str] | None = None) -> list[dict]:
-    """The chart's table twin: a row for each n."""
+    """Return the chart's numbers as a table, one row for each n."""
     ns = sorted({n for line in lines for n in line.ns})
     rows = []
     for n in ns:

@@ -1,4 +1,4 @@
-"""Best-of-N on hosted models: several candidates in one request or each in its own, and what a press will ask for."""
+"""Estimate the provider requests of a Best-of-N run, and choose whether one request asks for several candidates."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ ONE_CALL = "best_one_call"
 
 
 class Asked(NamedTuple):
-    """Requests of one kind that a press leads to."""
+    """An estimate of requests of one kind: of candidates, or of one judge."""
 
     words: str
     plan: Plan | None = None
-    """None for a service that is no model."""
+    """None for a service that is not a model."""
 
 
 def one_call_field() -> None:
-    """Several candidates a request, or each in its own. Nothing on a local model: it reads the prompt once anyway."""
+    """Draw the switch for several candidates in one request; nothing for a local model, which shares the prompt."""
     if not is_hosted():
         return
     if not has(ONE_CALL):
@@ -51,15 +51,19 @@ def one_call_field() -> None:
 
 
 def read_best_hosted() -> HostedOptions:
-    """What only hosted models take; where the switch is on though the model refuses it, it is sent all the same to see
-    it refused, and told."""
+    """Return the options of hosted models with the number of candidates in one request.
+
+    A switch that is on is sent even where the model is known to refuse it; the provider's refusal is then reported.
+    """
     count = MAX_CANDIDATES_A_CALL if get(ONE_CALL) and is_hosted() else 1
     return dataclasses.replace(read_hosted(), candidate_count=count)
 
 
 def asked(like: GenerationRequest, n: int, criteria: Sequence[Criterion], items: int = 0) -> list[Asked]:
-    """What n candidates of a request with one row lead to, and their judges; over a set of items, each of which has a
-    greedy answer too, for all of them together."""
+    """Estimate the requests for `n` candidates of a request with one sample, and those of their judges.
+
+    Over `items` items the estimate is for all together, and each item has a greedy answer too. Empty if `n` is invalid.
+    """
     if not 1 <= n <= MAX_CANDIDATES:
         return []
     times, [row] = max(1, items), like.rows
@@ -85,7 +89,7 @@ def asked(like: GenerationRequest, n: int, criteria: Sequence[Criterion], items:
 
 
 def _judge(criterion: Criterion, n: int, times: int, characters: int) -> Asked | None:
-    """What a judge elsewhere is asked; `characters` are those of a question with its answer."""
+    """Estimate a hosted judge's requests, or None for others; `characters` counts a question with its answer."""
     questions = getattr(criterion, "questions", None)
     request: GenerationRequest | None = getattr(criterion, "like", None)
     if questions is None or (request and not (request.model_id and is_hosted(request.model_id))):
@@ -101,14 +105,17 @@ def _judge(criterion: Criterion, n: int, times: int, characters: int) -> Asked |
 
 
 def plans(found: Sequence[Asked]) -> list[Plan]:
-    """One for each model."""
+    """Merge the estimates of each model."""
     known = [each.plan for each in found if each.plan is not None]
     models = dict.fromkeys(plan.model_id for plan in known)
     return [plan for model in models for plan in together([each for each in known if each.model_id == model])]
 
 
 def requests_note(read: Callable[[], list[Asked]]) -> None:
-    """Say it; nothing while a field is being typed. Always draws one element, so that the buttons keep their place."""
+    """Draw the estimate that `read` returns; no text while a field is invalid.
+
+    Always draws one container, so that the buttons keep their place.
+    """
     with st.container(key="best-requests", gap="small"):
         try:
             found = read()

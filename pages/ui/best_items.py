@@ -1,4 +1,4 @@
-"""Over a set of items: what each way to choose is right about, against the number of candidates and what they cost."""
+"""Benchmark Best-of-N over the items of a task: accuracy of each strategy by number of candidates, and cost."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ MAX_ITEMS = 100
 TASK, ITEMS, N, CRITERIA = "best_items_task", "best_items_count", "best_items_n", "best_items_criteria"
 _START = {TASK: "capitals", ITEMS: 12, N: 8, CRITERIA: ["sum_logprob", "mean_logprob", "self_certainty"]}
 FOLLOWED = ("sum_logprob", "mean_logprob", "self_certainty", "consensus", "sentiment", "autorater", "reward_model")
-"""Criteria that can be followed over n: they say the same of a candidate whatever the others are, or of any two."""
+"""Criteria evaluated for every n: their score depends on one candidate or on a pair, never on the whole pool."""
 
 
 def items_settings() -> None:
@@ -61,7 +61,7 @@ def items_settings() -> None:
 
 
 def _task() -> Task:
-    """With as many items as are asked for. Raises `NucleusError`."""
+    """Load the chosen task with the requested number of items. Raises `NucleusError`."""
     count = int(get(ITEMS) or 0)
     if not 1 <= count <= MAX_ITEMS:
         raise NucleusError("best_items_out_of_range", value=count, limit=MAX_ITEMS)
@@ -69,7 +69,7 @@ def _task() -> Task:
 
 
 def _like() -> GenerationRequest:
-    """What each candidate is written with, for the first item. Raises `NucleusError`."""
+    """Return the request that each candidate is generated with, for the first item. Raises `NucleusError`."""
     state, settings = session(), read_settings()
     row = RowRequest(settings.sampler, settings.max_output_tokens, settings.stop_sequences)
     prompt = _task().prompt("zero_shot", 0)
@@ -81,12 +81,12 @@ def _chosen() -> list[Criterion]:
 
 
 def items_asked() -> list[Asked]:
-    """Of a provider, by a press. Raises `NucleusError`."""
+    """Estimate the provider requests that Run would send. Raises `NucleusError`."""
     return asked(_like(), int(get(N) or 0), _chosen(), len(_task().items))
 
 
 def start_items() -> None:
-    """Begin the study; the one before it ends. A refusal leaves that one where it was."""
+    """Start the benchmark and stop the one before it. An error leaves that one in place."""
     from llm_core.best_of_n_study import BestOfNStudy
 
     state = session()
@@ -147,7 +147,7 @@ def _step(shown: ShownItems, was_running: bool) -> None:
         came = asked_for - study.missing
         st.warning(t("best.missing", came=came, asked=asked_for, reason=reason), icon=":material/warning:")
     told(study.notices)
-    if was_running != study.running:  # the page sets how often this is redrawn
+    if was_running != study.running:  # the page sets the refresh interval
         st.rerun()
 
 

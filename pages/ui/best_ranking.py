@@ -1,5 +1,4 @@
-"""The ranking with its reasons: one candidate with its strip and scores, every score in a table, and where criteria
-disagree."""
+"""Draw the ranking of candidates: one candidate with its tokens and scores, all scores, and how criteria agree."""
 
 from __future__ import annotations
 
@@ -33,7 +32,7 @@ _STRONG, _WEAK = 0.6, 0.2
 
 
 def winners_of(scores: Mapping[int, Score]) -> tuple[int, ...]:
-    """Every candidate with the highest score; none where all of several score the same, which is no choice."""
+    """Return every candidate with the highest score; empty where all of several score the same."""
     places, winners = ranking(scores)
     return () if 1 < len(places) == len(winners) else winners
 
@@ -43,7 +42,7 @@ def score_text(score: Score) -> str:
 
 
 def candidate_panel(shown: ShownPool, scores: Scores) -> None:
-    """The chosen candidate as tokens, with all that was said of it, and another one beside it."""
+    """Draw the chosen candidate's tokens and scores, with another candidate beside it."""
     candidates = {candidate.index: candidate for candidate in shown.pool.candidates()}
     if shown.chosen is None or shown.chosen not in candidates:
         st.caption(t("best.choose"))
@@ -94,7 +93,7 @@ def _one(shown: ShownPool, scores: Scores, index: int, mode: Any) -> None:
             if st.button(t(f"best.open.{page}"), key=f"best_{page}_{index}"):
                 state = session()
                 state.branch, state.selected_step = state.tree.root(run, branch.chain).id, None
-                # Not from within a fragment: fields outside of it would lose what they say.
+                # Not from within a fragment, because fields outside of it would lose their values.
                 state.best.follow_to = page
                 st.rerun()
 
@@ -109,7 +108,7 @@ def _said(name: str, score: Score, place: int | None) -> dict[str, str]:
 
 
 def _parts(name: str, score: Score) -> str:
-    """What a score was made of, or why there is none."""
+    """Return the parts that a score was computed from, or the error in place of a score."""
     if score.error:
         return i18n.explain(score.error).replace("\\", "")
     known = texts(i18n.language())
@@ -127,7 +126,7 @@ def _parts(name: str, score: Score) -> str:
 
 
 def ranking_panel(shown: ShownPool, scores: Scores) -> None:
-    """Every score of every candidate; a click on a heading sorts."""
+    """Draw every score of every candidate as a table that sorts by a click on a heading."""
     if not scores:
         st.caption(t("best.no_scores"))
         return
@@ -176,7 +175,7 @@ def _value(score: Score | None) -> float | None:
 
 
 def _failures(scores: Scores) -> None:
-    """Scores that are missing, with the reason; candidates that share one are named together."""
+    """List the scores that are missing, with the reason; candidates with the same reason are named together."""
     lost: dict[tuple[str, str], list[int]] = {}
     for name, each in scores.items():
         for index, score in each.items():
@@ -197,7 +196,7 @@ def _position_bias(scores: Mapping[int, Score]) -> None:
 
 
 def agreement_panel(shown: ShownPool, scores: Scores) -> None:
-    """How alike criteria order the candidates, in numbers and in words; and what length has to do with it."""
+    """Draw how alike criteria rank the candidates, as a map and in words, and how scores depend on length."""
     pairs = {pair: rank_correlation(scores[pair[0]], scores[pair[1]]) for pair in combinations(scores, 2)}
     if pairs:
         st.markdown(f"**{t('best.agreement')}**")
@@ -239,7 +238,7 @@ def _pair_words(pair: tuple[str, str], tau: float | None) -> str:
 
 
 def _length_bias(shown: ShownPool) -> None:
-    """The sum of log-probabilities against length beside their mean."""
+    """Draw the sum and the mean of log-probabilities against length, side by side."""
     points = [
         (candidate.tokens, math.fsum(candidate.logprobs), candidate.index)
         for candidate in shown.pool.candidates()

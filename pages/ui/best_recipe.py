@@ -1,7 +1,7 @@
-"""Recipes on the Best-of-N page: a recipe in its fields, its fields as a recipe, recorded answers as candidates.
+"""Open and save recipes on the Best-of-N page, and show recorded answers as candidates.
 
-Opening runs nothing, and what was there before can be brought back. The sampler's panel is the Playground's, in which
-every recipe is opened first.
+Opening runs nothing, and the state before it can be restored. The sampler panel is the Playground's, where every recipe
+is opened first.
 """
 
 from __future__ import annotations
@@ -49,8 +49,10 @@ NAMES = (*KNOWN, "vertex_rating")
 
 
 def open_in_best(opened: OpenedRecipe, place: int = 0) -> None:
-    """The recipe fills the page, and the recorded answers to its prompt at `place` are the candidates. To be called
-    before the page is drawn, as from a button's `on_click`; raises `NucleusError`, and then changes nothing."""
+    """Fill the page with a recipe and show the recorded answers to its prompt at `place` as candidates.
+
+    Call it before the page is drawn, as from a button's `on_click`. Raises `NucleusError` and then changes nothing.
+    """
     from llm_core.recipe_replay import replayed
 
     state = session()
@@ -76,7 +78,7 @@ def open_in_best(opened: OpenedRecipe, place: int = 0) -> None:
 
 
 def recipe_line() -> None:
-    """Which recipe is open here, and what came of the last thing done with it."""
+    """Draw the name of the open recipe, the result of opening or saving, and the provenance of its run."""
     here = session().best
     if here.said:
         kind, words = here.said
@@ -96,8 +98,11 @@ def recipe_line() -> None:
 
 
 def read_best_recipe(with_run: bool = False, **about: Any) -> Recipe:
-    """What the page says, and the open recipe beyond it; with the candidates, what they were asked with, whatever the
-    fields say by now. `about` has JSON data of further fields. Raises `NucleusError`."""
+    """Return the recipe of the page: its fields, and the open recipe's values that the page cannot show.
+
+    `with_run` records the candidates with the request that they were generated with, whatever the fields say now.
+    `about` has JSON data of further fields. Raises `NucleusError`.
+    """
     from llm_core.model_revision import revision_of
     from llm_core.recipe_replay import Recording
     from llm_core.recipe_trace import record
@@ -114,13 +119,13 @@ def read_best_recipe(with_run: bool = False, **about: Any) -> Recipe:
 
 
 def can_record() -> bool:
-    """Whether there are candidates to save with the recipe."""
+    """Return whether there are candidates to save with the recipe."""
     shown = session().best.shown
     return bool(shown and not shown.pool.active and not shown.recorded)
 
 
 def left_out() -> str:
-    """A right answer is no part of a recipe."""
+    """Return a note that the right answer is not saved, because recipes cannot hold it; empty without one."""
     return t("recipes.without_answer") if truth_id() else ""
 
 
@@ -132,11 +137,11 @@ def saved_as(recipe: Recipe, saved: Saved, words: tuple[str, str]) -> None:
 
 
 SOURCE = Source(read_best_recipe, lambda: session().best.opened, saved_as, can_record, left_out)
-"""For the dialog to save."""
+"""What the save dialog reads from this page."""
 
 
 def _fields() -> Recipe:
-    """What the fields say and nothing else."""
+    """Return a recipe of the fields alone. Raises `NucleusError`."""
     state, settings = session(), read_settings()
     row = RowRequest(settings.sampler, settings.max_output_tokens, settings.stop_sequences)
     deadline = deadline_of(state.best.opened)
@@ -147,7 +152,7 @@ def _fields() -> Recipe:
 
 
 def _weights() -> dict[str, float]:
-    """Of the criteria that are chosen; what knows the right answer is none of them, since no recipe holds that."""
+    """Return weights by chosen criterion, without the ground-truth check, which no recipe holds."""
     chosen = (each.id for each in chosen_criteria() if each.id != truth_id())
     return {name: float(get(weight_key(name)) or 0) for name in chosen}
 
@@ -168,7 +173,7 @@ def _fill(recipe: Recipe, prompt: PromptSpec, count: int) -> None:
 
 
 def _not_shown(recipe: Recipe, shown: Recipe) -> tuple[str, str] | None:
-    """What of the recipe the page does not say."""
+    """Return a notice of the recipe's parts that the page cannot show, or None."""
     hidden = [t(f"fields.{name}") for name in hidden_fields(recipe, shown) if name != "criteria"]
     if recipe.prompt.values and len(recipe.prompt.prompts()) > 1:
         hidden.append(t("fields.values"))

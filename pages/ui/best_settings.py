@@ -1,4 +1,4 @@
-"""The Best-of-N page's upper half: an example to start from, the prompt, what is right, and how many candidates."""
+"""Draw and read the Best-of-N page's fields: presets, prompt, check of the right answer, number of candidates."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _START: dict[str, Any] = {
 
 
 def start() -> None:
-    """Fill the page with the first example when it is opened for the first time."""
+    """Fill the page with the first preset when it is opened for the first time."""
     if not has(PROMPT):
         for key, value in _START.items():
             put(key, value)
@@ -46,7 +46,7 @@ def start() -> None:
 
 
 def fill(name: str) -> None:
-    """Fill the fields with an example. What has been run stays."""
+    """Fill the fields with a preset. Candidates of an earlier run stay."""
     ready = READY[name]
     values = {PROMPT: ready.prompt, N: ready.n, CHECK: ready.check, EXTRACTION: ready.extraction, WHOLE: False}
     for key, value in (values | {CRITERIA: list(ready.criteria)} | ready.fields).items():
@@ -61,7 +61,7 @@ def examples() -> None:
 
 
 def prompt_fields() -> None:
-    """The page's own prompt, the Playground's with all its parts, or an item of a task; and where its result stands."""
+    """Draw the prompt's field: the page's own prompt, the Playground's whole prompt, or an item of a task."""
     if get(CHECK) == "task":
         task, item = chosen_item()
         st.caption(t("best.task_prompt"))
@@ -75,7 +75,7 @@ def prompt_fields() -> None:
 
 
 def check_fields() -> None:
-    """What is right, if anything is; and how many candidates."""
+    """Draw the fields of the right answer's check, of the number of candidates and of the result's extraction."""
     kinds = {kind: t(f"best.checks.{kind}") for kind in CHECKS}
     how, what, count = st.columns([1.5, 1.6, 1.1])
     how.selectbox(
@@ -151,13 +151,13 @@ _FIELDS = {"none": _none, "number": _number, "exact": _exact, "pattern": _patter
 
 
 def chosen_item() -> tuple[Task, int]:
-    """The task and the place of its item; the nearest one there is to the number that was typed."""
+    """Return the task and the index of its item, clamped to the items that exist."""
     task = load_task(str(get("best_task")), TASK_ITEMS, TASK_SEED)
     return task, min(max(int(get("best_item") or 1), 1), len(task.items)) - 1
 
 
 def read_best_prompt() -> PromptSpec:
-    """Raises `NucleusError`."""
+    """Return the prompt of the fields. Raises `NucleusError`."""
     if get(CHECK) == "task":
         task, item = chosen_item()
         return task.prompt("zero_shot", item)
@@ -169,13 +169,15 @@ def read_best_prompt() -> PromptSpec:
 
 
 def read_n() -> int:
-    """0 while the field is empty, which no pool accepts."""
+    """Return the number of candidates; 0 while the field is empty, which every pool refuses."""
     return int(get(N) or 0)
 
 
 def read_check(check: str) -> Criterion | None:
-    """What knows the right answer, as it stands in the fields: whatever is wrong with it shows as the reason why it is
-    not available."""
+    """Make the criterion that checks for the right answer from the fields, or None without a check.
+
+    Invalid fields make a criterion that says in `unavailable_reason` what is wrong.
+    """
     from llm_core import criteria
 
     if check == "number":
@@ -198,7 +200,7 @@ def read_equality() -> Any:
 
 @functools.lru_cache(maxsize=32)
 def read_schema(text: str) -> Criterion:
-    """A schema that is none is a criterion that says so."""
+    """Make a criterion from a JSON schema; an invalid schema makes one that is unavailable and says why."""
     from llm_core import criteria
 
     try:
@@ -212,7 +214,7 @@ def read_schema(text: str) -> Criterion:
 
 @dataclasses.dataclass(frozen=True)
 class _Unreadable:
-    """A check that cannot be read."""
+    """A criterion that stands for a check whose fields are invalid."""
 
     reason: NucleusError
     id: str = "schema"

@@ -1,4 +1,4 @@
-"""What more candidates buy: theory beside what was measured on the candidates at hand."""
+"""Draw how Best-of-N scales with the number of candidates: estimates from the candidates at hand beside theory."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ LEAST_CANDIDATES = 2
 _WIDE = 560
 """Pixels that a legend of several lines needs; a phone scrolls sideways."""
 _FALLS = 0.03
-"""Of accuracy: less than this is no fall worth telling."""
+"""Smallest drop of accuracy, in [0, 1], that is reported."""
 
 
 def steps(most: int) -> list[int]:
-    """The n that are computed: close together where a step counts for much."""
+    """Return the n that curves are computed at, up to `most`, denser where n is small."""
     return sorted({n for n in STEPS if n < most} | {most})
 
 
@@ -71,7 +71,7 @@ def theory_panel(shown: ShownPool, scores: Scores) -> None:
 
 
 def _complete(shown: ShownPool, scores: Mapping[int, Score]) -> dict[int, float]:
-    """Candidates that have a score."""
+    """Return the finite scores by candidate index."""
     wanted = (candidate.index for candidate in shown.pool.candidates())
     return {
         index: float(value)
@@ -83,7 +83,7 @@ def _complete(shown: ShownPool, scores: Mapping[int, Score]) -> dict[int, float]
 def _chart(
     key: str, lines: Sequence[Line], axis: str, limits: tuple[float, float] | None = None, min_width: int = 0
 ) -> None:
-    """The chart with its table twin."""
+    """Draw the chart with a switch for its table."""
     said = "; ".join(f"{line.name}: {', '.join(number(value, 3) for value in line.values)}" for line in lines)
     live_plot(
         over_n(lines, (t("best.n_axis"), axis), t("best.band"), limits),
@@ -119,7 +119,7 @@ def _win_rate_of(values: tuple[float, ...], n: int) -> float:
 
 
 def _accuracy(shown: ShownPool, scores: Scores, whole: Mapping, about: str, truth: Mapping[int, float]) -> None:
-    """How often the winner is right, under each criterion: where a line falls, optimising the criterion harms."""
+    """Draw how often the winner under each criterion is right: where a line falls, optimising the criterion harms."""
     st.markdown(f"**{t('best.accuracy')}**")
     st.caption(t("best.accuracy_text"))
     lines: list[Line] = []
@@ -136,7 +136,7 @@ def _accuracy(shown: ShownPool, scores: Scores, whole: Mapping, about: str, trut
             tuple(truth[index] for index in both),
             steps(len(both)),
         )
-        if name == "vote":  # those without a result take their place among the n, and have no say
+        if name == "vote":  # candidates without a result count among the n but do not vote
             here, found = ns, votes_right(scores[name], truth, ns)
         else:
             found = [_expected_true(own, worth, n) for n in here]
@@ -164,7 +164,10 @@ def _accuracy(shown: ShownPool, scores: Scores, whole: Mapping, about: str, trut
 
 
 def votes_right(votes: Mapping[int, Score], truth: Mapping[int, float], ns: Sequence[int]) -> list[float]:
-    """What the result that wins the vote of n is worth, results being the same where the criterion says so."""
+    """Return the expected worth of a majority vote's winner, for each n.
+
+    Results count as the same where the criterion `vote` says so.
+    """
     named = [votes[index].parts.get("first_same") if index in votes else None for index in truth]
     return [vote_accuracy(named, tuple(truth.values()), n) for n in ns]
 

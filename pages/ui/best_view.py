@@ -1,7 +1,7 @@
-"""Candidates as they are written and judged: their cards, and below them what was made of them.
+"""Draw candidates while they are generated and scored: their cards, and panels that explain the result.
 
-While something is under way the cards alone are redrawn, the more of them the more seldom, since whatever the browser
-redraws is time that the engine lacks. Nothing redraws when all rests.
+While a run is active only the cards are redrawn, less often the more there are, because whatever the browser redraws is
+time that the engine lacks. An idle pool is not redrawn.
 """
 
 from __future__ import annotations
@@ -32,26 +32,26 @@ PANELS = ("ranking", "agreement", "theory")
 
 
 def best_view() -> None:
-    """Draw what the session asked for, following it while it is active."""
+    """Draw the session's candidates and redraw them while the run is active."""
     shown = session().best.shown
     if shown is None:
         st.caption(t("best.empty"))
         return
     order = _order_picker(shown)
     every = MANY_REFRESH_SECONDS if shown.pool.asked > MANY else REFRESH_SECONDS
-    # The same fragments whether they follow or rest, since Streamlit draws the elements of another one anew.
+    # The same fragments whether active or idle, because Streamlit redraws the elements of a different fragment.
     now = _situation(shown)
     st.fragment(_cards, run_every=every if shown.active else None)(shown, order, now)
     st.fragment(_explanation)(shown)
 
 
 def _situation(shown: ShownPool) -> tuple[bool, bool, int | None]:
-    """What the whole page is drawn by."""
+    """Return the state that the whole page is drawn by; a change of it redraws the page."""
     return shown.pool.active, shown.judging.active, shown.chosen
 
 
 def _order_picker(shown: ShownPool) -> str:
-    """By which criterion the cards are sorted."""
+    """Draw the choice of the criterion that sorts the cards, and return it."""
     names = {AS_WRITTEN: t("best.as_written")} | {name: criterion_name(name) for name in all_scores(shown.judging)}
     if get("best_order") not in names:
         put("best_order", AS_WRITTEN)
@@ -85,7 +85,7 @@ def _cards(shown: ShownPool, order: str, drawn: tuple[bool, bool, int | None]) -
 
 
 def _group_of(shown: ShownPool, index: int) -> int:
-    """The candidate under whose card this one is."""
+    """Return the index of the candidate whose card also stands for this one."""
     return next((group.first.index for group in shown.pool.folded if index in group.members), index)
 
 
@@ -164,7 +164,7 @@ def _totals(shown: ShownPool) -> str:
 
 
 def _missing(shown: ShownPool) -> None:
-    """Fewer candidates than were asked for."""
+    """Warn that fewer candidates came than were requested, with the reason."""
     pool = shown.pool
     if pool.active or not pool.missing:
         return
@@ -209,7 +209,7 @@ def _explanation(shown: ShownPool) -> None:
 
 
 def _winners(shown: ShownPool, scores: dict[str, dict[int, Score]]) -> None:
-    """Who won under which criterion, and whether that one is right."""
+    """Draw the winner under each criterion, and whether the ground truth calls it right."""
     truth = scores.get(shown.truth or "", {})
     lines = []
     for name, each in scores.items():

@@ -1,4 +1,7 @@
-"""Where two columns part: both distributions at that step, and what in the samplers made the difference."""
+"""Show where two columns of a comparison diverge.
+
+Draws both distributions at that step and explains what in the samplers made the difference.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def parting_of(shown: ShownComparison, events: Sequence[Sequence[TokenEvent]], column: int) -> Place | None:
-    """Where a column parts from the reference."""
+    """Return the point where a column diverges from the reference, or None."""
     reference = shown.reference
     return parting(events[reference], events[column], shown.comparison.share_ids(reference, column))
 
@@ -31,7 +34,7 @@ def parting_of(shown: ShownComparison, events: Sequence[Sequence[TokenEvent]], c
 def divergence_panel(
     shown: ShownComparison, names: Sequence[str], events: Sequence[Sequence[TokenEvent]], place: Place | None
 ) -> None:
-    """Draw both distributions at a place, with the reasons where that is the one at which they part."""
+    """Draw both distributions at a point, with the reasons where it is the point at which the columns diverge."""
     pair = (shown.reference, shown.other)
     if not all(events[place] for place in pair):
         return
@@ -63,7 +66,7 @@ def divergence_panel(
 
 
 def _why(shown: ShownComparison, names: Sequence[str], both: Sequence[TokenEvent | None], share_ids: bool) -> None:
-    """The reasons, where both distributions and what the tokens are is known."""
+    """Draw the reasons for the divergence, where both distributions are known and their tokens can be identified."""
     first, second = both
     if not (first and second and first.trace and second.trace):
         return
@@ -105,7 +108,7 @@ def _heading(
 def _explained(
     reason: Reason, shown: ShownComparison, names: Sequence[str], first: TokenEvent, second: TokenEvent
 ) -> str:
-    """The reason in the reader's language."""
+    """Return the reason as a sentence in the reader's language."""
     places, chosen = (shown.reference, shown.other), (first, second)
     columns = [i18n.plain(names[place]) for place in places]
     tokens = [_token(shown, place, event) for place, event in zip(places, chosen, strict=True)]
@@ -133,13 +136,13 @@ def _explained(
 
 
 def _other_noise(shown: ShownComparison) -> bool:
-    """Whether these are recorded answers with seeds of their own. Others share one."""
+    """Return whether both columns are recorded answers with different seeds. Other columns share their seeds."""
     one, other = shown.drafts[shown.reference].recorded, shown.drafts[shown.other].recorded
     return one is not None and other is not None and (one[1] is None or one[1] != other[1])
 
 
 def _by_their_seeds(shown: ShownComparison, names: Sequence[str], both: Sequence[TokenEvent]) -> str:
-    """One sampler and one text: what is left is the noise."""
+    """Explain a divergence by the seeds: with one sampler and one text, only the noise is left."""
     words: dict[str, str] = {}
     for side, place, event in zip(("first", "second"), (shown.reference, shown.other), both, strict=True):
         trace = event.known_trace
@@ -185,7 +188,7 @@ def bits(value: float) -> str:
 
 
 def _table(shown: ShownComparison, names: Sequence[str], first: TokenEvent, second: TokenEvent) -> list[dict]:
-    """Tokens of both steps with their probability in the model and after each sampler."""
+    """Return the tokens of both steps with their probability in the model and after each sampler."""
     rows: dict[int | str, dict] = {}
     share_ids = shown.comparison.share_ids(shown.reference, shown.other)
     for place, event in ((shown.reference, first), (shown.other, second)):

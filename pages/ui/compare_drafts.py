@@ -1,4 +1,4 @@
-"""The columns of a comparison as they are put together: what each changes, and in what they differ. No Streamlit."""
+"""Hold the columns of a comparison while they are edited, and the comparison and sweep that are shown. No Streamlit."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ PRESETS: dict[str, tuple[SamplerConfig, ...]] = {
         SamplerConfig(temperature=0, dry_multiplier=0.8),
     ),
 }
-"""Comparisons to start from."""
+"""Sampler settings of comparisons to start from, by name."""
 
 FIELDS = (*(name for name in SETTINGS if name != "seed"), "order", "model_id", "prompt")
 """What a column may change. The seed is shared."""
@@ -49,13 +49,13 @@ class ColumnDraft:
     model_id: str = ""
     prompt: str = ""
     recorded: tuple[int, int | None] | None = None
-    """Of a recorded answer, which has no draft: the number of its prompt, from 1, and its seed, if it was sent one."""
+    """For a recorded answer, the number of its prompt, from 1, and the seed that was sent, if any; None for a draft."""
 
     def value(self, name: str) -> Any:
         return getattr(self, name) if name in ("model_id", "prompt") else getattr(self.sampler, name)
 
     def change(self, name: str, value: Any) -> None:
-        """Raises `ValueError` as `SamplerConfig` does."""
+        """Set a field. Raises `ValueError` as `SamplerConfig` does."""
         if name in ("model_id", "prompt"):
             setattr(self, name, value)
         else:
@@ -63,13 +63,13 @@ class ColumnDraft:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The fields that are not neutral."""
+        """The fields that differ from a neutral sampler, with their values."""
         neutral = ColumnDraft(0, SamplerConfig())
         return {name: self.value(name) for name in FIELDS if self.value(name) != neutral.value(name)}
 
 
 class ColumnList:
-    """Two to sixteen columns."""
+    """The columns of the page: between `MIN_COLUMNS` and `MAX_COLUMNS`."""
 
     def __init__(self) -> None:
         self.drafts: list[ColumnDraft] = []
@@ -80,11 +80,11 @@ class ColumnList:
         self.drafts = [self._draft(sampler) for sampler in samplers]
 
     def get(self, draft_id: int | None) -> ColumnDraft:
-        """The first one if there is none of that id."""
+        """Return the column with this id, or the first column."""
         return next((draft for draft in self.drafts if draft.id == draft_id), self.drafts[0])
 
     def duplicate(self, draft: ColumnDraft) -> ColumnDraft:
-        """A copy, right behind it; the draft itself if there is no room."""
+        """Insert a copy behind the column and return it; return the column itself if the list is full."""
         if self.full:
             return draft
         copy = dataclasses.replace(draft, id=self._new_id())
@@ -108,20 +108,20 @@ class ColumnList:
 
 
 def used_fields(drafts: Iterable[ColumnDraft]) -> list[str]:
-    """Fields that are not neutral in some column."""
+    """Return the fields that are not neutral in some column."""
     used = {name for draft in drafts for name in draft.settings}
     return [name for name in FIELDS if name in used]
 
 
 def differing(drafts: Iterable[ColumnDraft]) -> set[str]:
-    """Fields whose values are not the same in all columns."""
+    """Return the fields whose values are not the same in all columns."""
     drafts = tuple(drafts)
     return {name for name in FIELDS if len({draft.value(name) for draft in drafts}) > 1}
 
 
 @dataclass
 class ShownComparison:
-    """A comparison with the columns as they were when it began, and what of it is looked at."""
+    """A comparison with the columns as they were at its start, and the part of it that is looked at."""
 
     comparison: Comparison
     drafts: tuple[ColumnDraft, ...]
@@ -129,21 +129,21 @@ class ShownComparison:
     other: int = 1
     repeat: int = 0
     step: int | None = None
-    """Pinned; None shows where the two part."""
+    """The pinned step of the other column; None shows where the two columns diverge."""
     figures: dict[int | tuple[int, int], dict[str, float | None]] = field(default_factory=dict)
-    """Figures of each column, and of a column against a reference, once all are written: they take a while."""
+    """Statistics of each column, and of a column against a reference. Cached, because they take a while."""
     titles: dict[tuple[int, int, str], list[str]] = field(default_factory=dict)
-    """What is said of the tokens of a column's repetition, in a language."""
+    """Tooltips of the tokens, by column, repetition and language."""
 
     @property
     def recorded(self) -> RecordedComparison | None:
-        """The comparison, where it is a recorded run's."""
+        """The comparison if it shows a recorded run, otherwise None."""
         return self.comparison if isinstance(self.comparison, RecordedComparison) else None
 
 
 @dataclass
 class ShownSweep:
-    """A sweep with what its axes mean, and the place whose texts are read."""
+    """A sweep with the fields and values of its axes, and the index of the grid point whose texts are read."""
 
     sweep: Sweep
     fields: tuple[str, ...]

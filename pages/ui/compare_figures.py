@@ -1,7 +1,7 @@
-"""Charts of comparisons and sweeps, as plain plotly JSON. No Streamlit here.
+"""Build charts of comparisons and sweeps as plotly JSON. No Streamlit here.
 
-Colours are Okabe and Ito's, told apart in every common form of colour blindness, and every second round of them is
-dashed; maps use the cividis scale. Every axis has a title with its unit, and every point of a sweep carries its place.
+Colours are Okabe and Ito's, distinct in every common form of colour blindness, and every second round of them is
+dashed; maps use the cividis scale. Every axis has a title with its unit, and every point of a sweep carries its index.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ _DASHES = ("solid", "dash")
 _CLEAR = {"paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)"}
 _WIDE = 30
 _MOST_NUMBERS = 100
-"""Cells of a map that are few enough to have their numbers written in them."""
+"""Most cells of a map in which their numbers are written."""
 
 
 def entropy_figure(lines: Mapping[str, Sequence[float]], position: str, bits: str) -> dict:
-    """The uncertainty of the model along each text: bits by token."""
+    """Return the model's entropy along each text, in bits, by token position."""
     return {
         "data": [
             {
@@ -55,8 +55,11 @@ def curve_figure(
     titles: tuple[str, str],
     chosen: int | None,
 ) -> dict:
-    """One figure over one setting: a line through the places that have one, a dot for each seed, and horizontal lines
-    for what is compared with. Points carry their place in `values`."""
+    """Return one statistic over one setting.
+
+    A line passes through the grid points that have a value, with a dot for each seed and horizontal lines for reference
+    texts. Points carry their index in `values`.
+    """
     known = [place for place, figure in enumerate(figures) if figure is not None]
     dots = [(place, value) for place, each in enumerate(seeds) for value in each]
     numbers = [value for value in values if not isinstance(value, str)]
@@ -134,8 +137,10 @@ def map_figure(
     titles: tuple[str, str, str],
     chosen: tuple[int, int] | None,
 ) -> dict:
-    """One figure over two settings: `figures[down][across]`, empty where there is none yet. Cells carry their place in
-    the order of the rows of `values[1]` within each of `values[0]`."""
+    """Return one statistic over two settings: `figures[down][across]`, None where no value is known yet.
+
+    Cells carry the index of their grid point: `values[1]` varies fastest.
+    """
     across, down = ([_plain(str(value)) for value in each] for each in values)
     shapes = []
     if chosen:
@@ -185,24 +190,24 @@ def map_figure(
             "yaxis": {"title": {"text": titles[1]}, "type": "category", "showgrid": False, "categoryarray": down},
             "shapes": shapes,
             **_CLEAR,
-            "plot_bgcolor": "rgba(127,137,152,0.16)",  # what is still empty
+            "plot_bgcolor": "rgba(127,137,152,0.16)",  # shows through cells without a value
         },
     }
 
 
 def _around(values: Sequence[float]) -> list[float]:
-    """An axis that holds them all from the start, so that it stands still while points come in."""
+    """Return an axis range around all values, which stays fixed while points come in."""
     room = (max(values) - min(values)) / 20 or 0.5
     return [min(values) - room, max(values) + room]
 
 
 def _wide(values: Sequence[float]) -> bool:
-    """Whether the values span so much that only a logarithmic scale shows them all."""
+    """Return whether the values span so much that only a logarithmic scale shows them all."""
     return bool(values) and min(values) > 0 and max(values) / min(values) > _WIDE
 
 
 def _apart(lines: Mapping[str, float], everything: Sequence[float], wide: bool) -> list[tuple[str, float]]:
-    """Lines that would lie on each other's names share one."""
+    """Merge the names of lines that are too close to be labelled separately."""
 
     def height(value: float) -> float:
         return math.log10(value) if wide else value
@@ -219,7 +224,7 @@ def _apart(lines: Mapping[str, float], everything: Sequence[float], wide: bool) 
 
 
 def _short(value: float) -> str:
-    """Two or three digits, and no power of ten."""
+    """Format a value with two or three digits, without a power of ten."""
     return f"{value:.0f}" if abs(value) >= 10 else f"{value:.2g}"
 
 
@@ -228,5 +233,5 @@ def _dashed() -> dict:
 
 
 def _plain(text: str) -> str:
-    """Names may hold what people typed, and plotly reads tags in labels."""
+    """Escape the characters that plotly would read as tags, because names may hold what people typed."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

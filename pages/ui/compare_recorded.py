@@ -1,4 +1,4 @@
-"""A recorded run on the Compare page: its answers as columns, and the way back to what was compared before."""
+"""Show a recorded run on the Compare page, with its answers as columns, and restore what was compared before."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def open_in_compare(recipe: Recipe) -> None:
-    """For a button: the recorded answers take the place of what was compared. The page's fields stay as they are."""
+    """Show the recorded answers in place of what was compared. The page's fields stay. A button's `on_click`."""
     from llm_core.recipe_replay import replayed
 
     state = session()
@@ -36,7 +36,7 @@ def open_in_compare(recipe: Recipe) -> None:
 
 
 def recorded_line(shown: ShownComparison, recorded: RecordedComparison) -> None:
-    """What is shown below, and what it lacks."""
+    """Draw the provenance of the recorded run, and what its record lacks."""
     recorded_note(recorded.runs[0])
     st.caption(t("recipes.columns"))
     if recorded.count > MAX_COLUMNS:

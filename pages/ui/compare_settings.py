@@ -1,4 +1,4 @@
-"""The columns of a comparison: presets to start from, one setting changed at a time, and what differs highlighted."""
+"""Edit the columns of a comparison: start from presets, change one setting at a time, highlight what differs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _DIFFERS = "background-color: rgba(230, 159, 0, 0.22); font-weight: 600"
 
 
 def settings_editor() -> None:
-    """Draw the presets, the column that is edited and the table of all."""
+    """Draw the presets, the column that is edited and the table of all columns."""
     columns = session().columns
     st.caption(t("compare.start_from"))
     with st.container(horizontal=True):
@@ -71,7 +71,7 @@ def settings_editor() -> None:
 
 
 def _dead_columns(drafts: Sequence[ColumnDraft]) -> None:
-    """Columns whose settings do nothing with their model: those that differ only there say the same."""
+    """List the columns with settings that their model does not support; columns that differ only there answer alike."""
     for place, draft in enumerate(drafts, 1):
         dead = dead_settings(draft.model_id)
         names = [setting_label(name) for name in draft.settings if name in dead]
@@ -92,7 +92,10 @@ def setting_value(name: str, value: Any) -> str:
 
 
 def column_names(drafts: Sequence[ColumnDraft]) -> list[str]:
-    """A number and what is set, as in "2 · Temperature 0.7"; of recorded answers what tells them apart."""
+    """Return a number and the settings of each column, as in "2 · Temperature 0.7".
+
+    Columns of recorded answers are named by what differs between them.
+    """
     return [
         f"{place} · " + ", ".join(text for text, _ in _recorded(draft, drafts) or chips(draft, drafts))
         for place, draft in enumerate(drafts, 1)
@@ -100,7 +103,7 @@ def column_names(drafts: Sequence[ColumnDraft]) -> list[str]:
 
 
 def _recorded(draft: ColumnDraft, drafts: Sequence[ColumnDraft]) -> list[tuple[str, bool]]:
-    """What tells a recorded answer from the others."""
+    """Return the prompt number and the seed that identify a recorded answer, each with whether it differs."""
     if draft.recorded is None:
         return []
     prompts, seeds = (len(set(each)) > 1 for each in zip(*(each.recorded or (1, 0) for each in drafts), strict=True))
@@ -110,7 +113,7 @@ def _recorded(draft: ColumnDraft, drafts: Sequence[ColumnDraft]) -> list[tuple[s
 
 
 def chips(draft: ColumnDraft, drafts: Sequence[ColumnDraft]) -> list[tuple[str, bool]]:
-    """What the column sets, as text and whether it differs between columns."""
+    """Return the column's settings as text, each with whether it differs between columns."""
     different = differing(drafts)
     texts = _recorded(draft, drafts)
     texts += [(_in_words(name, value), name in different) for name, value in draft.settings.items()]
@@ -126,7 +129,7 @@ def _in_words(name: str, value: Any) -> str:
 
 
 def _value_field(draft: ColumnDraft, name: str, dead: bool) -> None:
-    """The chosen setting of the chosen column. Its widget belongs to both, so that nothing carries over."""
+    """Draw the field of the chosen setting of the chosen column. Its key names both, so that no value carries over."""
     key = f"compare_{draft.id}_{name}"
     if not has(key):
         current = draft.value(name)
@@ -162,7 +165,7 @@ def _duplicate(draft: ColumnDraft) -> None:
 
 
 def _change(draft: ColumnDraft, name: str, key: str) -> None:
-    """Take over what was typed, or say why not; the column keeps its value then."""
+    """Apply the typed value to the column, or show why it is refused; the column then keeps its value."""
     state, value = session(), get(key)
     state.compare_notice = None
     try:

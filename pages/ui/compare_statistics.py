@@ -1,4 +1,4 @@
-"""Figures over what each column wrote, each with a sentence on what it says, and the entropy along the texts."""
+"""Draw statistics of each column's texts, each with a sentence on its meaning, and the entropy along the texts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pages.ui.model_status import is_hosted
 
 DIGITS = {"length": 0, "perplexity": 1}
 _AGAINST = ("kl", "jaccard")
-"""Figures of a column against the reference."""
+"""Statistics of a column against the reference."""
 
 
 def statistics_panel(shown: ShownComparison, names: Sequence[str]) -> None:
@@ -63,8 +63,10 @@ def _row(shown: ShownComparison, place: int, name: str) -> dict[str, str]:
 
 
 def _against(shown: ShownComparison, place: int) -> dict[str, float | None]:
-    """KL and Jaccard of the column's distributions against the reference's, mean over the steps at which both had the
-    same text before them, in all repetitions."""
+    """Return KL and Jaccard of the column's distributions against the reference's.
+
+    Each is the mean over the steps at which both had the same text before them, in all repetitions; None without any.
+    """
     comparison, found = shown.comparison, []
     for repeat in range(comparison.repeats if comparison.share_ids(shown.reference, place) else 0):
         events = [comparison.record(each, repeat).events() for each in range(len(shown.drafts))]

@@ -1,8 +1,8 @@
-"""A comparison as it is written: the columns side by side, where two of them part and why, and their figures.
+"""Draw a running comparison: columns side by side, the divergence of two of them, and statistics.
 
 While the engine works, the answers alone are redrawn a little more than three times a second, and what explains them
-once a second: on a machine with few cores, whatever the browser redraws is time that the engine lacks. Nothing redraws
-when it rests.
+once a second: on a machine with few cores, whatever the browser redraws is time that the engine lacks. An idle
+comparison is not redrawn.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ EXPLAIN_SECONDS = 1.0
 
 
 def compare_view() -> None:
-    """Draw what the session compared, following it while it is active."""
+    """Draw the session's comparison and redraw it while it is active."""
     shown = session().comparison
     if shown is None:
         st.caption(t("compare.empty"))
@@ -44,13 +44,13 @@ def compare_view() -> None:
     names = column_names(shown.drafts)
     now = _situation(shown)
     _which(shown, names)
-    # The same fragments whether they follow or rest, since Streamlit draws the elements of another one anew.
+    # The same fragments whether active or idle, because Streamlit redraws the elements of a different fragment.
     st.fragment(_answers, run_every=REFRESH_SECONDS if now.active else None)(shown, names, now)
     st.fragment(_explanation, run_every=EXPLAIN_SECONDS if now.active else None)(shown, names, now)
 
 
 class _Situation(NamedTuple):
-    """What the whole page is drawn by."""
+    """The state that the whole page is drawn by; a change of it redraws the page."""
 
     active: bool
     other: int
@@ -85,7 +85,7 @@ def _answers(shown: ShownComparison, names: Sequence[str], drawn: _Situation) ->
 def _explanation(shown: ShownComparison, names: Sequence[str], drawn: _Situation) -> None:
     events = _events(shown)
     divergence_panel(shown, names, events, looked_at(shown, events))
-    if not shown.recorded:  # what is said of seeds there is of answers that share one
+    if not shown.recorded:  # the notes on seeds are about answers that share one
         comparison_notes(shown.comparison)
     if drawn.active:
         st.caption(t("compare.figures_later"))
@@ -94,12 +94,12 @@ def _explanation(shown: ShownComparison, names: Sequence[str], drawn: _Situation
 
 
 def _events(shown: ShownComparison) -> list[list[TokenEvent]]:
-    """Of every column, in the repetition that is shown."""
+    """Return the events of every column, in the repetition that is shown."""
     return [shown.comparison.record(place, shown.repeat).events() for place in range(len(shown.drafts))]
 
 
 def looked_at(shown: ShownComparison, events: Sequence[Sequence[TokenEvent]]) -> Place | None:
-    """The place that is looked at: the pinned step, or where the two part."""
+    """Return the point that is shown: the pinned step, or where the two columns diverge."""
     if shown.step is not None and shown.step < len(events[shown.other]):
         share_ids = shown.comparison.share_ids(shown.reference, shown.other)
         return place_of(events[shown.reference], events[shown.other], shown.step, share_ids)
@@ -107,7 +107,7 @@ def looked_at(shown: ShownComparison, events: Sequence[Sequence[TokenEvent]]) ->
 
 
 def _which(shown: ShownComparison, names: Sequence[str]) -> None:
-    """The two columns that are held against each other, and the repetition that is shown."""
+    """Draw the choice of the two columns that are compared and of the repetition."""
     choices = [("reference", t("compare.reference")), ("other", t("compare.other"))]
     boxes = st.columns(2 + (shown.comparison.repeats > 1))
     for box, (field, label) in zip(boxes, choices, strict=False):
@@ -135,7 +135,7 @@ def _choose() -> None:
 
 
 def _pick(column: int, step: int) -> None:
-    """Look at this token's step. Choosing it again goes back to where the two part."""
+    """Pin this token's step. Picking it again unpins it, which shows where the two columns diverge."""
     shown = session().comparison
     if shown is None:
         return
@@ -176,8 +176,11 @@ def _column(
 def _kinds(
     reference: Sequence[TokenEvent], own: Sequence[TokenEvent], parts: Place, ended: bool, share_ids: bool
 ) -> list[str]:
-    """What each token is to the reference: after the end by a diff of the two texts, before it all that follows the
-    first difference."""
+    """Return how each token relates to the reference: same, first difference or other.
+
+    Ended answers are compared by a diff of the two texts; before that, all tokens after the first difference count as
+    other.
+    """
     kinds = [""] * parts.other + ["other"] * (len(own) - parts.other)
     if ended:
         both = [[event.token_id if share_ids else event.piece for event in each] for each in (reference, own)]
@@ -189,7 +192,7 @@ def _kinds(
 
 
 def _titles(shown: ShownComparison, place: int, events: Sequence[TokenEvent]) -> list[str]:
-    """What is said of each token. Kept, since an answer is drawn again several times a second while it grows."""
+    """Return the tooltips of the tokens. Cached, because a growing answer is redrawn several times a second."""
     titles = shown.titles.setdefault((place, shown.repeat, i18n.language()), [])
     run = shown.comparison.run(place)
     titles += [_title(run, step, event) for step, event in enumerate(events[len(titles) :], len(titles))]

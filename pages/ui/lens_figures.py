@@ -1,4 +1,7 @@
-"""Figures of one step, as plain plotly JSON: the waterfall through the stages, cumulative and rank curves, draws."""
+"""Build the Lens page's figures of one step as plotly JSON, without Streamlit.
+
+Waterfall through the sampler stages, cumulative and rank curves, and counts of draws.
+"""
 
 from __future__ import annotations
 
@@ -17,21 +20,21 @@ if TYPE_CHECKING:
 
 ROWS = 12
 PANEL_WIDTH = 88
-"""Pixels that one stage needs to be read; narrower screens scroll sideways."""
+"""Pixels that one stage needs; narrower screens scroll sideways."""
 LABEL_WIDTH = 108
 _ROW_HEIGHT, _HEAD_HEIGHT, _LINE_HEIGHT = 25, 72, 16
 _SMALLEST = 1e-6
-"""Where logarithmic scales begin."""
+"""Lowest probability on logarithmic scales."""
 _VISIBLE = 5e-4
 _HEADROOM = 1.45
-"""Beyond the longest bar, for its number."""
+"""Factor beyond the longest bar, which leaves room for its number."""
 _TRANSPARENT = {"paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)"}
 Figure = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One panel: a distribution over the shown tokens, and what all other tokens have together."""
+    """One panel of the waterfall: a distribution over the shown tokens and the sum of all other tokens."""
 
     title: str
     lines: tuple[str, ...]
@@ -40,7 +43,7 @@ class Column:
     """Probability of each shown token, in [0, 1]; 0 for an excluded one."""
     rest: float
     errors: tuple[float, float] = (0.0, 0.0)
-    """How far a value, and the rest, may be off."""
+    """Error bounds of a value and of the rest, in [0, 1]."""
 
 
 def waterfall(
@@ -52,7 +55,7 @@ def waterfall(
     number: Callable[[float], str],
     words: dict[str, str],
 ) -> Figure:
-    """Panels beside each other that share their tokens: bars where a token can still be drawn, hatching where not.
+    """Return panels side by side over the same tokens: bars for possible tokens, hatching for excluded ones.
 
     `marked` is the row of the token that would be drawn. `words` gives `rest`, `probability` and `cut`.
     """
@@ -80,7 +83,7 @@ def waterfall(
 
 
 def waterfall_width(columns: int) -> int:
-    """Pixels below which the panels cannot be read."""
+    """Return the pixels below which the panels cannot be read."""
     return LABEL_WIDTH + PANEL_WIDTH * columns
 
 
@@ -145,7 +148,7 @@ def _panel(
 
 
 def _whiskers(errors: Sequence[float]) -> Figure:
-    """How far bars may be off, where that can be seen."""
+    """Return error bars, or nothing where they would be too small to see."""
     if max(errors) < _VISIBLE:
         return {}
     return {"error_x": {"type": "data", "array": list(errors), "thickness": 1.2, "width": 3, "color": "#7f8998"}}
@@ -191,7 +194,7 @@ def _waterfall_layout(names: Sequence[str], marked: int | None, head: int) -> Fi
 
 
 def cumulative(view: View, words: dict[str, str], top_p: float | None) -> Figure:
-    """How much the most likely tokens have together, before and after the sampler; `top_p` is drawn as a line."""
+    """Return cumulative probability by rank, before and after the sampler, with `top_p` as a line."""
     figure = _curves(
         [
             (words["raw"], RAW, *_points(view.raw.descending.cumsum(0))),
@@ -221,7 +224,7 @@ def cumulative(view: View, words: dict[str, str], top_p: float | None) -> Figure
 
 
 def rank_frequency(view: View, words: dict[str, str]) -> Figure:
-    """Probability against rank, both logarithmic: a straight line would be Zipf's law."""
+    """Return probability against rank, both logarithmic: a straight line would be Zipf's law."""
     figure = _curves(
         [
             (words["raw"], RAW, *_points(view.raw.descending)),
@@ -237,7 +240,10 @@ def rank_frequency(view: View, words: dict[str, str]) -> Figure:
 
 
 def draws_figure(draws: Draws, labels: Sequence[str], words: dict[str, str]) -> Figure:
-    """Counts as bars, what was predicted as dots with the spread of one standard deviation; the rest comes last."""
+    """Return observed counts as bars and expected counts as dots with one standard deviation.
+
+    The last row is the sum of the tokens that are not shown.
+    """
     shown = min(ROWS, len(draws.token_ids))
     total = sum(draws.observed)
     expected = [*draws.expected[:shown], math.fsum(draws.expected[shown:])]
@@ -313,7 +319,7 @@ def _curves(lines: list[tuple[str, str, list[int], list[float]]], x: str, y: str
 
 
 def _beyond(stage: StageView) -> list[int]:
-    """Ranks of tokens that were not shown; none where all are known or cut."""
+    """Return ranks of unseen tokens, evenly spaced on a logarithmic scale; empty where no token is unseen."""
     if stage.unseen is None or not stage.unseen.possible or not stage.kept:
         return []
     last = max(stage.kept + 1, stage.unseen.vocabulary or LARGEST_VOCABULARY)
@@ -321,7 +327,10 @@ def _beyond(stage: StageView) -> list[int]:
 
 
 def _band(stage: StageView, colour: str, name: str) -> list[Figure]:
-    """Between which sums the unseen tokens lead to 1: as few as possible, or all equally likely."""
+    """Return the band between the lowest and the highest cumulative sums that the unseen tokens allow.
+
+    The upper edge gives as few tokens as possible as much as possible, the lower edge makes all equally likely.
+    """
     if not (ranks := _beyond(stage)) or stage.unseen is None:
         return []
     known, unseen = float(stage.probs.sum()), stage.unseen
@@ -336,7 +345,10 @@ def _band(stage: StageView, colour: str, name: str) -> list[Figure]:
 
 
 def _ceiling(stage: StageView, colour: str, name: str) -> list[Figure]:
-    """The most that a token of each rank can have: no more than any before it, which together have what is left."""
+    """Return the highest probability that a token of each unseen rank can have.
+
+    No unseen token is likelier than the least likely seen one, and all tokens up to a rank share the mass that is left.
+    """
     if not (ranks := _beyond(stage)) or stage.unseen is None:
         return []
     left, ceiling = min(1.0, stage.unseen.mass + stage.unseen.mass_bound), stage.unseen.ceiling
@@ -346,7 +358,7 @@ def _ceiling(stage: StageView, colour: str, name: str) -> list[Figure]:
 
 
 def _points(values: Tensor, kept: int | None = None) -> tuple[list[int], list[float]]:
-    """Ranks and values, thinned out evenly on a logarithmic scale: more would not be seen."""
+    """Return ranks and values, thinned out evenly on a logarithmic scale, because more points could not be seen."""
     count = len(values) if kept is None else kept
     ranks = sorted({round(count ** (k / 160)) for k in range(161)}) if count > 1 else [1]
     return ranks, [float(values[rank - 1]) for rank in ranks]

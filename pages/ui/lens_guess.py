@@ -1,4 +1,4 @@
-"""Predict, then reveal: the distribution stays hidden until the learner has said which token comes next."""
+"""Ask the learner to predict the next token before the Lens shows the distribution."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pages.ui.state import Guess, get, session
 
 
 def guessing(scene: Scene, step: int) -> bool:
-    """Ask for a guess, or tell what came of it. True once the distribution may be seen."""
+    """Draw the form for a guess, or the result of the guess. Returns whether the distribution may be shown."""
     guesses = session().lens.guesses
     with st.container(border=True):
         if step in guesses:
@@ -25,7 +25,10 @@ def guessing(scene: Scene, step: int) -> bool:
 
 
 def _take(scene: Scene, step: int) -> None:
-    """The likelier spelling counts: whether a word begins with a space is for the tokenizer to know."""
+    """Record the guess by the likelier of its spellings.
+
+    Whether a word begins with a space is known to the tokenizer, not to the learner.
+    """
     raw = scene.view.raw
     found = scene.lens.find(get(f"lens_guess_{step}") or "")
     firsts = [each.token_id for each in found if each.token_id is not None]

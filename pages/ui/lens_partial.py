@@ -1,5 +1,8 @@
-"""What the Lens says of a step of which a provider showed only the likeliest tokens: how much is missing, and how far a
-number may be off. Each function also takes a step that is wholly known, and then says what it always says."""
+"""Format the Lens's numbers of a step of which only the likeliest tokens are known.
+
+A provider shows the top tokens of a step, so numbers come with the mass that is missing and an error bound. Every
+function also takes a wholly known step and then formats exact numbers.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,11 @@ from pages.ui.i18n import number, share, t
 from samplers import SamplerConfig
 
 _SURE = 5e-5
-"""What a percentage with one digit does not show."""
+"""Smallest error that a percentage with one digit shows."""
 
 
 def kept_words(stage: StageView) -> str:
-    """How many tokens are left; of shown ones, whether others may be left too."""
+    """Return how many tokens are possible after a stage, and whether unseen tokens may be possible too."""
     if stage.unseen is None:
         return t("lens.kept", count=number(stage.kept, 0))
     words = t("hosted_views.kept", kept=number(stage.kept, 0), shown=number(len(stage.probs), 0))
@@ -22,7 +25,7 @@ def kept_words(stage: StageView) -> str:
 
 
 def entropy_words(stage: StageView) -> str:
-    """One number, or the two that it lies between, in bits."""
+    """Return the entropy in bits, or the two numbers that it lies between."""
     low = number(stage.entropy_bits)
     if stage.unseen is None or (high := number(stage.unseen.entropy_most)) == low:
         return low
@@ -30,7 +33,7 @@ def entropy_words(stage: StageView) -> str:
 
 
 def bound_words(stage: StageView) -> str:
-    """How far the stage's probabilities may be off; empty where they are exact."""
+    """Return the error bound of the stage's probabilities; empty where they are exact."""
     if stage.unseen is None:
         return ""
     if stage.error_bound >= 1:
@@ -43,7 +46,7 @@ def rest_words(view: View) -> str:
 
 
 def probability_words(seen: Sighting, shown: bool) -> str:
-    """A probability, with its bound; the most that it can be for a token that was not shown."""
+    """Return a probability with its error bound, or an upper bound for a token that was not shown."""
     if not shown:
         return t("hosted_views.at_most", value=f"{seen.probability:.3g}") if seen.probability else "0"
     bound = f" ± {seen.error_bound:.2g}" if seen.error_bound >= _SURE else ""
@@ -58,7 +61,7 @@ def rank_words(seen: Sighting, shown: bool) -> str:
 
 
 def partial_note(lens: Lens, view: View, config: SamplerConfig) -> None:
-    """What is missing, said once below the figures. Nothing for a step that is wholly known."""
+    """Draw a note on what is missing from the step, and on the error bound; nothing for a wholly known step."""
     raw, final = view.raw.unseen, view.final
     if raw is None:
         return

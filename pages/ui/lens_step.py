@@ -1,5 +1,7 @@
-"""Which step the Lens looks at, and how it gets what the model gave there: from a local model by one forward pass,
-once; from a hosted one it came with the token."""
+"""Find the step that the Lens inspects and get its logits.
+
+For a local model they come from one forward pass, once; for a hosted model the top tokens came with the answer.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +16,9 @@ from pages.ui.run_view import shown_branch
 from pages.ui.state import session
 
 KEPT = 8
-"""Steps whose logits a tab remembers: going back and forth needs no forward pass."""
+"""Steps whose inspectors a tab keeps, so that going back and forth needs no forward pass."""
 _AT_ONCE = 1.5
-"""Seconds in which the logits are usually there, so that the page need not be drawn twice."""
+"""Seconds to wait for the logits before the page is drawn without them."""
 
 
 class Place(NamedTuple):
@@ -28,8 +30,10 @@ class Place(NamedTuple):
 
 
 def current_place() -> Place | None:
-    """The step that the Lens stands at: first the one pinned in the Playground, or else the newest. None without a
-    run that has written something."""
+    """Return the step that the Lens inspects, or None without a run that has generated something.
+
+    It starts at the step that is pinned in the Playground, or at the newest one.
+    """
     state = session()
     branch = shown_branch(state.askings[state.shown[0]] if state.askings else None)
     events = branch.events() if branch else []
@@ -42,7 +46,10 @@ def current_place() -> Place | None:
 
 
 def lens_at(place: Place) -> Lens | None:
-    """The lens on this step; None while the model is busy with others. Raises the error that its run failed with."""
+    """Return the inspector of the step, or None while the engine is busy.
+
+    Raises the error that the forward pass failed with.
+    """
     state = session().lens
     key = (*state.of, place.step)
     if key in state.lenses:
@@ -56,7 +63,7 @@ def lens_at(place: Place) -> Lens | None:
             vocabulary = resources.router().hosted.vocabulary(asked.request.model_id)
         return _kept(key, partial_lens_of(asked, place.events, place.step, vocabulary))
     if key not in state.runs:
-        for run in state.runs.values():  # the reader has moved on
+        for run in state.runs.values():  # the learner has moved to another step
             run.cancel()
         answer = [event.known_id for event in place.events[: place.step]]
         request = request_for(place.branch.run.request, place.branch.row.request, answer)

@@ -1,4 +1,4 @@
-"""What the Lens shows of one step: its stages, orders, curves, any token, and draws. One function a view."""
+"""Draw the Lens's views of one step, one function a view: stages, orders, curves, ranks, any token, draws."""
 
 from __future__ import annotations
 
@@ -31,35 +31,35 @@ DRAW_COUNTS = (100, 1_000, 10_000, 100_000)
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What is looked at, and with which settings."""
+    """The step that the views draw, with the sampler settings applied to it."""
 
     lens: Lens
     name: Callable[[int], str]
-    """A token's text."""
+    """Returns a token's text by its id."""
     config: SamplerConfig
     view: View
     token_id: int
-    """What the run drew."""
+    """The token that the run drew."""
 
     def label(self, token_id: int) -> str:
         return visible(self.name(token_id))
 
     @property
     def shown(self) -> list[int]:
-        """The tokens that figures show, the run's among them: all that a provider shows, and else the likeliest."""
+        """The tokens in the figures, with the run's token: all that a provider shows, otherwise the likeliest."""
         ids = self.view.raw.ids
         return self.view.likeliest(figures.ROWS if ids is None else len(ids), also=[self.token_id])
 
 
 def stages(scene: Scene) -> None:
-    """The waterfall: a panel for each stage, in the order in which they run."""
+    """Draw the waterfall: one panel for each stage, in the order in which the stages run."""
     columns = {stage.name: stage for stage in scene.view.stages}
     _waterfall(scene, columns, stage_title, _stage_lines, "lens_stages")
     st.caption(t("lens.stages_help"))
 
 
 def orders(scene: Scene) -> None:
-    """The same settings in the order of each provider, and in one's own."""
+    """Draw the same settings in the stage order of each provider and in the learner's own order."""
     st.caption(t("lens.orders_help"))
     own = _own_order(scene.config)
     views = scene.lens.orders(scene.config, own)
@@ -79,7 +79,7 @@ def orders(scene: Scene) -> None:
 
 
 def _own_order(config: SamplerConfig) -> tuple[str, ...]:
-    """The stages in use, as the reader put them; those that came since go to the end."""
+    """Draw buttons that reorder the stages in use. Returns the learner's order, with stages added since at the end."""
     active = config.stages
     known = [name for name in session().lens.own_order if name in active]
     order = tuple(known + [name for name in active if name not in known])
@@ -111,7 +111,7 @@ def _chain(order: Sequence[str], config: SamplerConfig) -> str:
 
 
 def curves(scene: Scene) -> None:
-    """How much the most likely tokens have together, with top-P's line."""
+    """Draw the cumulative probability of the most likely tokens, with top-P's threshold as a line."""
     words = {name: t(f"lens.curve.{name}") for name in ("raw", "after", "rank", "cumulative")}
     words["beyond"] = t("hosted_views.beyond")
     top_p = scene.config.top_p if scene.config.top_p < 1 else None
@@ -122,7 +122,7 @@ def curves(scene: Scene) -> None:
 
 
 def ranks(scene: Scene) -> None:
-    """Probability by rank, both logarithmic."""
+    """Draw probability by rank, both logarithmic."""
     words = {name: t(f"lens.curve.{name}") for name in ("raw", "after", "rank", "probability")}
     words["beyond"] = t("hosted_views.beyond_most")
     _plot(scene, figures.rank_frequency(scene.view, words), "lens_ranks", t("lens.views.ranks"))
@@ -147,7 +147,7 @@ def _rank_rows(scene: Scene, words: dict[str, str]) -> list[dict]:
 
 
 def any_token(scene: Scene) -> None:
-    """A token asked for by its text: its probability and rank at every stage."""
+    """Draw the probability and rank of a token, asked for by its text, at every stage."""
     text = st.text_input(t("lens.ask"), key="lens_ask", placeholder=t("lens.ask_example"), help=t("lens.ask_help"))
     if not text:
         return
@@ -171,7 +171,7 @@ def any_token(scene: Scene) -> None:
 
 
 def _spelled(scene: Scene, found: Found) -> None:
-    """Where a text is more than one token, or none that was shown."""
+    """Say where a text is more than one token, or none of the tokens that were shown."""
     if found.token_id is None:
         st.caption(t("hosted_views.not_shown", count=len(scene.view.raw.probs)))
     elif found.begins:
@@ -182,7 +182,7 @@ def _spelled(scene: Scene, found: Found) -> None:
 
 
 def draws(scene: Scene) -> None:
-    """What was predicted against what is drawn."""
+    """Draw how often tokens are drawn against how often they are predicted, with a goodness-of-fit test."""
     counts = {count: number(count, 0) for count in DRAW_COUNTS}
     count = st.segmented_control(
         t("lens.draw_count"),
@@ -290,6 +290,6 @@ def _plot(scene: Scene, figure: dict, key: str, label: str, min_width: int = 0) 
 
 
 def _table(key: str, rows: Callable[[], list[dict]]) -> None:
-    """A figure's twin in numbers, behind a switch."""
+    """Draw a figure's numbers as a table, behind a switch."""
     if st.toggle(t("step.as_table"), key=key):
         st.dataframe(rows(), hide_index=True)

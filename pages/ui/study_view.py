@@ -1,4 +1,4 @@
-"""A study as it fills: the accuracy of each way with its interval, and what each said to each item."""
+"""Draw a running grid experiment: the accuracy of each variant with its interval, and the answers to each item."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ REFRESH_SECONDS = 1.0
 
 
 def follow(study: Study, draw: Callable[[], None], key: str) -> None:
-    """Move the study on while it runs, with its progress, Stop and Resume, and what `draw` shows of it below."""
+    """Draw the experiment's progress with Stop and Resume, and `draw()` below; advance and redraw it while it runs."""
     st.fragment(_step, run_every=REFRESH_SECONDS if study.running else None)(study, draw, key, study.running)
 
 
@@ -39,12 +39,12 @@ def _step(study: Study, draw: Callable[[], None], key: str, was_running: bool) -
     if errors := [cell.error for cell in study.cells.values() if cell.error]:
         st.warning(t("study.failures", count=len(errors)))
         st.caption(i18n.explain(errors[0]))
-    if was_running != study.running:  # the page sets how often this is redrawn
+    if was_running != study.running:  # the page sets the refresh interval
         st.rerun()
 
 
 def accuracies(study: Study, way_name: Callable[[Any], str], item_name: Callable[[int], str], key: str) -> None:
-    """The accuracy of each way as it stands, and the answers. `way_name` and `item_name` say what is compared."""
+    """Draw the accuracy of each variant and the answers. `way_name` and `item_name` name variants and items."""
     shares = [(way_name(way), _summary(study, way)) for way in study.ways]
     live_plot(
         charts.accuracy_figure(shares, t("study.accuracy")),
@@ -88,7 +88,7 @@ def _table_row(study: Study, way: Any, way_name: Callable[[Any], str]) -> dict[s
 
 
 def _comparisons(study: Study, way_name: Callable[[Any], str]) -> list[str]:
-    """The best way against each other one, on the items that only one of the two got right."""
+    """Compare the best variant with each other one by McNemar's test, on the items that only one of them got right."""
     best = max(study.ways, key=lambda way: _summary(study, way).value)
     lines = []
     for way in study.ways:
@@ -111,7 +111,7 @@ def _comparisons(study: Study, way_name: Callable[[Any], str]) -> list[str]:
 
 
 def _answers(study: Study, way_name: Callable[[Any], str], item_name: Callable[[int], str], only: bool) -> list[dict]:
-    """One row an item: what each way answered, a tick for what is right."""
+    """Return one row for each item with the answer of each variant, ticked if right."""
     rows = []
     for item in range(study.items):
         cells = {way: study.cells.get((way, item)) for way in study.ways}

@@ -1,4 +1,4 @@
-"""What a sweep runs over: one or two settings with their values, or the columns of the comparison."""
+"""Edit what a sweep runs over: one or two settings with their values, or the columns of the comparison."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NUMBERS = tuple(name for name in SETTINGS if name != "seed")
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """A sweep that reproduces a known figure."""
+    """A sweep that reproduces a known result."""
 
     first: str
     values: str
@@ -48,7 +48,7 @@ READY: dict[str, Ready] = {
 
 
 def sweep_settings() -> None:
-    """Draw the ready sweeps and the fields they fill in."""
+    """Draw the presets and the fields that they fill."""
     if not has("sweep_first"):
         _fill("repetition_temperature")
         put("sweep_full", True)
@@ -93,7 +93,7 @@ def sweep_settings() -> None:
 
 
 def statistic_picker() -> str:
-    """Which figure is drawn; changing it needs no new run."""
+    """Draw the choice of the statistic and return it. A change needs no new run."""
     names = {name: statistic_name(name) for name in STATISTICS}
     chosen = st.selectbox(t("sweep.statistic"), list(names), format_func=names.__getitem__, key="sweep_statistic")
     st.caption(t(f"compare.means.{chosen}"))
@@ -103,8 +103,10 @@ def statistic_picker() -> str:
 def read_points(
     tokens: int,
 ) -> tuple[dict[Place, SamplerConfig], tuple[str, ...], tuple[tuple[float | str, ...], ...]]:
-    """The places, the fields of the axes and their values; texts of `tokens` tokens if all are to be as long. Raises
-    `NucleusError` naming what is wrong."""
+    """Return the grid points with their settings, the fields of the axes and the values of each axis.
+
+    With equal lengths chosen, every text has at least `tokens` tokens. Raises `NucleusError` naming the wrong field.
+    """
     base = SamplerConfig(min_new_tokens=tokens if get("sweep_full") else 0)
     first, second = str(get("sweep_first")), str(get("sweep_second"))
     if first == COLUMNS:
@@ -124,7 +126,7 @@ def read_points(
 
 
 def read_seeds() -> int:
-    """0 while the field is empty, which no sweep accepts."""
+    """Return the number of seeds; 0 while the field is empty, which every sweep refuses."""
     return int(get("sweep_seeds") or 0)
 
 
@@ -133,7 +135,10 @@ def axis_label(field: str) -> str:
 
 
 def _axis(field: str, key: str) -> Axis:
-    """Values separated by spaces or semicolons; a comma is a decimal point between digits and else a separator."""
+    """Parse the values of an axis, separated by spaces or semicolons. Raises `NucleusError`.
+
+    A comma between digits is a decimal point and elsewhere a separator.
+    """
     text = str(get(key) or "")
     numbers: dict[float, None] = {}
     for part in text.replace(";", " ").replace(", ", " ").split():

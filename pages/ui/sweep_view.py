@@ -1,4 +1,4 @@
-"""A sweep as it fills: a curve or a map of one figure, its table, and the texts of the place that is chosen."""
+"""Draw a running sweep: a curve or a map of one statistic, its table, and the texts of the chosen grid point."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pages.ui.study_view import follow
 from pages.ui.sweep_settings import axis_label, statistic_picker
 
 _OF_ONE_TEXT = ("perplexity", "mean_logprob", "entropy", "repetition", "distinct_1", "distinct_2")
-"""Figures that say something of a single text, so that seeds and passages can be drawn beside their mean."""
+"""Statistics that are defined for a single text, so that seeds and reference texts can be drawn beside the mean."""
 
 
 def sweep_view() -> None:
@@ -78,8 +78,10 @@ def _map(shown: ShownSweep, statistic: str, figures: Sequence[float | None]) -> 
 
 
 def _real_figures(shown: ShownSweep, statistic: str) -> dict[str, float]:
-    """The same figure of passages that people wrote, once the model has written something: a local one, since a
-    provider scores no text that it has not written."""
+    """Return the statistic of the reference texts, by title, scored by the model that generated.
+
+    Empty before the model has generated something and for hosted models, because a provider scores only its own texts.
+    """
     if is_hosted(shown.sweep.model_id):
         return {}
     model = resources.models().request(shown.sweep.model_id).model
@@ -90,7 +92,7 @@ def _real_figures(shown: ShownSweep, statistic: str) -> dict[str, float]:
 
 
 def _names(shown: ShownSweep) -> list[str]:
-    """What each place is, as in "Temperature 0.7, Top-P 0.9"."""
+    """Return the name of each grid point, as in "Temperature 0.7, Top-P 0.9"."""
     return [
         ", ".join(
             value if isinstance(value, str) else f"{axis_label(field)} {compact(value)}"
@@ -122,7 +124,7 @@ def _chosen() -> None:
 
 
 def _texts(shown: ShownSweep, statistic: str) -> None:
-    """What was written at the chosen place: by a click in the chart, or from the list."""
+    """Draw the texts of the grid point that was chosen by a click in the chart or from the list."""
     names = _names(shown)
     if get("sweep_place") != shown.place:
         put("sweep_place", shown.place)

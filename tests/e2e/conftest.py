@@ -1,4 +1,4 @@
-"""The real server, and a real browser that the machine already has."""
+"""Provide the real server and an installed browser."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_play
 
 from tests.browser import FLAGS, find_browser, serve
 
-expect.set_options(timeout=45_000)  # a slow machine is no failure; what never comes still is
+expect.set_options(timeout=45_000)  # long enough for a slow machine
 
 
 def pytest_collection_modifyitems(items) -> None:
-    """Browser tests depend on time: one that fails on a busy machine is tried once more, which the summary tells."""
+    """Mark browser tests, and retry a failed one once, because a busy machine can time out; the summary reports it."""
     for item in items:
         if Path(__file__).parent in Path(item.path).parents:
             item.add_marker(pytest.mark.e2e)
@@ -40,7 +40,7 @@ def server(builtin) -> Iterator[str]:
 
 @pytest.fixture
 def page(browser) -> Iterator[Page]:
-    """A new browser profile at desktop size; a test fails on any script error."""
+    """Return a page in a new browser profile at desktop size; a script error fails the test."""
     context = browser.new_context(viewport={"width": 1400, "height": 1000}, locale="en-US")
     context.set_default_timeout(30_000)
     page = context.new_page()
@@ -53,7 +53,7 @@ def page(browser) -> Iterator[Page]:
 
 
 def _is_ours(message: ConsoleMessage) -> bool:
-    """Errors, but for Streamlit's own habit of looking for its server below the address of a deep link first."""
+    """Return whether a message is an error of the app, not Streamlit's probe for its server below a deep link."""
     return message.type == "error" and "/_stcore/" not in _line(message)
 
 

@@ -39,7 +39,7 @@ def run(page: Page, prompt: str, length: int = 16, strategy: str = "greedy") -> 
 
 
 def answer(page: Page):
-    """The strip of the answer that is shown."""
+    """Return the strip of the answer that is shown."""
     return page.locator(".st-key-answer").get_by_role("option")
 
 

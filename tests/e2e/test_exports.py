@@ -19,7 +19,7 @@ def toy_engine() -> Engine:
 
 @pytest.fixture
 def watched(browser, tmp_path):
-    """Opens a page offline and gives it with everything that happened in it."""
+    """Yield a function that opens HTML offline and returns the page with its dialogs, messages and requests."""
     context = browser.new_context(offline=True)
 
     def open_page(text: str):

@@ -32,7 +32,7 @@ def go_to(page: Page, section: str) -> None:
 
 
 def open_button(page: Page):
-    """The first one of the list."""
+    """Return the first Open button of the list."""
     return page.locator("[class*='st-key-open_'] button").first
 
 

@@ -98,13 +98,13 @@ def test_from_an_address_to_an_answer_and_the_key_is_nowhere_else(page: Page, bu
 
 
 def stored(page: Page) -> list[str]:
-    """What the browser keeps."""
+    """Return what the browser stores: local and session storage, and cookies."""
     kept = page.evaluate("() => JSON.stringify([{...localStorage}, {...sessionStorage}, document.cookie])")
     return [kept, str(page.context.cookies())]
 
 
 def log_process(url: str) -> int:
-    """The process that listens there."""
+    """Return the id of the server process at this URL, or of this process if none is found."""
     port = url.rpartition(":")[2]
     for folder in Path("/proc").glob("[0-9]*"):
         try:

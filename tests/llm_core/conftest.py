@@ -1,4 +1,4 @@
-"""One compute thread: two that share a machine with other jobs wait for each other at every small operation."""
+"""Limit torch to one compute thread: two on a busy machine wait for each other at every small operation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ten recipes for the built-in model in float32, and the tokens that they gave: any other machine has to give them too.
+"""Record the tokens of ten recipes for the built-in model in float32, which every machine has to reproduce.
 
 `python -m tests.llm_core.expected_tokens` writes the file again. That is right only after a change that is meant to
 change tokens; such a change breaks every recipe that anybody shared.
@@ -123,7 +123,7 @@ RECIPES = (
 
 
 def tokens(recipe: Recipe, submit: Submit) -> list[list[int | None]]:
-    """What each answer of a run consists of."""
+    """Run a recipe and return the token ids of each answer."""
     run = RecipeRun(recipe, submit)
     while run.active:
         run.advance()

@@ -1,4 +1,4 @@
-"""Recipes as Hypothesis makes them up."""
+"""Define Hypothesis strategies of recipes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Untrained transformers models of several families, a few thousand weights each, always the same."""
+"""Make untrained transformers models of several families, a few thousand seeded weights each."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ LEAN: dict[str, tuple[str, dict[str, Any]]] = {
     "qwen2": ("Qwen2", _LLAMA),
     "qwen3": ("Qwen3", _LLAMA | {"head_dim": 16}),
 }
-"""What the lean decoder runs."""
+"""Models that the llama decoder runs."""
 
 PLAIN: dict[str, tuple[str, dict[str, Any]]] = {
     "gpt2": ("GPT2", _COMMON | {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 128}),
@@ -78,7 +78,7 @@ PLAIN: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
 }
-"""What runs through transformers' own forward pass."""
+"""Models that run through transformers' own forward pass."""
 
 REFUSED: dict[str, tuple[str, dict[str, Any]]] = {
     "mamba": ("Mamba", _COMMON | {"hidden_size": 32, "num_hidden_layers": 2, "state_size": 4}),
@@ -95,7 +95,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
 }
-"""What cannot share a pass between rows."""
+"""Models that cannot decode several sequences in one pass."""
 
 
 @functools.cache

@@ -42,7 +42,7 @@ def finish(app: AppTest) -> AppTest:
 
 
 def settled(app: AppTest) -> AppTest:
-    """With what services were asked for, as in a browser a moment later."""
+    """Wait for the background calls of the session and rerun, as a browser does a moment later."""
     for wait in list(session(app).waits.values()):
         assert wait.errand is None or wait.errand.wait(30)
     app.run()
@@ -56,7 +56,7 @@ def errors(app: AppTest) -> list[str]:
 
 @pytest.fixture(scope="module", autouse=True)
 def model_is_there(builtin):
-    """The pages load the built-in model themselves; this makes sure that it has been fetched."""
+    """Download the built-in model, which the pages load themselves."""
 
 
 @pytest.mark.parametrize("language", ["en", "vi"])

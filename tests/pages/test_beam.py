@@ -12,7 +12,7 @@ EN = texts("en")
 
 @pytest.fixture(scope="module", autouse=True)
 def model_is_there(builtin):
-    """The page loads the built-in model itself; this makes sure that it has been fetched."""
+    """Download the built-in model, which the page loads itself."""
 
 
 @pytest.mark.parametrize("language", ["en", "vi"])

@@ -23,7 +23,7 @@ KEY = "sk-planted-0123456789"
 
 @pytest.fixture(scope="module", autouse=True)
 def model_is_there(builtin):
-    """The pages load the built-in model themselves; this makes sure that it has been fetched."""
+    """Download the built-in model, which the pages load themselves."""
 
 
 def open_best(language: str = "en", tokens: int = 12):

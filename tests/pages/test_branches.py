@@ -17,19 +17,19 @@ EN = texts("en")
 
 @pytest.fixture(scope="module", autouse=True)
 def model_is_there(builtin):
-    """The pages load the built-in model themselves; this makes sure that it has been fetched."""
+    """Download the built-in model, which the pages load themselves."""
 
 
 @pytest.fixture
 def app() -> AppTest:
-    """After a run of six tokens."""
+    """Return the app after a run of six tokens."""
     app = open_app()
     app.number_input(key="max_output_tokens").set_value(6)
     return finish(press_run(app))
 
 
 def open_address(work_id: str) -> AppTest:
-    """A new session, as after a reload."""
+    """Open the app in a new session, as after a reload."""
     app = AppTest.from_file(APP, default_timeout=PATIENCE)
     app.query_params[NAME] = work_id
     app.run()
@@ -51,7 +51,7 @@ def press(app: AppTest, key: str) -> AppTest:
 
 
 def shown(app: AppTest):
-    """The branch that is shown."""
+    """Return the branch that is shown."""
     state = session(app)
     return state.tree.get(state.branch)
 
@@ -61,7 +61,7 @@ def ids(branch) -> list[int]:
 
 
 def place(app: AppTest) -> str:
-    """What the panel's widgets are named after."""
+    """Return the id and the step that the panel's widgets are named after."""
     return f"{session(app).run.id}_{session(app).selected_step}"
 
 

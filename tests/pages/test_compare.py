@@ -21,7 +21,7 @@ EN = texts("en")
 
 @pytest.fixture(scope="module", autouse=True)
 def model_is_there(builtin):
-    """The pages load the built-in model themselves; this makes sure that it has been fetched."""
+    """Download the built-in model, which the pages load themselves."""
 
 
 def open_compare(language: str = "en", kind: str = "columns"):

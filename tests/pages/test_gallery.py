@@ -19,7 +19,7 @@ EN = texts("en")
 
 @pytest.fixture(autouse=True)
 def model_is_there(builtin):
-    """The pages load the built-in model themselves."""
+    """Download the built-in model, which the pages load themselves."""
 
 
 def owner(app: AppTest) -> str:

@@ -27,7 +27,7 @@ def any_server(request):
 
 
 def ran(server: OpenAIServer | GeminiServer, language: str = "en"):
-    """The Lens after a hosted run."""
+    """Open the Lens after a hosted run."""
     app = hosted(server, language)
     app.pills(key="strategy").set_value("combined").run()
     app.number_input(key="max_output_tokens").set_value(6).run()

@@ -20,7 +20,7 @@ KEY = "sk-planted-0123456789"
 
 
 def hosted(server: OpenAIServer | GeminiServer, language: str = "en"):
-    """The Playground with the server's model."""
+    """Open the Playground with the server's model."""
     app = open_app(language)
     target = resources.router().target(server.model)
     session(app).model_id = server.model

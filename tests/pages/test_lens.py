@@ -15,11 +15,11 @@ EN = texts("en")
 
 @pytest.fixture(scope="module", autouse=True)
 def model_is_there(builtin):
-    """The pages load the built-in model themselves; this makes sure that it has been fetched."""
+    """Download the built-in model, which the pages load themselves."""
 
 
 def ran(tokens: int = 6, language: str = "en"):
-    """The Lens after a run in the Playground."""
+    """Open the Lens after a run in the Playground."""
     app = open_app(language)
     app.pills(key="strategy").set_value("combined").run()
     app.number_input(key="max_output_tokens").set_value(tokens).run()
@@ -28,7 +28,10 @@ def ran(tokens: int = 6, language: str = "en"):
 
 
 def to_lens(app):
-    """By way of a page without these widgets: unlike a browser, AppTest sends the values of the page that it leaves."""
+    """Open the Lens by way of a page without its widgets.
+
+    Unlike a browser, AppTest sends the widget values of the page that it leaves.
+    """
     app.switch_page("pages/models.py").run()
     return app.switch_page("pages/lens.py").run()
 

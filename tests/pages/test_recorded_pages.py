@@ -55,7 +55,7 @@ def recorded() -> Recipe:
 
 @pytest.fixture
 def alone(monkeypatch):
-    """Nothing can be asked, and no model comes."""
+    """Make every request to a provider and every load of a model fail."""
 
     def nothing(*_):
         raise NucleusError("model_not_found", model="none", detail="no network")
@@ -67,7 +67,7 @@ def alone(monkeypatch):
 
 
 def open_recipe(recipe: Recipe, language: str = "en"):
-    """By its short link."""
+    """Open the app by the recipe's short link."""
     app = AppTest.from_file(APP, default_timeout=PATIENCE)
     app.query_params["lang"] = language
     app.query_params["s"] = resources.recipes().save(recipe, "somebody else").id

@@ -16,11 +16,11 @@ PATIENCE = 120
 
 @pytest.fixture(scope="module", autouse=True)
 def model_is_there(builtin):
-    """The pages load the built-in model themselves; this makes sure that it has been fetched."""
+    """Download the built-in model, which the pages load themselves."""
 
 
 def ended(app):
-    """Rerun until everything that was asked is done, as the page's fragment does."""
+    """Rerun until every request is done, as the page's fragment does."""
     until = time.monotonic() + PATIENCE
     while any(asking.active for asking in session(app).askings) and time.monotonic() < until:
         time.sleep(0.1)

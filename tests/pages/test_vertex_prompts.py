@@ -31,7 +31,7 @@ def vertex(tmp_path, monkeypatch):
 
 
 def gallery(language: str = "en", instruction: str = "") -> AppTest:
-    """After a look at the Playground."""
+    """Open the Gallery after the Playground."""
     app = open_app(language)
     if instruction:
         app.text_area(key="instruction").set_value(instruction).run()

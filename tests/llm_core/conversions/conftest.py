@@ -1,4 +1,4 @@
-"""Runs of the toy model, real ones."""
+"""Provide real runs of the toy model."""
 
 from __future__ import annotations
 

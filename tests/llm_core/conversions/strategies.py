@@ -1,4 +1,4 @@
-"""Recipes made by chance, with the texts that break files: braces, backslashes, markup, quotes, ends of lines."""
+"""Define strategies of recipes with the texts that break files: braces, backslashes, markup, quotes, line ends."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def specs(draw: st.DrawFn) -> PromptSpec:
 
 @st.composite
 def recipes(draw: st.DrawFn) -> Recipe:
-    """Any recipe; those that are refused (braces out of balance) are not drawn."""
+    """Draw any recipe that is accepted; refused ones, as with unbalanced braces, are filtered out."""
     from hypothesis import assume
 
     fields = {name: draw(each) for name, each in NUMBERS.items() if draw(st.booleans())}

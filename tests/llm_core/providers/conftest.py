@@ -1,4 +1,4 @@
-"""A router with short waits, and servers that speak the providers' wire formats."""
+"""Provide a router with short waits, and servers that speak the providers' wire formats."""
 
 from __future__ import annotations
 
@@ -41,7 +41,10 @@ def keys_for(server: OpenAIServer, path: str = "/v1") -> Credentials:
 
 
 def request(model_id: str, text: str = "Describe the sea.", rows: int = 1, **fields) -> GenerationRequest:
-    """Rows with seeds from 1 on. Fields of the sampler, the row, the prompt and the request, each to its own."""
+    """Return a request with `rows` samples, seeded from 1 on.
+
+    `fields` go to the sampler, the sample, the prompt or the request, whichever has the field.
+    """
     of_row = {name: fields.pop(name) for name in list(fields) if name in ("max_output_tokens", "stop_sequences")}
     of_prompt = {name: fields.pop(name) for name in list(fields) if name in ("prefill", "system", "output")}
     shared = {name: fields.pop(name) for name in list(fields) if name in ("hosted", "session", "deadline_seconds")}
@@ -55,6 +58,6 @@ def finished(run: Run) -> Run:
 
 
 def notices(run: Run) -> list[tuple[str, str]]:
-    """What is told of settings."""
+    """Return the kind and the setting of each notice about a setting."""
     told = [notice for notice in run.notices if "setting" in notice.details]
     return [(notice.code.removeprefix("provider_setting_"), str(notice.details["setting"])) for notice in told]

@@ -1,4 +1,4 @@
-"""Every test of storage runs on SQLite and on a real PostgreSQL."""
+"""Run every test of storage on SQLite and on a real PostgreSQL server."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def server() -> Iterator[str]:
 
 @pytest.fixture
 def postgresql_url(server: str) -> str:
-    """The server's database, emptied."""
+    """Return the URL of the server's database after emptying it."""
     url = f"{server}/postgres"
     engine = create_engine(make_url(url).set(drivername="postgresql+psycopg"))
     with engine.begin() as connection:
@@ -41,7 +41,7 @@ def postgresql_url(server: str) -> str:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def url(request, tmp_path: Path) -> str:
-    """An empty database."""
+    """Return the URL of an empty database."""
     if request.param == "postgresql":
         return request.getfixturevalue("postgresql_url")
     return f"sqlite:///{tmp_path / 'data' / 'nucleus.sqlite3'}"
@@ -55,7 +55,7 @@ def database(url: str) -> Iterator[Database]:
 
 
 class Clock:
-    """Seconds that pass when told to."""
+    """A clock that advances a millisecond at each call, and by whole days on request. Returns seconds."""
 
     def __init__(self) -> None:
         self.now = 1_700_000_000.0
