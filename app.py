@@ -2,13 +2,14 @@
 
 import streamlit as st
 
-from pages.ui import branch_address, frame, i18n, recipe_address, recipe_desk, router
+from pages.ui.playground import open_recipe, recipe_links, work_address
+from pages.ui.shell import frame, i18n, navigation
 
 st.set_page_config(page_title="Nucleus", page_icon=frame.MARK, layout="wide", initial_sidebar_state=240)
 i18n.settle_language()
-branch_address.settle_work()
-recipe_address.settle_recipe()
-page = router.route()
-recipe_desk.follow()
+work_address.settle_work()
+recipe_links.settle_recipe()
+page = navigation.route()
+open_recipe.follow()
 frame.sidebar()
 page.run()

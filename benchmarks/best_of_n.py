@@ -21,10 +21,8 @@ import torch
 
 from benchmarks.samplers import ratio
 from llm_core import Engine, GenerationRequest, ModelStore, PromptSpec, RowRequest
-from llm_core.best_of_n_study import BestOfNStudy
-from llm_core.builtin_model import MODEL_ID
-from llm_core.candidate_pool import Candidate, CandidatePool
-from llm_core.criteria import (
+from llm_core.analysis.significance import mcnemar
+from llm_core.best_of_n.criteria import (
     PREFERENCE,
     RATING,
     Autorater,
@@ -42,12 +40,14 @@ from llm_core.criteria import (
     Vote,
     judge_request,
 )
-from llm_core.judging import Judging
-from llm_core.language_model import LanguageModel
-from llm_core.records import Precision
-from llm_core.statistics import mcnemar
-from llm_core.tasks import load_task
-from llm_core.thread_choice import all_threads
+from llm_core.best_of_n.scoring import Judging
+from llm_core.best_of_n.study import BestOfNStudy
+from llm_core.decoding.thread_tuning import all_threads
+from llm_core.experiments.candidate_pool import Candidate, CandidatePool
+from llm_core.experiments.tasks import load_task
+from llm_core.generation.request import Precision
+from llm_core.models.builtin import MODEL_ID
+from llm_core.models.language_model import LanguageModel
 from samplers import SamplerConfig
 from samplers.trace import uniform_kl
 

@@ -16,8 +16,9 @@ from statistics import median, quantiles
 
 import torch
 
-from llm_core import Engine, GenerationRequest, ModelStore, PromptSpec, RowRequest, Run, records
-from llm_core.builtin_model import MODEL_ID
+from llm_core import Engine, GenerationRequest, ModelStore, PromptSpec, RowRequest, Run
+from llm_core.generation import request
+from llm_core.models.builtin import MODEL_ID
 from samplers import SamplerConfig
 
 CLIENTS = 40
@@ -91,9 +92,9 @@ def _crowd(engine: Engine, pause: float) -> dict[str, object]:
 
 def _soak(engine: Engine, seconds: float) -> dict[str, object]:
     chance = random.Random(1)
-    logging.getLogger("llm_core.engine").setLevel(logging.CRITICAL)  # the faults are meant
+    logging.getLogger("llm_core.engine.engine").setLevel(logging.CRITICAL)  # the faults are meant
     threads_before = threading.active_count()
-    records.ABANDONED_SECONDS = 2.0
+    request.ABANDONED_SECONDS = 2.0
     until = time.monotonic() + seconds
     runs: list[Run] = []
     counts = dict.fromkeys(("submitted", "stopped", "abandoned", "branched", "faults"), 0)

@@ -19,9 +19,9 @@ import torch
 from benchmarks.llama_cpp import llama_server
 from benchmarks.samplers import alternate, ratio
 from llm_core import Engine, GenerationRequest, ModelStore, PromptSpec, RowRequest
-from llm_core.builtin_model import GGUF_MEMBER, MODEL_ID
-from llm_core.home import nucleus_home
-from llm_core.thread_choice import all_threads
+from llm_core.decoding.thread_tuning import all_threads
+from llm_core.models.builtin import GGUF_MEMBER, MODEL_ID
+from llm_core.paths import nucleus_home
 from samplers import SamplerConfig
 
 TOKENS = 64

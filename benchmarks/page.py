@@ -21,12 +21,13 @@ from statistics import median
 import torch
 from playwright.sync_api import Browser, CDPSession, Page, sync_playwright
 
-from llm_core import Engine, GenerationRequest, ModelStore, PromptSpec, RowRequest, builtin_model
-from llm_core.thread_choice import all_threads
-from pages.ui.compare_drafts import PRESETS
-from pages.ui.i18n import texts
+from llm_core import Engine, GenerationRequest, ModelStore, PromptSpec, RowRequest
+from llm_core.decoding.thread_tuning import all_threads
+from llm_core.models import builtin
+from pages.ui.compare.drafts import PRESETS
+from pages.ui.shell.i18n import texts
 from samplers import SamplerConfig
-from tests.browser import FLAGS, find_browser, serve
+from tests.support.browser import FLAGS, find_browser, serve
 
 PAIRS = 5
 TOKENS = 96
@@ -103,7 +104,7 @@ def compared(page: Page, alone: Callable[[], float]) -> dict[str, object]:
 def alone(engine: Engine, name: str) -> float:
     """Tokens a second of all answers together."""
     rows = tuple(RowRequest(replace(sampler, seed=7), TOKENS) for sampler in SAMPLERS[name])
-    run = engine.submit(GenerationRequest(builtin_model.MODEL_ID, PromptSpec(PROMPT), rows))
+    run = engine.submit(GenerationRequest(builtin.MODEL_ID, PromptSpec(PROMPT), rows))
     run.wait()
     if name == "playground":
         return run.rows[0].tokens_per_second

@@ -12,12 +12,12 @@ import time
 from pathlib import Path
 
 from llm_core import Engine, GenerationRequest, ModelStore, PromptSpec, RowRequest
-from llm_core.builtin_model import MODEL_ID
-from llm_core.language_model import LanguageModel
-from llm_core.real_text import OPENING_TOKENS, PASSAGES, score
-from llm_core.records import MAX_ROWS
-from llm_core.sweep import Place, Sweep
-from llm_core.text_statistics import Written, perplexity, repeated_ngrams
+from llm_core.analysis.reference_texts import OPENING_TOKENS, PASSAGES, score
+from llm_core.analysis.text_metrics import Written, perplexity, repeated_ngrams
+from llm_core.experiments.sweep import Place, Sweep
+from llm_core.generation.request import MAX_ROWS
+from llm_core.models.builtin import MODEL_ID
+from llm_core.models.language_model import LanguageModel
 from samplers import BeamSearch, SamplerConfig
 
 TOKENS = 200
@@ -107,7 +107,7 @@ def draw(results: dict, target: Path) -> None:
     from playwright.sync_api import sync_playwright
     from plotly.io import to_html
 
-    from tests.browser import FLAGS, find_browser
+    from tests.support.browser import FLAGS, find_browser
 
     page = to_html(_figure(results), include_plotlyjs=True, config={"displayModeBar": False})
     with sync_playwright() as playwright:
@@ -120,7 +120,7 @@ def draw(results: dict, target: Path) -> None:
 
 
 def _figure(results: dict) -> dict:
-    from pages.ui.compare_figures import COLOURS
+    from pages.ui.compare.figures import COLOURS
 
     def curve(setting: str, place: int) -> dict:
         names = [name for name in results if name.startswith(f"{setting} ")]

@@ -85,7 +85,7 @@ def _against_forward() -> dict[str, object]:
     """A traced step of 8 rows against one float32 forward pass of the built-in model for 8 rows."""
     from transformers import DynamicCache
 
-    from llm_core.language_model import load
+    from llm_core.models.language_model import load
 
     model = load("builtin", lambda progress: None)
     rows = [RowState(SamplerConfig(temperature=0.8, top_k=40, top_p=0.95, seed=row)) for row in range(8)]

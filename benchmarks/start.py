@@ -23,7 +23,7 @@ print(json.dumps([marks[1] - marks[0], marks[2] - marks[1]]))
 
 def measure() -> dict[str, object]:
     """Seconds for importing torch and transformers, and for checking and loading the model after that."""
-    from llm_core.language_model import load
+    from llm_core.models.language_model import load
 
     load("builtin", lambda progress: None)  # fetched and converted, if it was not yet
     rounds = []

@@ -6,11 +6,11 @@ import os
 import time
 
 from llm_core import Engine, GenerationRequest, ModelStore, RowRequest
-from llm_core.builtin_model import MODEL_ID
-from llm_core.prompts import Technique
-from llm_core.statistics import mcnemar, proportion
-from llm_core.study import Study
-from llm_core.tasks import load_task
+from llm_core.analysis.significance import mcnemar, proportion
+from llm_core.experiments.study import Study
+from llm_core.experiments.tasks import load_task
+from llm_core.models.builtin import MODEL_ID
+from llm_core.prompts.spec import Technique
 from samplers import SamplerConfig
 
 TASKS = ("arithmetic", "capitals", "inference", "phrases", "sentiment", "chain_sum", "letter_counting")

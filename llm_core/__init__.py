@@ -9,46 +9,46 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from llm_core.candidate_pool import CandidatePool
-    from llm_core.engine import Engine
+    from llm_core.best_of_n.scoring import Judging
+    from llm_core.engine.engine import Engine
     from llm_core.errors import NucleusError
-    from llm_core.judging import Judging
-    from llm_core.language_model import LanguageModel
-    from llm_core.model_store import ModelStore
-    from llm_core.prompts import Example, PromptSpec
+    from llm_core.experiments.candidate_pool import CandidatePool
+    from llm_core.generation.request import GenerationRequest, HostedOptions, RowRecord, RowRequest, Run, TokenEvent
+    from llm_core.models.language_model import LanguageModel
+    from llm_core.models.store import ModelStore
+    from llm_core.prompts.rendering import RenderedPrompt
+    from llm_core.prompts.spec import Example, PromptSpec
     from llm_core.providers.credentials import Credentials
-    from llm_core.recipe import ModelReference, Recipe
-    from llm_core.recipe_files import dump_json, dump_yaml, load_text
-    from llm_core.recipe_link import decode_link, encode_link
-    from llm_core.records import GenerationRequest, HostedOptions, RowRecord, RowRequest, Run, TokenEvent
-    from llm_core.rendering import RenderedPrompt
+    from llm_core.recipes.link import decode_link, encode_link
+    from llm_core.recipes.recipe import ModelReference, Recipe
+    from llm_core.recipes.yaml_json import dump_json, dump_yaml, load_text
     from llm_core.router import Router
 
 _HOME = {
-    "CandidatePool": "candidate_pool",
+    "CandidatePool": "experiments.candidate_pool",
     "Credentials": "providers.credentials",
-    "Engine": "engine",
-    "Example": "prompts",
-    "GenerationRequest": "records",
-    "HostedOptions": "records",
-    "Judging": "judging",
-    "LanguageModel": "language_model",
-    "ModelStore": "model_store",
-    "ModelReference": "recipe",
+    "Engine": "engine.engine",
+    "Example": "prompts.spec",
+    "GenerationRequest": "generation.request",
+    "HostedOptions": "generation.request",
+    "Judging": "best_of_n.scoring",
+    "LanguageModel": "models.language_model",
+    "ModelStore": "models.store",
+    "ModelReference": "recipes.recipe",
     "NucleusError": "errors",
-    "PromptSpec": "prompts",
-    "Recipe": "recipe",
-    "RenderedPrompt": "rendering",
+    "PromptSpec": "prompts.spec",
+    "Recipe": "recipes.recipe",
+    "RenderedPrompt": "prompts.rendering",
     "Router": "router",
-    "RowRecord": "records",
-    "RowRequest": "records",
-    "Run": "records",
-    "TokenEvent": "records",
-    "decode_link": "recipe_link",
-    "dump_json": "recipe_files",
-    "dump_yaml": "recipe_files",
-    "encode_link": "recipe_link",
-    "load_text": "recipe_files",
+    "RowRecord": "generation.request",
+    "RowRequest": "generation.request",
+    "Run": "generation.request",
+    "TokenEvent": "generation.request",
+    "decode_link": "recipes.link",
+    "dump_json": "recipes.yaml_json",
+    "dump_yaml": "recipes.yaml_json",
+    "encode_link": "recipes.link",
+    "load_text": "recipes.yaml_json",
 }
 
 __all__ = [

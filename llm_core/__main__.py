@@ -2,6 +2,6 @@
 
 import sys
 
-from llm_core.command_line import main
+from llm_core.cli import main
 
 sys.exit(main())

@@ -10,35 +10,35 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from llm_core.engine import Engine
-from llm_core.providers.addresses import Addresses
-from llm_core.providers.answer_cache import AnswerCache
-from llm_core.providers.base import Provider, Target
+from llm_core.engine.engine import Engine
+from llm_core.generation.request import GenerationRequest, Run
 from llm_core.providers.credentials import Credentials
-from llm_core.providers.service import HostedService
-from llm_core.records import GenerationRequest, Run
+from llm_core.providers.dispatch.response_cache import AnswerCache
+from llm_core.providers.dispatch.service import HostedService
+from llm_core.providers.http.url_policy import Addresses
+from llm_core.providers.provider import Provider, Target
 
 
 def _openai() -> Provider:
-    from llm_core.providers.openai_compatible import OpenAICompatible
+    from llm_core.providers.openai.client import OpenAICompatible
 
     return OpenAICompatible()
 
 
 def _gemini() -> Provider:
-    from llm_core.providers.gemini import Gemini
+    from llm_core.providers.google.client import Gemini
 
     return Gemini()
 
 
 def _vertex() -> Provider:
-    from llm_core.providers.gemini import Vertex
+    from llm_core.providers.google.client import Vertex
 
     return Vertex()
 
 
 def _endpoint() -> Provider:
-    from llm_core.providers.vertex_endpoint import VertexEndpoint
+    from llm_core.providers.google.vertex_endpoint import VertexEndpoint
 
     return VertexEndpoint()
 

@@ -8,26 +8,26 @@ from __future__ import annotations
 import streamlit as st
 
 from llm_core import GenerationRequest, NucleusError, RowRequest
-from llm_core.candidate_pool import MAX_CANDIDATES, CandidatePool
-from llm_core.judging import Judging
-from llm_core.language_model import LanguageModel
-from pages.ui import i18n, resources
-from pages.ui.best_criteria import chosen_criteria, criteria_card, truth_id
-from pages.ui.best_drafts import ShownPool
-from pages.ui.best_hosted import Asked, asked, one_call_field, plans, read_best_hosted, requests_note
-from pages.ui.best_items import items_asked, items_settings, items_view, start_items
-from pages.ui.best_recipe import SOURCE, recipe_line
-from pages.ui.best_settings import check_fields, examples, prompt_fields, read_best_prompt, read_n, start
-from pages.ui.best_view import best_view
-from pages.ui.controls import read_settings, sampler_panel
-from pages.ui.dead_controls import dead_settings
-from pages.ui.frame import page
-from pages.ui.hosted_plan import check_plan
-from pages.ui.i18n import t
-from pages.ui.model_status import hosted_target, is_hosted, model_status
-from pages.ui.recipe_fields import deadline_of
-from pages.ui.save_recipe import save_button
-from pages.ui.state import get, has, put, session
+from llm_core.best_of_n.scoring import Judging
+from llm_core.experiments.candidate_pool import MAX_CANDIDATES, CandidatePool
+from llm_core.models.language_model import LanguageModel
+from pages.ui.best_of_n.benchmark import items_asked, items_settings, items_view, start_items
+from pages.ui.best_of_n.candidates import best_view
+from pages.ui.best_of_n.criteria_picker import chosen_criteria, criteria_card, truth_id
+from pages.ui.best_of_n.drafts import ShownPool
+from pages.ui.best_of_n.prompt_and_check import check_fields, examples, prompt_fields, read_best_prompt, read_n, start
+from pages.ui.best_of_n.recipe import SOURCE, recipe_line
+from pages.ui.best_of_n.request_estimate import Asked, asked, one_call_field, plans, read_best_hosted, requests_note
+from pages.ui.model.request_estimate import check_plan
+from pages.ui.model.status import hosted_target, is_hosted, model_status
+from pages.ui.recipes.recipe_fields import deadline_of
+from pages.ui.recipes.save_dialog import save_button
+from pages.ui.settings.sampler_panel import read_settings, sampler_panel
+from pages.ui.settings.unsupported_settings import dead_settings
+from pages.ui.shell import i18n, services
+from pages.ui.shell.frame import page
+from pages.ui.shell.i18n import t
+from pages.ui.shell.session import get, has, put, session
 
 KINDS = ("candidates", "items")
 
@@ -128,7 +128,7 @@ def _start() -> None:
     try:
         like = _like()
         check_plan(plans(_asked()))
-        pool = CandidatePool(resources.submit, like, read_n())
+        pool = CandidatePool(services.submit, like, read_n())
     except NucleusError as error:
         state.best.notice = i18n.explain(error)
         return

@@ -11,24 +11,24 @@ from collections import Counter
 import streamlit as st
 
 from llm_core import GenerationRequest, NucleusError, PromptSpec, RowRequest
-from llm_core.comparison import Column, Comparison
-from llm_core.language_model import LanguageModel
-from llm_core.real_text import opening
-from llm_core.records import MAX_ROWS, MAX_TOKENS
-from llm_core.sweep import Sweep
-from pages.ui import i18n, resources
-from pages.ui.compare_drafts import ShownComparison, ShownSweep
-from pages.ui.compare_settings import settings_editor
-from pages.ui.compare_view import compare_view
-from pages.ui.composer import read_prompt
-from pages.ui.frame import page
-from pages.ui.hosted_options import hosted_options, read_hosted
-from pages.ui.hosted_plan import Plan, check_plan, plan_note
-from pages.ui.i18n import t
-from pages.ui.model_status import is_hosted, model_status
-from pages.ui.state import Key, get, get_number, has, put, session
-from pages.ui.sweep_settings import read_points, read_seeds, sweep_settings
-from pages.ui.sweep_view import sweep_view
+from llm_core.analysis.reference_texts import opening
+from llm_core.experiments.comparison import Column, Comparison
+from llm_core.experiments.sweep import Sweep
+from llm_core.generation.request import MAX_ROWS, MAX_TOKENS
+from llm_core.models.language_model import LanguageModel
+from pages.ui.compare.column_settings import settings_editor
+from pages.ui.compare.drafts import ShownComparison, ShownSweep
+from pages.ui.compare.results import compare_view
+from pages.ui.compare.sweep_results import sweep_view
+from pages.ui.compare.sweep_settings import read_points, read_seeds, sweep_settings
+from pages.ui.model.hosted_options import hosted_options, read_hosted
+from pages.ui.model.request_estimate import Plan, check_plan, plan_note
+from pages.ui.model.status import is_hosted, model_status
+from pages.ui.prompt.composer import read_prompt
+from pages.ui.shell import i18n, services
+from pages.ui.shell.frame import page
+from pages.ui.shell.i18n import t
+from pages.ui.shell.session import Key, get, get_number, has, put, session
 from samplers import SamplerConfig
 
 KINDS = ("columns", "sweep")
@@ -164,11 +164,11 @@ def _start_comparison() -> None:
             for draft in drafts
         ]
         local = {column.model_id for column in columns if not is_hosted(column.model_id)}
-        if (count := len(local)) > resources.MODELS_IN_MEMORY:
-            state.compare_notice = t("compare.too_many_models", count=count, limit=resources.MODELS_IN_MEMORY)
+        if (count := len(local)) > services.MODELS_IN_MEMORY:
+            state.compare_notice = t("compare.too_many_models", count=count, limit=services.MODELS_IN_MEMORY)
             return
         like = _request(prompt, tokens, seed)
-        comparison = Comparison(resources.submit, columns, repeats, like, seed=seed)
+        comparison = Comparison(services.submit, columns, repeats, like, seed=seed)
     except NucleusError as error:
         state.compare_notice = i18n.explain(error)
         return
@@ -190,7 +190,7 @@ def _start_sweep() -> None:
         points, fields, values = read_points(tokens)
         request = _request(_read_prompt("sweep"), tokens, int(get_number(SEED, "seed", 0, 2**53 - MAX_ROWS)))
         check_plan(_plans("sweep"))
-        sweep = Sweep(resources.submit, request, points, read_seeds())
+        sweep = Sweep(services.submit, request, points, read_seeds())
     except NucleusError as error:
         state.compare_notice = i18n.explain(error)
         return

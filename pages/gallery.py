@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import streamlit as st
 
-from pages.ui.frame import page
-from pages.ui.gallery_history import history_list
-from pages.ui.gallery_ready import ready_list
-from pages.ui.gallery_saved import saved_list
-from pages.ui.i18n import t
-from pages.ui.recipe_desk import confirm_opening
-from pages.ui.state import get, has, put
-from pages.ui.vertex_prompts import vertex_prompts
+from pages.ui.gallery.history import history_list
+from pages.ui.gallery.saved_list import saved_list
+from pages.ui.gallery.starter_list import ready_list
+from pages.ui.gallery.vertex_prompts import vertex_prompts
+from pages.ui.playground.open_recipe import confirm_opening
+from pages.ui.shell.frame import page
+from pages.ui.shell.i18n import t
+from pages.ui.shell.session import get, has, put
 
 SECTIONS = {"ready": ready_list, "saved": saved_list, "history": history_list, "vertex": vertex_prompts}
 

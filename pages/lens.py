@@ -5,18 +5,18 @@ from __future__ import annotations
 import streamlit as st
 
 from llm_core import NucleusError
-from pages.ui import i18n
-from pages.ui.branch_cells import cells_of, forks_of, given_in, strip_words
-from pages.ui.controls import read_settings, sampler_panel, write_settings
-from pages.ui.frame import page
-from pages.ui.i18n import number, share, t
-from pages.ui.lens_guess import guessing
-from pages.ui.lens_partial import entropy_words, kept_words, partial_note
-from pages.ui.lens_step import Place, current_place, lens_at
-from pages.ui.lens_views import VIEWS, Scene
-from pages.ui.run_view import active
-from pages.ui.state import get, session
-from pages.ui.token_strip import token_strip
+from pages.ui.components.token_cells import cells_of, forks_of, given_in, strip_words
+from pages.ui.components.token_strip import token_strip
+from pages.ui.lens.guess_first import guessing
+from pages.ui.lens.partial import entropy_words, kept_words, partial_note
+from pages.ui.lens.step import Place, current_place, lens_at
+from pages.ui.lens.views import VIEWS, Scene
+from pages.ui.playground.run_view import active
+from pages.ui.settings.sampler_panel import read_settings, sampler_panel, write_settings
+from pages.ui.shell import i18n
+from pages.ui.shell.frame import page
+from pages.ui.shell.i18n import number, share, t
+from pages.ui.shell.session import get, session
 
 REFRESH_SECONDS = 0.5
 

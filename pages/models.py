@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import streamlit as st
 
-from llm_core import builtin_model
-from llm_core.records import PRECISIONS
-from pages.ui.cache_panel import cache_panel
-from pages.ui.frame import page
-from pages.ui.hosted_model import capability_table, hosted_form
-from pages.ui.i18n import number, t
-from pages.ui.model_status import is_hosted, model_status
-from pages.ui.state import Key, get, has, put, session
+from llm_core.generation.request import PRECISIONS
+from llm_core.models import builtin
+from pages.ui.model.provider_form import capability_table, hosted_form
+from pages.ui.model.response_cache_panel import cache_panel
+from pages.ui.model.status import is_hosted, model_status
+from pages.ui.shell.frame import page
+from pages.ui.shell.i18n import number, t
+from pages.ui.shell.session import Key, get, has, put, session
 
 
 def models() -> None:
     model, model_id = model_status(), session().model_id
     with st.container(border=True):
         st.markdown(f"**{t('models.current')}**")
-        st.code(builtin_model.NAME if model_id == builtin_model.MODEL_ID else model_id, language=None)
+        st.code(builtin.NAME if model_id == builtin.MODEL_ID else model_id, language=None)
         if model:
             st.markdown(
                 t(
@@ -32,8 +32,8 @@ def models() -> None:
                 capability_table(model_id)
         else:
             _precision_picker()
-        if model_id != builtin_model.MODEL_ID:
-            st.button(t("models.use_builtin"), on_click=_use, args=(builtin_model.MODEL_ID,))
+        if model_id != builtin.MODEL_ID:
+            st.button(t("models.use_builtin"), on_click=_use, args=(builtin.MODEL_ID,))
     with st.container(border=True):
         st.markdown(f"**{t('hosted.title')}**")
         hosted_form()

@@ -5,23 +5,23 @@ from __future__ import annotations
 import streamlit as st
 
 from llm_core import GenerationRequest, NucleusError, PromptSpec, RowRequest
-from llm_core.asking import Asking
-from llm_core.language_model import LanguageModel
-from pages.ui import i18n, resources
-from pages.ui.beam_view import beam_view
-from pages.ui.composer import composer, read_prompt
-from pages.ui.controls import read_settings, sampler_panel
-from pages.ui.dead_controls import dead_settings
-from pages.ui.frame import page
-from pages.ui.hosted_options import hosted_options, read_hosted, sent_request
-from pages.ui.i18n import t
-from pages.ui.model_status import hosted_target, is_hosted, model_status
-from pages.ui.recipe_desk import SOURCE, bring_back_button, confirm_opening, opened_line
-from pages.ui.recipe_fields import deadline_of
-from pages.ui.run_view import active, run_view
-from pages.ui.save_recipe import save_button
-from pages.ui.share import open_share, share_dialog
-from pages.ui.state import session
+from llm_core.generation.technique_run import Asking
+from llm_core.models.language_model import LanguageModel
+from pages.ui.model.hosted_options import hosted_options, read_hosted, sent_request
+from pages.ui.model.status import hosted_target, is_hosted, model_status
+from pages.ui.playground.beam_view import beam_view
+from pages.ui.playground.open_recipe import SOURCE, bring_back_button, confirm_opening, opened_line
+from pages.ui.playground.run_view import active, run_view
+from pages.ui.playground.share_dialog import open_share, share_dialog
+from pages.ui.prompt.composer import composer, read_prompt
+from pages.ui.recipes.recipe_fields import deadline_of
+from pages.ui.recipes.save_dialog import save_button
+from pages.ui.settings.sampler_panel import read_settings, sampler_panel
+from pages.ui.settings.unsupported_settings import dead_settings
+from pages.ui.shell import i18n, services
+from pages.ui.shell.frame import page
+from pages.ui.shell.i18n import t
+from pages.ui.shell.session import session
 
 MAX_PROMPTS = 64  # of one run: as many as the engine writes at the same time
 
@@ -76,7 +76,7 @@ def _start() -> None:
         prompts = spec.prompts()
         if len(prompts) > MAX_PROMPTS:
             raise NucleusError("too_many_prompts", value=len(prompts), limit=MAX_PROMPTS)
-        begun = [Asking(resources.submit, _request(prompt)) for prompt in prompts]
+        begun = [Asking(services.submit, _request(prompt)) for prompt in prompts]
     except NucleusError as error:
         for asking in begun:
             asking.stop()

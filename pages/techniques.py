@@ -13,19 +13,19 @@ import random
 import streamlit as st
 
 from llm_core import GenerationRequest, NucleusError, PromptSpec, RowRequest
-from llm_core.asking import requests_of
-from llm_core.prompts import TECHNIQUES, Technique
-from llm_core.study import Study
-from llm_core.tasks import MAX_ITEMS, Task, load_task, own_task, task_names
-from pages.ui import i18n, resources
-from pages.ui.frame import page
-from pages.ui.hosted_options import hosted_options, read_hosted
-from pages.ui.hosted_plan import Plan, check_plan, plan_note, together
-from pages.ui.i18n import number, t
-from pages.ui.model_status import is_hosted, model_status
-from pages.ui.state import ShownStudy, get, session
-from pages.ui.study_view import accuracies, follow
-from pages.ui.table_import import table_import
+from llm_core.experiments.study import Study
+from llm_core.experiments.tasks import MAX_ITEMS, Task, load_task, own_task, task_names
+from llm_core.generation.technique_run import requests_of
+from llm_core.prompts.spec import TECHNIQUES, Technique
+from pages.ui.model.hosted_options import hosted_options, read_hosted
+from pages.ui.model.request_estimate import Plan, check_plan, plan_note, together
+from pages.ui.model.status import is_hosted, model_status
+from pages.ui.prompt.table_import import table_import
+from pages.ui.shell import i18n, services
+from pages.ui.shell.frame import page
+from pages.ui.shell.i18n import number, t
+from pages.ui.shell.session import ShownStudy, get, session
+from pages.ui.studies.study_results import accuracies, follow
 from samplers import SamplerConfig
 
 OWN = "own"
@@ -153,7 +153,7 @@ def _start(kind: str, task: Task, techniques: tuple[Technique, ...], shown: int)
     if kind in state.studies:
         state.studies[kind].study.stop()
     examples = task.examples[: shown or None]
-    submit = resources.submit
+    submit = services.submit
     study: Study
     if kind == "techniques":
         study = Study(

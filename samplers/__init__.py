@@ -23,26 +23,26 @@ from typing import TYPE_CHECKING, Any
 from samplers.config import ORDERS, SETTINGS, STAGE_NAMES, SamplerConfig, Setting
 from samplers.state import RowState
 from samplers.trace import StageSnapshot, StepTrace, VocabularySnapshot, summarize, vocabulary_snapshot
-from samplers.trace_file import pack_traces, unpack_traces
+from samplers.trace_codec import pack_traces, unpack_traces
 
 if TYPE_CHECKING:
-    from samplers.beam import BeamSearch
-    from samplers.candidates import best_of_n, expected_best
     from samplers.chain import SamplerChain, next_token_probs
-    from samplers.contrastive import contrastive_choice
-    from samplers.drawing import draw, step_noise
-    from samplers.speculative import accept_draft
+    from samplers.noise import draw, step_noise
+    from samplers.sequence.beam_search import BeamSearch
+    from samplers.sequence.best_of_n import best_of_n, expected_best
+    from samplers.sequence.contrastive_search import contrastive_choice
+    from samplers.sequence.speculative import accept_draft
 
 _HOME = {
-    "BeamSearch": "beam",
+    "BeamSearch": "sequence.beam_search",
     "SamplerChain": "chain",
-    "accept_draft": "speculative",
-    "best_of_n": "candidates",
-    "contrastive_choice": "contrastive",
-    "draw": "drawing",
-    "expected_best": "candidates",
+    "accept_draft": "sequence.speculative",
+    "best_of_n": "sequence.best_of_n",
+    "contrastive_choice": "sequence.contrastive_search",
+    "draw": "noise",
+    "expected_best": "sequence.best_of_n",
     "next_token_probs": "chain",
-    "step_noise": "drawing",
+    "step_noise": "noise",
 }
 
 __all__ = [

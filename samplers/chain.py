@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from samplers.config import SamplerConfig
-from samplers.drawing import draw
-from samplers.selection import EXCLUDED
+from samplers.noise import draw
 from samplers.shortlist import Scores, planned, shorten, spread
 from samplers.stages import STAGES, constrain
 from samplers.state import RowState
+from samplers.truncation import EXCLUDED
 
 
 class Recorded(NamedTuple):

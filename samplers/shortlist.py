@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from samplers.config import HISTORY_STAGES, SamplerConfig
-from samplers.selection import EXCLUDED, PREFIX, largest
+from samplers.truncation import EXCLUDED, PREFIX, largest
 
 
 class Scores(NamedTuple):

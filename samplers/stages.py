@@ -9,8 +9,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from samplers import history, selection
-from samplers.drawing import step_uniform
+from samplers import penalties, truncation
+from samplers.noise import step_uniform
 from samplers.state import RowState
 
 
@@ -42,43 +42,43 @@ class HistoryStage:
     """Decides by the tokens so far: which of them, by how much, and what is done to their logits."""
 
     name: str
-    amounts: Callable[[RowState], history.Amounts]
-    operation: Callable[[Tensor, history.Touched], Tensor]
+    amounts: Callable[[RowState], penalties.Amounts]
+    operation: Callable[[Tensor, penalties.Touched], Tensor]
 
     def __call__(self, logits: Tensor, rows: Sequence[RowState]) -> Tensor:
-        touched = history.Touched(self.name, [self.amounts(row) for row in rows], logits)
+        touched = penalties.Touched(self.name, [self.amounts(row) for row in rows], logits)
         return self.operation(logits, touched) if len(touched.ids) else logits
 
 
 STAGES: dict[str, Stage] = {
     stage.name: stage
     for stage in (
-        HistoryStage("logit_bias", history.logit_bias, history.subtract),
-        HistoryStage("repetition_penalty", history.repetition_penalty, history.weaken),
-        HistoryStage("presence_penalty", history.presence_penalty, history.subtract),
-        HistoryStage("frequency_penalty", history.frequency_penalty, history.subtract),
-        HistoryStage("no_repeat_ngram", history.no_repeat_ngram, history.exclude),
-        HistoryStage("dry", history.dry, history.subtract),
-        HistoryStage("banned_tokens", history.banned_tokens, history.exclude),
-        HistoryStage("min_new_tokens", history.min_new_tokens, history.exclude),
-        SelectionStage("temperature", selection.temperature, lambda row: (float(row.config.temperature),)),
-        SelectionStage("top_k", selection.top_k, lambda row: (row.config.top_k,)),
-        SelectionStage("top_p", selection.top_p, lambda row: (float(row.config.top_p),)),
-        SelectionStage("min_p", selection.min_p, lambda row: (float(row.config.min_p),)),
-        SelectionStage("typical_p", selection.typical_p, lambda row: (float(row.config.typical_p),)),
-        SelectionStage("epsilon_cutoff", selection.epsilon_cutoff, lambda row: (float(row.config.epsilon_cutoff),)),
-        SelectionStage("eta_cutoff", selection.eta_cutoff, lambda row: (float(row.config.eta_cutoff),)),
-        SelectionStage("top_n_sigma", selection.top_n_sigma, lambda row: (float(row.config.top_n_sigma),)),
+        HistoryStage("logit_bias", penalties.logit_bias, penalties.subtract),
+        HistoryStage("repetition_penalty", penalties.repetition_penalty, penalties.weaken),
+        HistoryStage("presence_penalty", penalties.presence_penalty, penalties.subtract),
+        HistoryStage("frequency_penalty", penalties.frequency_penalty, penalties.subtract),
+        HistoryStage("no_repeat_ngram", penalties.no_repeat_ngram, penalties.exclude),
+        HistoryStage("dry", penalties.dry, penalties.subtract),
+        HistoryStage("banned_tokens", penalties.banned_tokens, penalties.exclude),
+        HistoryStage("min_new_tokens", penalties.min_new_tokens, penalties.exclude),
+        SelectionStage("temperature", truncation.temperature, lambda row: (float(row.config.temperature),)),
+        SelectionStage("top_k", truncation.top_k, lambda row: (row.config.top_k,)),
+        SelectionStage("top_p", truncation.top_p, lambda row: (float(row.config.top_p),)),
+        SelectionStage("min_p", truncation.min_p, lambda row: (float(row.config.min_p),)),
+        SelectionStage("typical_p", truncation.typical_p, lambda row: (float(row.config.typical_p),)),
+        SelectionStage("epsilon_cutoff", truncation.epsilon_cutoff, lambda row: (float(row.config.epsilon_cutoff),)),
+        SelectionStage("eta_cutoff", truncation.eta_cutoff, lambda row: (float(row.config.eta_cutoff),)),
+        SelectionStage("top_n_sigma", truncation.top_n_sigma, lambda row: (float(row.config.top_n_sigma),)),
         SelectionStage(
             "xtc",
-            selection.xtc,
+            truncation.xtc,
             lambda row: (
                 float(row.config.xtc_probability),
                 float(row.config.xtc_threshold),
                 step_uniform(row.config.seed, row.step),
             ),
         ),
-        SelectionStage("mirostat", selection.mirostat, lambda row: (float(row.surprise_limit),)),
+        SelectionStage("mirostat", truncation.mirostat, lambda row: (float(row.surprise_limit),)),
     )
 }
 
@@ -96,8 +96,8 @@ def constrain(logits: Tensor, rows: Sequence[RowState]) -> Tensor:
             raise ValueError(
                 f"constraint of row {place} allows {tuple(mask.shape)} tokens: expected a mask of [{vocab}]"
             )
-    out = logits.masked_fill(~torch.stack(masks).to(logits.device), selection.EXCLUDED)
-    dead = ~(out.amax(-1) > selection.EXCLUDED)
+    out = logits.masked_fill(~torch.stack(masks).to(logits.device), truncation.EXCLUDED)
+    dead = ~(out.amax(-1) > truncation.EXCLUDED)
     if bool(dead.any()):
         raise ValueError(f"constraint of row {int(dead.nonzero()[0])} leaves no possible token: expected at least one")
     return out

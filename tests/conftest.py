@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from llm_core.language_model import LanguageModel, load
-from tests.toy import toy_model
+from llm_core.models.language_model import LanguageModel, load
+from tests.support.toy_model import toy_model
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

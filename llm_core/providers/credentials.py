@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from pydantic import SecretStr
 
-from llm_core.providers.base import Target
+from llm_core.providers.provider import Target
 
 ENVIRONMENT = {
     "gemini": ("GEMINI_API_KEY", "GOOGLE_API_KEY"),

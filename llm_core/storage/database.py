@@ -25,7 +25,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, 
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, SQLAlchemyError
 
 from llm_core.errors import NucleusError, disk_full, storage_error
-from llm_core.home import nucleus_data
+from llm_core.paths import nucleus_data
 
 FILE = "nucleus.sqlite3"
 WAIT_SECONDS = 15

@@ -18,10 +18,10 @@ from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, 
 from sqlalchemy.exc import IntegrityError
 
 from llm_core.errors import NucleusError
-from llm_core.recipe import Recipe
+from llm_core.recipes.recipe import Recipe
 from llm_core.storage.database import Database
-from llm_core.storage.folding import containing, found_by, storable
-from llm_core.storage.tables import runs
+from llm_core.storage.schema import runs
+from llm_core.storage.search_text import containing, found_by, storable
 
 MAX_RUNS = 1_000
 """Of one owner."""

@@ -25,11 +25,11 @@ from typing import Any, Literal
 from sqlalchemy import Connection, Row, Select, and_, case, delete, func, insert, or_, select, true, update
 
 from llm_core.errors import NucleusError
-from llm_core.recipe import Recipe
-from llm_core.recipe_files import dump_yaml
+from llm_core.recipes.recipe import Recipe
+from llm_core.recipes.yaml_json import dump_yaml
 from llm_core.storage.database import Database
-from llm_core.storage.folding import containing, fold, found_by, storable
-from llm_core.storage.tables import recipes, tags, versions
+from llm_core.storage.schema import recipes, tags, versions
+from llm_core.storage.search_text import containing, fold, found_by, storable
 
 MAX_CHARACTERS = 8 * 2**20
 """Of one version."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
-from tests.browser import FLAGS, find_browser, serve
+from tests.support.browser import FLAGS, find_browser, serve
 
 expect.set_options(timeout=45_000)  # long enough for a slow machine
 

@@ -7,7 +7,7 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
-from pages.ui.i18n import texts
+from pages.ui.shell.i18n import texts
 from tests.e2e.test_compare import WATCH, WATCHED
 
 EN = texts("en")

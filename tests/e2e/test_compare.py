@@ -7,8 +7,8 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
-from pages.ui.i18n import texts
-from tests.e2e.test_app import set_number
+from pages.ui.shell.i18n import texts
+from tests.e2e.test_playground import set_number
 
 EN = texts("en")
 

@@ -7,8 +7,8 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.e2e.test_app import EN, open_playground, run_button, set_number
-from tests.e2e.test_branches import button
+from tests.e2e.test_playground import EN, open_playground, run_button, set_number
+from tests.e2e.test_playground_branches import button
 
 SCRIPT = "<script>window.hacked = 1</script><img src=x onerror='window.hacked = 1'>"
 
@@ -133,7 +133,7 @@ def test_a_run_is_in_the_history_of_this_browser_and_of_no_other(page: Page, ser
 
 @pytest.mark.parametrize("language", ["en", "vi"])
 def test_a_phone_shows_the_gallery_without_sideways_scrolling(browser, server, language):
-    from pages.ui.i18n import texts
+    from pages.ui.shell.i18n import texts
 
     words = texts(language)
     context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True)

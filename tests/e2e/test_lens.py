@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from playwright.sync_api import Page, expect
 
-from tests.e2e.test_app import EN, choose, finish, open_playground, run_button, set_number
+from tests.e2e.test_playground import EN, choose, finish, open_playground, run_button, set_number
 
 
 def to_lens(page: Page) -> None:

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from llm_core.home import nucleus_home
-from pages.ui.i18n import texts
-from tests.browser import ROOT, serve
-from tests.e2e.test_app import finish, run_button, set_number, tokens
-from tests.wire_openai import OpenAIServer
+from llm_core.paths import nucleus_home
+from pages.ui.shell.i18n import texts
+from tests.e2e.test_playground import finish, run_button, set_number, tokens
+from tests.support.browser import ROOT, serve
+from tests.support.fake_openai import OpenAIServer
 
 EN = texts("en")
 KEY = "sk-planted-e2e-5b1d77aa"

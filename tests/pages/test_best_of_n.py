@@ -8,14 +8,14 @@ import plotly.graph_objects as go
 import pytest
 from pydantic import SecretStr
 
-from llm_core.criteria import Score
-from pages.ui import resources
-from pages.ui.best_drafts import READY
-from pages.ui.best_figures import Line, agreement_figure, length_figure, line_table, over_n
-from pages.ui.best_theory import votes_right
-from pages.ui.i18n import texts
-from tests.pages.test_app import PATIENCE, errors, open_app, session
-from tests.wire_openai import OpenAIServer
+from llm_core.best_of_n.criteria import Score
+from pages.ui.best_of_n.drafts import READY
+from pages.ui.best_of_n.figures import Line, agreement_figure, length_figure, line_table, over_n
+from pages.ui.best_of_n.scaling import votes_right
+from pages.ui.shell import services
+from pages.ui.shell.i18n import texts
+from tests.pages.test_playground import PATIENCE, errors, open_app, session
+from tests.support.fake_openai import OpenAIServer
 
 EN = texts("en")
 KEY = "sk-planted-0123456789"
@@ -231,7 +231,7 @@ def test_a_hosted_model_writes_candidates_and_what_needs_probabilities_says_so(l
     with OpenAIServer("vllm", KEY) as server:
         server.logprobs = False
         app = open_best(language, tokens=6)
-        target = resources.router().target(server.model)
+        target = services.router().target(server.model)
         session(app).model_id = server.model
         session(app).keys[f"{target.scheme}:{target.place}"] = SecretStr(KEY)
         app.run()

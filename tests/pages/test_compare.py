@@ -7,14 +7,14 @@ import time
 import plotly.graph_objects as go
 import pytest
 
-from llm_core.comparison import first_divergence
-from llm_core.text_statistics import STATISTICS
-from pages.ui.compare_drafts import FIELDS, PRESETS, ColumnList, differing, used_fields
-from pages.ui.compare_figures import curve_figure, entropy_figure, map_figure
-from pages.ui.i18n import texts
-from pages.ui.sweep_settings import READY
+from llm_core.analysis.text_metrics import STATISTICS
+from llm_core.experiments.comparison import first_divergence
+from pages.ui.compare.drafts import FIELDS, PRESETS, ColumnList, differing, used_fields
+from pages.ui.compare.figures import curve_figure, entropy_figure, map_figure
+from pages.ui.compare.sweep_settings import READY
+from pages.ui.shell.i18n import texts
 from samplers import SamplerConfig
-from tests.pages.test_app import PATIENCE, errors, open_app, session
+from tests.pages.test_playground import PATIENCE, errors, open_app, session
 
 EN = texts("en")
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from llm_core.prompts import PromptSpec
-from llm_core.recipe import Limits, ModelReference, Recipe
-from llm_core.recipe_link import encode_link
+from llm_core.prompts.spec import PromptSpec
+from llm_core.recipes.link import encode_link
+from llm_core.recipes.recipe import Limits, ModelReference, Recipe
 from llm_core.storage.database import owner_of
-from pages.ui import resources
-from pages.ui.i18n import texts
+from pages.ui.shell import services
+from pages.ui.shell.i18n import texts
 from samplers import SamplerConfig
-from tests.pages.test_app import APP, errors, finish, open_app, press_run, session
+from tests.pages.test_playground import APP, errors, finish, open_app, press_run, session
 
 EN = texts("en")
 
@@ -83,9 +83,9 @@ def test_save_change_save_compare_restore_delete_undo_open():
     assert EN["gallery.restored"].format(number=1, new=3) in [each.value for each in app.success]
     app.button(key="recipe_delete").click().run()
     assert not app.exception
-    assert resources.recipes().search(owner(app)).total == 0
+    assert services.recipes().search(owner(app)).total == 0
     app.button(key="undo_delete").click().run()
-    assert resources.recipes().search(owner(app)).total == 1
+    assert services.recipes().search(owner(app)).total == 1
     app.text_input(key="saved_query").set_value("").run()
     app.button(key=f"open_{first.id}").click().run()
     app.switch_page("pages/playground.py").run()
@@ -111,7 +111,7 @@ def test_two_tabs_of_one_browser_save_the_same_recipe_and_the_second_is_told():
     save(right, "save_version")
     told = EN["desk.overtaken"].format(number=3, others="2")
     assert told in [each.value for each in right.warning]
-    store, name = resources.recipes(), session(left).opened.id
+    store, name = services.recipes(), session(left).opened.id
     kept = [store.recipe(name, number, owner(left)).prompt.instruction for number in (1, 2, 3)]
     assert kept == ["start", "from the left", "from the right"]
 
@@ -128,7 +128,7 @@ def test_a_short_link_opens_and_runs_nothing_and_others_can_only_copy():
     assert not session(other).opened.mine
     other.button(key="save_recipe").click().run()
     assert [button.key for button in other.button if button.key in ("save_version", "save_new")] == ["save_new"]
-    assert resources.recipes().search(owner(other)).total == 0  # it was not listed
+    assert services.recipes().search(owner(other)).total == 0  # it was not listed
 
     gone = opened_by({"s": "zzzzzzzzzzzz"})
     assert EN["errors.recipe_gone"].format(id="zzzzzzzzzzzz") in errors(gone)
@@ -189,12 +189,12 @@ def test_what_the_playground_cannot_show_is_told_and_kept_by_the_next_version():
     assert session(app).model_id == "builtin"  # nothing is loaded before the reader wants it
     assert app.button(key="use_recipe_model")
     save(app, title="Rare")
-    kept = resources.recipes().recipe(session(app).opened.id, 1, owner(app))
+    kept = services.recipes().recipe(session(app).opened.id, 1, owner(app))
     about = {"title": "", "author": "", "language": "", "notes": "", "tags": ()}
     assert kept.model_copy(update=about) == made.model_copy(update=about)
     app.slider(key="temperature").set_value(0.5).run()
     save(app, "save_version", title="Rare")
-    later = resources.recipes().recipe(session(app).opened.id, 2, owner(app))
+    later = services.recipes().recipe(session(app).opened.id, 2, owner(app))
     assert later.sampler.temperature == 0.5
     assert (later.sampler.min_new_tokens, later.sampler.order) == (2, sampler.order)
     assert (later.seeds, later.candidates, later.model.id) == (made.seeds, 3, "somebody/model")
@@ -216,7 +216,7 @@ def test_words_of_others_are_text():
     assert any(r"\*\*bold\*\* \<script\>alert(1)\</script\> \:smile\: \$x\$" in text for text in texts_shown)
     app.button(key=f"details_{session(app).opened.id}").click().run()
     assert not app.exception
-    assert resources.recipes().search(owner(app), "<script>").total == 1
+    assert services.recipes().search(owner(app), "<script>").total == 1
 
 
 def test_runs_are_kept_for_this_browser_only_and_open_again():
@@ -225,7 +225,7 @@ def test_runs_are_kept_for_this_browser_only_and_open_again():
     write(app, "Tả biển đêm")
     finish(press_run(app))
     saved_section(app, "history")
-    found = resources.history().search(owner(app), "bien dem")
+    found = services.history().search(owner(app), "bien dem")
     assert found.total == 1
     [run] = found.runs
     assert run.summary["tokens"] == 3
@@ -242,7 +242,7 @@ def test_runs_are_kept_for_this_browser_only_and_open_again():
     saved_section(app, "history")
     app.radio(key="history_prune").set_value("all")
     app.button(key="history_prune_now").click().run()
-    assert resources.history().search(owner(app)).total == 0
+    assert services.history().search(owner(app)).total == 0
 
 
 def test_nothing_is_kept_where_the_reader_or_the_installation_wants_none(monkeypatch):
@@ -256,13 +256,13 @@ def test_nothing_is_kept_where_the_reader_or_the_installation_wants_none(monkeyp
     other.number_input(key="max_output_tokens").set_value(1)
     finish(press_run(other))
     for each in (app, other):
-        assert resources.history().search(owner(each)).total == 0
+        assert services.history().search(owner(each)).total == 0
     saved_section(other, "history")
     assert EN["history.off_here"] in [each.value for each in other.info]
 
 
 def test_a_database_that_fails_stops_no_run(monkeypatch):
-    for each in (resources.history, resources.recipes, resources._database):
+    for each in (services.history, services.recipes, services._database):
         each.clear()
     monkeypatch.setenv("NUCLEUS_DATABASE_URL", "postgresql://127.0.0.1:9/none")
     try:
@@ -276,5 +276,5 @@ def test_a_database_that_fails_stops_no_run(monkeypatch):
         saved_section(app)
         assert any("NUCLEUS_DATABASE_URL" in error for error in errors(app))
     finally:
-        for each in (resources.history, resources.recipes, resources._database):
+        for each in (services.history, services.recipes, services._database):
             each.clear()

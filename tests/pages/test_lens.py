@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from pages.ui import lens_figures
-from pages.ui.i18n import texts
-from pages.ui.lens_step import KEPT
+from pages.ui.lens import figures
+from pages.ui.lens.step import KEPT
+from pages.ui.shell.i18n import texts
 from samplers import SamplerConfig
-from tests.pages.test_app import errors, finish, open_app, press_run, session
+from tests.pages.test_playground import errors, finish, open_app, press_run, session
 
 EN = texts("en")
 
@@ -78,7 +78,7 @@ def test_settings_recompute_the_step_without_the_model():
     assert [EN["lens.raw"], *(EN[f"stages.{name}.name"] for name in ("temperature", "top_k", "top_p"))] == list(table)[
         1:
     ]
-    assert len(table) == lens_figures.ROWS + 1
+    assert len(table) == figures.ROWS + 1
     app.button(key="lens_reset").click().run()
     assert session(app).run is run
     assert app.slider(key="temperature").value == run.rows[0].request.sampler.temperature

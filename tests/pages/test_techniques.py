@@ -7,9 +7,9 @@ import time
 import pytest
 
 from llm_core import Example
-from llm_core.gallery import applications
-from pages.ui.i18n import texts
-from tests.pages.test_app import errors, finish, open_app, press_run, session
+from llm_core.recipes.starter_prompts import applications
+from pages.ui.shell.i18n import texts
+from tests.pages.test_playground import errors, finish, open_app, press_run, session
 
 PATIENCE = 120
 

@@ -20,7 +20,7 @@ from samplers import (
     StepTrace,
     pack_traces,
     summarize,
-    trace_file,
+    trace_codec,
     unpack_traces,
     vocabulary_snapshot,
 )
@@ -178,7 +178,7 @@ def test_strangers_bytes_are_refused(packed):
 
 def test_a_small_file_cannot_fill_the_memory(monkeypatch):
     packed = pack_traces(example_traces())
-    monkeypatch.setattr(trace_file, "LARGEST", 1000)
+    monkeypatch.setattr(trace_codec, "LARGEST", 1000)
     with pytest.raises(ValueError, match="longer than 1000 bytes"):
         unpack_traces(packed)
 

@@ -9,11 +9,11 @@ from pydantic import SecretStr
 
 from llm_core import Engine, GenerationRequest, ModelStore, PromptSpec, RowRequest, Run
 from llm_core.providers.credentials import Credentials
-from llm_core.providers.service import HostedService, Limits
+from llm_core.providers.dispatch.service import HostedService, Limits
 from llm_core.router import PROVIDERS, Router
 from samplers import SamplerConfig
-from tests.toy import toy_model
-from tests.wire_openai import OpenAIServer
+from tests.support.fake_openai import OpenAIServer
+from tests.support.toy_model import toy_model
 
 PATIENCE = 30.0
 PLANTED = "sk-planted-7f3a91c4e5"

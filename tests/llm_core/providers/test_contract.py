@@ -12,19 +12,19 @@ import pytest
 from pydantic import SecretStr
 
 from llm_core import Engine, GenerationRequest, ModelStore, NucleusError, PromptSpec, RowRequest
-from llm_core.asking import Asking
-from llm_core.extraction import Extraction
+from llm_core.generation.technique_run import Asking
+from llm_core.prompts.extraction import Extraction
 from llm_core.providers.credentials import Credentials
-from llm_core.providers.gemini import Vertex
-from llm_core.providers.service import HostedService, Limits
-from llm_core.providers.vertex_endpoint import VertexEndpoint
+from llm_core.providers.dispatch.service import HostedService, Limits
+from llm_core.providers.google.client import Vertex
+from llm_core.providers.google.vertex_endpoint import VertexEndpoint
 from llm_core.router import PROVIDERS, Router
 from samplers import SamplerConfig, pack_traces, unpack_traces
 from tests.llm_core.providers.conftest import PATIENCE, PLANTED
-from tests.toy import toy_model
-from tests.wire_endpoint import DEDICATED, EndpointServer, account
-from tests.wire_gemini import GeminiServer
-from tests.wire_openai import OpenAIServer
+from tests.support.fake_gemini import GeminiServer
+from tests.support.fake_openai import OpenAIServer
+from tests.support.fake_vertex_endpoint import DEDICATED, EndpointServer, account
+from tests.support.toy_model import toy_model
 
 
 @dataclass

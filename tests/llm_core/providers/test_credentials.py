@@ -9,10 +9,10 @@ import pickle
 import pytest
 from pydantic import SecretStr
 
-from llm_core.providers.base import Target
 from llm_core.providers.credentials import Credentials
+from llm_core.providers.provider import Target
 from tests.llm_core.providers.conftest import PLANTED, finished, keys_for, make_router, request
-from tests.wire_openai import OpenAIServer, error
+from tests.support.fake_openai import OpenAIServer, error
 
 OPENAI = "https://api.openai.com/v1"
 MINE = "http://127.0.0.1:8000/v1"

@@ -7,9 +7,10 @@ import json
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llm_core.providers import failures, openai_wire
-from llm_core.providers.base import Chunk, Failure
-from llm_core.providers.sse import events
+from llm_core.providers.http import error_mapping
+from llm_core.providers.http.sse import events
+from llm_core.providers.openai import wire
+from llm_core.providers.provider import Chunk, Failure
 
 NAMES = (
     *("choices", "delta", "content", "text", "logprobs", "top_logprobs", "token", "logprob", "bytes", "id", "usage"),
@@ -40,7 +41,7 @@ ANSWERS = st.dictionaries(st.sampled_from(NAMES), VALUES) | st.fixed_dictionarie
 @given(ANSWERS)
 def test_chunks(data):
     try:
-        chunks = openai_wire.chunks(data)
+        chunks = wire.chunks(data)
     except Failure as failure:
         explained = failure.error.code
     else:
@@ -56,7 +57,7 @@ def test_chunks(data):
 @settings(max_examples=300, deadline=None)
 @given(st.integers(300, 599), st.text(max_size=40) | VALUES.map(json.dumps), st.sets(st.sampled_from(NAMES)))
 def test_error_bodies(status, body, sent):
-    failure = failures.from_response(status, body, sent, {"retry-after": body[:5]}, "m", "sk-1")
+    failure = error_mapping.from_response(status, body, sent, {"retry-after": body[:5]}, "m", "sk-1")
     assert failure.error.code.startswith("provider_")
     assert set(failure.refused) <= sent
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, make_url
 
-from llm_core.prompts import PromptSpec
-from llm_core.recipe import Recipe
+from llm_core.prompts.spec import PromptSpec
+from llm_core.recipes.recipe import Recipe
 from llm_core.storage.database import Database, owner_of
 from llm_core.storage.history import History
 from llm_core.storage.recipe_store import RecipeStore
-from tests.postgres import find_postgresql, postgresql
+from tests.support.database import find_postgresql, postgresql
 
 ANN, BINH = owner_of("ann's secret"), owner_of("bình's secret")
 

@@ -21,7 +21,7 @@ from sqlalchemy import insert, select, text
 from llm_core.errors import NucleusError
 from llm_core.storage import database as module
 from llm_core.storage.database import Database
-from llm_core.storage.tables import metadata, recipes, runs
+from llm_core.storage.schema import metadata, recipes, runs
 
 ROW = {
     "id": "abc", "owner": "o", "listed": True, "title": "t", "author": "", "language": "", "latest": 1, "size": 2,

@@ -18,12 +18,12 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 
 from llm_core.errors import NucleusError
-from llm_core.prompts import Example, PromptSpec
-from llm_core.recipe import Limits, ModelReference, Recipe
+from llm_core.prompts.spec import Example, PromptSpec
+from llm_core.recipes.recipe import Limits, ModelReference, Recipe
 from llm_core.storage import recipe_store
 from llm_core.storage.database import Database
 from llm_core.storage.recipe_store import RecipeStore
-from llm_core.storage.tables import tags, versions
+from llm_core.storage.schema import tags, versions
 from samplers import SamplerConfig
 from tests.llm_core.storage.conftest import ANN, BINH, recipe
 

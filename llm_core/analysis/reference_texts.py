@@ -1,0 +1,84 @@
+"""Texts that people wrote, and how likely a model finds them: what generated texts are measured against.
+
+All are in the public domain. The first is so famous that a model may know it by heart, which makes it look easy.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from llm_core.analysis.text_metrics import Written
+
+if TYPE_CHECKING:
+    from llm_core.models.language_model import LanguageModel
+
+PASSAGES: Mapping[str, str] = {
+    # the second paragraph of the Declaration of Independence of the United States, 1776
+    "declaration": (
+        "We hold these truths to be self-evident, that all men are created equal, that they are endowed by their "
+        "Creator with certain unalienable Rights, that among these are Life, Liberty and the pursuit of Happiness. "
+        "That to secure these rights, Governments are instituted among Men, deriving their just powers from the "
+        "consent of the governed. That whenever any Form of Government becomes destructive of these ends, it is the "
+        "Right of the People to alter or to abolish it, and to institute new Government, laying its foundation on "
+        "such principles and organizing its powers in such form, as to them shall seem most likely to effect their "
+        "Safety and Happiness."
+    ),
+    # the opening of Henry David Thoreau's Walden, 1854
+    "walden": (
+        "When I wrote the following pages, or rather the bulk of them, I lived alone, in the woods, a mile from any "
+        "neighbor, in a house which I had built myself, on the shore of Walden Pond, in Concord, Massachusetts, and "
+        "earned my living by the labor of my hands only. I lived there two years and two months. At present I am a "
+        "sojourner in civilized life again. I should not obtrude my affairs so much on the notice of my readers if "
+        "very particular inquiries had not been made by my townsmen concerning my mode of life, which some would call "
+        "impertinent, though they do not appear to me at all impertinent, but, considering the circumstances, very "
+        "natural and pertinent."
+    ),
+    # the opening of Charles Darwin's On the Origin of Species, 1859, without its dash and quotation marks
+    "origin": (
+        "When on board H.M.S. Beagle, as naturalist, I was much struck with certain facts in the distribution of the "
+        "inhabitants of South America, and in the geological relations of the present to the past inhabitants of that "
+        "continent. These facts seemed to me to throw some light on the origin of species, that mystery of mysteries, "
+        "as it has been called by one of our greatest philosophers. On my return home, it occurred to me, in 1837, "
+        "that something might perhaps be made out on this question by patiently accumulating and reflecting on all "
+        "sorts of facts which could possibly have any bearing on it. After five years' work I allowed myself to "
+        "speculate on the subject, and drew up some short notes."
+    ),
+}
+OPENING_TOKENS = 24
+"""Of each passage: given, not scored."""
+_scored: weakref.WeakKeyDictionary[LanguageModel, dict[str, Written]] = weakref.WeakKeyDictionary()
+
+
+def scored(model: LanguageModel) -> dict[str, Written]:
+    """Each passage under the model: how likely every token after the opening is. One forward pass each, the first
+    time."""
+    if model not in _scored:
+        _scored[model] = {name: score(model, _ids(model, text)) for name, text in PASSAGES.items()}
+    return _scored[model]
+
+
+def opening(name: str, words: int = 24) -> str:
+    """A passage's first words, to be written on from."""
+    return " ".join(PASSAGES[name].split()[:words])
+
+
+def score(model: LanguageModel, ids: list[int], given: int = OPENING_TOKENS) -> Written:
+    """The tokens of a text after its first `given` ones, as the model would have rated them."""
+    import math
+
+    import torch
+
+    with torch.inference_mode():
+        tokens = torch.tensor([ids], device=model.model.device)
+        logits = model.model(tokens, use_cache=False).logits[0, given - 1 : -1]
+        logprobs = logits.float().log_softmax(-1)
+        said = logprobs.gather(-1, tokens[0, given:, None]).squeeze(-1)
+        entropies = -(logprobs.exp() * logprobs).sum(-1) / math.log(2)
+    rest = ids[given:]
+    return Written(model.decode(rest), tuple(rest), tuple(said.tolist()), tuple(entropies.tolist()))
+
+
+def _ids(model: LanguageModel, text: str) -> list[int]:
+    return list(model.tokenizer(text, add_special_tokens=True).input_ids)

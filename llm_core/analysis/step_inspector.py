@@ -1,0 +1,358 @@
+"""One decoding step under the microscope: its distribution after every stage, for any settings, without the model.
+
+A `Lens` is one step, whoever ran it, and a `View` what settings make of it. `FullLens` holds the logits that a local
+model gave: `look` runs the real chain on them, so it shows what a run with those settings would have drawn from.
+`partial_lens.PartialLens` has only the tokens that a provider showed; what its views say is then right within their
+`error_bound`, and what is not known of the other tokens stands beside it. Probabilities are in [0, 1], entropies in
+bits.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+
+from llm_core.analysis.significance import Fit, goodness_of_fit
+from llm_core.decoding.thread_tuning import one_thread
+from llm_core.errors import NucleusError
+from llm_core.generation.request import GenerationRequest, RowRequest
+from samplers import ORDERS, RowState, SamplerChain, SamplerConfig, vocabulary_snapshot
+from samplers.noise import draw
+
+if TYPE_CHECKING:
+    from llm_core.generation.request import Run
+    from llm_core.models.language_model import LanguageModel
+    from samplers.chain import Recording
+
+MAX_DRAWS = 100_000
+DRAWN_TOKENS = 255
+"""Tokens that draws are counted for one by one; all others are counted together."""
+_CELLS = 2_000_000
+"""Random numbers held at the same time while drawing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unseen:
+    """What a provider did not show of a distribution: every number is between exact ones."""
+
+    mass: float
+    """Of all unseen tokens together."""
+    mass_bound: float
+    """The farthest that `mass` may be from the truth."""
+    ceiling: float
+    """The most that one of them can have; 0 where the stages have excluded them all."""
+    vocabulary: int | None
+    """Of how many tokens, the shown ones included, where that is known."""
+    entropy_most: float
+    """Bits, with the mass over as many tokens as possible; the stage's own entropy has it in as few as possible."""
+
+    @property
+    def possible(self) -> bool:
+        """Whether one of them may still be drawn."""
+        return self.ceiling > 0
+
+
+@dataclass(frozen=True, slots=True)
+class StageView:
+    """The distribution after one stage."""
+
+    name: str
+    probs: Tensor
+    """float32, by token id, or by place in `ids`; excluded tokens are exactly 0."""
+    kept: int
+    """Of the tokens that `probs` has."""
+    removed: int
+    """Of these, what this stage excluded."""
+    removed_mass: float
+    """What the stage before gave to them together."""
+    entropy_bits: float
+    ids: tuple[int, ...] | None = None
+    """Tokens that a provider showed, most likely first; None where `probs` has the whole vocabulary."""
+    error_bound: float = 0.0
+    """The farthest that a probability may be from the truth, in [0, 1]; 1 promises nothing."""
+    unseen: Unseen | None = None
+    """None where all tokens are known."""
+
+    def probability(self, token_id: int) -> float:
+        """Raises `ValueError` for a token that was not shown."""
+        return float(self.probs[self._place(token_id)])
+
+    def probabilities(self, token_ids: Sequence[int]) -> list[float]:
+        return self.probs[[self._place(token) for token in token_ids]].tolist()
+
+    def rank(self, token_id: int) -> int:
+        """Its place, 1 for the most likely; equal tokens share the best place."""
+        return 1 + int((self.probs > self.probs[self._place(token_id)]).count_nonzero())
+
+    @property
+    def best(self) -> int:
+        """The most likely token."""
+        return self._token(int(self.probs.argmax()))
+
+    @property
+    def possible(self) -> frozenset[int]:
+        """Known tokens that may still be drawn."""
+        return frozenset(map(self._token, self.probs.nonzero().flatten().tolist()))
+
+    @property
+    def descending(self) -> Tensor:
+        """Probabilities, the largest first."""
+        return self.probs.sort(descending=True).values
+
+    def likeliest(self, count: int) -> list[int]:
+        return list(map(self._token, self.probs.topk(min(count, len(self.probs))).indices.tolist()))
+
+    def _place(self, token_id: int) -> int:
+        return token_id if self.ids is None else self.ids.index(token_id)
+
+    def _token(self, place: int) -> int:
+        return place if self.ids is None else self.ids[place]
+
+
+class Sighting(NamedTuple):
+    """One token after one stage."""
+
+    stage: str
+    probability: float
+    """The most that it can have, for a token that was not shown."""
+    rank: int | None
+    """None once it is excluded; the best that it can be, for a token that was not shown."""
+    error_bound: float = 0.0
+
+
+class Found(NamedTuple):
+    """How a text could be spelled as the next tokens."""
+
+    text: str
+    token_id: int | None
+    """The only one that could come next; None for a text that begins with none of the shown tokens."""
+    pieces: tuple[int, ...] = ()
+    """All its tokens, where the model's tokenizer is known."""
+    begins: bool = False
+    """Whether the token is only the text's beginning, and how the rest is split is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One step under one setting: `raw` first, then every stage that does something, in their order."""
+
+    stages: tuple[StageView, ...]
+
+    @property
+    def raw(self) -> StageView:
+        return self.stages[0]
+
+    @property
+    def final(self) -> StageView:
+        return self.stages[-1]
+
+    def likeliest(self, count: int, also: Sequence[int] = ()) -> list[int]:
+        """Token ids by raw probability, most likely first; those in `also` take the last places if they are not among
+        them."""
+        ids = self.raw.likeliest(count)
+        missing = [token for token in dict.fromkeys(also) if token not in ids]
+        return ids[: max(0, len(ids) - len(missing))] + missing
+
+    def follow(self, token_id: int | None) -> list[Sighting]:
+        """One token through every stage; None is one that was not shown."""
+        if token_id is None:
+            unseen = [(stage, stage.unseen.ceiling if stage.unseen else 0.0) for stage in self.stages]
+            return [Sighting(stage.name, most, _best_rank(stage, most) if most else None) for stage, most in unseen]
+        return [
+            Sighting(stage.name, probability, stage.rank(token_id) if probability > 0 else None, stage.error_bound)
+            for stage in self.stages
+            for probability in (stage.probability(token_id),)
+        ]
+
+
+class Allowed:
+    """What an output format left possible at one step: a constraint that does not move."""
+
+    def __init__(self, mask: Tensor) -> None:
+        self._mask = mask
+
+    def allowed(self) -> Tensor:
+        return self._mask
+
+    def accept(self, token_id: int) -> None:
+        pass
+
+
+def _best_rank(stage: StageView, most: float) -> int:
+    """The best place that a token with at most this probability can have: behind those that have as much."""
+    return 1 + int((stage.probs >= most * (1 - 1e-3)).count_nonzero())
+
+
+class Lens(ABC):
+    """One step. Thread-safe: nothing in it changes."""
+
+    @abstractmethod
+    def look(self, config: SamplerConfig) -> View:
+        """The step under these settings. Mirostat's limit is that of its first step: it depends on the whole run.
+
+        Raises `NucleusError` for settings that only this vocabulary shows to be wrong.
+        """
+
+    @abstractmethod
+    def drawn(self, view: View, seed: int) -> int | None:
+        """The token that a run draws here from what `look` showed, with the noise of its seed; None where a provider's
+        noise is not known."""
+
+    @abstractmethod
+    def find(self, text: str) -> list[Found]:
+        """How a text could be spelled: as it is, and after a space. Empty for an empty text."""
+
+    def unbounded(self, config: SamplerConfig) -> tuple[str, ...]:
+        """Stages of these settings for which no error bound can be given here."""
+        return ()
+
+    def orders(self, config: SamplerConfig, own: tuple[str, ...] = ()) -> dict[str, View]:
+        """The same settings under each preset's order, and under one's own as `own` if given."""
+        orders: dict[str, str | tuple[str, ...]] = {name: name for name in ORDERS}
+        if own:
+            orders["own"] = own
+        return {name: self.look(dataclasses.replace(config, order=order)) for name, order in orders.items()}
+
+
+class FullLens(Lens):
+    """A step of which the whole vocabulary is known."""
+
+    def __init__(
+        self,
+        logits: Tensor,
+        *,
+        prompt: Sequence[int] = (),
+        answer: Sequence[int] = (),
+        end_ids: Sequence[int] | frozenset[int] = (),
+        allowed: Tensor | None = None,
+        spell: Callable[[str], Mapping[str, tuple[int, ...]]] = lambda text: {},
+    ) -> None:
+        """`logits [V]` of the step, the token ids before it, a bool mask `[V]` of what an output format allows, and
+        the model's way to spell a text."""
+        self.logits = logits.float()
+        self.prompt, self.answer = tuple(prompt), tuple(answer)
+        self._end_ids = frozenset(end_ids)
+        self._constraint = None if allowed is None else Allowed(allowed)
+        self._spell = spell
+
+    @torch.inference_mode()
+    @one_thread()
+    def look(self, config: SamplerConfig) -> View:
+        state = RowState(config, self.prompt, self.answer, self._end_ids, self._constraint)
+        recording: Recording = []
+        try:
+            SamplerChain([config]).logits(self.logits[None], [state], recording)
+        except ValueError as error:
+            raise NucleusError("sampler_failed", detail=str(error)) from error
+        stages: list[StageView] = []
+        for name, logits in vocabulary_snapshot(recording, 0).stages:
+            probs = torch.frombuffer(logits, dtype=torch.float32).softmax(-1)
+            stages.append(_stage_view(name, probs, stages[-1] if stages else None))
+        return View(tuple(stages))
+
+    def drawn(self, view: View, seed: int) -> int | None:
+        return int(draw(view.final.probs[None], [seed], [len(self.answer)]))
+
+    def find(self, text: str) -> list[Found]:
+        return [Found(spelled, ids[0], ids) for spelled, ids in self._spell(text).items()]
+
+
+def _stage_view(name: str, probs: Tensor, before: StageView | None) -> StageView:
+    possible = probs > 0
+    kept = int(possible.count_nonzero())
+    entropy = float(torch.special.entr(probs).sum()) / torch.log(torch.tensor(2.0)).item()
+    if before is None:
+        return StageView(name, probs, kept, 0, 0.0, entropy)
+    removed_mass = float(before.probs[~possible].sum())
+    return StageView(name, probs, kept, before.kept - kept, removed_mass, entropy)
+
+
+@dataclass(frozen=True, slots=True)
+class Draws:
+    """Tokens drawn many times from one distribution, counted."""
+
+    token_ids: tuple[int, ...]
+    """Those counted one by one, most likely first."""
+    expected: tuple[float, ...]
+    """Of each of them, and of all others together at the end."""
+    observed: tuple[int, ...]
+    fit: Fit
+
+
+@torch.inference_mode()
+@one_thread()
+def draw_many(stage: StageView, count: int, seed: int) -> Draws:
+    """Draw `count` tokens from a stage's distribution as a run does, with the noise of `seed` at steps 0, 1, 2, ...
+
+    The tokens beyond the most likely ones race as one: the smallest of exponential times with rates `p_i` is itself
+    exponential with rate `sum p_i`, so the counts are distributed as if they had raced one by one. What a provider did
+    not show is among them.
+    """
+    probs = stage.probs
+    if not 1 <= count <= MAX_DRAWS:
+        raise NucleusError("setting_out_of_range", field="draws", value=count, low=1, high=MAX_DRAWS)
+    kept = int((probs > 0).count_nonzero())
+    top = probs.topk(min(DRAWN_TOKENS, kept))
+    shares = torch.cat([top.values.double(), (1 - top.values.double().sum()).clamp(min=0)[None]])
+    counts = torch.zeros(len(shares), dtype=torch.int64)
+    chunk = max(1, _CELLS // len(shares))
+    for start in range(0, count, chunk):
+        steps = range(start, min(count, start + chunk))
+        drawn = draw(shares.expand(len(steps), -1), [seed] * len(steps), steps)
+        counts += torch.bincount(drawn, minlength=len(shares))
+    expected = (shares * count).tolist()
+    return Draws(
+        tuple(stage.likeliest(len(top.indices))),
+        tuple(expected),
+        tuple(counts.tolist()),
+        goodness_of_fit(counts.tolist(), expected),
+    )
+
+
+def ways_to_write(text: str) -> list[str]:
+    """A text as it is, and after a space. Empty for an empty text."""
+    return list(dict.fromkeys([text, f" {text.lstrip()}"] if text.strip() else [text] if text else []))
+
+
+def spellings(model: LanguageModel, text: str) -> dict[str, tuple[int, ...]]:
+    """How a text could be spelled as the next tokens: as it is, and after a space. Texts of several tokens give them
+    all; only the first could come next. Empty for an empty text."""
+    found: dict[str, tuple[int, ...]] = {}
+    for spelled in ways_to_write(text):
+        ids = tuple(model.tokenizer(spelled, add_special_tokens=False)["input_ids"])
+        if ids and ids not in found.values():
+            found[spelled] = ids
+    return found
+
+
+def request_for(request: GenerationRequest, row: RowRequest, answer: Sequence[int]) -> GenerationRequest:
+    """What to submit for the logits of the step after the tokens `answer`, counted from the beginning of the answer:
+    one token of that row, whose logits are kept."""
+    asked = dataclasses.replace(
+        row, begin=tuple(answer), forced=(), max_output_tokens=1, stop_sequences=(), keep_logits=True
+    )
+    return dataclasses.replace(request, rows=(asked,))
+
+
+def lens_of(run: Run) -> Lens:
+    """The lens of an ended run of `request_for`. Raises the error that the run failed with."""
+    [record] = run.rows
+    if record.error:
+        raise record.error
+    if record.kept is None or run.rendered is None or run.model is None:
+        raise NucleusError("lens_without_logits")
+    return FullLens(
+        record.kept.logits,
+        prompt=run.rendered.token_ids,
+        answer=record.request.begin,
+        end_ids=run.model.end_ids,
+        allowed=record.kept.allowed,
+        spell=partial(spellings, run.model),
+    )

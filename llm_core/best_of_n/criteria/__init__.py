@@ -1,0 +1,58 @@
+"""Criteria that score candidates, so that the best one can be chosen.
+
+`base` has the contract; `likelihood` reads the model's own probabilities; `correctness` checks results against answers
+or each other; `consensus` prefers the most similar candidate; `llm_judge` and `vertex_eval` ask a language model;
+`reward_model` runs a model that was trained to score; `sentiment` is a toy that shows what optimising the wrong thing
+does.
+"""
+
+from __future__ import annotations
+
+from llm_core.best_of_n.criteria.base import Criterion, Need, OwnCriterion, Score
+from llm_core.best_of_n.criteria.consensus import Consensus
+from llm_core.best_of_n.criteria.correctness import Exact, Numeric, Pattern, Schema, Verifier, Vote
+from llm_core.best_of_n.criteria.likelihood import Likelihood, SelfCertainty
+from llm_core.best_of_n.criteria.llm_judge import PREFERENCE, RATING, Autorater, Pairwise, judge_request
+from llm_core.best_of_n.criteria.reward_model import RewardModel
+from llm_core.best_of_n.criteria.sentiment import Sentiment
+
+__all__ = [
+    "PREFERENCE",
+    "RATING",
+    "Autorater",
+    "Consensus",
+    "Criterion",
+    "Exact",
+    "Likelihood",
+    "Need",
+    "Numeric",
+    "OwnCriterion",
+    "Pairwise",
+    "Pattern",
+    "RewardModel",
+    "Schema",
+    "Score",
+    "SelfCertainty",
+    "Sentiment",
+    "Verifier",
+    "Vote",
+    "judge_request",
+]
+
+CRITERIA = (
+    "sum_logprob",
+    "mean_logprob",
+    "self_certainty",
+    "vote",
+    "verifier",
+    "exact",
+    "number",
+    "pattern",
+    "schema",
+    "consensus",
+    "autorater",
+    "pairwise",
+    "reward_model",
+    "sentiment",
+)
+"""Ids of the built-in criteria, in the order of the pages."""

@@ -1,0 +1,116 @@
+"""What the engine asks of a model: fill a row's cache with a prompt, then one token for every row, in one pass.
+
+Two implementations: `LeanDecoder` for the Llama family, in several precisions, and `PlainDecoder` for any other model
+that transformers has. `make_decoder` picks one and proves it on a few tokens before anybody uses it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from llm_core.generation.request import Precision
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from llm_core.decoding.kv_cache import KeyValueCache
+    from llm_core.models.language_model import LanguageModel
+
+
+class UnsupportedModel(Exception):
+    """No decoder gives this model's own logits; the text says why."""
+
+
+class Decoder(Protocol):
+    """A model over a `KeyValueCache`. Not for two threads at once. Token ids are those of the model's tokenizer."""
+
+    precision: str
+    vocab_size: int
+    context_window: int
+
+    def new_cache(self, budget_bytes: int) -> KeyValueCache:
+        """An empty cache of this model's shapes."""
+        ...
+
+    def prefill(self, ids: Sequence[int], cache: KeyValueCache, row: int) -> Tensor:
+        """Append `ids` to one row and return the logits `[V]`, float32, that follow the last of them.
+
+        A long prompt goes in chunk by chunk, with calls for other rows in between if need be. Raises `CacheFull`.
+        """
+        ...
+
+    def step(self, ids: Sequence[int], cache: KeyValueCache) -> Tensor:
+        """Append one token to every row, `ids[row]`, and return logits `[rows, V]`, float32. Raises `CacheFull`.
+
+        After an exception no row's length has changed, so the step can be tried again with other rows.
+        """
+        ...
+
+
+def make_decoder(model: LanguageModel, precision: Precision = "float32") -> Decoder:
+    """The fastest decoder that gives this model's logits in this precision, one of `PRECISIONS`.
+
+    A model outside the Llama family runs in float32 (also for `auto`) or bfloat16, and so does any on an accelerator
+    (bfloat16 for `auto`). Raises `UnsupportedModel` for a model that cannot share a pass between rows, and
+    `FormatUnavailable` for a precision that cannot be had here.
+    """
+    from llm_core.decoding import llama_decoder
+    from llm_core.decoding.auto_precision import AutoDecoder, text_ids
+    from llm_core.decoding.quantized_linear import FormatUnavailable
+    from llm_core.decoding.transformers_decoder import PlainDecoder
+
+    window, on_cpu = model.context_window, model.model.device.type == "cpu"
+    lean = on_cpu and llama_decoder.unsupported_reason(model.model) is None  # elsewhere it is untried
+    decoder: Decoder
+    if lean and precision == "auto":
+        return AutoDecoder(model.model, window, text_ids(model.tokenizer))
+    if precision == "auto":
+        precision = "float32" if on_cpu else "bfloat16"
+    if lean:
+        decoder = llama_decoder.LeanDecoder(model.model, window, precision)
+        if precision != "float32":
+            return decoder  # fewer bits give other logits; how far off they are is for `fidelity` to say
+    elif precision in ("float32", "bfloat16"):
+        decoder = PlainDecoder(model.model, window, precision)
+    else:
+        raise FormatUnavailable(f"{type(model.model).__name__} runs here in float32 and bfloat16 only")
+    probe(decoder, model.model)
+    return decoder
+
+
+def probe(decoder: Decoder, model: Any) -> None:
+    """Compare a few tokens, in rows of unequal length, with the model's own pass without a cache.
+
+    Raises `UnsupportedModel` where they differ by more than rounding.
+    """
+    import torch
+
+    long, short = [1, 4, 2, 3, 5, 1, 2], [3, 1, 2]
+    try:
+        cache = decoder.new_cache(2**40)
+        for ids in (long, short):
+            row = cache.append()
+            decoder.prefill(ids[:2], cache, row)
+            if ids is long:
+                decoder.prefill(ids[2:-1], cache, row)
+        found = decoder.step([long[-1], short[-1]], cache)
+        with torch.inference_mode():
+            alone = [_without_cache(model, ids) for ids in (long, short)]
+    except UnsupportedModel:
+        raise
+    except Exception as error:  # whatever a model's own code raises when it is called in a way it does not expect
+        raise UnsupportedModel(f"{type(model).__name__} cannot decode rows together: {error}") from error
+    expected = torch.stack(alone).to(found.device)
+    spread = (expected - expected.mean(-1, keepdim=True)).norm()
+    tolerance = 1e-3 if decoder.precision == "float32" else 0.5  # bfloat16 lies below it, other logits above 1
+    if not float((found - expected).norm() / spread) <= tolerance:
+        raise UnsupportedModel(f"{type(model).__name__} gives other logits when rows are decoded together")
+
+
+def _without_cache(model: Any, ids: list[int]) -> Tensor:
+    import torch
+
+    tokens = torch.tensor([ids], device=model.device)
+    logits: Tensor = model(tokens, attention_mask=torch.ones_like(tokens), use_cache=False).logits
+    return logits[0, -1].float()

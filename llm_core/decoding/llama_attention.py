@@ -1,0 +1,122 @@
+"""Attention over a `KeyValueCache` as it lies: a chunk of one row, or one token of every row.
+
+Both write the new keys and values to their places, then read whole blocks of the cache under a mask; nothing is copied,
+padded or concatenated. The `attend_*` functions are compiled by TorchScript with the layers that call them.
+
+Shapes: `qkv [tokens, heads + 2 kv_heads, size]` holds queries, keys and values in this order; a layer's storage is
+`[2, rows, kv_heads, capacity, size]`; results are `[tokens, heads * size]`.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from llm_core.decoding.kv_cache import KeyValueCache, whole_blocks
+
+PRODUCT_ROWS = 4
+"""From this many rows on, a step in bfloat16 attends by two batched products: up to twice as fast as the fused kernel
+for 32 rows, which is faster for one. In float32 they are equally fast, and the products are used for any number: their
+sums do not depend on the other rows or on the number of threads, those of the fused kernel do."""
+
+RUN_COST = 512
+"""What another attention operation costs, in positions that one row reads."""
+
+
+class Pass(NamedTuple):
+    """Which tokens a pass adds to the cache, and what they attend to."""
+
+    positions: Tensor
+    slots: Tensor
+    """Of a step: where each key and value goes, in a layer's storage seen as a list of vectors."""
+    row: int
+    """Of a chunk: the row that takes all tokens, from position `start` on. A step has -1, and a token for each row."""
+    start: int
+    by_products: bool
+    """Of a step: two batched products in place of the fused kernel."""
+    runs: list[tuple[int, int, int]]
+    """Rows `first .. stop - 1` attend together, to the first `read` positions of the cache."""
+    masks: list[Tensor]
+    """Of each run, to add to its scores: 0 or minus infinity, in the shape that the attention in question takes."""
+
+
+def chunk_pass(cache: KeyValueCache, row: int, count: int, groups: int) -> Pass:
+    """`count` tokens behind those that the row has; `groups` query heads share a key head."""
+    start = cache.lengths[row]
+    positions = torch.arange(start, start + count, device=cache.device)
+    read = whole_blocks(start + count)
+    # The queries of all heads that share a key head stand in one list under it, so the mask repeats.
+    mask = _mask(positions, read, cache.dtype).repeat(groups, 1)
+    return Pass(positions, positions, row, start, False, [(row, row + 1, read)], [mask])
+
+
+def step_pass(cache: KeyValueCache, kv_heads: int) -> Pass:
+    """A token for each row, whatever their lengths."""
+    device = cache.device
+    positions = torch.tensor(cache.lengths, device=device)
+    # Storage as vectors: keys of row 0, head 0 at all positions, then of head 1, ..., then of row 1, ...; then values.
+    row, kind, head = (torch.arange(count, device=device) for count in (cache.rows, 2, kv_heads))
+    vectors = (row[:, None, None] + kind[:, None] * cache.row_capacity) * kv_heads + head
+    slots = (vectors * cache.capacity + positions[:, None, None]).flatten()
+    exact = cache.dtype == torch.float32
+    by_products = (exact or cache.rows >= PRODUCT_ROWS) and device.type == "cpu"
+    runs = runs_of(cache.lengths)
+    masks = [_mask(positions[first:stop], read, cache.dtype) for first, stop, read in runs]
+    masks = [mask.repeat_interleave(kv_heads, 0)[:, :, None] if by_products else mask[:, None, None] for mask in masks]
+    return Pass(positions, slots, -1, 0, by_products, runs, masks)
+
+
+def runs_of(lengths: list[int]) -> list[tuple[int, int, int]]:
+    """Neighbouring rows that attend together in a step, `(first, stop, read)`: they all read as far as the longest of
+    them, and are joined while what that adds costs less than another operation. So one long row does not slow all."""
+    runs: list[tuple[int, int, int]] = []
+    for row, length in enumerate(lengths):
+        first, stop, read = row, row + 1, whole_blocks(length + 1)
+        while runs:
+            before, middle, other = runs[-1]
+            apart = (middle - before) * other + (stop - first) * read + RUN_COST
+            if (stop - before) * max(read, other) > apart:
+                break
+            first, read = before, max(read, other)
+            runs.pop()
+        runs.append((first, stop, read))
+    return runs
+
+
+def attend_chunk(storage: Tensor, qkv: Tensor, new: Pass, heads: int) -> Tensor:
+    count, size, kv_heads = qkv.shape[0], qkv.shape[2], storage.shape[2]
+    place = storage[:, new.row, :, new.start : new.start + count]
+    place.copy_(qkv[:, heads:].view(count, 2, kv_heads, size).permute(1, 2, 0, 3))
+    queries = qkv[:, :heads].transpose(0, 1).reshape(1, kv_heads, -1, size)
+    first, stop, read = new.runs[0]
+    held = storage[:, first:stop, :, :read]
+    mixed = functional.scaled_dot_product_attention(queries, held[0], held[1], new.masks[0])
+    return mixed.reshape(heads, count, size).transpose(0, 1).reshape(count, -1)
+
+
+def attend_step(storage: Tensor, qkv: Tensor, new: Pass, heads: int) -> Tensor:
+    rows, size, kv_heads = qkv.shape[0], qkv.shape[2], storage.shape[2]
+    storage.view(-1, size).index_copy_(0, new.slots, qkv[:, heads:].reshape(-1, size))
+    queries = qkv[:, :heads].reshape(rows, kv_heads, -1, size)
+    mixed: list[Tensor] = []
+    for place, (first, stop, read) in enumerate(new.runs):
+        if new.by_products:
+            held = storage.view(2, -1, storage.shape[3], size)[:, first * kv_heads : stop * kv_heads, :read]
+            # Keys by queries, not queries by keys: the order in which a product with a few queries is fast.
+            by_head = queries[first:stop].flatten(0, 1).transpose(1, 2)
+            scores = torch.baddbmm(new.masks[place], held[0], by_head, beta=1.0, alpha=size**-0.5)
+            mixed.append(torch.bmm(scores.transpose(1, 2).softmax(-1), held[1]).view(stop - first, -1))
+        else:
+            held = storage[:, first:stop, :, :read]
+            one = functional.scaled_dot_product_attention(queries[first:stop], held[0], held[1], new.masks[place])
+            mixed.append(one.reshape(stop - first, -1))
+    return mixed[0] if len(mixed) == 1 else torch.cat(mixed)
+
+
+def _mask(positions: Tensor, read: int, dtype: torch.dtype) -> Tensor:
+    """`[len(positions), read]`: 0 up to each position, minus infinity behind it."""
+    hidden = torch.arange(read, device=positions.device) > positions[:, None]
+    return torch.zeros(hidden.shape, dtype=dtype, device=positions.device).masked_fill_(hidden, -torch.inf)

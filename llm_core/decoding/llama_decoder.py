@@ -1,0 +1,189 @@
+"""The Llama family's forward pass with nothing in it but arithmetic: Llama, Mistral, Qwen2 and Qwen3.
+
+Written for decoding on a processor, where most of a transformers step at one row is Python and small operations: fused
+and packed projections, keys and values written straight to their place, attention over the cache as it lies, and no
+interpreter in between. In float32 its logits are those of transformers (a test holds them together).
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from llm_core.decoding.kv_cache import KeyValueCache, LayerShape
+from llm_core.decoding.llama_attention import Pass, chunk_pass, step_pass
+from llm_core.decoding.llama_layers import Layer, Shape, Stack
+from llm_core.decoding.quantized_linear import available, pack
+
+FAMILY = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
+FIXED_ROTARY = ("default", "linear", "llama3", "yarn")
+"""Rotary scalings whose angles depend on the position alone, and not on the longest row of the batch."""
+
+
+def unsupported_reason(model: Any) -> str | None:
+    """Why `LeanDecoder` cannot run this transformers model, or nothing if it can."""
+    config = model.config
+    if type(model).__name__ not in FAMILY:
+        return f"{type(model).__name__} is not one of {', '.join(FAMILY)}"
+    if set(getattr(config, "layer_types", None) or ["full_attention"]) != {"full_attention"}:
+        return "some of its layers attend to a sliding window"
+    if type(model).__name__ == "MistralForCausalLM" and config.sliding_window is not None:
+        return "its layers attend to a sliding window"
+    if config.rope_parameters["rope_type"] not in FIXED_ROTARY:
+        return f"its rotary scaling is {config.rope_parameters['rope_type']}"
+    if config.hidden_act not in ("silu", "swish"):
+        return f"its activation is {config.hidden_act}"
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Formats:
+    """How a decoder keeps the weights of its layers (a format of `packed_linear`), and what lies between products."""
+
+    body: str
+    activations: torch.dtype
+    """Also the cache's. The residual stream and the logits are always float32."""
+
+
+FORMATS = {
+    "float32": Formats("float32", torch.float32),
+    "float16": Formats("float16", torch.float32),
+    "bfloat16": Formats("bfloat16", torch.bfloat16),
+    "int8": Formats("int8", torch.bfloat16),
+    "int4": Formats("int4", torch.bfloat16),
+}
+"""By precision."""
+
+
+class LeanDecoder:
+    """A transformers model of the Llama family, its weights packed. See `Decoder` for the contract.
+
+    Raises `FormatUnavailable` for a format that cannot be had here, and `ValueError` with `unsupported_reason`.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        context_window: int,
+        precision: str = "float32",
+        formats: Formats | None = None,
+        head: nn.Module | None = None,
+    ) -> None:
+        """`formats` in place of those that go with the precision; `head` of another decoder, to share its memory."""
+        if reason := unsupported_reason(model):
+            raise ValueError(reason)
+        formats = formats or FORMATS[precision]
+        config, inner = model.config, model.model
+        self.precision = precision
+        self.context_window = context_window
+        self.vocab_size: int = model.lm_head.weight.shape[0]
+        self._device: torch.device = model.device
+        self._layers = len(inner.layers)
+        self._shape = Shape(
+            config.num_attention_heads,
+            config.num_key_value_heads,
+            inner.layers[0].self_attn.head_dim,
+            config.rms_norm_eps,
+            formats.activations,
+        )
+        self._rotary = inner.rotary_emb
+        self._cos = self._sin = torch.empty(0)
+        with torch.inference_mode():
+            layers = [_layer(layer, self._shape, formats.body) for layer in inner.layers]
+            self.head = head or _fused([model.lm_head], _head_format(formats.body, model.device), torch.float32)
+            embedding = inner.embed_tokens.weight.detach()
+            self._stack = _compiled(Stack(embedding, layers, _scaled(inner.norm), config.rms_norm_eps, self.head))
+
+    def new_cache(self, budget_bytes: int) -> KeyValueCache:
+        return KeyValueCache(
+            [LayerShape(self._shape.kv_heads, self._shape.size)] * self._layers,
+            dtype=self._shape.dtype,
+            budget_bytes=budget_bytes,
+            max_length=self.context_window,
+            device=self._device,
+        )
+
+    @torch.inference_mode()
+    def prefill(self, ids: Sequence[int], cache: KeyValueCache, row: int) -> Tensor:
+        with cache.extending(range(row, row + 1), len(ids)):
+            groups = self._shape.heads // self._shape.kv_heads
+            return self._logits(ids, cache, chunk_pass(cache, row, len(ids), groups))[0]
+
+    @torch.inference_mode()
+    def step(self, ids: Sequence[int], cache: KeyValueCache) -> Tensor:
+        if len(ids) != cache.rows:
+            raise ValueError(f"{len(ids)} tokens for {cache.rows} rows")
+        with cache.extending(range(cache.rows), 1):
+            return self._logits(ids, cache, step_pass(cache, self._shape.kv_heads))
+
+    def _logits(self, ids: Sequence[int], cache: KeyValueCache, new: Pass) -> Tensor:
+        if cache.capacity > len(self._cos):
+            self._cos, self._sin = self._tables(cache.capacity)
+        tokens = torch.tensor(ids, device=self._device)
+        with torch.jit.optimized_execution(False):  # its profiling costs tens of milliseconds and finds nothing here
+            logits: Tensor = self._stack(tokens, self._cos, self._sin, new, cache.layers)
+        return logits
+
+    def _tables(self, positions: int) -> tuple[Tensor, Tensor]:
+        """Cosines and sines of every position, from the model's own rotary module, whatever its scaling."""
+        every = torch.arange(positions, device=self._device)
+        cos, sin = self._rotary(torch.empty(0, device=self._device), every[None])
+        sin[..., : self._shape.size // 2].neg_()  # turned by 90 degrees: the second half, negated, then the first
+        return cos[0, :, None].to(self._shape.dtype), sin[0, :, None].to(self._shape.dtype)
+
+
+def _compiled(stack: Stack) -> nn.Module:
+    """`stack` in TorchScript; as it is where this torch no longer has that: the result is the same."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        try:
+            return torch.jit.script(stack.eval())
+        except (RuntimeError, AttributeError, NotImplementedError):
+            return stack
+
+
+def _head_format(body: str, device: torch.device) -> str:
+    """float16 for all but float32: as fast as int8 and int4 there, and logits rounded to bfloat16 would tie."""
+    if body == "float32" or (device.type == "cpu" and available("float16")):
+        return "float32" if body == "float32" else "float16"
+    return "bfloat16"
+
+
+def _layer(layer: Any, shape: Shape, name: str) -> Layer:
+    attention, mlp = layer.self_attn, layer.mlp
+    head_norm = None
+    if hasattr(attention, "q_norm"):
+        of_queries, of_keys = attention.q_norm.weight, attention.k_norm.weight
+        both = [of_queries.expand(shape.heads, -1), of_keys.expand(shape.kv_heads, -1)]
+        head_norm = torch.cat(both).to(shape.dtype)
+    norms = (_scaled(layer.input_layernorm), _scaled(layer.post_attention_layernorm))
+    linears = (
+        _fused([attention.q_proj, attention.k_proj, attention.v_proj], name, shape.dtype),
+        _fused([attention.o_proj], name, shape.dtype),
+        _fused([mlp.gate_proj, mlp.up_proj], name, shape.dtype),
+        _fused([mlp.down_proj], name, shape.dtype),
+    )
+    return Layer(shape, norms, linears, head_norm)
+
+
+def _scaled(norm: Any) -> Tensor:
+    """A norm's weights times the square root of the width, as `normalised` takes them."""
+    weight: Tensor = norm.weight.detach().float()
+    return weight * len(weight) ** 0.5
+
+
+def _fused(linears: list[Any], name: str, dtype: torch.dtype) -> nn.Module:
+    """Linear layers of one input as one product, their outputs side by side."""
+    weight = torch.cat([linear.weight.detach() for linear in linears])
+    if all(linear.bias is None for linear in linears):
+        return pack(weight, name, dtype)
+    none = [weight.new_zeros(len(linear.weight)) for linear in linears]
+    biases = [
+        zeros if linear.bias is None else linear.bias.detach() for linear, zeros in zip(linears, none, strict=True)
+    ]
+    return pack(weight, name, dtype, torch.cat(biases))

@@ -1,0 +1,301 @@
+"""The one engine that serves every browser tab: requests in, append-only run records out.
+
+One daemon thread owns all batches. In each turn it lets waiting rows in (sessions take turns), ends rows that nobody
+wants any more, and advances every batch by one token a row. Pages read records with cursors and never wait for the
+thread; the thread never calls a page.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, NamedTuple, ParamSpec, TypeVar
+
+from llm_core.errors import NucleusError
+from llm_core.generation.fair_queue import FairQueue
+from llm_core.generation.request import GenerationRequest, RowRecord, Run
+from llm_core.models.store import ModelStore
+
+if TYPE_CHECKING:
+    from llm_core.engine.batch import Batch
+    from llm_core.engine.sequence import Answer
+    from llm_core.generation.request import FinishReason, Precision
+    from llm_core.models.language_model import LanguageModel
+    from samplers.constraints import Constraint
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+MAX_WAITING = 1024
+"""Rows that may wait, over all sessions."""
+MAX_ACTIVE = 64
+"""Rows that read or write at the same time."""
+CACHE_BYTES = 2 * 1024**3
+"""Keys and values of active rows, for each model and precision in use."""
+PREFIX_BYTES = 512 * 1024**2
+"""Keys and values remembered for later runs, for each model and precision."""
+
+KEPT_IDLE = 2
+"""Batches that rest and are kept, those used last: making one takes seconds, and a room alternates between two."""
+
+
+class Job(NamedTuple):
+    """One row in the queue."""
+
+    run: Run
+    record: RowRecord
+
+
+class Engine:
+    """Accepts requests from any thread. Rows of all of them advance together."""
+
+    def __init__(self, models: ModelStore) -> None:
+        self._models = models
+        self._queue: FairQueue[Job] = FairQueue()
+        self._wake = models.changed
+        self._owners: dict[Answer, Run] = {}
+        """The run of every answer that is in a batch."""
+        self._batches: dict[tuple[LanguageModel, Precision], Future[Batch]] = {}
+        self._thread: threading.Thread | None = None
+        self._closing = False
+        atexit.register(self.close)  # a daemon thread that is inside torch when the interpreter goes would abort it
+
+    def close(self) -> None:
+        """End every run and the thread. Called when the process ends."""
+        self._closing = True
+        with self._wake:
+            for job in self._queue:
+                job.run.cancel()
+            self._wake.notify_all()
+        if self._thread is not None:
+            self._thread.join(timeout=10)
+
+    def submit(self, request: GenerationRequest) -> Run:
+        """Queue a request. Raises `NucleusError` at once for a bad prompt or a full queue."""
+        request.validate()
+        run = Run(request)
+        self._models.request(request.model_id)
+        with self._wake:
+            if len(self._queue) + len(run.rows) > MAX_WAITING:
+                raise NucleusError("queue_full", limit=MAX_WAITING)
+            for record in run.rows:
+                self._queue.push(request.session or run.id, Job(run, record))
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._serve, name="engine", daemon=True)
+                self._thread.start()
+            self._wake.notify_all()
+        return run
+
+    def position(self, run: Run) -> int:
+        """Runs that will begin before this one; 0 once it has begun."""
+        with self._wake:
+            ahead: dict[str, None] = {}
+            for job in self._queue:
+                if job.run is run:
+                    return len(ahead)
+                if job.run.status == "waiting":
+                    ahead[job.run.id] = None
+            return 0
+
+    @property
+    def active_rows(self) -> int:
+        return len(self._owners)
+
+    @property
+    def waiting_rows(self) -> int:
+        with self._wake:
+            return len(self._queue)
+
+    @property
+    def active_bytes(self) -> int:
+        """Bytes set aside for the keys and values of active rows."""
+        return sum(future.result().active_bytes for future in list(self._batches.values()) if _made(future))
+
+    def _serve(self) -> None:
+        try:
+            while not self._closing:
+                self._admit()
+                self._end_unwanted()
+                batches = [future.result() for future in self._batches.values() if _made(future)]
+                busy = [batch for batch in batches if batch.answers]
+                for batch in busy:
+                    self._advance(batch)
+                if not busy:
+                    self._rest()
+        except BaseException as error:  # the next request starts a new thread; nobody waits for this one
+            log.exception("the engine's thread ended")
+            self._abandon(NucleusError("engine_failed", detail=type(error).__name__))
+            if not isinstance(error, Exception):
+                raise
+        else:
+            self._let_go()
+
+    def _rest(self) -> None:
+        with self._wake:
+            if not self._closing and not any(self._ready(job) for job in self._queue):
+                self._wake.wait(timeout=0.2)  # a Stop on a waiting run sends no notice
+
+    def _admit(self) -> None:
+        while True:
+            full = len(self._owners) >= MAX_ACTIVE
+            with self._wake:
+                job = self._queue.pop(self._unwanted if full else self._ready)
+            if job is None:
+                return
+            try:
+                self._let_in(job)
+            except NucleusError as error:
+                job.record.fail(error)
+            except Exception as error:  # one bad row must not end the engine for everybody
+                log.exception("run %s failed", job.run.id)
+                job.record.fail(NucleusError("engine_failed", detail=type(error).__name__))
+            job.run.settle()
+
+    def _ready(self, job: Job) -> bool:
+        """Whether a row can leave the queue: nobody wants it, its model failed, or its batch has room for it."""
+        if self._unwanted(job):
+            return True
+        loading = self._models.request(job.run.request.model_id).result
+        if not loading.done():
+            return False
+        if loading.exception():
+            return True
+        return self._batch(job).done() and self._grammar(job.run, loading.result()).done()
+
+    def _unwanted(self, job: Job) -> bool:
+        return self._verdict(job) is not None
+
+    def _verdict(self, job: Job) -> FinishReason | NucleusError | None:
+        return "cancelled" if self._closing else job.run.verdict(job.record)
+
+    def _batch(self, job: Job) -> Future[Batch]:
+        """The batch of the job's model and precision, being made in the background if it is new."""
+        model = self._models.request(job.run.request.model_id).result.result()
+        key = (model, job.run.request.precision)
+        if key in self._batches:
+            self._batches[key] = self._batches.pop(key)  # the one used last
+        else:
+            self._forget_idle()
+            self._batches[key] = _in_background(_make_batch, *key)
+            self._batches[key].add_done_callback(lambda _: self._notify())
+        return self._batches[key]
+
+    def _grammar(self, run: Run, model: LanguageModel) -> Future[Constraint | None]:
+        """The run's output format, being compiled in the background: a large schema takes a while."""
+        if run.grammar is None:
+            run.grammar = _in_background(run.request.prompt.output.constraint, model)
+            run.grammar.add_done_callback(lambda _: self._notify())
+        return run.grammar
+
+    def _notify(self) -> None:
+        with self._wake:
+            self._wake.notify_all()
+
+    def _forget_idle(self) -> None:
+        """Let go of batches that rest, but for those used last; models that left the store leave the memory too."""
+        idle = [key for key, future in self._batches.items() if _made(future) and not future.result().answers]
+        loaded = self._models.loaded()
+        for key in idle:
+            if key[0] not in loaded or key not in idle[-KEPT_IDLE:]:
+                del self._batches[key]
+
+    def _let_in(self, job: Job) -> None:
+        from llm_core.engine.sequence import Answer, check_settings, continued
+
+        run, record = job
+        verdict = self._verdict(job)
+        if isinstance(verdict, NucleusError):
+            raise verdict
+        if verdict is not None:
+            record.finish(verdict)
+            return
+        model = self._models.request(run.request.model_id).result.result()
+        batch = self._batch(job).result()
+        check_settings(model, record.request)
+        if run.rendered is None:
+            run.model, run.rendered = model, run.request.prompt.render(model)
+        grammar = self._grammar(run, model).result()
+        record.constraint = grammar and continued(grammar, record.request)
+        answer = Answer(model, run.rendered.token_ids, record)
+        if not answer.ended:
+            batch.join(answer)
+            self._owners[answer] = run
+
+    def _end_unwanted(self) -> None:
+        for answer, run in list(self._owners.items()):
+            verdict = self._verdict(Job(run, answer.record))
+            if isinstance(verdict, NucleusError):
+                answer.record.fail(verdict)
+            elif verdict is not None:
+                answer.end(verdict)
+
+    def _let_go(self) -> None:
+        """Closing: what is under way ends as if stopped."""
+        self._end_unwanted()
+        for run in {*self._owners.values(), *(job.run for job in self._queue)}:
+            for record in run.rows:
+                record.finish("cancelled")
+            run.settle()
+
+    def _advance(self, batch: Batch) -> None:
+        try:
+            batch.advance()
+        except Exception as error:  # out of memory, a model that cannot take the batch: its rows end, others do not
+            log.exception("a batch failed")
+            batch.clear(NucleusError("engine_failed", detail=type(error).__name__))
+        for answer, run in list(self._owners.items()):
+            if answer.ended:
+                del self._owners[answer]
+                run.settle()
+
+    def _abandon(self, error: NucleusError) -> None:
+        """Fail everything that was under way or waiting, and drop the batches: their state may be half written."""
+        with self._wake:
+            jobs = [*self._queue, *(Job(run, answer.record) for answer, run in self._owners.items())]
+            self._queue, self._owners, self._batches = FairQueue(), {}, {}
+        for run, record in jobs:
+            record.fail(error)
+            run.settle()
+
+
+def _in_background(work: Callable[P, T], *args: P.args, **options: P.kwargs) -> Future[T]:
+    """Run it in a thread of its own, which ends with it. A pool's thread would stay, and with it the helpers that
+    OpenMP gave it: then there are more of them than cores, and they stop spinning, which costs the engine's thread all
+    that it gains by a second core."""
+    future: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work(*args, **options))
+        except BaseException as error:  # handed to whoever asks for the result
+            future.set_exception(error)
+
+    threading.Thread(target=run, name=work.__name__, daemon=True).start()
+    return future
+
+
+def _made(future: Future[Batch]) -> bool:
+    return future.done() and not future.exception()
+
+
+def _make_batch(model: LanguageModel, precision: Precision) -> Batch:
+    import torch
+
+    from llm_core.decoding.factory import UnsupportedModel, make_decoder
+    from llm_core.decoding.quantized_linear import FormatUnavailable
+    from llm_core.decoding.thread_tuning import all_threads
+    from llm_core.engine.batch import Batch
+
+    torch.set_num_threads(all_threads())
+    try:
+        decoder = make_decoder(model, precision)
+    except FormatUnavailable as error:
+        raise NucleusError("precision_unavailable", precision=precision, detail=str(error)) from error
+    except UnsupportedModel as error:
+        raise NucleusError("model_unsupported", model=model.id, detail=str(error)) from error
+    return Batch(decoder, CACHE_BYTES, PREFIX_BYTES)

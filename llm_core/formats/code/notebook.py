@@ -1,0 +1,105 @@
+"""A Jupyter notebook (nbformat 4.5) of a recipe: its program cell by cell, and the recipe itself in the metadata.
+
+It opens in Kaggle and Colab: the first cell installs what is needed, a second one writes what of this repository is
+needed, nothing refers to files of this machine. Reading takes the recipe from the metadata; cells are never run here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from llm_core.errors import NucleusError
+from llm_core.formats.code import sdk_program, transformers_program
+from llm_core.formats.code.bundled_modules import writing
+from llm_core.formats.code.sdk_program import Program
+from llm_core.formats.common.fields import traced
+from llm_core.formats.common.models import target_of
+from llm_core.formats.common.result import Dumped, Loaded, Lost
+from llm_core.recipes.recipe import Recipe
+from llm_core.recipes.yaml_json import load_data
+
+_PROGRAMS = {
+    "gemini": sdk_program.gemini,
+    "vertex": sdk_program.vertex,
+    "openai": sdk_program.openai,
+    "endpoint": sdk_program.openai,
+}
+
+
+def program(recipe: Recipe) -> Program:
+    """For the provider of the recipe's model."""
+    target = target_of(recipe.model.id)
+    return _PROGRAMS[target.scheme](recipe) if target else transformers_program.transformers(recipe)
+
+
+def dump(recipe: Recipe) -> Dumped:
+    """What the program cannot carry is still in the metadata, for Nucleus."""
+    made = program(recipe)
+    bare = recipe.model_copy(update={"trace": None})
+    install = f"%pip install --quiet {' '.join(json.dumps(package) for package in made.packages)}\n"
+    sources = [install, *([writing(made.modules)] if made.modules else []), *made.cells]
+    document = {
+        "cells": [_code(source, number) for number, source in enumerate(sources)],
+        "metadata": {
+            "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+            "language_info": {"name": "python"},
+            "nucleus": {"recipe": bare.data()},
+        },
+        "nbformat": 4,
+        "nbformat_minor": 5,
+    }
+    kept = ("other_model", "as_chat", "as_prompts", "one_step")
+    lost = [each for each in made.lost if each.reason != "needs_repository" and each.field != "trace"]
+    lost = [each if each.reason in kept else each._replace(reason="nucleus_only") for each in lost] + traced(recipe)
+    return Dumped(json.dumps(document, ensure_ascii=False, indent=1) + "\n", tuple(lost))
+
+
+def recognises(data: object) -> bool:
+    return isinstance(data, Mapping) and "nbformat" in data and "cells" in data
+
+
+def load(text: str) -> Loaded:
+    data = load_data(text)
+    if not recognises(data):
+        raise _wrong("it is not a notebook")
+    assert isinstance(data, Mapping)
+    metadata = data.get("metadata")
+    ours = metadata.get("nucleus") if isinstance(metadata, Mapping) else None
+    if not isinstance(ours, Mapping) or "recipe" not in ours:
+        raise _wrong("it has no recipe of Nucleus in its metadata")
+    recipe = Recipe.read(ours["recipe"])
+    made = json.loads(dump(recipe).text)["cells"]
+    edited = _sources(data.get("cells")) != _sources(made)
+    return Loaded(recipe, (Lost("cells", "edited"),) if edited else ())
+
+
+def _code(source: str, number: int) -> dict[str, Any]:
+    source = source.strip("\n")
+    return {
+        "cell_type": "code",
+        "execution_count": None,
+        "id": hashlib.sha256(f"{number} {source}".encode()).hexdigest()[:16],
+        "metadata": {},
+        "outputs": [],
+        "source": source.splitlines(keepends=True),
+    }
+
+
+def _sources(cells: object) -> list[str]:
+    """The code in cells, however it was saved."""
+    if not isinstance(cells, list):
+        return []
+    sources = []
+    for cell in cells:
+        source = cell.get("source") if isinstance(cell, Mapping) and cell.get("cell_type") == "code" else None
+        lines = source if isinstance(source, list) else [source]
+        if all(isinstance(line, str) for line in lines):
+            sources.append("".join(line for line in lines if line).strip())
+    return sources
+
+
+def _wrong(detail: str) -> NucleusError:
+    return NucleusError("import_wrong", format="notebook", detail=detail)

@@ -1,0 +1,123 @@
+"""A recipe's fields by name, so that a conversion can say which of them it carries.
+
+`values` names every field with its value as plain data: `sampler.min_p`, `limits.stop_sequences`, `prompt.examples`,
+`seeds` ... A file that can be read back is written as its format has it and read again; what differs then goes beside
+it, for Nucleus only: `extras` finds that, `with_extras` puts it back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+from llm_core.formats.common.result import Lost, Reason
+from llm_core.prompts.spec import PromptSpec
+from llm_core.recipes.recipe import SCHEMA_VERSION, Recipe
+
+_NESTED = ("model", "prompt", "sampler", "limits", "hosted")
+"""Fields of a recipe that are taken apart."""
+_FREE = ("sampler", "limits", "hosted")
+"""Their fields' names stand alone in a namespace."""
+
+OF_THE_CHAT = frozenset(
+    f"prompt.{name}"
+    for name in (
+        *("instruction", "system", "technique", "role", "context", "document", "passages", "question", "examples"),
+        *("examples_as", "input_label", "output_label", "trigger", "answer_marker", "step_back_question", "chains"),
+        *("prefill", "values"),
+    )
+)
+"""What a chat is made of: where it is carried, these are, though not apart from each other."""
+ABOUT = ("title", "author", "language", "licence", "notes", "tags")
+
+
+def values(recipe: Recipe) -> dict[str, Any]:
+    """Every field but the version and the trace, defaults included."""
+    found: dict[str, Any] = {}
+    for name, value in recipe.model_dump(mode="json", exclude={"schema_version", "trace"}).items():
+        if name in _NESTED:
+            found |= {f"{name}.{part}": each for part, each in value.items()}
+        else:
+            found[name] = value
+    return found
+
+
+def changed(recipe: Recipe) -> dict[str, Any]:
+    """Those that differ from a recipe with nothing but a prompt; the prompt's own where they are not empty."""
+    neutral = values(Recipe(prompt=PromptSpec("?"))) | {"prompt.instruction": ""}
+    return {name: value for name, value in values(recipe).items() if value != neutral[name]}
+
+
+def extras(recipe: Recipe, read: Recipe) -> dict[str, Any]:
+    """What of `recipe` is not in `read`, by name."""
+    there = values(read)
+    return {name: value for name, value in values(recipe).items() if value != there[name]}
+
+
+def namespaced(more: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields by the keys of a namespace: names without what they belong to, those of the prompt and the model under
+    it."""
+    keyed: dict[str, Any] = {}
+    for name, value in more.items():
+        head, dot, last = name.partition(".")
+        if not dot or head in _FREE:
+            keyed[last or head] = value
+        else:
+            keyed.setdefault(head, {})[last] = value
+    return keyed
+
+
+def from_namespace(keyed: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """The inverse of `namespaced`, and the keys that name no field."""
+    names = list(values(Recipe(prompt=PromptSpec("?"))))
+    known = {name.partition(".")[2] if name.partition(".")[0] in _FREE else name: name for name in names}
+    found, unknown = {}, []
+    for key, value in keyed.items():
+        if key in known:
+            found[known[key]] = value
+        elif key in _NESTED and isinstance(value, Mapping):
+            inner = {f"{key}.{part}": each for part, each in value.items()}
+            found |= {name: each for name, each in inner.items() if name in names}
+            unknown += [name for name in inner if name not in names]
+        else:
+            unknown.append(key)
+    return found, unknown
+
+
+def with_extras(read: Recipe, more: Mapping[str, Any]) -> Recipe:
+    """`read` with fields replaced. Raises `NucleusError` for values that they cannot have."""
+    if not more:
+        return read
+    data: dict[str, Any] = {"schema_version": SCHEMA_VERSION}
+    for name, value in (changed(read) | dict(more)).items():
+        head, dot, last = name.partition(".")
+        if dot:
+            data.setdefault(head, {})[last] = value
+        else:
+            data[head] = value
+    return Recipe.read(data)
+
+
+def not_carried(recipe: Recipe, carried: Collection[str], reason: Reason = "no_place") -> list[Lost]:
+    """The fields of a recipe that say something and are not among those that a conversion carries."""
+    names = [name for name in changed(recipe) if name not in carried]
+    return [*(Lost(name, reason) for name in names), *traced(recipe)]
+
+
+def named(names: Iterable[str], spec: PromptSpec) -> list[Lost]:
+    """Fields that are kept for Nucleus only. The prompt's parts count as one where they became a chat."""
+    names = list(names)
+    parts = OF_THE_CHAT & set(names) - {"prompt.values"} if is_arranged(spec) else set()
+    chat = [Lost("prompt", "as_chat")] if parts else []
+    return [*chat, *(Lost(name, "nucleus_only") for name in names if name not in parts)]
+
+
+def is_arranged(spec: PromptSpec) -> bool:
+    """Whether its chat is made of parts that can no longer be told apart in it."""
+    texts = (spec.role, spec.context, spec.document, spec.question)
+    return any(text.strip() for text in texts) or bool(spec.shown_examples) or spec.method != PromptSpec("?").method
+
+
+def traced(recipe: Recipe) -> list[Lost]:
+    """The recorded run, which stays behind wherever only the configuration goes."""
+    return [Lost("trace", "no_place")] if recipe.trace is not None else []

@@ -1,0 +1,112 @@
+"""What runs gave, as tables for other programs: a row for each answer. CSV for spreadsheets, JSON Lines with every
+token."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+import math
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from llm_core.errors import NucleusError
+from llm_core.formats.common.result import Dumped, Lost
+from llm_core.generation.request import RowRecord, Run, TokenEvent
+
+COLUMNS = (
+    *("prompt", "row", "seed", "answer", "status", "finish_reason", "error", "tokens", "prompt_tokens", "seconds"),
+    *("mean_logprob", "perplexity", "model"),
+)
+_FORMULA = re.compile(r"[=+\-@\t\r]")
+_NUMBER = re.compile(r"[-+]?\d[\d.,]*(?:[eE][-+]?\d+)?%?")
+
+
+def dump_csv(runs: Sequence[Run]) -> Dumped:
+    """UTF-8 with a byte-order mark, which spreadsheets need to read Vietnamese. A text that a spreadsheet would run as
+    a formula gets an apostrophe in front."""
+    rows = list(_rows(runs))
+    varied = [name for name in _settings(rows[0][1]) if len({str(_settings(row)[name]) for _, row, _ in rows}) > 1]
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\r\n")
+    writer.writerow([*COLUMNS, *varied])
+    guarded = False
+    for place, row, run in rows:
+        figures = _figures(place, row, run) | {name: _settings(row)[name] for name in varied}
+        cells = [_cell(figures[name]) for name in (*COLUMNS, *varied)]
+        safe = [_guarded(cell) if isinstance(cell, str) else cell for cell in cells]
+        guarded |= safe != cells
+        writer.writerow(safe)
+    lost = [Lost("recipe", "not_in_results"), Lost("events", "not_in_results")]
+    return Dumped("\ufeff" + out.getvalue(), (*lost, *([Lost("answer", "guarded")] if guarded else [])))
+
+
+def dump_jsonl(runs: Sequence[Run]) -> Dumped:
+    """An object a line. Each token has its id, text, seconds, and where they are known its raw log-probability, its
+    rank, and the entropy before and the probability after the sampler."""
+    lines = []
+    for place, row, run in _rows(runs):
+        told = _figures(place, row, run) | {"sampler": _settings(row), "thoughts": row.thoughts}
+        told["events"] = [_event(event) for event in row.events()]
+        lines.append(json.dumps(told, ensure_ascii=False, allow_nan=False))
+    return Dumped("\n".join(lines) + "\n", (Lost("recipe", "not_in_results"), Lost("candidates", "not_in_results")))
+
+
+def _rows(runs: Sequence[Run]) -> Iterator[tuple[tuple[int, int], RowRecord, Run]]:
+    """`((prompt, row), record, run)`, both numbered from 1. Raises `NucleusError` where there is none."""
+    if not runs:
+        raise NucleusError("export_without_run")
+    for prompt, run in enumerate(runs, 1):
+        for number, row in enumerate(run.rows, 1):
+            yield (prompt, number), row, run
+
+
+def _figures(place: tuple[int, int], row: RowRecord, run: Run) -> dict[str, Any]:
+    events = row.events()
+    logprobs = [event.trace.logprob for event in events if event.trace]
+    mean = math.fsum(logprobs) / len(logprobs) if logprobs else None
+    read = len(run.rendered.token_ids) if run.rendered else row.usage.prompt_tokens if row.usage else None
+    return {
+        "prompt": place[0],
+        "row": place[1],
+        "seed": row.seed,
+        "answer": row.text,
+        "status": row.status,
+        "finish_reason": row.finish_reason,
+        "error": row.error.code if row.error else None,
+        "tokens": len(events),
+        "prompt_tokens": read,
+        "seconds": round(row.seconds, 4),
+        "mean_logprob": mean,
+        "perplexity": math.exp(-mean) if mean is not None else None,
+        "model": run.request.model_id,
+    }
+
+
+def _settings(row: RowRecord) -> dict[str, Any]:
+    """The sampler's, those that are neutral left out of neither."""
+    found = dataclasses.asdict(row.request.sampler)
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in found.items() if name != "seed"}
+
+
+def _event(event: TokenEvent) -> dict[str, Any]:
+    told: dict[str, Any] = {"id": event.token_id, "text": event.piece, "seconds": round(event.seconds, 4)}
+    if trace := event.trace:
+        after = trace.final.logprobs[trace.candidates.index(trace.token_id)]
+        told |= {"logprob": _number(trace.logprob), "rank": trace.rank, "entropy_bits": _number(trace.raw.entropy_bits)}
+        told |= {"probability_after": math.exp(after), "kept": trace.final.kept}
+    return told
+
+
+def _number(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _cell(value: Any) -> Any:
+    return json.dumps(value) if isinstance(value, list | dict) else "" if value is None else value
+
+
+def _guarded(text: str) -> str:
+    return f"'{text}" if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text

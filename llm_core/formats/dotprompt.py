@@ -1,0 +1,168 @@
+"""Dotprompt (google.github.io/dotprompt): YAML front matter, then a Handlebars template with roles.
+
+Front matter has what other programs know: `model`, `config` (temperature, topP, topK, maxOutputTokens, stopSequences),
+`input.default` (the first row of values), `output`. Whatever of a recipe does not come back from these goes under keys
+`nucleus.NAME`, which Dotprompt keeps as an extension of that name and other programs ignore.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from llm_core.errors import NucleusError
+from llm_core.formats import handlebars
+from llm_core.formats.common.chat import Turn, Variable, spec_of, turns_of
+from llm_core.formats.common.fields import extras, from_namespace, named, namespaced, traced, with_extras
+from llm_core.formats.common.result import Dumped, Loaded, Lost
+from llm_core.prompts.output_format import OutputFormat
+from llm_core.recipes.recipe import Recipe
+from llm_core.recipes.yaml_json import dump_data, load_data
+
+NAMESPACE = "nucleus."
+_PARTS = re.compile(
+    r"(?:(?:#[^\n]*|[ \t]*)\n)*---[ \t]*\r?\n(?P<front>.*?)(?:^|\r?\n)---[ \t]*(?:\r?\n(?P<body>.*))?", re.DOTALL
+)
+_SCHEMES = {"googleai": "gemini", "vertexai": "vertex", "openai": "openai"}
+_PLUGINS = {ours: theirs for theirs, ours in _SCHEMES.items()}
+_CONFIG = {
+    "temperature": "sampler.temperature",
+    "topP": "sampler.top_p",
+    "topK": "sampler.top_k",
+    "maxOutputTokens": "limits.max_output_tokens",
+    "stopSequences": "limits.stop_sequences",
+}
+_READ = frozenset({"model", "config", "input", "output", "description"})
+
+
+def dump(recipe: Recipe) -> Dumped:
+    turns = turns_of(recipe.prompt)
+    front, template = _native(recipe, turns)
+    read = _read(front, template)[0]
+    more = extras(recipe, read)
+    lost = [*named(more, recipe.prompt), *traced(recipe)]
+    if not handlebars.sayable(turns):
+        lost.append(Lost("prompt", "unsafe_there"))
+    front |= {f"{NAMESPACE}{key}": value for key, value in namespaced(more).items()}
+    return Dumped(f"---\n{dump_data(front)}---\n{template}\n", tuple(lost))
+
+
+def recognises(text: str) -> bool:
+    found = _PARTS.match(text)
+    return bool(found and found["body"] is not None)
+
+
+def load(text: str) -> Loaded:
+    found = _PARTS.match(text)
+    if not found:
+        raise NucleusError("import_wrong", format="dotprompt", detail="it does not begin with --- and front matter")
+    front = load_data(found["front"]) if found["front"].strip() else {}
+    if not isinstance(front, Mapping):
+        raise NucleusError("import_wrong", format="dotprompt", detail="its front matter is not a mapping")
+    template = (found["body"] or "").strip()
+    read, lost = _read(front, template)
+    keyed = {key.removeprefix(NAMESPACE): value for key, value in front.items() if key.startswith(NAMESPACE)}
+    more, unknown = from_namespace(keyed)
+    lost += [Lost(f"{NAMESPACE}{key}", "unknown_here") for key in unknown]
+    recipe = with_extras(read, more)
+    stale = _stale(recipe, front, template)
+    if stale:
+        lost += [Lost(f"{NAMESPACE}{name}", "edited") for name in more if name.partition(".")[0] in stale]
+        more = {name: value for name, value in more.items() if name.partition(".")[0] not in stale}
+        recipe = with_extras(read, more)
+    return Loaded(recipe, tuple(lost))
+
+
+def _stale(recipe: Recipe, front: Mapping[str, Any], template: str) -> set[str]:
+    """Which of our own fields no longer say what the rest of the file says: somebody changed that by hand."""
+    again, body = _native(recipe, turns_of(recipe.prompt))
+    stale = {"model"} if again.get("model") != front.get("model") else set()
+    if body.strip() != template or any(again.get(name) != front.get(name) for name in ("input", "output")):
+        stale.add("prompt")
+    return stale
+
+
+def _native(recipe: Recipe, turns: tuple[Turn, ...]) -> tuple[dict[str, Any], str]:
+    """Front matter without our own keys, and the template."""
+    front: dict[str, Any] = {"description": recipe.title} if recipe.title else {}
+    scheme, _, name = recipe.model.id.partition(":")
+    if scheme in _PLUGINS:
+        front["model"] = f"{_PLUGINS[scheme]}/{name.partition('@')[0]}"
+    config: dict[str, Any] = {"temperature": recipe.sampler.temperature, "topP": recipe.sampler.top_p}
+    if recipe.sampler.top_k:
+        config["topK"] = recipe.sampler.top_k
+    config["maxOutputTokens"] = recipe.limits.max_output_tokens
+    if recipe.limits.stop_sequences:
+        config["stopSequences"] = list(recipe.limits.stop_sequences)
+    front["config"] = config
+    names = list(dict.fromkeys(part.name for turn in turns for part in turn.parts if isinstance(part, Variable)))
+    if names:
+        row = recipe.prompt.values[0] if recipe.prompt.values else {}
+        front["input"] = {"schema": dict.fromkeys(names, "string")}
+        if default := {name: row[name] for name in names if name in row}:
+            front["input"]["default"] = default
+    if recipe.prompt.output.kind == "json":
+        front["output"] = {"format": "json", "schema": recipe.prompt.output.parsed_schema()}
+    elif recipe.prompt.output.kind == "choice":
+        front["output"] = {"format": "enum", "schema": {"type": "string", "enum": list(recipe.prompt.output.choices)}}
+    return front, handlebars.write(turns)
+
+
+def _read(front: Mapping[str, Any], template: str) -> tuple[Recipe, list[Lost]]:
+    """The recipe that the file describes to anybody, and the fields that Nucleus has no place for."""
+    lost = [Lost(key, "unknown_here") for key in front if key not in _READ and not key.startswith(NAMESPACE)]
+    try:
+        spec = spec_of(handlebars.read(template))
+    except ValueError as error:
+        raise NucleusError("import_wrong", format="dotprompt", detail=str(error)) from error
+    more: dict[str, Any] = {"title": front["description"]} if front.get("description") else {}
+    plugin, _, name = str(front.get("model") or "").partition("/")
+    if plugin in _SCHEMES and name:
+        more["model.id"] = f"{_SCHEMES[plugin]}:{name}"
+    elif front.get("model"):
+        lost.append(Lost("model", "unknown_here"))
+    for key, value in _mapping(front, "config").items():
+        if key in _CONFIG:
+            more[_CONFIG[key]] = value
+        else:
+            lost.append(Lost(f"config.{key}", "unknown_here"))
+    given = _mapping(front, "input")
+    lost += [Lost(f"input.{key}", "unknown_here") for key in given if key not in ("default", "schema")]
+    default = _mapping(given, "default")
+    values = {name: str(default[name]) for name in spec.variables() if name in default}
+    lost += [Lost(f"input.default.{name}", "unknown_here") for name in default if name not in values]
+    if values:
+        more["prompt.values"] = [values]
+    output, unread = _output(_mapping(front, "output"))
+    lost += unread
+    if output.kind != "text":
+        more["prompt.output"] = {"kind": output.kind, "choices": list(output.choices), "schema": output.schema}
+    return with_extras(Recipe(prompt=spec), more), lost
+
+
+def _output(output: Mapping[str, Any]) -> tuple[OutputFormat, list[Lost]]:
+    kind, schema = output.get("format"), output.get("schema")
+    lost = [Lost(f"output.{key}", "unknown_here") for key in output if key not in ("format", "schema")]
+    allowed = schema.get("enum") if isinstance(schema, Mapping) else None
+    if isinstance(allowed, list) and all(isinstance(each, str) for each in allowed) and kind in ("enum", None):
+        return OutputFormat("choice", tuple(allowed)), lost
+    if (
+        isinstance(schema, Mapping)
+        and kind in ("json", None)
+        and ({"type", "properties", "$ref"} & schema.keys() or not schema)
+    ):
+        return OutputFormat("json", schema=json.dumps(schema, ensure_ascii=False)), lost
+    if schema is not None:  # Picoschema, or a name
+        lost.append(Lost("output.schema", "unknown_here"))
+    elif kind not in (None, "text"):
+        lost.append(Lost("output.format", "unknown_here"))
+    return OutputFormat(), lost
+
+
+def _mapping(data: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = data.get(key) or {}
+    if not isinstance(value, Mapping):
+        raise NucleusError("import_wrong", format="dotprompt", detail=f"{key} is not a mapping")
+    return value

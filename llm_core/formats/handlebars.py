@@ -1,0 +1,138 @@
+r"""Chats as Handlebars templates with Dotprompt's roles: `{{role "user"}}`, `{{name}}`, `\{{` for braces that are text.
+
+Only what a chat needs is written and read; conditions, loops, partials, helpers and media are refused by name. The
+rules on backslashes before braces are Handlebars' own lexer's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Literal
+
+from llm_core.errors import NucleusError
+from llm_core.formats.common.chat import Turn, Variable
+
+_ROLES = {"system": "system", "user": "user", "assistant": "model"}
+_SPOKEN = {theirs: ours for ours, theirs in _ROLES.items()}
+_TAG = re.compile(r"\{\{(?P<left>~?)\{?(?P<inside>!--.*?--|[^{}]*?)\}?(?P<right>~?)\}\}", re.DOTALL)
+_ROLE = re.compile(r"""role\s+(?:"(\w+)"|'(\w+)')""")
+_PLAIN = re.compile(r"[^\W\d][\w-]*")
+_TAKEN = frozenset(
+    (
+        *("role", "history", "media", "section", "json", "ifEquals", "unlessEquals", "if", "unless", "each", "with"),
+        *("log", "lookup", "else", "this", "as", "true", "false", "null", "undefined"),
+    )
+)
+"""Names that mean something else alone."""
+_NAME = re.compile(r"(?:this[./])?(?:\[(?P<bracketed>[^\[\]{}]+)\]|(?P<bare>[^\W\d][\w-]*))")
+MARKER = "<<<dotprompt:"
+"""What Dotprompt itself puts between messages: a text that holds it would be taken apart there."""
+
+
+def sayable(turns: Sequence[Turn]) -> bool:
+    """Whether the template says every text as it is."""
+    texts = [part for turn in turns for part in turn.parts if isinstance(part, str)]
+    return not any(MARKER in text or "\\{{" in text for text in texts)
+
+
+def write(turns: Sequence[Turn]) -> str:
+    """The template. Space around a message is kept: at the end by another role, which says nothing."""
+    written = ""
+    for turn in turns:
+        text = _joined(turn.parts)
+        left = "~" if written and not written[-1].isspace() else ""
+        right = "~" if not text[:1].isspace() else ""
+        written += ("\n" if left else "") + f'{{{{{left}role "{_ROLES[turn.role]}"{right}}}}}'
+        written += ("\n" if right else "") + text
+    return written + ('{{role "user"}}' if written[-1:].isspace() else "")
+
+
+def _joined(parts: Sequence[str | Variable]) -> str:
+    """Parts one after the other. A backslash that ends a text before a variable gets another, which Handlebars takes
+    away again; braces that would run into a variable's stand apart from it, by a space that it takes away too."""
+    written, closed = "", False
+    for part in parts:
+        if isinstance(part, str):
+            text = part.replace(MARKER, "<<< dotprompt:").replace("\\{{", "\\{ {").replace("{{", "\\{{")
+            if closed and text.startswith("}"):
+                written = written.removesuffix("}}") + "~}} "
+            written += text
+        else:
+            left = "~" if written.endswith("{") else ""
+            written += (" " if left else "") + ("\\" if written.endswith("\\") else "")
+            written += f"{{{{{left}{_path(part.name)}}}}}"
+        closed = not isinstance(part, str)
+    return written
+
+
+def _path(name: str) -> str:
+    return name if _PLAIN.fullmatch(name) and name not in _TAKEN else f"this.[{name}]"
+
+
+def read(template: str) -> tuple[Turn, ...]:
+    """The chat in a template. Raises `NucleusError` for whatever is more than texts, variables and roles."""
+    turns: list[tuple[str, list[str | Variable]]] = [("user", [])]
+    at, strip = 0, False
+    kind: Literal["text", "tag", "braces"]
+    while at < len(template):
+        kind, text, tag, at = _next(template, at)
+        if strip:
+            text, strip = text.lstrip(), False
+        parts = turns[-1][1]
+        if kind == "braces":
+            parts.append(text + "{{")
+            continue
+        if tag is None:
+            parts.append(text)
+            break
+        parts.append(text.rstrip() if tag["left"] else text)
+        strip = bool(tag["right"])
+        _take(tag["inside"].strip(), turns, template.count("\n", 0, at) + 1)
+    return tuple(Turn(role, _merged(parts)) for role, parts in turns if _merged(parts))
+
+
+def _next(template: str, at: int) -> tuple[Literal["text", "tag", "braces"], str, re.Match[str] | None, int]:
+    """The text up to the next braces, and what they are: a tag, or text themselves."""
+    place = template.find("{{", at)
+    if place < 0:
+        return "text", template[at:], None, len(template)
+    text = template[at:place]
+    if text.endswith("\\\\"):
+        text = text[:-1]
+    elif text.endswith("\\"):
+        return "braces", text[:-1], None, place + 2
+    tag = _TAG.match(template, place)
+    if tag is None:
+        raise _refused("{{", template.count("\n", 0, place) + 1)
+    return "tag", text, tag, tag.end()
+
+
+def _take(inside: str, turns: list[tuple[str, list[str | Variable]]], line: int) -> None:
+    if inside.startswith("!"):
+        return
+    if role := _ROLE.fullmatch(inside):
+        spoken = _SPOKEN.get(role[1] or role[2])
+        if spoken is None:
+            raise _refused(inside, line)
+        turns.append((spoken, []))
+        return
+    name = _NAME.fullmatch(inside)
+    if name is None or inside in _TAKEN:
+        raise _refused(inside, line)
+    turns[-1][1].append(Variable(name["bracketed"] or name["bare"]))
+
+
+def _refused(what: str, line: int) -> NucleusError:
+    return NucleusError("import_template", what=what[:60], line=line)
+
+
+def _merged(parts: Sequence[str | Variable]) -> tuple[str | Variable, ...]:
+    """Neighbouring texts as one, empty ones left out."""
+    merged: list[str | Variable] = []
+    for part in parts:
+        if isinstance(part, str) and merged and isinstance(merged[-1], str):
+            merged[-1] += part
+        elif part:
+            merged.append(part)
+    return tuple(merged)

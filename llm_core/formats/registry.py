@@ -1,0 +1,169 @@
+"""Ways in and out: recipes and runs in the forms that other programs have.
+
+    dumped = dump("dotprompt", recipe)          # dumped.text, dumped.lost
+    dumped = dump("report", recipe, [run])      # forms of a run need one
+    loaded = load(text, name="greeting.prompt") # loaded.recipe, loaded.lost
+
+Each result names what it could not carry (`Lost`: a field and a reason). What was not named comes back equal from every
+form that can be read. Reading never runs, fetches or opens anything that a file names.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from llm_core.errors import NucleusError
+from llm_core.formats.common.result import REASONS, Dumped, Loaded, Lost, Reason
+
+if TYPE_CHECKING:
+    from llm_core.generation.request import Run
+    from llm_core.recipes.recipe import Recipe
+
+__all__ = [
+    "FORMATS",
+    "REASONS",
+    "Dumped",
+    "Format",
+    "Loaded",
+    "Lost",
+    "Reason",
+    "dump",
+    "file_name",
+    "form_of",
+    "load",
+    "sniff",
+]
+
+MAX_FILE = 32 * 2**20
+"""Bytes of a file that is read."""
+
+
+class Format(NamedTuple):
+    """One form. Functions are named by their place, since some of their modules are heavy."""
+
+    suffix: str
+    media_type: str
+    dumps: str = ""
+    """Of a recipe."""
+    runs: str = ""
+    """Of runs."""
+    loads: str = ""
+    language: str | None = None
+    """For colouring its source."""
+
+    @property
+    def needs_run(self) -> bool:
+        return bool(self.runs)
+
+
+FORMATS: dict[str, Format] = {
+    "yaml": Format(".yaml", "application/yaml", "nucleus:dump_yaml", loads="nucleus:load", language="yaml"),
+    "json": Format(".json", "application/json", "nucleus:dump_json", loads="nucleus:load", language="json"),
+    "python_gemini": Format(".py", "text/x-python", "code.programs:gemini", language="python"),
+    "python_vertex": Format(".py", "text/x-python", "code.programs:vertex", language="python"),
+    "python_openai": Format(".py", "text/x-python", "code.programs:openai", language="python"),
+    "python_transformers": Format(".py", "text/x-python", "code.programs:transformers", language="python"),
+    "notebook": Format(
+        ".ipynb", "application/x-ipynb+json", "code.notebook:dump", loads="code.notebook:load", language="json"
+    ),
+    "dotprompt": Format(".prompt", "text/plain", "dotprompt:dump", loads="dotprompt:load", language="yaml"),
+    "promptfoo": Format(
+        ".promptfoo.yaml", "application/yaml", "promptfoo:dump", loads="promptfoo:load", language="yaml"
+    ),
+    "report": Format(".html", "text/html", runs="report.html_report:dump", language="html"),
+    "csv": Format(".csv", "text/csv", runs="csv_jsonl:dump_csv", language=None),
+    "jsonl": Format(".jsonl", "application/jsonl", runs="csv_jsonl:dump_jsonl", language="json"),
+}
+"""Every form by its id."""
+
+
+def dump(form: str, recipe: Recipe, runs: Sequence[Run] = (), **options: Any) -> Dumped:
+    """The recipe, or what runs of it gave, in another form. Raises `NucleusError`: for a form of a run without one, and
+    for a prompt that cannot be arranged."""
+    form = _known(form)
+    if FORMATS[form].runs:
+        if not runs:
+            raise NucleusError("export_without_run")
+        arguments = (recipe, runs) if form == "report" else (runs,)
+        return _function(FORMATS[form].runs)(*arguments, **options)
+    return _function(FORMATS[form].dumps)(recipe)
+
+
+def load(text: str | bytes, name: str = "", form: str = "") -> Loaded:
+    """The recipe in a file. `form` is found out by its content, and where that fits several by the suffix of `name`.
+    Raises `NucleusError`."""
+    from llm_core.recipes.yaml_json import decoded
+
+    if len(text) > MAX_FILE:
+        raise NucleusError("import_too_large", size=len(text), limit=MAX_FILE)
+    text = decoded(text)
+    form = _known(form or sniff(text, name))
+    if not FORMATS[form].loads:
+        raise NucleusError("import_unknown", known=", ".join(readable()))
+    return _function(FORMATS[form].loads)(text)
+
+
+def readable() -> list[str]:
+    """Forms that can be read, by id."""
+    return [form for form, each in FORMATS.items() if each.loads]
+
+
+def sniff(text: str, name: str = "") -> str:
+    """Which form a text has. Raises `NucleusError` for one that none has, and for one that is not even JSON or YAML."""
+    from llm_core.formats import dotprompt, promptfoo
+    from llm_core.formats.code import notebook
+    from llm_core.recipes.yaml_json import load_data
+
+    suffixes = "".join(PurePath(name.replace("\\", "/")).suffixes[-2:]).lower()
+    if suffixes.endswith(".prompt") or dotprompt.recognises(text):
+        return "dotprompt"
+    data = load_data(text)
+    if notebook.recognises(data):
+        return "notebook"
+    if promptfoo.recognises(data):
+        return "promptfoo"
+    if isinstance(data, Mapping) and ({"schema_version", "prompt"} & data.keys()):
+        return "json" if text.lstrip()[:1] == "{" else "yaml"
+    raise NucleusError("import_unknown", known=", ".join(readable()))
+
+
+def form_of(name: str, recipe: Recipe) -> str:
+    """The form that a file's ending stands for; a program is the one for the provider of the recipe's model. Raises
+    `NucleusError` for an ending that is none."""
+    name = name.lower().replace(".yml", ".yaml")
+    found = [form for form, each in FORMATS.items() if name.endswith(each.suffix)]
+    if not found:
+        known = ", ".join(sorted({each.suffix for each in FORMATS.values()}))
+        raise NucleusError("recipe_form_unknown", ending=PurePath(name).suffix or name, known=known)
+    if found[0].startswith("python_"):
+        scheme = recipe.model.id.partition(":")[0]
+        return {"gemini": "python_gemini", "vertex": "python_vertex", "openai": "python_openai"}.get(
+            scheme, "python_transformers" if recipe.local else "python_openai"
+        )
+    return max(found, key=lambda form: len(FORMATS[form].suffix))
+
+
+def file_name(title: str, form: str) -> str:
+    """A name for the file: the title in plain letters, whatever it holds."""
+    letters = unicodedata.normalize("NFKD", title.replace("đ", "d").replace("Đ", "D"))
+    words = re.findall(r"[a-z0-9]+", letters.encode("ascii", "ignore").decode().lower())
+    stem = "-".join(words)[:60].strip("-") or "recipe"
+    if form.startswith("python_"):
+        stem += f"-{form.removeprefix('python_')}"
+    return stem + FORMATS[form].suffix
+
+
+def _known(form: str) -> str:
+    if form not in FORMATS:
+        raise NucleusError("import_unknown", known=", ".join(FORMATS))
+    return form
+
+
+def _function(place: str) -> Any:
+    module, _, name = place.partition(":")
+    return getattr(importlib.import_module(f"llm_core.formats.{module}"), name)

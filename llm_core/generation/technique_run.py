@@ -1,0 +1,224 @@
+"""One prompt asked the way its technique asks: one run, or several that build on each other.
+
+- A step-back asks the general question first; its answer becomes context of the second prompt.
+- Reasoning is written freely, and where its result is to stand after the answer marker or in an output format, each
+  chain then goes on after the marker, under the format (the two stages of zero-shot chain-of-thought, Kojima et al.
+  2022): nothing in a trigger tells the model to write a marker. The prefix cache makes this cost its few new tokens.
+- Self-consistency writes several chains with seeds of their own, and the result found most often wins (Wang et al.
+  2022).
+
+A page follows an `Asking` by calling `advance` whenever it redraws; a program waits for it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Generator, Sequence
+from typing import NamedTuple
+
+from llm_core.errors import NucleusError
+from llm_core.generation.request import GenerationRequest, RowRecord, RowRequest, Run
+from llm_core.prompts.extraction import Extraction, vote
+from llm_core.prompts.output_format import OutputFormat
+from llm_core.prompts.spec import PromptSpec, plain_text
+
+FINAL_TOKENS = 64
+"""For the answer after the reasoning."""
+
+Submit = Callable[[GenerationRequest], Run]
+
+
+class Outcome(NamedTuple):
+    """One chain's answer."""
+
+    text: str
+    """All that was written for it, what it was made to begin with included."""
+    result: str | None
+    """What the prompt's extraction finds in it."""
+
+
+class Asking:
+    """Runs of one filled prompt. Not locked: one thread at a time."""
+
+    def __init__(self, submit: Submit, request: GenerationRequest) -> None:
+        """`request` has one row: what each chain is written with. Submits the first run at once, and raises the
+        `NucleusError` of a request that is refused."""
+        self.request = request
+        self.runs: list[Run] = []
+        """All of them so far, in the order of submission."""
+        self.outcomes: tuple[Outcome, ...] = ()
+        """One a chain, once all is done."""
+        self.error: NucleusError | None = None
+        self._submit = submit
+        self._stopped = False
+        self._steps = _steps(request)
+        self._under_way = [submit(each) for each in next(self._steps)]
+        self.runs += self._under_way
+
+    @property
+    def active(self) -> bool:
+        """Whether something is being written, or still to be asked."""
+        writing = any(run.active for run in self._under_way)
+        return writing or not (self.outcomes or self.error or self._stopped)
+
+    @property
+    def chains(self) -> int:
+        """How many answers it comes to."""
+        return self.request.prompt.chains if self.request.prompt.method.votes else 1
+
+    @property
+    def main(self) -> Run:
+        """The run in which the chains are written, or the latest one while that has not begun."""
+        place = 1 if self.request.prompt.method.steps_back else 0
+        return self.runs[min(place, len(self.runs) - 1)]
+
+    @property
+    def votes(self) -> list[tuple[str, int]]:
+        """Results with the number of chains that gave them, most first."""
+        return vote([outcome.result for outcome in self.outcomes])
+
+    @property
+    def answer(self) -> str | None:
+        """The result that counts: the one chain's, or the one with the most votes."""
+        return self.votes[0][0] if self.votes else None
+
+    @property
+    def tokens(self) -> int:
+        """Tokens written, over all runs."""
+        return sum(len(row.events()) for run in self.runs for row in run.rows)
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Tokens of the prompts, over all runs that have begun."""
+        local = sum(len(run.rendered.token_ids) for run in self.runs if run.rendered)
+        return local + sum(usage.prompt_tokens for run in self.runs for usage in run.all_usages)
+
+    @property
+    def seconds(self) -> float:
+        """From the first prompt to the last token, without waiting in the queue between."""
+        return sum(max(row.seconds for row in run.rows) for run in self.runs)
+
+    def stop(self) -> None:
+        """End what is under way. What was written stays."""
+        for run in self._under_way:
+            run.cancel()
+        self._stopped = not self.outcomes
+
+    def wait(self, timeout: float = math.inf) -> bool:
+        """Take every step, for whoever has nothing else to do; false if not all are done within `timeout` seconds."""
+        until = time.monotonic() + timeout
+        while self.active and time.monotonic() < until:
+            for run in self._under_way:
+                run.wait(max(0.0, min(1.0, until - time.monotonic())))
+            self.advance()
+        return not self.active
+
+    def advance(self) -> None:
+        """Take the next step if the runs of the last one have ended. A refusal ends the asking, and so does a step of
+        which every row failed; a chain that failed beside others has no result."""
+        for run in self._under_way:
+            run.touch()
+        if any(run.active for run in self._under_way) or not self.active:
+            return
+        rows = [row for run in self._under_way for row in run.rows]
+        if all(row.error for row in rows):
+            self.error = rows[0].error
+        cut = any(row.finish_reason in ("cancelled", "deadline") for row in rows)
+        if self.error or cut:
+            self._stopped = cut
+            return
+        try:
+            self._under_way = [self._submit(each) for each in self._steps.send(self._under_way)]
+            self.runs += self._under_way
+        except StopIteration as end:
+            self.outcomes = end.value
+        except NucleusError as error:
+            self.error = error
+
+
+def requests_of(prompt: PromptSpec) -> int:
+    """How many answers asking this prompt writes, the steps on the way included."""
+    chains = prompt.chains if prompt.method.votes else 1
+    return chains * (2 if _concludes(prompt) else 1) + prompt.method.steps_back
+
+
+def _concludes(spec: PromptSpec) -> bool:
+    """Whether each chain goes on after the answer marker in a run of its own."""
+    marked = spec.extraction == Extraction("marker", spec.answer_marker)
+    return spec.method.reasoning and (marked or spec.output.kind != "text")
+
+
+def _steps(request: GenerationRequest) -> Generator[Sequence[GenerationRequest], list[Run], tuple[Outcome, ...]]:
+    """Yields requests that may run together, is sent their runs once they have ended, and returns the outcomes."""
+    spec, [row] = request.prompt, request.rows
+    method = spec.method
+    if method.steps_back:
+        [principle] = yield [dataclasses.replace(request, prompt=spec.stepped_back())]
+        spec = spec.with_principle(plain_text(principle.rows[0].text))
+    rows = tuple(_chain(row, number) for number in range(spec.chains if method.votes else 1))
+    if not _concludes(spec):
+        [run] = yield [dataclasses.replace(request, prompt=spec, rows=rows)]
+        return tuple(_outcome(spec, record) for record in run.rows)
+    free = dataclasses.replace(spec, output=OutputFormat())
+    [run] = yield [dataclasses.replace(request, prompt=free, rows=rows)]
+    openings = {
+        place: _up_to_the_answer(spec.prefill, record, spec.answer_marker)
+        for place, record in enumerate(run.rows)
+        if not record.error
+    }
+    finals = yield [
+        dataclasses.replace(
+            request,
+            prompt=dataclasses.replace(spec, prefill=opening, output=_after_a_space(spec.output)),
+            rows=(_final_row(rows[place], spec),),
+        )
+        for place, opening in openings.items()
+    ]
+    outcomes = [_outcome(spec, record) for record in run.rows]
+    for (place, opening), final in zip(openings.items(), finals, strict=True):
+        [record] = final.rows
+        result = None if record.error else _final_result(spec, opening, record.text)
+        outcomes[place] = Outcome(opening + record.text, result)
+    return tuple(outcomes)
+
+
+def _outcome(spec: PromptSpec, record: RowRecord) -> Outcome:
+    text = spec.prefill + record.text
+    return Outcome(text, None if record.error else spec.extraction.extract(text))
+
+
+def _chain(row: RowRequest, number: int) -> RowRequest:
+    return dataclasses.replace(row, sampler=dataclasses.replace(row.sampler, seed=row.sampler.seed + number))
+
+
+def _up_to_the_answer(prefill: str, record: RowRecord, marker: str) -> str:
+    """The chain, ending with the answer marker: its own if it wrote one, with what it said after it cut off."""
+    written = plain_text(prefill + record.text)
+    before, found, _ = written.rpartition(marker) if marker else (written, "", "")
+    return before + marker if found else f"{written.rstrip()}\n{marker}"
+
+
+def _after_a_space(output: OutputFormat) -> OutputFormat:
+    """Choices with the space that stands before a word, and belongs to its token."""
+    return dataclasses.replace(output, choices=tuple(f" {choice}" for choice in output.choices))
+
+
+def _final_row(chain: RowRequest, spec: PromptSpec) -> RowRequest:
+    """One that may not end before it began. A free answer is a line; a format knows where it ends."""
+    sampler = dataclasses.replace(chain.sampler, min_new_tokens=max(1, chain.sampler.min_new_tokens))
+    stops = ("\n",) if spec.output.kind == "text" else ()
+    return dataclasses.replace(
+        chain, sampler=sampler, max_output_tokens=FINAL_TOKENS, stop_sequences=chain.stop_sequences + stops
+    )
+
+
+def _final_result(spec: PromptSpec, opening: str, text: str) -> str | None:
+    """What stands after the marker. A model that has nothing to add said it in the last line of its reasoning."""
+    if spec.output.kind == "choice":
+        return text.strip()
+    if spec.output.kind == "json":
+        return spec.extraction.extract(text)
+    concluded = Extraction("last_line").extract(opening.removesuffix(spec.answer_marker))
+    return spec.extraction.extract(opening + text) or concluded

@@ -1,0 +1,63 @@
+"""What form an answer must have: any text, one of some strings, or JSON that fits a schema.
+
+Enforced token by token on local models (`samplers.constraints`), by the provider's own feature on hosted ones.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from llm_core.errors import NucleusError
+
+if TYPE_CHECKING:
+    from llm_core.models.language_model import LanguageModel
+    from samplers.constraints import Constraint
+
+OutputKind = Literal["text", "choice", "json"]
+
+
+@dataclass(frozen=True, slots=True)
+class OutputFormat:
+    """`choices` belong to `choice`, `schema` (a JSON Schema, as text) to `json`; the others are kept unused."""
+
+    kind: OutputKind = "text"
+    choices: tuple[str, ...] = ()
+    schema: str = ""
+
+    def validate(self) -> None:
+        """Raises `NucleusError` for choices that are none, and for a schema that is not one."""
+        if self.kind == "choice":
+            if not self.choices or not all(choice.strip() for choice in self.choices):
+                raise NucleusError("choices_empty")
+            if len(set(self.choices)) < len(self.choices):
+                twice = next(choice for choice in self.choices if self.choices.count(choice) > 1)
+                raise NucleusError("choices_repeated", choice=twice)
+        elif self.kind == "json":
+            self.parsed_schema()
+
+    def parsed_schema(self) -> dict[str, Any]:
+        """The schema as an object. Raises `NucleusError` with the line where it stops being JSON."""
+        try:
+            schema = json.loads(self.schema)
+        except (ValueError, RecursionError) as error:
+            line = getattr(error, "lineno", 1)
+            raise NucleusError("schema_not_json", line=line, detail=getattr(error, "msg", str(error))) from error
+        if not isinstance(schema, dict):
+            raise NucleusError("schema_not_object")
+        return schema
+
+    def constraint(self, model: LanguageModel) -> Constraint | None:
+        """The grammar at its beginning, for one row of this model; None for any text. Raises `NucleusError` where the
+        schema, the choices or the model's vocabulary cannot be enforced."""
+        if self.kind == "text":
+            return None
+        from samplers import constraints
+
+        try:
+            if self.kind == "choice":
+                return constraints.one_of(model.vocabulary, self.choices)
+            return constraints.json_schema(model.vocabulary, self.parsed_schema())
+        except ValueError as error:
+            raise NucleusError("output_not_enforceable", detail=str(error)) from error

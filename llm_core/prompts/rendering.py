@@ -1,0 +1,150 @@
+"""A prompt as one model sees it: the text with its special tokens, the tokens, and which part each comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from llm_core.errors import NucleusError
+from llm_core.prompts.spec import SEPARATOR, Message, Piece, PromptSpec
+
+if TYPE_CHECKING:
+    from llm_core.models.language_model import LanguageModel
+
+TEMPLATE = "template"
+
+
+class Span(NamedTuple):
+    """Characters `start .. stop - 1` of the rendered text and the part of the prompt that they come from."""
+
+    part: str
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedPrompt:
+    """The text that the model receives, and its tokens."""
+
+    text: str
+    token_ids: tuple[int, ...]
+    offsets: tuple[tuple[int, int], ...] = ()
+    """Characters of the text that each token covers; several tokens may share one character."""
+    spans: tuple[Span, ...] = ()
+    """Covers the whole text, in order."""
+
+    @property
+    def token_parts(self) -> tuple[str, ...]:
+        """The part that each token begins in. Tokens that the tokenizer puts around the text are the template's."""
+        parts, place = [], 0
+        for start, stop in self.offsets:
+            if start == stop:
+                parts.append(TEMPLATE)
+                continue
+            while place + 1 < len(self.spans) and self.spans[place].stop <= start:
+                place += 1
+            parts.append(self.spans[place].part)
+        return tuple(parts)
+
+    @property
+    def tokens_by_part(self) -> dict[str, int]:
+        """How many tokens each part takes, in the order of first appearance."""
+        counts: dict[str, int] = {}
+        for part in self.token_parts:
+            counts[part] = counts.get(part, 0) + 1
+        return counts
+
+
+def render(spec: PromptSpec, model: LanguageModel) -> RenderedPrompt:
+    """Apply the model's chat template; a base model, which has none, gets plain text to continue.
+
+    Raises `NucleusError` for a bad prompt, and for one that leaves no room in the context window.
+    """
+    spec.validate()
+    tokenizer = model.tokenizer
+    if tokenizer.chat_template:
+        text, spans = _chat_text(tokenizer, spec.messages())
+        spans, special = _prefilled(spans, spec.prefill, ""), False
+        text += spec.prefill
+    else:
+        text, spans = _joined(spec.messages(examples_as="text"))
+        gap = " " if spec.prefill else ""
+        spans, special = _prefilled(spans, spec.prefill, gap), True
+        text += gap + spec.prefill
+    encoded = tokenizer(text, add_special_tokens=special, return_offsets_mapping=tokenizer.is_fast)
+    ids = encoded["input_ids"]
+    rendered = RenderedPrompt(text, tuple(ids), tuple(encoded.get("offset_mapping", ())), tuple(spans))
+    if len(ids) >= model.context_window:
+        counts = {part: count for part, count in rendered.tokens_by_part.items() if part != TEMPLATE}
+        longest = max(counts, key=counts.__getitem__, default="instruction")
+        over = len(ids) - model.context_window + 1
+        raise NucleusError("prompt_too_long", tokens=len(ids), limit=model.context_window, over=over, field=longest)
+    return rendered
+
+
+def _chat_text(tokenizer: Any, messages: Sequence[Message]) -> tuple[str, list[Span]]:
+    from jinja2 import TemplateError
+
+    try:
+        return _applied(tokenizer, messages)
+    except TemplateError:
+        if messages[0].role != "system":
+            raise
+        # Some models have no system role; their makers put such text in front of the user's.
+        system, first, *rest = messages
+        return _applied(tokenizer, [Message("user", system.pieces + first.pieces), *rest])
+
+
+def _applied(tokenizer: Any, messages: Sequence[Message]) -> tuple[str, list[Span]]:
+    """The chat as text. A template may do what it likes with a message, such as strip it, so the parts are found by
+    rendering marks in their place; where that gives another text, all of it counts as the template's."""
+
+    def apply(contents: Sequence[str]) -> str:
+        chat = [{"role": each.role, "content": content} for each, content in zip(messages, contents, strict=True)]
+        return str(tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False))
+
+    text = apply([message.content for message in messages])
+    marks = [f"\ue000{place}\ue001" for place in range(len(messages))]
+    marked = apply(marks)
+    for trimmed in (False, True):
+        spans, rebuilt, rest = [], "", marked
+        for mark, message in zip(marks, messages, strict=True):
+            before, found, rest = rest.partition(mark)
+            if not found:
+                break
+            spans.append(Span(TEMPLATE, len(rebuilt), len(rebuilt) + len(before)))
+            rebuilt += before
+            spans += _pieces_spans(message.pieces, len(rebuilt), trimmed)
+            rebuilt += message.content.strip() if trimmed else message.content
+        spans.append(Span(TEMPLATE, len(rebuilt), len(rebuilt) + len(rest)))
+        if rebuilt + rest == text:
+            return text, [span for span in spans if span.start < span.stop]
+    return text, [Span(TEMPLATE, 0, len(text))]
+
+
+def _pieces_spans(pieces: Sequence[Piece], start: int, trimmed: bool = False) -> list[Span]:
+    """Where the pieces of one message stand in a text that it begins at `start`; a separator belongs to the piece
+    before it."""
+    texts = [piece.text + SEPARATOR for piece in pieces]
+    texts[-1] = pieces[-1].text
+    if trimmed:
+        texts[0] = texts[0].lstrip()
+        texts[-1] = texts[-1].rstrip()
+    spans = []
+    for piece, text in zip(pieces, texts, strict=True):
+        spans.append(Span(piece.part, start, start + len(text)))
+        start += len(text)
+    return spans
+
+
+def _joined(messages: Sequence[Message]) -> tuple[str, list[Span]]:
+    pieces = [piece for message in messages for piece in message.pieces]
+    return SEPARATOR.join(piece.text for piece in pieces), _pieces_spans(pieces, 0)
+
+
+def _prefilled(spans: list[Span], prefill: str, gap: str) -> list[Span]:
+    if not prefill:
+        return spans
+    end = spans[-1].stop
+    return [*spans, Span("prefill", end, end + len(gap) + len(prefill))]

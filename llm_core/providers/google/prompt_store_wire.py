@@ -1,0 +1,256 @@
+"""Convert a request to a prompt of Vertex AI's Prompt Management, and back. Pure functions over dictionaries.
+
+There a prompt is one message with `{name}` for variables, a system text, and the settings of a Gemini request. So
+several fields of a `PromptSpec` become one text (`merged`), and fields without a counterpart are named (`dropped`):
+nothing is lost silently.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from llm_core.generation.request import MAX_ROWS, MAX_TOKENS, THINKING, GenerationRequest, HostedOptions, RowRequest
+from llm_core.prompts.output_format import OutputFormat
+from llm_core.prompts.spec import Example, PromptSpec
+from llm_core.providers.google import wire
+from llm_core.providers.http.connection import Line
+from llm_core.providers.http.url_policy import Addresses
+from llm_core.providers.provider import Call, Target
+from samplers import SamplerConfig
+from samplers.config import SETTINGS, SWITCHES
+
+_CARRIED = {"temperature", "top_k", "top_p", "presence_penalty", "frequency_penalty", "seed"}
+"""Fields of `SamplerConfig` that a prompt there can hold."""
+_NAME = re.compile(r"\w[\w\- ]*?")
+_BLANK_CONFIG = {"automatic_continuation", "system_instruction", "safety_settings"}
+"""Fields of a request's configuration that a prompt's does not have."""
+
+
+class Saved(NamedTuple):
+    """Request converted for Vertex AI."""
+
+    data: dict[str, Any]
+    """Fields of `agentplatform.types.PromptData`."""
+    merged: tuple[str, ...]
+    """Fields whose text is kept as a part of the one text."""
+    lost: tuple[str, ...]
+    """Fields that are not kept."""
+
+
+class Opened(NamedTuple):
+    """Request converted from a prompt of Vertex AI."""
+
+    request: GenerationRequest
+    lost: tuple[str, ...]
+    """Fields of the prompt that Nucleus has no field for."""
+
+
+def saved(request: GenerationRequest, model: str) -> Saved:
+    """Return the prompt that keeps as much of the request as possible. Raises `NucleusError` for a prompt that is not
+    valid."""
+    request.validate()
+    spec, row = request.prompt, request.rows[0]
+    names = spec.variables()
+    filled = spec.filled({name: f"{{{name}}}" for name in names})
+    *system, message = filled.messages(examples_as="text")
+    options = dataclasses.replace(
+        request.hosted, images=(), top_logprobs=0
+    )  # log-probabilities are for viewing, not part of the prompt
+    line = Line(Addresses())
+    call = Call(Target("vertex", model), dataclasses.replace(filled, prefill=""), row, options, None, line)
+    config = wire.config(call)
+    data: dict[str, Any] = {
+        "model": model,
+        "contents": [{"role": "user", "parts": [{"text": message.content}]}],
+        "generation_config": {name: value for name, value in config.items() if name not in _BLANK_CONFIG},
+    }
+    if len(request.rows) > 1:
+        data["generation_config"]["candidate_count"] = len(request.rows)
+    if system:
+        data["system_instruction"] = {"parts": [{"text": system[0].content}]}
+    if options.safety:
+        data["safety_settings"] = config["safety_settings"]
+    if names:
+        rows = spec.values or ({},)
+        data["variables"] = [{name: {"text": str(values.get(name, ""))} for name in names} for values in rows]
+    lost = [] if request.model_id.partition(":")[2].partition("@")[0] == model else ["model"]
+    lost += _lost(request, names, config)
+    return Saved(data, tuple(_merged(spec)), tuple(dict.fromkeys(lost)))
+
+
+def opened(message: Mapping[str, Any], executions: Sequence[Mapping[str, Any]], place: str) -> Opened:
+    """Return the request that a prompt stands for, from `prompt_message` and `executions` of its schema."""
+    lost: list[str] = []
+    rows = _values(executions)
+    names = tuple(name for name in dict.fromkeys(name for row in rows for name in row) if _NAME.fullmatch(name))
+    if any(name not in names for row in rows for name in row):
+        lost.append("values")
+    turns = [(turn.get("role") or "user", _text(turn, names, lost)) for turn in message.get("contents") or ()]
+    spec = _spec(turns, lost)
+    sampler, limits, options, output = _settings(dict(message.get("generation_config") or {}), lost)
+    lost += [name for name in ("tools", "tool_config") if message.get(name)]
+    safety, system = message.get("safety_settings") or (), message.get("system_instruction") or {}
+    values = tuple({name: row.get(name, "") for name in names} for row in rows)
+    spec = dataclasses.replace(
+        spec,
+        system=_text(system, names, lost),
+        output=output,
+        stop_sequences=limits["stop_sequences"],
+        values=values if any(any(row.values()) for row in values) else (),
+    )
+    count = limits.pop("candidate_count")
+    drawn = [dataclasses.replace(sampler, seed=sampler.seed + place) for place in range(count)]
+    hosted = dataclasses.replace(options, safety=tuple(_safety(safety, lost)))
+    name = str(message.get("model") or "").rpartition("models/")[2] or "unnamed"
+    request = GenerationRequest(
+        f"vertex:{name}@{place}", spec, tuple(RowRequest(each, **limits) for each in drawn), hosted=hosted
+    )
+    return Opened(request, tuple(dict.fromkeys(lost)))
+
+
+def _merged(spec: PromptSpec) -> Iterator[str]:
+    """Yield the fields that the one text is made of, if there are several, and those that decide how."""
+    parts = [name for name in ("context", "instruction", "question") if getattr(spec, name).strip()]
+    shown = bool(spec.shown_examples)
+    yield from (["role"] if spec.role.strip() else [])
+    yield from parts if len(parts) > 1 or shown or spec.method.reasoning else ()
+    if shown:
+        yield "examples"
+    if spec.method.reasoning:
+        yield "trigger"
+
+
+def _lost(request: GenerationRequest, names: Sequence[str], config: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the fields of the request that the prompt does not keep."""
+    spec, row, options = request.prompt, request.rows[0], request.hosted
+    if len(spec.examples) > len(spec.shown_examples):
+        yield "examples"
+    if spec.technique != "zero_shot" and (spec.method.votes or spec.method.steps_back):
+        yield "technique"
+    yield from ("document",) if spec.document.strip() else ()  # only the passages for the current question are kept
+    yield from ("prefill",) if spec.prefill.strip() else ()
+    yield from ("extraction",) if spec.extraction.kind != "whole" else ()
+    if any(re.search(rf"(?<!\{{)\{{{re.escape(name)}\}}(?!\}})", text) for name in names for _, text in spec.texts()):
+        yield "values"  # plain text here, but a variable there
+    for stage in row.sampler.stages:
+        if SWITCHES[stage] not in _CARRIED:
+            yield SWITCHES[stage]
+    if row.sampler.order != "gemini" and len(row.sampler.stages) > 1:
+        yield "order"
+    yield from ("seed",) if config["seed"] != row.sampler.seed or not _in_line(request) else ()
+    yield from ("stop_sequences",) if len(config.get("stop_sequences", ())) < len(row.stop_sequences) else ()
+    yield from ("images",) if options.images else ()
+    yield from ("candidates",) if any(each.sampler != _as(each, row) for each in request.rows) else ()
+
+
+def _in_line(request: GenerationRequest) -> bool:
+    """Return whether the samples' seeds are consecutive."""
+    first = request.rows[0].sampler.seed
+    return all(each.sampler.seed == first + place for place, each in enumerate(request.rows))
+
+
+def _as(each: RowRequest, row: RowRequest) -> SamplerConfig:
+    return dataclasses.replace(row.sampler, seed=each.sampler.seed)
+
+
+def _spec(turns: list[tuple[str, str]], lost: list[str]) -> PromptSpec:
+    """Return the prompt of a chat. Earlier turns become examples; a model turn at the end becomes the prefill."""
+    prefill = turns.pop()[1] if turns and turns[-1][0] == "model" else ""
+    final = turns.pop()[1] if turns else ""
+    pairs = list(zip(turns[::2], turns[1::2], strict=False))
+    if len(turns) % 2 or any((asked[0], said[0]) != ("user", "model") for asked, said in pairs):
+        lost.append("contents")
+        pairs = []
+    examples = tuple(Example(asked[1], said[1]) for asked, said in pairs)
+    return PromptSpec(final, technique="few_shot" if examples else "zero_shot", examples=examples, prefill=prefill)
+
+
+def _text(content: Mapping[str, Any], names: Sequence[str], lost: list[str]) -> str:
+    """Return the text of a turn, with variables in Nucleus's form, and with text that looks like one escaped."""
+    parts = content.get("parts") or ()
+    if any(part.get("text") is None for part in parts):
+        lost.append("images" if any("inline_data" in part or "file_data" in part for part in parts) else "contents")
+    text = "\n\n".join(part["text"] for part in parts if part.get("text"))
+    known = "|".join(map(re.escape, names)) or "(?!)"
+    return re.sub(
+        rf"(?<!\{{)\{{({known})\}}(?!\}})|\{{{{2,}}",
+        lambda found: f"{{{{{found[1]}}}}}" if found[1] else f"\\{found[0]}",
+        text,
+    )
+
+
+def _values(executions: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+    rows = []
+    for execution in executions:
+        row = {}
+        for name, value in (execution.get("arguments") or {}).items():
+            parts = (value.get("part_list") or {}).get("parts") or ()
+            row[name] = "".join(part.get("text") or "" for part in parts)
+        rows.append(row)
+    return rows
+
+
+def _settings(
+    config: dict[str, Any], lost: list[str]
+) -> tuple[SamplerConfig, dict[str, Any], HostedOptions, OutputFormat]:
+    """Return the settings of the configuration that are within range; the others are added to `dropped`."""
+    chosen: dict[str, Any] = {}
+    for name in sorted(_CARRIED):
+        if (value := config.pop(name, None)) is None:
+            continue
+        if SETTINGS[name].whole and value == int(value):
+            value = int(value)
+        try:
+            SETTINGS[name].check(name, value)
+            chosen[name] = value
+        except ValueError:
+            lost.append(name)
+    stops = tuple(stop for stop in config.pop("stop_sequences", None) or () if stop)
+    limits: dict[str, Any] = {"stop_sequences": stops}
+    for name, most in (("max_output_tokens", MAX_TOKENS), ("candidate_count", MAX_ROWS)):
+        value = config.pop(name, None)
+        if value is not None and not 1 <= value <= most:
+            lost.append(name)
+            value = None
+        if value is not None:
+            limits[name] = value
+    limits.setdefault("candidate_count", 1)
+    for name in ("logprobs", "response_logprobs"):  # always requested
+        config.pop(name, None)
+    options = _options(config.pop("thinking_config", None) or {}, lost)
+    output = _output(config, lost)
+    lost += [name for name, value in config.items() if value not in (None, [], {})]
+    return SamplerConfig(**chosen, order="gemini"), limits, options, output
+
+
+def _options(thinking: Mapping[str, Any], lost: list[str]) -> HostedOptions:
+    level, budget = str(thinking.get("thinking_level") or "").lower(), thinking.get("thinking_budget")
+    how: Any = "off" if budget == 0 else budget if budget and budget > 0 else level if level in THINKING else "default"
+    if how == "default" and (level or budget is not None):
+        lost.append("thinking")
+    return HostedOptions(how, bool(thinking.get("include_thoughts")))
+
+
+def _output(config: dict[str, Any], lost: list[str]) -> OutputFormat:
+    kind = config.pop("response_mime_type", None)
+    schema, plain = config.pop("response_json_schema", None), config.pop("response_schema", None)
+    if isinstance(schema, dict):
+        return OutputFormat("json", schema=json.dumps(schema, ensure_ascii=False, indent=2))
+    if plain and kind == "text/x.enum" and plain.get("enum"):
+        return OutputFormat("choice", tuple(plain["enum"]))
+    if plain or kind not in (None, "text/plain"):
+        lost.append("output")
+    return OutputFormat()
+
+
+def _safety(settings: Sequence[Mapping[str, Any]], lost: list[str]) -> Iterator[tuple[str, str]]:
+    for each in settings:
+        category, threshold = str(each.get("category") or ""), str(each.get("threshold") or "")
+        if each.get("method") or not category.startswith("HARM_CATEGORY_"):
+            lost.append("safety")
+        else:
+            yield category.removeprefix("HARM_CATEGORY_"), threshold

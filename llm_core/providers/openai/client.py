@@ -1,0 +1,136 @@
+"""Call OpenAI and the servers that speak its protocol: vLLM, SGLang, llama.cpp, Ollama, gateways.
+
+The client is httpx and not the `openai` package: half of what is sent and read here is specific to other servers
+(`top_k`, `samplers`, token ids), a request must be cancelled from another thread, and the package would take keys and
+addresses from the environment by itself. httpx comes with google-genai.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator, Iterator
+from typing import Any, NamedTuple
+
+import httpx
+from pydantic import SecretStr
+
+from llm_core.errors import NucleusError
+from llm_core.providers.http import error_mapping
+from llm_core.providers.http.connection import Line
+from llm_core.providers.http.sse import LARGEST, events
+from llm_core.providers.openai import wire
+from llm_core.providers.openai.token_lookup import TokenTexts
+from llm_core.providers.provider import Call, Chunk, Failure, HostedModel
+
+OWN_PLACE = "https://api.openai.com/v1"
+
+
+class Way(NamedTuple):
+    """Base URL of a server's API, and the key for it."""
+
+    base: str
+    """URL under which the API begins."""
+    key: str
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """HTTP headers that carry the key."""
+        return {"Authorization": f"Bearer {self.key}"} if self.key else {}
+
+
+class OpenAICompatible:
+    """Provider for every OpenAI-compatible server; one instance serves all addresses."""
+
+    settings = wire.SETTINGS
+    order: str | None = None
+    own_place = OWN_PLACE
+
+    def __init__(self) -> None:
+        self._texts = TokenTexts()
+
+    def needs_key(self, place: str) -> bool:
+        return not place
+
+    def body(self, call: Call) -> dict[str, Any]:
+        return wire.body(call)
+
+    def stream(self, call: Call) -> Generator[Chunk, None, None]:
+        body, name = self.body(call), call.target.name
+        with call.line.client() as client:
+            way = self._way(client, call)
+            url = f"{way.base}/{wire.path(call.without)}"
+            with client.stream("POST", url, json=body, headers=way.headers) as response:
+                if response.status_code >= 300:
+                    sent, text = body.keys() - call.without, some_of(response)
+                    raise error_mapping.from_response(response.status_code, text, sent, response.headers, name, way.key)
+                if "text/event-stream" in response.headers.get("content-type", ""):
+                    with call.line.client(kept_connections=1) as other:  # many small requests beside the long one
+                        reader = self._texts.reader(other, way.base, body["model"], way.headers)
+                        for chunk in _streamed(response, way.key):
+                            yield chunk._replace(labels=reader.texts(chunk.steps))
+                else:
+                    yield from wire.chunks(json_of(response), way.key)
+
+    def _way(self, client: httpx.Client, call: Call) -> Way:
+        return _way(call.target.place, call.secret)
+
+    def models(self, place: str, secret: SecretStr | None, line: Line) -> tuple[HostedModel, ...]:
+        way = _way(place, secret)
+        with line.client() as client, client.stream("GET", f"{way.base}/models", headers=way.headers) as response:
+            if response.status_code >= 300:
+                text = some_of(response)
+                raise error_mapping.from_response(response.status_code, text, (), response.headers, key=way.key)
+            try:
+                return wire.models(json_of(response), "openai", place)
+            except (KeyError, TypeError, AttributeError) as error:
+                raise Failure(NucleusError("provider_malformed", detail=type(error).__name__)) from error
+
+    def count_tokens(self, call: Call) -> int | None:
+        """Return None: these servers have no common way to count tokens before a run."""
+        return None
+
+
+def _way(place: str, secret: SecretStr | None) -> Way:
+    """Return the server of a place. Its API is under `/v1`, unless the place has a path."""
+    place = place or OWN_PLACE
+    base = place if httpx.URL(place).path not in ("", "/") else f"{place}/v1"
+    return Way(base, secret.get_secret_value() if secret else "")
+
+
+def _streamed(response: httpx.Response, key: str) -> Iterator[Chunk]:
+    for data in events(response.iter_bytes()):
+        if data.strip() == "[DONE]":
+            return
+        yield from wire.chunks(_object(data), key)
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise Failure(NucleusError("provider_malformed", detail=str(error)[:80])) from error
+    if not isinstance(data, dict):
+        raise Failure(NucleusError("provider_malformed", detail=type(data).__name__))
+    return data
+
+
+def json_of(response: httpx.Response) -> dict[str, Any]:
+    """Return the JSON object of a response. Raises `Failure` for a web page and the like."""
+    text = some_of(response, LARGEST)
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError):
+        data = None
+    if not isinstance(data, dict):
+        raise error_mapping.not_an_api(response.status_code, text)
+    return data
+
+
+def some_of(response: httpx.Response, limit: int = error_mapping.MAX_BODY) -> str:
+    """Return the response's text, up to `limit` bytes."""
+    read = bytearray()
+    for piece in response.iter_bytes():
+        read += piece
+        if len(read) >= limit:
+            break
+    return bytes(read[:limit]).decode(errors="replace")

@@ -1,0 +1,67 @@
+"""A recorded run's answers side by side, and as candidates: no model, key or network."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from llm_core.errors import NucleusError
+from llm_core.experiments.candidate_pool import Candidate, CandidatePool
+from llm_core.experiments.comparison import MAX_COLUMNS, Column, Comparison
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from llm_core.generation.request import RowRecord
+    from llm_core.recipes.replay import Recorded
+
+
+class RecordedComparison(Comparison):
+    """Recorded answers in the place of columns, the first 16 of them. They have one sampler, and seeds of their own:
+    unlike those of a comparison that is run, their noise is not the same."""
+
+    def __init__(self, recorded: Sequence[Recorded]) -> None:
+        """`recorded` as `replayed` gives it: one for each prompt."""
+        self.repeats = 1
+        self.runs = [each.main for each in recorded]
+        places = [(run, row) for run in self.runs for row in range(len(run.rows))]
+        self.count = len(places)
+        """Answers that were recorded."""
+        self._places = dict(enumerate(places[:MAX_COLUMNS]))
+        self.columns = tuple(
+            Column(run.rows[row].request.sampler, run.request.model_id, run.request.prompt)
+            for run, row in self._places.values()
+        )
+
+    def share_ids(self, column: int, other: int) -> bool:
+        """All come from one record, in which a token has one id."""
+        return True
+
+    def prompt_number(self, column: int) -> int:
+        """Which of the recipe's prompts it answers, from 1."""
+        return self.runs.index(self.run(column)) + 1
+
+
+class RecordedPool(CandidatePool):
+    """The recorded answers to one prompt as candidates."""
+
+    def __init__(self, recorded: Recorded) -> None:
+        run = recorded.main
+        self.like = dataclasses.replace(run.request, rows=run.request.rows[:1])
+        self.seed = run.rows[0].request.sampler.seed
+        self.runs, self.asked = [run], len(run.rows)
+        self._outcomes = recorded.outcomes
+        self._known = {}
+
+    def grow(self, n: int) -> None:
+        """Raises `NucleusError` for more than there are: a record does not grow."""
+        if n > self.asked:
+            raise NucleusError("candidates_out_of_range", value=n, limit=self.asked)
+
+    def _candidate(self, index: int, record: RowRecord) -> Candidate:
+        """Where a technique took a further step, with what that step found."""
+        candidate = super()._candidate(index, record)
+        if not self._outcomes:
+            return candidate
+        outcome = self._outcomes[index]
+        return dataclasses.replace(candidate, text=outcome.text, result=outcome.result)

@@ -1,0 +1,242 @@
+"""Run a recipe, show its recorded run again, compare the two.
+
+replay(recipe)                           # an ended Run, as pages read it: no model, key or network
+verify(recipe, router.submit)            # identical, or the first step that differs and by how much
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from llm_core.errors import NucleusError
+from llm_core.generation.request import MAX_ROWS, Run, TokenEvent, Usage
+from llm_core.generation.technique_run import Asking, Outcome, Submit
+from llm_core.recipes.trace import MAX_LABEL, Recording
+
+if TYPE_CHECKING:
+    from llm_core.prompts.spec import PromptSpec
+    from llm_core.recipes.recipe import Recipe
+    from llm_core.recipes.trace import RowTrace, Trace
+
+
+class Recorded(Asking):
+    """A recorded run in the place of one that is being asked: nothing is submitted."""
+
+    def __init__(self, run: Run, outcomes: Sequence[Outcome]) -> None:
+        self.request, self.runs, self.outcomes, self.error = run.request, [run], tuple(outcomes), run.error
+        self._under_way, self._stopped = [], True
+
+    @property
+    def chains(self) -> int:
+        return len(self.runs[0].rows)
+
+    @property
+    def main(self) -> Run:
+        return self.runs[0]
+
+
+def replay(recipe: Recipe) -> Run:
+    """The recorded run of the recipe's first prompt, ended. `NucleusError` for a recipe without one."""
+    return replayed(recipe)[0].main
+
+
+def replayed(recipe: Recipe) -> list[Recorded]:
+    """The recorded run of each of its prompts. `NucleusError` for a recipe without one."""
+    trace = _trace(recipe)
+    prompts = recipe.prompt.prompts()
+    rows: dict[int, list[RowTrace]] = {}
+    for row in trace.rows:
+        rows.setdefault(row.prompt, []).append(row)
+    if max(rows) >= len(prompts):
+        raise NucleusError("recipe_wrong", place="trace", value=max(rows) + 1, detail="there is no such prompt")
+    labels = trace.all_labels()
+    return [_recorded(recipe, trace, prompts[place], rows[place], labels) for place in sorted(rows)]
+
+
+def _recorded(
+    recipe: Recipe, trace: Trace, prompt: PromptSpec, rows: Sequence[RowTrace], labels: dict[int, str]
+) -> Recorded:
+    like = recipe.rows()[0]
+    asked = tuple(dataclasses.replace(like, sampler=dataclasses.replace(like.sampler, seed=row.seed)) for row in rows)
+    run = Run(dataclasses.replace(recipe.request(prompt=prompt), rows=asked))
+    run.recorded, run.labels = trace, labels
+    for record, row in zip(run.rows, rows, strict=True):
+        events = row.all_events()
+        for event in events:
+            record.append(event)
+        record.seconds, record.cached_tokens, record.thoughts = row.seconds, row.cached_tokens, row.thoughts
+        record.shared = row.shared
+        record.usage = Usage(*row.usage) if row.usage else None
+        rest = row.text[sum(len(event.text) for event in events) :]
+        if row.finish_reason:
+            record.finish(row.finish_reason, rest)
+        else:
+            record.fail(NucleusError("recorded_failure", detail=row.error), rest)
+    run.settle()
+    outcomes = [] if run.error else [_outcome(prompt, row) for row in rows]
+    return Recorded(run, outcomes)
+
+
+def _outcome(prompt: PromptSpec, row: RowTrace) -> Outcome:
+    if row.whole is not None:
+        return Outcome(row.whole, row.result)
+    text = prompt.prefill + row.text
+    return Outcome(text, prompt.extraction.extract(text))
+
+
+class RecipeRun:
+    """A recipe being run: each of its prompts asked the way its technique asks, for each of its answers. Not locked:
+    one thread at a time."""
+
+    def __init__(self, recipe: Recipe, submit: Submit, session: str = "") -> None:
+        """Submits at once. Raises `NucleusError` if any part is refused; then nothing runs."""
+        prompts = recipe.prompt.prompts()
+        if len(prompts) * recipe.count > MAX_ROWS:
+            raise NucleusError("too_many_prompts", value=len(prompts) * recipe.count, limit=MAX_ROWS)
+        self.recipe = recipe
+        self.parts: list[tuple[int, Asking]] = []
+        """Each with the prompt's number, from 0."""
+        try:
+            for place, prompt in enumerate(prompts):
+                request = recipe.request(prompt=prompt, session=session)
+                for row in request.rows:
+                    row = dataclasses.replace(row, keep_certainty="self_certainty" in recipe.criteria)
+                    self.parts.append((place, Asking(submit, dataclasses.replace(request, rows=(row,)))))
+        except NucleusError:
+            self.stop()
+            raise
+
+    @property
+    def active(self) -> bool:
+        return any(asking.active for _, asking in self.parts)
+
+    @property
+    def error(self) -> NucleusError | None:
+        """The first that an answer failed with."""
+        errors = (asking.error or asking.main.error for _, asking in self.parts)
+        return next(filter(None, errors), None)
+
+    def advance(self) -> None:
+        for _, asking in self.parts:
+            asking.advance()
+
+    def stop(self) -> None:
+        """End what is under way. What was written stays."""
+        for _, asking in self.parts:
+            asking.stop()
+
+    def recordings(self) -> Iterator[Recording]:
+        """Every answer with what belongs to it, in the recipe's order."""
+        return recordings(self.parts)
+
+
+def recordings(parts: Iterable[tuple[int, Asking]]) -> Iterator[Recording]:
+    """Every answer with what belongs to it, for `recipe_trace.record`. `parts` have the prompt's number, from 0."""
+    for place, asking in parts:
+        for number, row in enumerate(asking.main.rows):
+            outcome = asking.outcomes[number] if number < len(asking.outcomes) else None
+            yield Recording(asking.main, row, outcome, place)
+
+
+class Verdict(NamedTuple):
+    """How a new run compares with the recorded one."""
+
+    identical: bool
+    """The same tokens and the same ends."""
+    drift: float
+    """The farthest that a drawn token's raw log-probability is from the recorded one while they agree, in nats."""
+    answer: int = 0
+    """Counted from 1: the first that differs."""
+    step: int = 0
+    """Counted from 1: its first token that differs, or that one of the two does not have."""
+    expected: str = ""
+    found: str = ""
+    """The two tokens as texts."""
+    nats: float | None = None
+    """The farthest that the model's log-probabilities of that step are from the recorded ones, where both have them."""
+
+
+def compared(recipe: Recipe, run: RecipeRun) -> Verdict:
+    """An ended run of the recipe against its trace. Raises `NucleusError` for a recipe without one, and with what the
+    run failed with."""
+    trace = _trace(recipe)
+    if run.error:
+        raise run.error
+    answers = list(run.recordings())
+    labels = trace.all_labels()
+    drift = 0.0
+    if len(answers) != len(trace.rows):
+        return Verdict(False, drift, min(len(answers), len(trace.rows)) + 1)
+    for number, (row, new) in enumerate(zip(trace.rows, answers, strict=True), 1):
+        old_events, new_events = row.all_events(), new.row.events()
+        names = _both_names(labels, new.run)
+        for step in range(max(len(old_events), len(new_events))):
+            old, now = (events[step] if step < len(events) else None for events in (old_events, new_events))
+            if old and now and _same(old, now, names):
+                drift = max(drift, _distance(old, now, names, only_drawn=True) or 0.0)
+                continue
+            texts = (_label(old, labels.get), _label(now, new.run.label))
+            nats = _distance(old, now, names) if old and now else None
+            return Verdict(False, drift, number, step + 1, *texts, nats)
+        if (row.text, row.finish_reason) != (new.row.text, new.row.finish_reason):
+            return Verdict(False, drift, number, len(old_events) + 1)
+    return Verdict(True, drift)
+
+
+def verify(recipe: Recipe, submit: Submit, timeout: float | None = None) -> Verdict:
+    """Run the recipe again and compare it with its trace, within its own deadline or `timeout` seconds. Raises
+    `NucleusError`, as `compared` does."""
+    _trace(recipe)
+    run = RecipeRun(recipe, submit)
+    until = time.monotonic() + (recipe.limits.deadline_seconds if timeout is None else timeout)
+    while run.active and time.monotonic() < until:
+        run.advance()
+        time.sleep(0.02)
+    run.stop()
+    return compared(recipe, run)
+
+
+def _trace(recipe: Recipe) -> Trace:
+    if recipe.trace is None:
+        raise NucleusError("recipe_without_trace")
+    return recipe.trace
+
+
+_Names = tuple[Callable[[int], Hashable], Callable[[int], Hashable]]
+"""By what a token is known in the record and in the new run, alike in both."""
+
+
+def _both_names(labels: dict[int, str], run: Run) -> _Names:
+    """A local model's ids are its own. Hosted runs number tokens as they come: there it is the texts."""
+    if run.model is not None:
+        return int, int
+    return lambda token: labels.get(token, token), lambda token: run.label(token)[:MAX_LABEL]
+
+
+def _same(old: TokenEvent, now: TokenEvent, names: _Names) -> bool:
+    if old.token_id is None or now.token_id is None:
+        return old.piece == now.piece
+    return names[0](old.token_id) == names[1](now.token_id)
+
+
+def _label(event: TokenEvent | None, label: Callable[[int], str | None]) -> str:
+    if event is None:
+        return ""
+    return (label(event.token_id) if event.token_id is not None else None) or event.piece
+
+
+def _distance(old: TokenEvent, now: TokenEvent, names: _Names, only_drawn: bool = False) -> float | None:
+    """Between the raw log-probabilities, over the tokens that both know."""
+    if old.trace is None or now.trace is None:
+        return None
+    one, other = (
+        {name(token): logprob for token, logprob in zip(trace.candidates, trace.raw.logprobs, strict=True)}
+        for trace, name in zip((old.trace, now.trace), names, strict=True)
+    )
+    shared = {names[0](old.trace.token_id)} if only_drawn else one.keys() & other.keys()
+    gaps = [abs(one[token] - other[token]) for token in shared if one[token] > -math.inf and other[token] > -math.inf]
+    return max(gaps, default=None)

@@ -1,0 +1,193 @@
+"""Benchmark Best-of-N over the items of a task: accuracy of each strategy by number of candidates, and cost."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from llm_core import GenerationRequest, NucleusError, RowRequest
+from llm_core.experiments.tasks import load_task, task_names
+from pages.ui.best_of_n.criteria_picker import LOCAL_ONLY, criterion_name, possible
+from pages.ui.best_of_n.drafts import ShownItems
+from pages.ui.best_of_n.figures import Line, line_table, over_n
+from pages.ui.best_of_n.request_estimate import Asked, asked, plans, read_best_hosted
+from pages.ui.best_of_n.scaling import steps
+from pages.ui.components.live_plot import live_plot
+from pages.ui.model.hosted_notes import queue_note, told
+from pages.ui.model.request_estimate import check_plan
+from pages.ui.model.status import is_hosted
+from pages.ui.settings.sampler_panel import read_settings
+from pages.ui.shell import i18n, services
+from pages.ui.shell.i18n import number, t
+from pages.ui.shell.session import get, has, put, session
+
+if TYPE_CHECKING:
+    from llm_core.best_of_n.criteria import Criterion
+    from llm_core.best_of_n.study import BestOfNStudy
+    from llm_core.experiments.tasks import Task
+
+REFRESH_SECONDS = 1.0
+MAX_ITEMS = 100
+TASK, ITEMS, N, CRITERIA = "best_items_task", "best_items_count", "best_items_n", "best_items_criteria"
+_START = {TASK: "capitals", ITEMS: 12, N: 8, CRITERIA: ["sum_logprob", "mean_logprob", "self_certainty"]}
+FOLLOWED = ("sum_logprob", "mean_logprob", "self_certainty", "consensus", "sentiment", "autorater", "reward_model")
+"""Criteria evaluated for every n: their score depends on one candidate or on a pair, never on the whole pool."""
+
+
+def items_settings() -> None:
+    for key, value in _START.items():
+        if not has(key):
+            put(key, value)
+    names = {name: t(f"tasks.{name}") for name in task_names()}
+    task, items, n = st.columns([2, 1, 1])
+    task.selectbox(t("study.task"), list(names), format_func=names.__getitem__, key=TASK, persist_state="session")
+    items.number_input(t("study.count"), value=None, step=1, key=ITEMS, persist_state="session")
+    n.number_input(t("best.n"), value=None, step=1, key=N, persist_state="session")
+    without = LOCAL_ONLY if is_hosted() else {}
+    put(CRITERIA, [name for name in get(CRITERIA) or () if name not in without])
+    st.pills(
+        t("best.criteria"),
+        [name for name in FOLLOWED if name not in without],
+        selection_mode="multi",
+        format_func=criterion_name,
+        key=CRITERIA,
+        help=t("best.items_help"),
+        persist_state="session",
+    )
+    for name, reason in without.items():
+        st.caption(f":material/block: **{criterion_name(name)}**: {i18n.explain(NucleusError(reason))}")
+
+
+def _task() -> Task:
+    """Load the chosen task with the requested number of items. Raises `NucleusError`."""
+    count = int(get(ITEMS) or 0)
+    if not 1 <= count <= MAX_ITEMS:
+        raise NucleusError("best_items_out_of_range", value=count, limit=MAX_ITEMS)
+    return load_task(str(get(TASK)), count)
+
+
+def _like() -> GenerationRequest:
+    """Return the request that each candidate is generated with, for the first item. Raises `NucleusError`."""
+    state, settings = session(), read_settings()
+    row = RowRequest(settings.sampler, settings.max_output_tokens, settings.stop_sequences)
+    prompt = _task().prompt("zero_shot", 0)
+    return GenerationRequest(state.model_id, prompt, (row,), state.precision, state.id, hosted=read_best_hosted())
+
+
+def _chosen() -> list[Criterion]:
+    return [each for name, each in possible().items() if name in (get(CRITERIA) or ())]
+
+
+def items_asked() -> list[Asked]:
+    """Estimate the provider requests that Run would send. Raises `NucleusError`."""
+    return asked(_like(), int(get(N) or 0), _chosen(), len(_task().items))
+
+
+def start_items() -> None:
+    """Start the benchmark and stop the one before it. An error leaves that one in place."""
+    from llm_core.best_of_n.study import BestOfNStudy
+
+    state = session()
+    state.best.notice = None
+    try:
+        task, like, chosen = _task(), _like(), _chosen()
+        for each in chosen:
+            if reason := each.unavailable(()):
+                raise reason
+        check_plan(plans(items_asked()))
+        study = BestOfNStudy(
+            services.submit,
+            len(task.items),
+            lambda item: dataclasses.replace(like, prompt=task.prompt("zero_shot", item)),
+            task.score,
+            int(get(N) or 0),
+            lambda item: chosen,
+        )
+    except NucleusError as error:
+        state.best.notice = i18n.explain(error)
+        return
+    if state.best.items is not None:
+        state.best.items.study.stop()
+    state.best.items = ShownItems(study, task)
+
+
+def items_view() -> None:
+    shown = session().best.items
+    if shown is None:
+        st.caption(t("best.items_empty"))
+        return
+    with st.container(border=True, key="best-items"):
+        st.markdown(f"**{t(f'tasks.{shown.task.name}')}**")
+        running = shown.study.running
+        st.fragment(_step, run_every=REFRESH_SECONDS if running else None)(shown, running)
+
+
+def _step(shown: ShownItems, was_running: bool) -> None:
+    study = shown.study
+    study.advance()
+    queue_note(study.runs)
+    st.progress(len(study.results) / study.items, t("best.items_progress", done=len(study.results), total=study.items))
+    with st.container(horizontal=True):
+        st.button(t("playground.stop"), on_click=study.stop, disabled=not study.running, key="best_items_stop")
+        st.button(
+            t("study.resume"),
+            on_click=study.resume,
+            disabled=study.running or study.finished,
+            key="best_items_resume",
+        )
+    _results(study)
+    if errors := [result.error for result in study.results.values() if result.error]:
+        st.warning(t("study.failures", count=len(errors)))
+        st.caption(i18n.explain(errors[0]))
+    if study.missing:
+        asked_for = study.n * len(study.results)
+        reason = i18n.explain(study.lost) if study.lost else t("best.missing_unknown")
+        came = asked_for - study.missing
+        st.warning(t("best.missing", came=came, asked=asked_for, reason=reason), icon=":material/warning:")
+    told(study.notices)
+    if was_running != study.running:  # the page sets the refresh interval
+        st.rerun()
+
+
+def way_name(way: str) -> str:
+    return t(f"best.ways.{way}") if way in ("greedy", "single", "vote") else criterion_name(way)
+
+
+def _results(study: BestOfNStudy) -> None:
+    if not study.results:
+        return
+    ns = steps(study.n)
+    lines = []
+    for way in study.ways:
+        found = [study.accuracy(way, n).value for n in ns]
+        lines.append(Line(way_name(way), ns, found, reference=way in ("greedy", "single")))
+    axis = (t("best.n_axis"), t("best.items_axis"))
+    live_plot(
+        over_n(lines, axis, limits=(-0.04, 1.04)),
+        key="best_items_plot",
+        label="; ".join(f"{line.name} {number(line.values[-1])}" for line in lines),
+        step=str(len(study.results)),
+        min_width=560,
+    )
+    if st.toggle(t("step.as_table"), key="best_items_table"):
+        st.dataframe(line_table(lines, t("best.n_axis")), hide_index=True)
+    st.markdown(f"**{t('best.cost', n=study.n)}**")
+    st.dataframe([_row(study, way) for way in study.ways], hide_index=True)
+    st.caption(t("best.cost_text"))
+
+
+def _row(study: BestOfNStudy, way: str) -> dict[str, str]:
+    share, cost = study.accuracy(way, study.n), study.cost(way, study.n)
+    proxy = study.proxy(way, study.n) if way not in ("greedy", "single", "vote") else None
+    first = study.proxy(way, 1) if proxy is not None else None
+    rises = "–" if proxy is None or first is None else f"{number(first)} → {number(proxy)}"
+    return {
+        t("study.way"): way_name(way),
+        t("study.accuracy"): f"{number(100 * share.value, 0)} %",
+        t("study.interval"): f"{number(100 * share.low, 0)}–{number(100 * share.high, 0)} %",
+        t("study.tokens"): number(cost.tokens, 0),
+        t("study.seconds"): number(cost.seconds, 1),
+        t("best.own_score"): rises,
+    }

@@ -1,0 +1,229 @@
+"""Draw candidates while they are generated and scored: their cards, and panels that explain the result.
+
+While a run is active only the cards are redrawn, less often the more there are, because whatever the browser redraws is
+time that the engine lacks. An idle pool is not redrawn.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from llm_core.best_of_n.scoring import ranking
+from pages.ui.best_of_n.criteria_picker import OWN, all_scores, criterion_name
+from pages.ui.best_of_n.drafts import ShownPool
+from pages.ui.best_of_n.ranking import agreement_panel, candidate_panel, ranking_panel, score_text, winners_of
+from pages.ui.best_of_n.scaling import theory_panel
+from pages.ui.components.candidate_cards import Card, candidate_cards
+from pages.ui.model.hosted_notes import queue_note
+from pages.ui.model.status import is_hosted
+from pages.ui.shell import i18n, services
+from pages.ui.shell.i18n import number, t
+from pages.ui.shell.session import get, has, put, session
+
+if TYPE_CHECKING:
+    from llm_core.best_of_n.criteria import Score
+    from llm_core.generation.request import RowRecord
+
+REFRESH_SECONDS, MANY_REFRESH_SECONDS, MANY = 0.4, 0.9, 16
+AS_WRITTEN = "as_written"
+PANELS = ("ranking", "agreement", "theory")
+
+
+def best_view() -> None:
+    """Draw the session's candidates and redraw them while the run is active."""
+    shown = session().best.shown
+    if shown is None:
+        st.caption(t("best.empty"))
+        return
+    order = _order_picker(shown)
+    every = MANY_REFRESH_SECONDS if shown.pool.asked > MANY else REFRESH_SECONDS
+    # The same fragments whether active or idle, because Streamlit redraws the elements of a different fragment.
+    now = _situation(shown)
+    st.fragment(_cards, run_every=every if shown.active else None)(shown, order, now)
+    st.fragment(_explanation)(shown)
+
+
+def _situation(shown: ShownPool) -> tuple[bool, bool, int | None]:
+    """Return the state that the whole page is drawn by; a change of it redraws the page."""
+    return shown.pool.active, shown.judging.active, shown.chosen
+
+
+def _order_picker(shown: ShownPool) -> str:
+    """Draw the choice of the criterion that sorts the cards, and return it."""
+    names = {AS_WRITTEN: t("best.as_written")} | {name: criterion_name(name) for name in all_scores(shown.judging)}
+    if get("best_order") not in names:
+        put("best_order", AS_WRITTEN)
+    st.selectbox(
+        t("best.order"),
+        list(names),
+        format_func=names.__getitem__,
+        key="best_order",
+        width=320,
+        persist_state="session",
+    )
+    return str(get("best_order"))
+
+
+def _cards(shown: ShownPool, order: str, drawn: tuple[bool, bool, int | None]) -> None:
+    shown.judging.advance()
+    now = _situation(shown)  # before the records are read, so none is missed
+    scores = all_scores(shown.judging) if not now[0] else {}
+    queue_note(shown.pool.runs)
+    candidate_cards(
+        _cards_of(shown, scores, order),
+        key="best_cards",
+        chosen=None if shown.chosen is None else str(_group_of(shown, shown.chosen)),
+        name=t("best.candidates"),
+        totals=_totals(shown),
+        on_pick=_pick,
+    )
+    _missing(shown)
+    if now != drawn:
+        st.rerun()
+
+
+def _group_of(shown: ShownPool, index: int) -> int:
+    """Return the index of the candidate whose card also stands for this one."""
+    return next((group.first.index for group in shown.pool.folded if index in group.members), index)
+
+
+def _cards_of(shown: ShownPool, scores: dict[str, dict[int, Score]], order: str) -> list[Card]:
+    records = shown.pool.records
+    groups = {group.first.index: group.members for group in shown.pool.folded}
+    hidden = {index for members in groups.values() for index in members[1:]} | set(shown.pool.missing)
+    winners = {name: found[0] for name, each in scores.items() if (found := winners_of(each))}
+    places = [index for index in range(len(records)) if index not in hidden]
+    if order in scores:
+        best = {index: score.value for index, score in scores[order].items() if score.value is not None}
+        places.sort(key=lambda index: (index not in best, -best.get(index, 0.0), index))
+    return [
+        _card(
+            shown,
+            records[index],
+            groups.get(index, (index,)),
+            tuple(criterion_name(name) for name, winner in winners.items() if winner in groups.get(index, (index,))),
+            scores.get(order, {}).get(index),
+        )
+        for index in places
+    ]
+
+
+def _card(
+    shown: ShownPool, record: RowRecord, members: tuple[int, ...], badges: tuple[str, ...], score: Score | None
+) -> Card:
+    parts = [t("best.tokens", count=record.length)] if record.length else []
+    if score is not None:
+        parts.append(score_text(score))
+    elif record.finish_reason:
+        parts.append(t(f"run.finished.{record.finish_reason}"))
+    return Card(
+        id=str(members[0]),
+        number=str(members[0] + 1),
+        times=f"×{len(members)}" if len(members) > 1 else "",
+        tag="" if record.active or record.finish_reason in ("end", "stop") else t("best.cut_off"),
+        badges=badges,
+        text=shown.pool.like.prompt.prefill + record.text if record.length else "",
+        empty=_waiting(shown, members[0], record),
+        foot=" · ".join(parts),
+        live=record.active,
+    )
+
+
+def _waiting(shown: ShownPool, index: int, record: RowRecord) -> str:
+    if record.error:
+        return i18n.explain(record.error)
+    run = shown.pool.run_of(index)
+    if run.status == "waiting":
+        ahead = services.router().position(run)
+        return t("run.queued", ahead=ahead) if ahead else t("run.starting")
+    if record.status == "waiting" and is_hosted(run.request.model_id):
+        return t("hosted_views.queue.place", ahead=services.router().hosted.place(record))
+    return t("run.reading") if record.active else t("run.nothing")
+
+
+def _totals(shown: ShownPool) -> str:
+    pool, records = shown.pool, shown.pool.records
+    done = sum(not record.active for record in records)
+    speed = number(pool.tokens / pool.seconds, 0) if pool.seconds else "0"
+    parts = [
+        t("best.totals", done=done, asked=pool.asked, tokens=number(pool.tokens, 0), speed=speed),
+    ]
+    different = len(pool.folded)
+    if not pool.active and different < len(pool.candidates()):
+        parts.append(t("best.different", count=different))
+    if not pool.active and shown.judging.active:
+        waits = [
+            f"{criterion_name(each.id)} {' / '.join(map(str, shown.judging.progress(each.id)))}"
+            for each in shown.judging.criteria
+            if shown.judging.status(each.id) == "scoring"
+        ]
+        parts.append(t("best.judging", names=", ".join(waits)))
+    return " · ".join(parts)
+
+
+def _missing(shown: ShownPool) -> None:
+    """Warn that fewer candidates came than were requested, with the reason."""
+    pool = shown.pool
+    if pool.active or not pool.missing:
+        return
+    reason = i18n.explain(pool.error) if pool.error else t("best.missing_unknown")
+    came = pool.asked - len(pool.missing)
+    st.warning(t("best.missing", came=came, asked=pool.asked, reason=reason), icon=":material/warning:")
+
+
+def _pick(card_id: str) -> None:
+    """Look at this candidate; at none if it is chosen again."""
+    shown = session().best.shown
+    if shown is not None:
+        shown.chosen = None if shown.chosen == int(card_id) else int(card_id)
+
+
+def _explanation(shown: ShownPool) -> None:
+    if shown.pool.active:
+        st.caption(t("best.later"))
+        return
+    for run in shown.pool.runs:
+        for notice in run.notices:
+            st.info(i18n.explain(notice), icon=":material/info:")
+    if not shown.pool.candidates():
+        return
+    scores = all_scores(shown.judging)
+    _winners(shown, scores)
+    candidate_panel(shown, scores)
+    names = {name: t(f"best.panels.{name}") for name in PANELS}
+    if not has("best_panel"):
+        put("best_panel", PANELS[0])
+    panel = st.segmented_control(
+        t("best.panel"),
+        list(names),
+        required=True,
+        format_func=names.__getitem__,
+        key="best_panel",
+        label_visibility="collapsed",
+        persist_state="session",
+    )
+    with st.container(border=True, key="best-panel"):
+        {"ranking": ranking_panel, "agreement": agreement_panel, "theory": theory_panel}[str(panel)](shown, scores)
+
+
+def _winners(shown: ShownPool, scores: dict[str, dict[int, Score]]) -> None:
+    """Draw the winner under each criterion, and whether the ground truth calls it right."""
+    truth = scores.get(shown.truth or "", {})
+    lines = []
+    for name, each in scores.items():
+        found = winners_of(each)
+        if not found:
+            if len(each) > 1 and ranking(each).winners:
+                lines.append(f"- **{criterion_name(name)}**: {t('best.no_difference')}")
+            continue
+        worth = truth[found[0]].value if found[0] in truth else None
+        right = "" if worth is None or name == shown.truth else t("best.right" if worth >= 1 else "best.wrong")
+        tie = t("best.tie", count=len(found)) if len(found) > 1 else ""
+        lines.append(f"- **{criterion_name(name)}**: {t('best.winner', number=found[0] + 1)} {right} {tie}".rstrip())
+    if lines:
+        with st.container(border=True, key="best-winners"):
+            st.markdown(f"**{t('best.winners')}**\n" + "\n".join(lines))
+            if OWN in scores:
+                st.caption(t("best.own_weights"))

@@ -1,0 +1,182 @@
+"""Choose the criteria of Best-of-N: which are available and why others are not, their judge models, and weights."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from llm_core import GenerationRequest, NucleusError, PromptSpec, RowRequest
+from llm_core.models import builtin
+from pages.ui.best_of_n.prompt_and_check import CHECK, CRITERIA, read_check, read_equality
+from pages.ui.model.status import is_hosted
+from pages.ui.shell import i18n, services
+from pages.ui.shell.i18n import t
+from pages.ui.shell.session import Key, get, has, put, session
+from samplers import SamplerConfig
+
+if TYPE_CHECKING:
+    from llm_core.best_of_n.criteria import Criterion, Score
+    from llm_core.best_of_n.scoring import Judging
+    from llm_core.experiments.candidate_pool import Candidate
+
+JUDGE, REWARD, OPPONENTS = "best_judge", "best_reward", "best_opponents"
+OWN = "own"
+MAX_OPPONENTS = 8
+LOCAL_ONLY = {"self_certainty": "criterion_needs_vocabulary"}
+"""Criteria that hosted models cannot support, with the error that says why."""
+
+
+def criteria_card() -> None:
+    """Draw the choice of criteria with their explanations, judge models and weights."""
+    if not has(OPPONENTS):
+        for key, value in {JUDGE: session().model_id, REWARD: "", OPPONENTS: 2}.items():
+            put(key, value)
+    everything, truth = possible(), truth_id()
+    reasons = {name: reason for name, each in everything.items() if (reason := reason_against(each))}
+    free = [name for name in everything if name not in (*reasons, truth)]
+    put(CRITERIA, [name for name in get(CRITERIA) or () if name in free])
+    st.pills(
+        t("best.criteria"),
+        free,
+        selection_mode="multi",
+        format_func=criterion_name,
+        key=CRITERIA,
+        help=t("best.criteria_help"),
+        persist_state="session",
+    )
+    for name, reason in reasons.items():
+        st.caption(f":material/block: **{criterion_name(name)}**: {i18n.explain(reason)}")
+    with st.expander(t("best.what_they_say")):
+        st.markdown("\n".join(f"- **{criterion_name(name)}**: {t(f'best.means.{name}')}" for name in everything))
+    with st.expander(t("best.judges")):
+        _judges()
+    with st.expander(t("best.weights")):
+        _weights([each.id for each in chosen_criteria()])
+
+
+def weight_key(name: str) -> str:
+    """Return the key of the widget that holds a criterion's weight."""
+    return f"best_weight_{name}"
+
+
+def criterion_name(name: str) -> str:
+    return t(f"best.criterion.{name}")
+
+
+def possible() -> dict[str, Criterion]:
+    """Make every criterion from the fields, by id; the check of the right answer is among them if one is chosen."""
+    from llm_core.best_of_n import criteria
+
+    like = GenerationRequest(
+        session().model_id, PromptSpec("?"), (RowRequest(SamplerConfig()),), session().precision, session().id
+    )
+    judge, submit = str(get(JUDGE) or "").strip(), services.submitter()  # judges call it from their own threads
+    check = read_check(str(get(CHECK)))
+    found: list[Criterion] = [
+        criteria.Likelihood("sum"),
+        criteria.Likelihood("mean"),
+        criteria.SelfCertainty(),
+        criteria.Vote(read_equality()),
+        *([check] if check else []),
+        criteria.Consensus(),
+        criteria.Autorater(submit, criteria.judge_request(judge, like, criteria.RATING)),
+        criteria.Pairwise(submit, criteria.judge_request(judge, like, criteria.PREFERENCE), int(get(OPPONENTS) or 1)),
+        *_vertex(),
+        criteria.RewardModel(str(get(REWARD) or "")),
+        criteria.Sentiment(),
+    ]
+    return {each.id: each for each in found}
+
+
+def _vertex() -> list[Criterion]:
+    """Return Vertex AI's evaluation as a criterion, if the Models page names a project."""
+    place = str(get(Key.VERTEX_PLACE) or "").strip()
+    if not place:
+        return []
+    from llm_core.best_of_n.criteria.vertex_eval import VertexRating
+    from llm_core.providers.http.url_policy import Addresses
+
+    return [VertexRating(place, addresses=Addresses.from_environment(os.environ))]
+
+
+def chosen_criteria() -> list[Criterion]:
+    """Return the chosen criteria and the ground-truth check, if there is one.
+
+    A recorded run is only read, so criteria that would call a model are left out.
+    """
+    everything, shown = possible(), session().best.shown
+    chosen = [each for name, each in everything.items() if name in (*(get(CRITERIA) or ()), truth_id())]
+    return [each for each in chosen if not (shown and shown.recorded and reason_against(each))]
+
+
+def truth_id() -> str | None:
+    """Return the id of the criterion that checks against the right answer, or None."""
+    check = read_check(str(get(CHECK)))
+    return check.id if check else None
+
+
+def reason_against(criterion: Criterion) -> NucleusError | None:
+    """Return the error that says why the criterion is unavailable for the current pool or settings, or None."""
+    shown = session().best.shown
+    if shown and shown.recorded and "judge" in criterion.needs:
+        return NucleusError("criterion_asks_a_model")
+    candidates: Sequence[Candidate] = shown.pool.candidates() if shown and not shown.pool.active else ()
+    if not candidates and is_hosted() and criterion.id in LOCAL_ONLY:
+        return NucleusError(LOCAL_ONLY[criterion.id])
+    return criterion.unavailable(candidates)
+
+
+def _judges() -> None:
+    st.caption(t("best.judge_text"))
+    judge, opponents = st.columns([2, 1])
+    listed = (model.id for models in session().listed_models.values() for model in models)
+    known = dict.fromkeys([session().model_id, builtin.MODEL_ID, *listed, str(get(JUDGE) or session().model_id)])
+    judge.selectbox(
+        t("best.judge"),
+        list(known),
+        format_func=lambda model_id: builtin.NAME if model_id == builtin.MODEL_ID else model_id,
+        key=JUDGE,
+        accept_new_options=True,
+        help=t("best.judge_help"),
+        persist_state="session",
+    )
+    opponents.number_input(
+        t("best.opponents"),
+        1,
+        MAX_OPPONENTS,
+        step=1,
+        key=OPPONENTS,
+        help=t("best.opponents_help"),
+        persist_state="session",
+    )
+    st.text_input(t("best.reward"), key=REWARD, max_chars=300, help=t("best.reward_help"), persist_state="session")
+    st.caption(t("best.reward_text"))
+
+
+def _weights(names: Sequence[str]) -> None:
+    st.caption(t("best.weights_text"))
+    if not names:
+        st.caption(t("best.weights_empty"))
+        return
+    fields = st.columns(4)
+    for place, name in enumerate(names):
+        key = weight_key(name)
+        if not has(key):
+            put(key, 0.0)
+        fields[place % 4].number_input(
+            criterion_name(name), -10.0, 10.0, step=0.5, key=key, format="%.4g", persist_state="session"
+        )
+
+
+def all_scores(judging: Judging) -> dict[str, dict[int, Score]]:
+    """Return scores by criterion and candidate index, the weighted combination last, without unavailable criteria."""
+    scores: dict[str, dict[int, Score]] = {
+        each.id: judging.scores(each.id) for each in judging.criteria if judging.unavailable(each.id) is None
+    }
+    weights = {name: float(get(weight_key(name)) or 0) for name in scores}
+    if used := {name: weight for name, weight in weights.items() if weight}:
+        scores[OWN] = judging.combined(used)
+    return scores

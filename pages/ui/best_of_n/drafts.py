@@ -1,0 +1,123 @@
+"""Hold what the Best-of-N page remembers, and the presets that it starts from. No Streamlit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from llm_core.recipes.recorded_views import RecordedPool
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from llm_core.best_of_n.scoring import Judging
+    from llm_core.best_of_n.study import BestOfNStudy
+    from llm_core.experiments.candidate_pool import CandidatePool
+    from llm_core.experiments.tasks import Task
+    from llm_core.prompts.extraction import ExtractionKind
+    from llm_core.recipes.recipe import Recipe
+    from pages.ui.shell.session import OpenedRecipe
+
+CHECKS = ("none", "number", "exact", "pattern", "schema", "task")
+"""Ways to check for the right answer. Each but `none` is a criterion too, `task` under the id `verifier`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A preset. Prompts are English, because the built-in model writes English."""
+
+    prompt: str
+    n: int
+    criteria: tuple[str, ...]
+    check: str = "none"
+    extraction: ExtractionKind = "whole"
+    fields: dict[str, object] = field(default_factory=dict)
+    """Values of further fields, by widget."""
+
+
+SCHEMA = """{"type": "object", "required": ["city", "country"],
+ "properties": {"city": {"type": "string"}, "country": {"type": "string"}}}"""
+
+READY: dict[str, Ready] = {
+    "sum": Ready(
+        "What is 12 + 7?",
+        16,
+        ("sum_logprob", "mean_logprob", "self_certainty", "vote"),
+        "number",
+        "number",
+        {"best_target": 19.0, "best_tolerance": 0.0},
+    ),
+    "json": Ready(
+        'Name a city and its country as JSON, like {"city": "Paris", "country": "France"}. Choose another city.',
+        24,
+        ("mean_logprob", "self_certainty", "sentiment"),
+        "schema",
+        "whole",
+        {"best_schema": SCHEMA},
+    ),
+    "open": Ready(
+        "Write a one-sentence slogan for a small bookshop.",
+        12,
+        ("sum_logprob", "mean_logprob", "self_certainty", "consensus", "sentiment"),
+    ),
+}
+
+
+@dataclass
+class ShownPool:
+    """Candidates with their scorer, and the candidate that is looked at."""
+
+    pool: CandidatePool
+    judging: Judging
+    truth: str | None = None
+    """Id of the criterion that checks against the right answer, or None."""
+    chosen: int | None = None
+    recipe: Recipe | None = None
+    """The recipe that was open at the start of the run, or that the candidates are recorded in."""
+
+    @property
+    def recorded(self) -> bool:
+        return isinstance(self.pool, RecordedPool)
+
+    @property
+    def active(self) -> bool:
+        return self.pool.active or self.judging.active
+
+    def stop(self) -> None:
+        self.pool.stop()
+        self.judging.stop()
+
+
+@dataclass
+class ShownItems:
+    """A benchmark over the items of a task."""
+
+    study: BestOfNStudy
+    task: Task
+
+
+@dataclass(frozen=True)
+class Before:
+    """The page's state before a recipe was opened."""
+
+    fields: Mapping[str, object]
+    """Values by widget."""
+    shown: ShownPool | None
+    opened: OpenedRecipe | None
+
+
+@dataclass
+class BestOfN:
+    """What the Best-of-N page of one browser tab remembers."""
+
+    shown: ShownPool | None = None
+    items: ShownItems | None = None
+    notice: str | None = None
+    """The error of the last attempt, in the reader's language."""
+    follow_to: str | None = None
+    """The page to switch to, on which a candidate is shown."""
+    opened: OpenedRecipe | None = None
+    """The recipe that was last opened here or saved from here."""
+    before: Before | None = None
+    said: tuple[str, str] | None = None
+    """The result of opening or saving: "success", "info", "warning" or "error", and the words."""

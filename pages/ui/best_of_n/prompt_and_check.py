@@ -1,0 +1,234 @@
+"""Draw and read the Best-of-N page's fields: presets, prompt, check of the right answer, number of candidates."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+from typing import TYPE_CHECKING, Any, get_args
+
+import streamlit as st
+
+from llm_core import NucleusError, PromptSpec
+from llm_core.experiments.candidate_pool import MAX_CANDIDATES
+from llm_core.experiments.tasks import Task, load_task, task_names
+from llm_core.prompts.extraction import Extraction, ExtractionKind
+from pages.ui.best_of_n.drafts import CHECKS, READY
+from pages.ui.prompt.composer import read_prompt
+from pages.ui.shell.i18n import t
+from pages.ui.shell.session import Key, get, has, put
+
+if TYPE_CHECKING:
+    from llm_core.best_of_n.criteria import Criterion
+
+PROMPT, WHOLE, N, CHECK = "best_prompt", "best_whole_prompt", "best_n", "best_check"
+CRITERIA, EXTRACTION, ARGUMENT, EQUALITY = "best_criteria", "best_extraction", "best_argument", "best_equality"
+TASK_ITEMS, TASK_SEED = 40, 1
+_START: dict[str, Any] = {
+    "best_answer": "",
+    "best_target": 19.0,
+    "best_tolerance": 0.0,
+    "best_pattern": "",
+    "best_schema": "",
+    "best_task": task_names()[0],
+    "best_item": 1,
+    ARGUMENT: "",
+    EQUALITY: False,
+}
+
+
+def start() -> None:
+    """Fill the page with the first preset when it is opened for the first time."""
+    if not has(PROMPT):
+        for key, value in _START.items():
+            put(key, value)
+        fill("sum")
+
+
+def fill(name: str) -> None:
+    """Fill the fields with a preset. Candidates of an earlier run stay."""
+    ready = READY[name]
+    values = {PROMPT: ready.prompt, N: ready.n, CHECK: ready.check, EXTRACTION: ready.extraction, WHOLE: False}
+    for key, value in (values | {CRITERIA: list(ready.criteria)} | ready.fields).items():
+        put(key, value)
+
+
+def examples() -> None:
+    st.caption(t("best.start_from"))
+    with st.container(horizontal=True):
+        for name in READY:
+            st.button(t(f"best.ready.{name}"), on_click=fill, args=(name,), key=f"best_ready_{name}")
+
+
+def prompt_fields() -> None:
+    """Draw the prompt's field: the page's own prompt, the Playground's whole prompt, or an item of a task."""
+    if get(CHECK) == "task":
+        task, item = chosen_item()
+        st.caption(t("best.task_prompt"))
+        st.code(f"{task.instruction}\n{task.items[item].question}", language=None, wrap_lines=True)
+        return
+    whole = has(Key.INSTRUCTION) and st.toggle(
+        t("compare.whole_prompt"), key=WHOLE, help=t("compare.whole_prompt_help"), persist_state="session"
+    )
+    if not whole:
+        st.text_area(t("playground.prompt"), key=PROMPT, height=68, persist_state="session")
+
+
+def check_fields() -> None:
+    """Draw the fields of the right answer's check, of the number of candidates and of the result's extraction."""
+    kinds = {kind: t(f"best.checks.{kind}") for kind in CHECKS}
+    how, what, count = st.columns([1.5, 1.6, 1.1])
+    how.selectbox(
+        t("best.check"),
+        list(kinds),
+        format_func=kinds.__getitem__,
+        key=CHECK,
+        help=t("best.check_help"),
+        persist_state="session",
+    )
+    with what:
+        _FIELDS[str(get(CHECK))]()
+    count.number_input(
+        t("best.n"), value=None, step=1, key=N, help=t("best.n_help", limit=MAX_CANDIDATES), persist_state="session"
+    )
+    if get(CHECK) != "task" and not get(WHOLE):
+        _extraction()
+
+
+def _extraction() -> None:
+    with st.expander(t("best.result")):
+        kind, argument = st.columns(2, vertical_alignment="bottom")
+        names = {name: t(f"extraction.{name}") for name in get_args(ExtractionKind)}
+        kind.selectbox(
+            t("extraction.title"),
+            list(names),
+            format_func=names.__getitem__,
+            key=EXTRACTION,
+            help=t("extraction.help"),
+            persist_state="session",
+        )
+        if (name := get(EXTRACTION)) in ("marker", "regex", "json_path"):
+            argument.text_input(t(f"extraction.{name}_argument"), key=ARGUMENT, persist_state="session")
+        st.toggle(t("best.mathematics"), key=EQUALITY, help=t("best.mathematics_help"), persist_state="session")
+
+
+def _none() -> None:
+    st.caption(t("best.no_check"))
+
+
+def _number() -> None:
+    target, tolerance = st.columns(2)
+    target.number_input(
+        t("best.target"), value=None, step=1.0, format="%.6g", key="best_target", persist_state="session"
+    )
+    tolerance.number_input(
+        t("best.tolerance"), value=None, step=0.1, format="%.6g", key="best_tolerance", persist_state="session"
+    )
+
+
+def _exact() -> None:
+    st.text_input(t("best.answers"), key="best_answer", help=t("best.answers_help"), persist_state="session")
+
+
+def _pattern() -> None:
+    st.text_input(t("best.pattern"), key="best_pattern", help=t("best.pattern_help"), persist_state="session")
+
+
+def _schema() -> None:
+    st.text_area(t("best.schema"), key="best_schema", height=90, persist_state="session")
+
+
+def _task() -> None:
+    names = {name: t(f"tasks.{name}") for name in task_names()}
+    name, item = st.columns([2, 1])
+    name.selectbox(
+        t("study.task"), list(names), format_func=names.__getitem__, key="best_task", persist_state="session"
+    )
+    item.number_input(t("best.item"), value=None, step=1, key="best_item", persist_state="session")
+
+
+_FIELDS = {"none": _none, "number": _number, "exact": _exact, "pattern": _pattern, "schema": _schema, "task": _task}
+
+
+def chosen_item() -> tuple[Task, int]:
+    """Return the task and the index of its item, clamped to the items that exist."""
+    task = load_task(str(get("best_task")), TASK_ITEMS, TASK_SEED)
+    return task, min(max(int(get("best_item") or 1), 1), len(task.items)) - 1
+
+
+def read_best_prompt() -> PromptSpec:
+    """Return the prompt of the fields. Raises `NucleusError`."""
+    if get(CHECK) == "task":
+        task, item = chosen_item()
+        return task.prompt("zero_shot", item)
+    if get(WHOLE) and has(Key.INSTRUCTION):
+        return read_prompt().prompts()[0]
+    extraction = Extraction(get(EXTRACTION) or "whole", get(ARGUMENT) or "")
+    extraction.validate()
+    return PromptSpec(get(PROMPT) or "", extraction=extraction)
+
+
+def read_n() -> int:
+    """Return the number of candidates; 0 while the field is empty, which every pool refuses."""
+    return int(get(N) or 0)
+
+
+def read_check(check: str) -> Criterion | None:
+    """Make the criterion that checks for the right answer from the fields, or None without a check.
+
+    Invalid fields make a criterion that says in `unavailable_reason` what is wrong.
+    """
+    from llm_core.best_of_n import criteria
+
+    if check == "number":
+        return criteria.Numeric(_float("best_target"), _float("best_tolerance"))
+    if check == "exact":
+        answers = tuple(part.strip() for part in str(get("best_answer") or "").split("|") if part.strip())
+        return criteria.Exact(answers, read_equality())
+    if check == "pattern":
+        return criteria.Pattern(str(get("best_pattern") or ""))
+    if check == "schema":
+        return read_schema(str(get("best_schema") or ""))
+    if check == "task":
+        return criteria.Verifier(*chosen_item())
+    return None
+
+
+def read_equality() -> Any:
+    return "mathematics" if get(EQUALITY) else "text"
+
+
+@functools.lru_cache(maxsize=32)
+def read_schema(text: str) -> Criterion:
+    """Make a criterion from a JSON schema; an invalid schema makes one that is unavailable and says why."""
+    from llm_core.best_of_n import criteria
+
+    try:
+        schema = json.loads(text)
+        if not isinstance(schema, dict):
+            raise ValueError("no object")
+    except ValueError as error:
+        return _Unreadable(NucleusError("criterion_schema_invalid", detail=str(error)[:200]))
+    return criteria.Schema(schema)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Unreadable:
+    """A criterion that stands for a check whose fields are invalid."""
+
+    reason: NucleusError
+    id: str = "schema"
+    needs: frozenset = frozenset({"answer"})
+    relative: bool = False
+    timeout: float | None = None
+
+    def unavailable(self, candidates: Any) -> NucleusError | None:
+        return self.reason
+
+    def score(self, candidates: Any, stop: Any) -> Any:
+        return ()
+
+
+def _float(key: str) -> float:
+    value = get(key)
+    return float("nan") if value is None else float(value)

@@ -1,0 +1,205 @@
+"""Edit the columns of a comparison: start from presets, change one setting at a time, highlight what differs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from llm_core.errors import NucleusError
+from llm_core.experiments.comparison import MIN_COLUMNS
+from llm_core.experiments.sweep import out_of_range
+from pages.ui.compare.drafts import FIELDS, PRESETS, ColumnDraft, differing, used_fields
+from pages.ui.settings.stage_controls import FURTHER
+from pages.ui.settings.unsupported_settings import dead_note, dead_settings
+from pages.ui.shell import i18n
+from pages.ui.shell.i18n import t
+from pages.ui.shell.session import get, has, put, session
+from samplers import ORDERS, SETTINGS
+
+CHOSEN, FIELD = "compare_column", "compare_field"
+_STEPS = {"temperature": 0.1, "top_k": 1, "top_p": 0.05} | {
+    name: control.step for controls in FURTHER.values() for name, control in controls.items()
+}
+_TEXTS = ("model_id", "prompt")
+_DIFFERS = "background-color: rgba(230, 159, 0, 0.22); font-weight: 600"
+
+
+def settings_editor() -> None:
+    """Draw the presets, the column that is edited and the table of all columns."""
+    columns = session().columns
+    st.caption(t("compare.start_from"))
+    with st.container(horizontal=True):
+        for name in PRESETS:
+            st.button(t(f"compare.presets.{name}"), on_click=_start_from, args=(name,), key=f"compare_from_{name}")
+    ids = [draft.id for draft in columns.drafts]
+    if get(CHOSEN) not in ids:
+        put(CHOSEN, ids[0])
+    names = dict(zip(ids, column_names(columns.drafts), strict=True))
+    st.pills(
+        t("compare.columns", count=len(ids)),
+        ids,
+        format_func=names.__getitem__,
+        key=CHOSEN,
+        required=True,
+        persist_state="session",
+    )
+    draft = columns.get(get(CHOSEN))
+    field, value, actions = st.columns([2, 2, 2], vertical_alignment="bottom")
+    name = field.selectbox(
+        t("compare.setting"), FIELDS, format_func=setting_label, key=FIELD, help=t("compare.setting_help")
+    )
+    dead = dead_settings(draft.model_id)
+    with value:
+        _value_field(draft, name, name in dead)
+    with actions.container(horizontal=True):
+        st.button(
+            t("compare.duplicate"), on_click=_duplicate, args=(draft,), disabled=columns.full, key="compare_duplicate"
+        )
+        st.button(
+            t("compare.remove"),
+            on_click=columns.remove,
+            args=(draft,),
+            disabled=len(ids) <= MIN_COLUMNS,
+            key="compare_remove",
+        )
+    dead_note([name], dead)
+    _dead_columns(columns.drafts)
+    _table(columns.drafts, list(names.values()))
+
+
+def _dead_columns(drafts: Sequence[ColumnDraft]) -> None:
+    """List the columns with settings that their model does not support; columns that differ only there answer alike."""
+    for place, draft in enumerate(drafts, 1):
+        dead = dead_settings(draft.model_id)
+        names = [setting_label(name) for name in draft.settings if name in dead]
+        if names:
+            st.caption(f":material/block: {t('hosted_views.dead.column', column=place, settings=', '.join(names))}")
+
+
+def setting_label(name: str) -> str:
+    return t(f"compare.{name}") if name in (*_TEXTS, "order") else t(f"fields.{name}")
+
+
+def setting_value(name: str, value: Any) -> str:
+    if name in _TEXTS:
+        return str(value) or t("compare.as_page")
+    if name == "order":
+        return t(f"orders.{value}")
+    return i18n.number(value, 0) if SETTINGS[name].whole else i18n.compact(value)
+
+
+def column_names(drafts: Sequence[ColumnDraft]) -> list[str]:
+    """Return a number and the settings of each column, as in "2 · Temperature 0.7".
+
+    Columns of recorded answers are named by what differs between them.
+    """
+    return [
+        f"{place} · " + ", ".join(text for text, _ in _recorded(draft, drafts) or chips(draft, drafts))
+        for place, draft in enumerate(drafts, 1)
+    ]
+
+
+def _recorded(draft: ColumnDraft, drafts: Sequence[ColumnDraft]) -> list[tuple[str, bool]]:
+    """Return the prompt number and the seed that identify a recorded answer, each with whether it differs."""
+    if draft.recorded is None:
+        return []
+    prompts, seeds = (len(set(each)) > 1 for each in zip(*(each.recorded or (1, 0) for each in drafts), strict=True))
+    prompt, seed = draft.recorded
+    shown = [(t("run.prompt_number", number=prompt), True)] if prompts else []
+    return shown if seed is None else [*shown, (t("compare.seed_of", seed=seed), seeds)]
+
+
+def chips(draft: ColumnDraft, drafts: Sequence[ColumnDraft]) -> list[tuple[str, bool]]:
+    """Return the column's settings as text, each with whether it differs between columns."""
+    different = differing(drafts)
+    texts = _recorded(draft, drafts)
+    texts += [(_in_words(name, value), name in different) for name, value in draft.settings.items()]
+    return texts or [(t("sampler.random.name"), bool(different))]
+
+
+def _in_words(name: str, value: Any) -> str:
+    if name == "temperature" and value == 0:
+        return t("sampler.greedy.name")
+    if name == "prompt":
+        return t("compare.own_prompt")
+    return f"{setting_label(name)} {setting_value(name, value)}"
+
+
+def _value_field(draft: ColumnDraft, name: str, dead: bool) -> None:
+    """Draw the field of the chosen setting of the chosen column. Its key names both, so that no value carries over."""
+    key = f"compare_{draft.id}_{name}"
+    if not has(key):
+        current = draft.value(name)
+        put(key, float(current) if name in SETTINGS and not SETTINGS[name].whole else current)
+    label = t("compare.value")
+    arguments: dict[str, Any] = {"key": key, "on_change": _change, "args": (draft, name, key)}
+    arguments["disabled"] = dead
+    if name == "order":
+        st.selectbox(label, list(ORDERS), format_func=lambda order: t(f"orders.{order}"), **arguments)
+    elif name == "model_id":
+        st.text_input(label, placeholder=session().model_id, help=t("models.other_help"), **arguments)
+    elif name == "prompt":
+        st.text_area(label, placeholder=t("compare.as_page"), height=68, **arguments)
+    else:
+        whole = SETTINGS[name].whole
+        st.number_input(
+            label,
+            value=None,
+            step=1 if whole else float(_STEPS.get(name, 0.1)),
+            format=None if whole else "%.4g",
+            help=t("compare.neutral", value=i18n.compact(SETTINGS[name].default)),
+            **arguments,
+        )
+
+
+def _start_from(preset: str) -> None:
+    session().columns.start(PRESETS[preset])
+    session().compare_notice = None
+
+
+def _duplicate(draft: ColumnDraft) -> None:
+    put(CHOSEN, session().columns.duplicate(draft).id)
+
+
+def _change(draft: ColumnDraft, name: str, key: str) -> None:
+    """Apply the typed value to the column, or show why it is refused; the column then keeps its value."""
+    state, value = session(), get(key)
+    state.compare_notice = None
+    try:
+        if name in _TEXTS:
+            value = (value or "").strip()
+        elif value is None:
+            raise NucleusError("setting_empty", field=name)
+        draft.change(name, value)
+    except ValueError:
+        state.compare_notice = i18n.explain(out_of_range(name, value))
+    except NucleusError as error:
+        state.compare_notice = i18n.explain(error)
+
+
+def _table(drafts: Sequence[ColumnDraft], names: Sequence[str]) -> None:
+    fields = used_fields(drafts) or ["temperature"]
+    different = differing(drafts)
+    rows = {
+        name: {setting_label(field): setting_value(field, draft.value(field)) for field in fields}
+        for name, draft in zip(names, drafts, strict=True)
+    }
+    frame = pd.DataFrame.from_dict(rows, orient="index")
+    marked = [setting_label(field) for field in fields if field in different]
+    neutral = {
+        (name, setting_label(field))
+        for name, draft in zip(names, drafts, strict=True)
+        for field in fields
+        if field not in draft.settings
+    }
+    style = frame.style.apply(
+        lambda column: [
+            _DIFFERS if column.name in marked and (row, column.name) not in neutral else "" for row in column.index
+        ]
+    )
+    with st.expander(t("compare.table")):
+        st.dataframe(style, height="content")
+        st.caption(t("compare.highlighted"))

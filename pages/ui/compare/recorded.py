@@ -1,0 +1,53 @@
+"""Show a recorded run on the Compare page, with its answers as columns, and restore what was compared before."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from llm_core.experiments.comparison import MAX_COLUMNS
+from llm_core.recipes.recorded_views import RecordedComparison
+from pages.ui.compare.drafts import ColumnDraft, ShownComparison
+from pages.ui.recipes.provenance import recorded_note
+from pages.ui.shell.i18n import t
+from pages.ui.shell.session import put, session
+
+if TYPE_CHECKING:
+    from llm_core.recipes.recipe import Recipe
+
+
+def open_in_compare(recipe: Recipe) -> None:
+    """Show the recorded answers in place of what was compared. The page's fields stay. A button's `on_click`."""
+    from llm_core.recipes.replay import replayed
+
+    state = session()
+    if (before := state.comparison) is not None:
+        before.comparison.stop()
+        state.compared_before = state.compared_before if before.recorded else before
+    comparison = RecordedComparison(replayed(recipe))
+    drafts = (
+        ColumnDraft(place, column.sampler, recorded=(comparison.prompt_number(place), comparison.record(place).seed))
+        for place, column in enumerate(comparison.columns)
+    )
+    state.comparison, state.compare_notice = ShownComparison(comparison, tuple(drafts)), None
+    put("compare_kind", "columns")
+    state.go_to = "compare"
+
+
+def recorded_line(shown: ShownComparison, recorded: RecordedComparison) -> None:
+    """Draw the provenance of the recorded run, and what its record lacks."""
+    recorded_note(recorded.runs[0])
+    st.caption(t("recipes.columns"))
+    if recorded.count > MAX_COLUMNS:
+        st.caption(t("recipes.first_columns", count=recorded.count, limit=MAX_COLUMNS))
+    events = [event for place in range(len(shown.drafts)) for event in recorded.record(place).events()]
+    if not all(event.trace for event in events):
+        st.caption(t("recipes.without_probabilities"))
+    if session().compared_before:
+        st.button(t("recipes.bring_back"), key="compare_bring_back", icon=":material/undo:", on_click=_bring_back)
+
+
+def _bring_back() -> None:
+    state = session()
+    state.comparison, state.compared_before = state.compared_before, None

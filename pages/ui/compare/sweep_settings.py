@@ -1,0 +1,168 @@
+"""Edit what a sweep runs over: one or two settings with their values, or the columns of the comparison."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import streamlit as st
+
+from llm_core.analysis.text_metrics import STATISTICS
+from llm_core.errors import NucleusError
+from llm_core.experiments.sweep import Axis, Place, grid, out_of_range, with_settings
+from pages.ui.compare.column_settings import column_names
+from pages.ui.compare.statistics import statistic_name
+from pages.ui.settings.unsupported_settings import dead_note, dead_settings
+from pages.ui.shell.i18n import t
+from pages.ui.shell.session import get, has, put, session
+from samplers import SETTINGS, SamplerConfig
+
+COLUMNS, NONE = "columns", "none"
+NUMBERS = tuple(name for name in SETTINGS if name != "seed")
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A sweep that reproduces a known result."""
+
+    first: str
+    values: str
+    second: str
+    second_values: str
+    statistic: str
+    seeds: int
+    tokens: int
+
+
+READY: dict[str, Ready] = {
+    "repetition_temperature": Ready(
+        "temperature", "0 0.2 0.4 0.6 0.8 1 1.2 1.5", NONE, "", "repetition", seeds=3, tokens=160
+    ),
+    "repetition_top_p": Ready("top_p", "0.1 0.3 0.5 0.7 0.8 0.9 0.95 1", NONE, "", "repetition", seeds=3, tokens=160),
+    "perplexity_samplers": Ready(COLUMNS, "", NONE, "", "perplexity", seeds=4, tokens=96),
+    "map": Ready("temperature", "0.3 0.6 0.9 1.2 1.5", "top_p", "0.3 0.5 0.7 0.9 1", "perplexity", seeds=2, tokens=64),
+    "repetition_penalty": Ready(
+        "repetition_penalty", "1 1.05 1.1 1.2 1.4", "temperature", "0 0.5 1", "repetition", seeds=2, tokens=128
+    ),
+}
+
+
+def sweep_settings() -> None:
+    """Draw the presets and the fields that they fill."""
+    if not has("sweep_first"):
+        _fill("repetition_temperature")
+        put("sweep_full", True)
+    st.caption(t("sweep.ready_title"))
+    with st.container(horizontal=True):
+        for name in READY:
+            st.button(t(f"sweep.ready.{name}"), on_click=_fill, args=(name,), key=f"sweep_ready_{name}")
+    labels = {field: axis_label(field) for field in (*NUMBERS, COLUMNS, NONE)}
+    first, values = st.columns([1, 2])
+    first.selectbox(
+        t("sweep.first"),
+        (*NUMBERS, COLUMNS),
+        format_func=labels.__getitem__,
+        key="sweep_first",
+        persist_state="session",
+    )
+    if get("sweep_first") == COLUMNS:
+        values.caption(t("sweep.columns_help"))
+    else:
+        values.text_input(t("sweep.values"), key="sweep_values", help=t("sweep.values_help"), persist_state="session")
+        second, second_values = st.columns([1, 2])
+        second.selectbox(
+            t("sweep.second"),
+            (NONE, *NUMBERS),
+            format_func=labels.__getitem__,
+            key="sweep_second",
+            persist_state="session",
+        )
+        if get("sweep_second") != NONE:
+            second_values.text_input(
+                t("sweep.values"), key="sweep_second_values", help=t("sweep.values_help"), persist_state="session"
+            )
+    dead_note([str(get("sweep_first")), str(get("sweep_second"))], dead_settings())
+    seeds, tokens = st.columns(2)
+    seeds.number_input(
+        t("sweep.seeds"), value=None, step=1, key="sweep_seeds", help=t("sweep.seeds_help"), persist_state="session"
+    )
+    tokens.number_input(
+        t("settings.max_output_tokens"), value=None, step=1, key="sweep_tokens", persist_state="session"
+    )
+    st.toggle(t("sweep.full"), key="sweep_full", help=t("sweep.full_help"), persist_state="session")
+
+
+def statistic_picker() -> str:
+    """Draw the choice of the statistic and return it. A change needs no new run."""
+    names = {name: statistic_name(name) for name in STATISTICS}
+    chosen = st.selectbox(t("sweep.statistic"), list(names), format_func=names.__getitem__, key="sweep_statistic")
+    st.caption(t(f"compare.means.{chosen}"))
+    return str(chosen)
+
+
+def read_points(
+    tokens: int,
+) -> tuple[dict[Place, SamplerConfig], tuple[str, ...], tuple[tuple[float | str, ...], ...]]:
+    """Return the grid points with their settings, the fields of the axes and the values of each axis.
+
+    With equal lengths chosen, every text has at least `tokens` tokens. Raises `NucleusError` naming the wrong field.
+    """
+    base = SamplerConfig(min_new_tokens=tokens if get("sweep_full") else 0)
+    first, second = str(get("sweep_first")), str(get("sweep_second"))
+    if first == COLUMNS:
+        drafts = session().columns.drafts
+        names = column_names(drafts)
+        least = base.min_new_tokens
+        points: dict[Place, SamplerConfig] = {
+            (name,): dataclasses.replace(draft.sampler, min_new_tokens=max(least, draft.sampler.min_new_tokens))
+            for name, draft in zip(names, drafts, strict=True)
+        }
+        return points, (COLUMNS,), (tuple(names),)
+    axes = [_axis(first, "sweep_values")]
+    if second not in (NONE, first):
+        axes.append(_axis(second, "sweep_second_values"))
+    points = grid(base, axes)
+    return points, tuple(axis.field for axis in axes), tuple(axis.values for axis in axes)
+
+
+def read_seeds() -> int:
+    """Return the number of seeds; 0 while the field is empty, which every sweep refuses."""
+    return int(get("sweep_seeds") or 0)
+
+
+def axis_label(field: str) -> str:
+    return t(f"sweep.{field}") if field in (COLUMNS, NONE) else t(f"fields.{field}")
+
+
+def _axis(field: str, key: str) -> Axis:
+    """Parse the values of an axis, separated by spaces or semicolons. Raises `NucleusError`.
+
+    A comma between digits is a decimal point and elsewhere a separator.
+    """
+    text = str(get(key) or "")
+    numbers: dict[float, None] = {}
+    for part in text.replace(";", " ").replace(", ", " ").split():
+        try:
+            value = float(part.strip(",").replace(",", "."))
+        except ValueError:
+            raise out_of_range(field, part) from None
+        with_settings(SamplerConfig(), {field: value})
+        numbers[value] = None
+    if not numbers:
+        raise NucleusError("setting_empty", field=field)
+    return Axis(field, tuple(numbers))
+
+
+def _fill(name: str) -> None:
+    ready = READY[name]
+    fields = {
+        "sweep_first": ready.first,
+        "sweep_values": ready.values,
+        "sweep_second": ready.second,
+        "sweep_second_values": ready.second_values,
+        "sweep_statistic": ready.statistic,
+        "sweep_seeds": ready.seeds,
+        "sweep_tokens": ready.tokens,
+    }
+    for key, value in fields.items():
+        put(key, value)

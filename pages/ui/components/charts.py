@@ -1,0 +1,200 @@
+"""Traces to figures, as plain plotly JSON. No Streamlit here, so charts are tested without a page.
+
+Plain dictionaries and not `plotly.graph_objects`: a live chart is redrawn several times a second for every reader,
+and building a validated figure costs milliseconds each time. A test passes them through `go.Figure`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from llm_core.analysis.significance import Proportion
+from llm_core.generation.token_text import visible
+from samplers import StepTrace
+
+RAW, AFTER, DRAWN = "#7f8998", "#2f6fd6", "#d05a0a"
+"""Grey, blue and orange: told apart in every common form of colour blindness, on light and on dark."""
+
+BARS = 12
+HEIGHT = 398
+_MOST_LABEL = 14
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One token of a step as the chart and its table show it. Probabilities are in [0, 1]."""
+
+    label: str
+    token_id: int
+    raw: float
+    after: float
+    drawn: bool
+
+    @property
+    def excluded(self) -> bool:
+        return self.after == 0
+
+
+def top_candidates(trace: StepTrace, label: Callable[[int], str], count: int = BARS) -> list[Candidate]:
+    """The most likely tokens before the sampler; the drawn one takes the last place if it is not among them."""
+    chosen = trace.candidates.index(trace.token_id)
+    places = list(range(min(count, len(trace.candidates))))
+    if chosen not in places:
+        places[-1] = chosen
+    return [
+        Candidate(
+            label=visible(label(trace.candidates[place])),
+            token_id=trace.candidates[place],
+            raw=math.exp(trace.raw.logprobs[place]),
+            after=math.exp(trace.final.logprobs[place]),
+            drawn=place == chosen,
+        )
+        for place in places
+    ]
+
+
+def step_figure(candidates: list[Candidate], number: Callable[[float], str], words: dict[str, str]) -> dict:
+    """Bars of one step: wide and grey before the sampler, narrow and coloured after it; excluded tokens struck out.
+
+    `words` gives the texts `raw`, `after`, `drawn`, `cut`, `empty` and `axis`. The axis always runs from 0 to 1 and
+    always holds `BARS` places, so nothing jumps between steps.
+    """
+    rows = list(range(len(candidates)))
+    numbers = [f"{number(c.raw)} → {words['cut'] if c.excluded else number(c.after)}" for c in candidates]
+    hover = [
+        f"{plain_label(c.label)}<br>{words['raw']}: {c.raw:.4f}<br>{words['after']}: {c.after:.4f}" for c in candidates
+    ]
+
+    def bars(name: str, values: list[float], width: float, color: object) -> dict:
+        return {
+            "type": "bar",
+            "orientation": "h",
+            "name": name,
+            "x": [round(value, 5) for value in values],
+            "y": rows,
+            "width": width,
+            "marker": {"color": color},
+            "hovertext": hover,
+            "hoverinfo": "text",
+        }
+
+    return {
+        "data": [
+            bars(words["raw"], [c.raw for c in candidates], 0.78, RAW),
+            bars(
+                words["after"],
+                [c.after for c in candidates],
+                0.4,
+                [DRAWN if c.drawn else AFTER for c in candidates],
+            ),
+        ],
+        "layout": {
+            "height": HEIGHT,
+            "margin": {"l": 118, "r": 104, "t": 34, "b": 52},
+            "barmode": "overlay",
+            "showlegend": False,
+            "paper_bgcolor": "rgba(0,0,0,0)",
+            "plot_bgcolor": "rgba(0,0,0,0)",
+            "xaxis": {
+                "title": {"text": words["axis"]},
+                "range": [0, 1],
+                "fixedrange": True,
+                "tickformat": ".1f",
+                "dtick": 0.2,
+                "zeroline": False,
+            },
+            "yaxis": {
+                "range": [BARS - 0.5, -0.5],
+                "fixedrange": True,
+                "showgrid": False,
+                "zeroline": False,
+                "ticks": "outside",
+                "ticklen": 6,
+                "tickcolor": "rgba(0,0,0,0)",
+                "tickmode": "array",
+                "tickvals": rows,
+                "ticktext": [_tick(c) for c in candidates],
+            },
+            "annotations": [_at_right(row, text) for row, text in zip(rows, numbers, strict=True)]
+            or [_in_the_middle(words["empty"])],
+        },
+    }
+
+
+def _tick(candidate: Candidate) -> str:
+    label = candidate.label
+    label = label if len(label) <= _MOST_LABEL else label[: _MOST_LABEL - 1] + "…"
+    text = plain_label(label)
+    if candidate.excluded:
+        return f"<s>{text}</s>"
+    return f"<b>{text}</b>" if candidate.drawn else text
+
+
+def plain_label(text: str) -> str:
+    """Model output is untrusted, and plotly reads tags in labels: none may come from a token."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _at_right(row: int, text: str) -> dict:
+    return {
+        "xref": "paper",
+        "x": 1.01,
+        "xanchor": "left",
+        "y": row,
+        "yref": "y",
+        "text": plain_label(text),
+        "showarrow": False,
+    }
+
+
+def _in_the_middle(text: str) -> dict:
+    return {"xref": "paper", "yref": "paper", "x": 0.5, "y": 0.5, "text": text, "showarrow": False}
+
+
+def accuracy_figure(shares: list[tuple[str, Proportion]], axis: str) -> dict:
+    """Accuracies as dots with their intervals, one line each, from 0 to 100 %."""
+    known = [(name, share) for name, share in shares if share.n]
+    return {
+        "data": [
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "x": [100 * share.value for _, share in known],
+                "y": [name for name, _ in known],
+                "error_x": {
+                    "type": "data",
+                    "symmetric": False,
+                    "array": [100 * (share.high - share.value) for _, share in known],
+                    "arrayminus": [100 * (share.value - share.low) for _, share in known],
+                    "color": RAW,
+                    "thickness": 2,
+                },
+                "marker": {"color": AFTER, "size": 11},
+                "hovertemplate": "%{y}: %{x:.0f} %<extra></extra>",
+            }
+        ],
+        "layout": {
+            "height": 140 + 34 * len(shares),
+            "margin": {"l": 8, "r": 16, "t": 34, "b": 56},
+            "xaxis": {
+                "title": {"text": axis},
+                "range": [-2, 102],
+                "ticksuffix": " %",
+                "zeroline": False,
+                "fixedrange": True,
+            },
+            "yaxis": {
+                "automargin": True,
+                "autorange": "reversed",
+                "type": "category",  # plotly would read names of digits as numbers
+                "categoryorder": "array",
+                "categoryarray": [name for name, _ in shares],
+                "fixedrange": True,
+            },
+            "paper_bgcolor": "rgba(0,0,0,0)",
+            "plot_bgcolor": "rgba(0,0,0,0)",
+            "showlegend": False,
+        },
+    }

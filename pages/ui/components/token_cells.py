@@ -1,0 +1,104 @@
+"""Answers as cells of a token strip, and as the rows of its table."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from pages.ui.components import charts
+from pages.ui.components.token_strip import ENDS, MODES, Cell, Mode
+from pages.ui.shell import i18n
+from pages.ui.shell.i18n import number, t
+
+if TYPE_CHECKING:
+    from llm_core.generation.branches import Branch
+    from llm_core.generation.request import RowRecord, Run, TokenEvent
+
+_WORDS = ("token", "after", "entropy", "surprisal", "id", "part", "bare", "given", "fork", "image")
+
+_known: WeakKeyDictionary[RowRecord, tuple[Cell, ...]] = WeakKeyDictionary()
+_lock = threading.Lock()
+
+
+def cells_of(branch: Branch) -> tuple[Cell, ...]:
+    """The whole answer. Cells are made once, since an answer is drawn several times a second while it grows."""
+    shared = cells_of(branch.parent)[: branch.step] if branch.parent else ()
+    with _lock:
+        known = _known.get(branch.row, ())
+    new = tuple(_cell(branch.run, event) for event in branch.row.events(len(known)))
+    if new:
+        known += new
+        with _lock:
+            _known[branch.row] = known
+    return shared + known
+
+
+def forks_of(branch: Branch) -> list[int]:
+    """Steps at which the answer, and those that it grew from, left their parents."""
+    forks = forks_of(branch.parent) if branch.parent else []
+    return [*(fork for fork in forks if fork < branch.step), *([branch.step] if branch.parent else [])]
+
+
+def given_in(branch: Branch) -> list[int]:
+    """Steps whose tokens somebody picked or typed."""
+    before = given_in(branch.parent) if branch.parent else []
+    return [*(step for step in before if step < branch.step), *branch.given]
+
+
+def strip_words(mode: Mode, title: str, empty: str = "") -> dict[str, Any]:
+    """The texts of a strip in the reader's language."""
+    low, high = ENDS[mode]
+    most = number(high, 0)
+    if mode != "probability":
+        most = t("strip.at_least" if mode == "rank" else "strip.at_least_bits", value=most)
+    return {
+        "title": title,
+        "empty": empty,
+        "legend": t("strip.legend", name=t(f"strip.modes.{mode}")),
+        "low": number(low, 0),
+        "high": most,
+        "names": {name: t(f"strip.modes.{name}") for name in MODES},
+        "lang": i18n.language(),
+        **{name: t(f"strip.{name}") for name in _WORDS},
+    }
+
+
+def token_table(cells: Sequence[Cell]) -> list[dict[str, Any]]:
+    """The strip's table twin."""
+    return [
+        {t("strip.number"): step + 1, t("step.token"): cell.label}
+        if cell.kind == "bare"
+        else {
+            t("strip.number"): step + 1,
+            t("step.token"): cell.label,
+            t("strip.id"): cell.token_id,
+            t("strip.modes.probability"): round(cell.probability, 5),
+            t("strip.after"): round(cell.after, 5),
+            t("strip.modes.rank"): cell.rank,
+            t("strip.entropy"): round(cell.entropy, 3),
+            t("strip.surprisal"): round(cell.surprisal, 3),
+        }
+        for step, cell in enumerate(cells)
+    ]
+
+
+def _cell(run: Run, event: TokenEvent) -> Cell:
+    trace = event.trace
+    if trace is None:
+        return Cell(event.piece, charts.visible(event.piece), event.token_id, "bare", 0.0, 0.0, 0, 0.0, 0.0)
+    label = charts.visible(run.label(trace.token_id))
+    is_mark = event.token_id in run.end_ids
+    return Cell(
+        text=event.piece,
+        label=label,
+        token_id=event.token_id,
+        kind="mark" if is_mark else "text" if event.piece else "part",
+        probability=math.exp(trace.logprob),
+        after=math.exp(trace.final.logprobs[trace.candidates.index(trace.token_id)]),
+        rank=trace.rank,
+        entropy=trace.raw.entropy_bits,
+        surprisal=max(0.0, trace.surprisal_bits),
+    )

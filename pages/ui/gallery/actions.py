@@ -1,0 +1,58 @@
+"""What the Gallery's lists share: words about a recipe, actions that may be refused, and what came of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from llm_core import NucleusError
+from pages.ui.shell import i18n, services
+from pages.ui.shell.browser_identity import owner
+from pages.ui.shell.i18n import t
+from pages.ui.shell.session import session
+
+if TYPE_CHECKING:
+    from llm_core.storage.recipe_store import Entry
+
+
+def about(entry: Entry) -> str:
+    """By whom, in which language, which version, and when."""
+    language = i18n.LANGUAGES.get(entry.language, entry.language)
+    version = t("desk.version", number=entry.latest)
+    parts = [i18n.plain(entry.author), i18n.plain(language), version, i18n.moment(entry.saved_at)]
+    if entry.mine:
+        parts.append(t("gallery.listed" if entry.listed else "gallery.unlisted"))
+    return " · ".join(filter(None, parts))
+
+
+@contextmanager
+def acting() -> Iterator[None]:
+    """Around what a button does: a refusal is told where the page is drawn next."""
+    state = session().gallery
+    state.notice = None
+    try:
+        yield
+    except NucleusError as error:
+        state.notice = ("error", i18n.explain(error))
+
+
+def tell() -> None:
+    """What came of the last action, and the way back from a deletion."""
+    state = session().gallery
+    if state.notice:
+        kind, words = state.notice
+        getattr(st, kind)(words)
+    if state.deleted:
+        recipe_id, title = state.deleted
+        with st.container(border=True, horizontal=True, vertical_alignment="center"):
+            st.markdown(t("gallery.deleted", title=i18n.plain(title or t("desk.untitled"))), width="content")
+            st.button(t("gallery.undo"), key="undo_delete", icon=":material/undo:", on_click=_undo, args=(recipe_id,))
+
+
+def _undo(recipe_id: str) -> None:
+    with acting():
+        services.recipes().undelete(recipe_id, owner())
+        session().gallery.deleted = None

@@ -1,0 +1,60 @@
+"""Ready recipes for the whitepaper's applications, in English and Vietnamese."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from llm_core.recipes.recipe import ModelReference
+from llm_core.recipes.starter_prompts import Entry, Language, applications
+from pages.ui.playground.open_recipe import ask_to_open
+from pages.ui.shell import i18n
+from pages.ui.shell.i18n import t
+from pages.ui.shell.session import OpenedRecipe, session
+
+
+def ready_list() -> None:
+    st.caption(t("gallery.intro"))
+    reader: Language = "vi" if i18n.language() == "vi" else "en"
+    names = {each.id: each.title[reader] for each in applications()}
+    chosen = st.selectbox(
+        t("gallery.application"), list(names), format_func=names.__getitem__, key="gallery_application"
+    )
+    language = st.segmented_control(
+        t("gallery.prompt_language"),
+        list(i18n.LANGUAGES),
+        default="en",
+        required=True,
+        format_func=i18n.LANGUAGES.__getitem__,
+        help=t("gallery.prompt_language_help"),
+        key="gallery_language",
+    )
+    [application] = (each for each in applications() if each.id == chosen)
+    for entry in application.entries:
+        _card(entry, "vi" if language == "vi" else "en", reader)
+
+
+def _card(entry: Entry, language: Language, reader: Language) -> None:
+    spec = entry.prompts[language]
+    with st.container(border=True):
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.markdown(f"**{i18n.plain(entry.title[reader])}**", width="content")
+            st.badge(t(f"techniques.{entry.technique}.name"))
+            st.space("stretch")
+            st.button(
+                t("gallery.open"),
+                key=f"open_{entry.application}_{entry.id}",
+                icon=":material/play_arrow:",
+                on_click=_open,
+                args=(entry, language),
+            )
+        st.markdown(i18n.plain(entry.teaches[reader]))
+        st.caption(t("gallery.expect", text=i18n.plain(entry.expect[reader])))
+        with st.expander(t("gallery.show_prompt")):
+            shown = spec.prompts()[0].messages()
+            st.code("\n\n".join(message.content for message in shown), language=None, wrap_lines=True)
+
+
+def _open(entry: Entry, language: Language) -> None:
+    """For whatever model the reader has: it shows the same on any."""
+    recipe = entry.recipe(language, model=ModelReference(id=session().model_id), precision=session().precision)
+    ask_to_open(OpenedRecipe(recipe))

@@ -1,0 +1,244 @@
+"""Prompts in Vertex AI's Prompt Management: save the Playground's, list those of a project, open a version."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+import streamlit as st
+
+from llm_core import GenerationRequest, RowRequest
+from llm_core.recipes.recipe import Recipe
+from pages.ui.model.hosted_options import read_hosted
+from pages.ui.playground.open_recipe import ask_to_open, follow
+from pages.ui.prompt.composer import read_prompt
+from pages.ui.settings.sampler_panel import read_settings
+from pages.ui.shell import i18n, services
+from pages.ui.shell.background_call import ask, give_up, settle, waiting_line
+from pages.ui.shell.i18n import t
+from pages.ui.shell.session import Key, OpenedRecipe, get, has, put, session
+
+if TYPE_CHECKING:
+    from llm_core.providers.google.prompt_store import Kept, PromptEntry, VersionEntry, VertexPrompts
+    from llm_core.providers.google.prompt_store_wire import Opened
+    from llm_core.providers.http.background_call import Errand
+    from llm_core.providers.http.connection import Line
+
+T = TypeVar("T")
+
+NAME, MODEL, NEXT_OF, PROMPT, VERSION = (f"vertex_prompt_{part}" for part in ("name", "model", "next", "id", "version"))
+SAVE, OPEN = "vertex-save", "vertex-open"
+"""Where the two forms wait for Vertex AI."""
+
+
+def vertex_prompts() -> None:
+    """The panel. What takes long runs in the background and can be stopped."""
+    saving, asking = settle(SAVE), settle(OPEN)
+    with st.container(border=True):
+        st.caption(t("vertex_prompts.about"))
+        if not has(Key.VERTEX_PLACE):
+            put(Key.VERTEX_PLACE, "")
+        st.text_input(
+            t("hosted.place"),
+            key=Key.VERTEX_PLACE,
+            max_chars=200,
+            placeholder="my-project/us-central1",
+            help=t("vertex_prompts.place_help"),
+            persist_state="session",
+        )
+        save, open_ = st.tabs([t("vertex_prompts.save"), t("vertex_prompts.open")])
+        with save:
+            _save_form(saving)
+            waiting_line(SAVE)
+            _saved()
+        with open_:
+            _open_form(asking)
+            waiting_line(OPEN)
+            _fetched()
+    follow()
+
+
+def _save_form(saving: bool) -> None:
+    if not has(Key.INSTRUCTION):
+        st.info(t("vertex_prompts.nothing"))
+        return
+    if not has(MODEL):
+        scheme, _, name = session().model_id.partition(":")
+        put(MODEL, name.partition("@")[0] if scheme in ("gemini", "vertex") else "")
+    first = textwrap.shorten(str(get(Key.INSTRUCTION) or ""), 80, placeholder="…")
+    st.caption(t("vertex_prompts.what", text=i18n.plain(first)))
+    left, right = st.columns(2)
+    left.text_input(t("vertex_prompts.name"), key=NAME, max_chars=128, persist_state="session")
+    right.text_input(
+        t("hosted.model"),
+        key=MODEL,
+        max_chars=200,
+        placeholder="gemini-3.8-flash",
+        help=t("vertex_prompts.model_help"),
+        persist_state="session",
+    )
+    known = {entry.id: _shown(entry) for entry in _listed()}
+    names = {"": t("vertex_prompts.new"), **{each: t("vertex_prompts.next", name=name) for each, name in known.items()}}
+    st.selectbox(t("vertex_prompts.as"), list(names), format_func=names.__getitem__, key=NEXT_OF)
+    st.button(
+        t("vertex_prompts.save_button"), type="primary", key="vertex_prompt_save", on_click=_save, disabled=saving
+    )
+
+
+def _saved() -> None:
+    if kept := session().vertex.kept:
+        st.success(t("vertex_prompts.saved", name=i18n.plain(kept.name), version=i18n.plain(kept.version_id)))
+        for kind, fields in (("merged", kept.merged), ("lost", kept.lost)):
+            if fields:
+                st.info(t(f"vertex_prompts.{kind}", fields=_words(fields)))
+
+
+def _open_form(asking: bool) -> None:
+    state = session().vertex
+    st.button(
+        t("vertex_prompts.list"), key="vertex_prompt_list", on_click=_list, icon=":material/refresh:", disabled=asking
+    )
+    entries = {entry.id: entry for entry in _listed()}
+    if not entries:
+        if state.place and state.place == _place():
+            st.caption(t("vertex_prompts.none"))
+        return
+    st.selectbox(
+        t("vertex_prompts.prompt", count=len(entries)),
+        list(entries),
+        index=None,
+        format_func=lambda each: _shown(entries[each]),
+        key=PROMPT,
+        on_change=_list_versions,
+        placeholder=t("vertex_prompts.choose"),
+    )
+    chosen = str(get(PROMPT) or "")
+    if not chosen:
+        return
+    versions = {entry.id: entry for entry in state.versions.get(chosen, ())}
+    names = {"": t("vertex_prompts.newest"), **{each: _version(entry) for each, entry in versions.items()}}
+    st.selectbox(t("vertex_prompts.version"), list(names), format_func=names.__getitem__, key=VERSION)
+    st.button(
+        t("gallery.open"),
+        type="primary",
+        key="vertex_prompt_open",
+        on_click=_fetch,
+        icon=":material/play_arrow:",
+        disabled=asking,
+    )
+
+
+def _fetched() -> None:
+    if fetched := session().vertex.fetched:
+        with st.container(border=True):
+            st.markdown(t("vertex_prompts.not_opened", fields=_words(fetched.lost)))
+            with st.container(horizontal=True):
+                st.button(t("vertex_prompts.yes"), key="vertex_prompt_yes", type="primary", on_click=_open)
+                st.button(t("vertex_prompts.no"), key="vertex_prompt_no", on_click=_leave)
+
+
+def _save() -> None:
+    state, name, model = session().vertex, str(get(NAME) or ""), str(get(MODEL) or "").strip()
+    state.kept = None
+
+    def begin() -> Errand[Kept]:
+        settings = read_settings()
+        row = RowRequest(settings.sampler, settings.max_output_tokens, settings.stop_sequences)
+        spec = read_prompt(settings.stop_sequences)
+        request = GenerationRequest(session().model_id, spec, (row,), hosted=read_hosted())
+        return services.vertex_prompts().save(_place(), request, name, model, str(get(NEXT_OF) or ""))
+
+    def take(kept: Kept) -> None:
+        state.kept = kept
+
+    shown = i18n.plain(name)
+    ask(SAVE, t("vertex_prompts.saving", name=shown), begin, take, t("vertex_prompts.stopped", name=shown))
+
+
+def _list() -> None:
+    state, place = session().vertex, _place()
+
+    def take(entries: tuple[PromptEntry, ...]) -> None:
+        state.entries, state.place, state.versions, state.fetched = entries, place, {}, None
+
+    _ask(lambda kept, line: kept.prompts(place, line), take)
+
+
+def _list_versions() -> None:
+    state, chosen = session().vertex, str(get(PROMPT) or "")
+    state.fetched = None
+    put(VERSION, "")
+
+    def take(versions: tuple[VersionEntry, ...]) -> None:
+        state.versions[chosen] = versions
+
+    if chosen and chosen not in state.versions:
+        _ask(lambda kept, line: kept.versions(state.place, chosen, line), take)
+    else:
+        give_up(OPEN)
+
+
+def _fetch() -> None:
+    """Get the version, and open it unless the reader should know before what does not come along."""
+    state, chosen, version = session().vertex, str(get(PROMPT)), str(get(VERSION) or "")
+
+    def take(found: Opened) -> None:
+        state.fetched = found
+        if not found.lost:
+            _open()
+
+    _ask(lambda kept, line: kept.open(state.place, chosen, version, line), take)
+
+
+def _ask(what: Callable[[VertexPrompts, Line], T], take: Callable[[T], None]) -> None:
+    """Where the form to open waits: for one thing at a time."""
+
+    def begin() -> Errand[T]:
+        from llm_core.providers.http.background_call import Errand
+
+        kept = services.vertex_prompts()
+        return Errand(lambda line: what(kept, line), kept.line())
+
+    ask(OPEN, t("vertex_prompts.listing"), begin, take)
+
+
+def _open() -> None:
+    """Open what was fetched in the Playground. Work that would be replaced is asked for."""
+    state = session().vertex
+    if found := state.fetched:
+        names = {entry.id: entry.name for entry in state.entries}
+        state.fetched = None
+        ask_to_open(OpenedRecipe(Recipe.of(found.request, title=names.get(str(get(PROMPT)), ""))))
+
+
+def _leave() -> None:
+    session().vertex.fetched = None
+
+
+def _place() -> str:
+    return str(get(Key.VERTEX_PLACE) or "").strip()
+
+
+def _listed() -> tuple[PromptEntry, ...]:
+    """Those of the place that the form names."""
+    state = session().vertex
+    return state.entries if state.place == _place() else ()
+
+
+def _shown(entry: PromptEntry) -> str:
+    return " · ".join(filter(None, (entry.name or entry.id, entry.model, _day(entry))))
+
+
+def _version(entry: VersionEntry) -> str:
+    return " · ".join(filter(None, (t("vertex_prompts.number", number=entry.id), entry.name, _day(entry))))
+
+
+def _day(entry: PromptEntry | VersionEntry) -> str:
+    return f"{entry.saved_at:%Y-%m-%d %H:%M}" if entry.saved_at else ""
+
+
+def _words(fields: Sequence[str]) -> str:
+    """Names of fields; those that only Vertex AI has as it writes them."""
+    known = i18n.texts(i18n.language())
+    return ", ".join(known.get(f"fields.{name}") or i18n.plain(name) for name in fields)

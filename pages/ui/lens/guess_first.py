@@ -1,0 +1,65 @@
+"""Ask the learner to predict the next token before the Lens shows the distribution."""
+
+from __future__ import annotations
+
+import math
+
+import streamlit as st
+
+from pages.ui.lens.views import Scene
+from pages.ui.shell.i18n import number, plain, share, t
+from pages.ui.shell.session import Guess, get, session
+
+
+def guessing(scene: Scene, step: int) -> bool:
+    """Draw the form for a guess, or the result of the guess. Returns whether the distribution may be shown."""
+    guesses = session().lens.guesses
+    with st.container(border=True):
+        if step in guesses:
+            _revealed(scene, guesses[step])
+            return True
+        with st.form("lens_guess_form", border=False):
+            st.text_input(t("lens.guess.ask"), key=f"lens_guess_{step}", help=t("lens.guess.help"))
+            st.form_submit_button(t("lens.guess.reveal"), on_click=_take, args=(scene, step), type="primary")
+        return False
+
+
+def _take(scene: Scene, step: int) -> None:
+    """Record the guess by the likelier of its spellings.
+
+    Whether a word begins with a space is known to the tokenizer, not to the learner.
+    """
+    raw = scene.view.raw
+    found = scene.lens.find(get(f"lens_guess_{step}") or "")
+    firsts = [each.token_id for each in found if each.token_id is not None]
+    guess = max(firsts, key=raw.probability, default=None)
+    if guess is not None:
+        session().lens.guesses[step] = Guess(guess, raw.probability(guess), guess == raw.best)
+    else:  # nothing was typed, or something that the provider did not show
+        most = raw.unseen.ceiling if found and raw.unseen else None
+        session().lens.guesses[step] = Guess(None, most, False)
+
+
+def _revealed(scene: Scene, guess: Guess) -> None:
+    raw = scene.view.raw
+    if guess.token is not None and guess.probability is not None:
+        token, rank = plain(scene.label(guess.token)), number(raw.rank(guess.token), 0)
+        st.markdown(t("lens.guess.yours", token=token, value=share(guess.probability), rank=rank))
+    elif guess.probability is not None:
+        st.markdown(t("hosted_views.guess_unseen", count=len(raw.probs), value=share(guess.probability)))
+    else:
+        st.markdown(t("lens.guess.none"))
+    best = raw.best
+    st.markdown(
+        t(
+            "lens.guess.truth",
+            best=plain(scene.label(best)),
+            value=share(raw.probability(best)),
+            drawn=plain(scene.label(scene.token_id)),
+        )
+    )
+    made = [each for each in session().lens.guesses.values() if each.probability is not None]
+    if made:
+        hits = sum(each.hit for each in made)
+        bits = sum(-math.log2(max(each.probability or 0, 1e-12)) for each in made) / len(made)
+        st.caption(t("lens.guess.score", hits=hits, count=len(made), bits=number(bits, 1)))

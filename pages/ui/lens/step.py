@@ -1,0 +1,81 @@
+"""Find the step that the Lens inspects and get its logits.
+
+For a local model they come from one forward pass, once; for a hosted model the top tokens came with the answer.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from llm_core.analysis.partial_inspector import partial_lens_of
+from llm_core.analysis.step_inspector import Lens, lens_of, request_for
+from llm_core.generation.branches import Branch
+from llm_core.generation.request import TokenEvent
+from pages.ui.playground.run_view import shown_branch
+from pages.ui.shell import services
+from pages.ui.shell.session import session
+
+KEPT = 8
+"""Steps whose inspectors a tab keeps, so that going back and forth needs no forward pass."""
+_AT_ONCE = 1.5
+"""Seconds to wait for the logits before the page is drawn without them."""
+
+
+class Place(NamedTuple):
+    """One step of the answer that the Playground shows."""
+
+    branch: Branch
+    events: list[TokenEvent]
+    step: int
+
+
+def current_place() -> Place | None:
+    """Return the step that the Lens inspects, or None without a run that has generated something.
+
+    It starts at the step that is pinned in the Playground, or at the newest one.
+    """
+    state = session()
+    branch = shown_branch(state.askings[state.shown[0]] if state.askings else None)
+    events = branch.events() if branch else []
+    if branch is None or not events:
+        return None
+    if state.lens.of != (branch.run.id, branch.chain):
+        pinned = state.selected_step
+        state.lens.start((branch.run.id, branch.chain), len(events) - 1 if pinned is None else pinned)
+    return Place(branch, events, min(state.lens.step, len(events) - 1))
+
+
+def lens_at(place: Place) -> Lens | None:
+    """Return the inspector of the step, or None while the engine is busy.
+
+    Raises the error that the forward pass failed with.
+    """
+    state = session().lens
+    key = (*state.of, place.step)
+    if key in state.lenses:
+        return state.lenses[key]
+    asked = place.branch.run
+    if asked.model is None:
+        trace = place.events[place.step].trace
+        if asked.recorded and trace:  # before any stage, every token is possible
+            vocabulary: int | None = trace.raw.kept
+        else:
+            vocabulary = services.router().hosted.vocabulary(asked.request.model_id)
+        return _kept(key, partial_lens_of(asked, place.events, place.step, vocabulary))
+    if key not in state.runs:
+        for run in state.runs.values():  # the learner has moved to another step
+            run.cancel()
+        answer = [event.known_id for event in place.events[: place.step]]
+        request = request_for(place.branch.run.request, place.branch.row.request, answer)
+        state.runs = {key: services.submit(request)}
+    if not state.runs[key].wait(_AT_ONCE):
+        return None
+    return _kept(key, lens_of(state.runs.pop(key)))
+
+
+def _kept(key: tuple[str, int, int], lens: Lens) -> Lens:
+    state = session().lens
+    state.lenses[key] = lens
+    while len(state.lenses) > KEPT:
+        del state.lenses[next(iter(state.lenses))]
+    return state.lenses[key]

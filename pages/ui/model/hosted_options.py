@@ -1,0 +1,190 @@
+"""What only hosted models take: thinking, safety settings, pictures; and what came of it beside the answer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import date
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from llm_core import GenerationRequest, NucleusError, PromptSpec
+from llm_core.generation.request import IMAGE_TYPES, THINKING, HostedOptions, Image, RowRecord, Run, Usage
+from pages.ui.prompt.composer import read_prompt
+from pages.ui.shell import i18n, services
+from pages.ui.shell.background_call import ask, settle, waiting_line
+from pages.ui.shell.i18n import number, t
+from pages.ui.shell.session import Key, get, has, put, session
+
+if TYPE_CHECKING:
+    from llm_core.providers.http.background_call import Errand
+    from llm_core.providers.provider import Target
+
+COUNT = "count"
+"""Where the Playground waits for a prompt's count."""
+SAFETY_CATEGORIES = ("HARASSMENT", "HATE_SPEECH", "SEXUALLY_EXPLICIT", "DANGEROUS_CONTENT")
+SAFETY = ("default", "BLOCK_LOW_AND_ABOVE", "BLOCK_MEDIUM_AND_ABOVE", "BLOCK_ONLY_HIGH", "BLOCK_NONE")
+
+
+def hosted_options() -> None:
+    """Draw the fields that `read_hosted` reads."""
+    if not has(Key.THINKING):
+        put(Key.THINKING, "default")
+        put(Key.SAFETY, "default")
+        put(Key.SHOW_THOUGHTS, False)
+    with st.expander(t("hosted.options")):
+        levels = {level: t(f"hosted.thinking.{level}") for level in THINKING}
+        st.selectbox(
+            t("hosted.thinking_title"),
+            list(levels),
+            format_func=levels.__getitem__,
+            key=Key.THINKING,
+            persist_state="session",
+        )
+        st.toggle(t("hosted.show_thoughts"), key=Key.SHOW_THOUGHTS, persist_state="session")
+        bars = {bar: t(f"hosted.safety.{bar}") for bar in SAFETY}
+        st.selectbox(
+            t("hosted.safety_title"),
+            list(bars),
+            format_func=bars.__getitem__,
+            key=Key.SAFETY,
+            help=t("hosted.safety_help"),
+            persist_state="session",
+        )
+        st.file_uploader(
+            t("hosted.images"),
+            type=["png", "jpg", "jpeg", "webp"],
+            accept_multiple_files=True,
+            key="hosted_images",
+            help=t("hosted.images_help", known=", ".join(IMAGE_TYPES)),
+        )
+        if session().images and not get("hosted_images"):
+            with st.container(horizontal=True, vertical_alignment="center"):
+                st.caption(t("hosted.images_opened", count=len(session().images)), width="content")
+                st.button(t("hosted.images_remove"), key="remove_images", on_click=_remove_images)
+
+
+def read_hosted() -> HostedOptions:
+    files = get("hosted_images") or ()
+    bar = get(Key.SAFETY) or "default"
+    return HostedOptions(
+        thinking=get(Key.THINKING) or "default",
+        show_thoughts=bool(get(Key.SHOW_THOUGHTS)),
+        safety=() if bar == "default" else tuple((category, bar) for category in SAFETY_CATEGORIES),
+        images=tuple(Image(file.type, file.getvalue()) for file in files) or session().images,
+    )
+
+
+def write_hosted(options: HostedOptions) -> None:
+    """Fill the fields with what they can show: thinking by level only. To be called before they are drawn."""
+    bars = {bar for _, bar in options.safety}
+    put(Key.THINKING, options.thinking if options.thinking in THINKING else "default")
+    put(Key.SHOW_THOUGHTS, options.show_thoughts)
+    put(Key.SAFETY, bars.pop() if len(bars) == 1 and bars <= set(SAFETY) else "default")
+    session().images = options.images
+
+
+def _remove_images() -> None:
+    session().images = ()
+
+
+def sent_request(request: Callable[[PromptSpec], GenerationRequest]) -> None:
+    """What is sent for the prompt as it stands, without the key. Behind a switch, since it works at every rerun."""
+    _token_count(request)
+    if not st.toggle(t("hosted.show_request"), key="show_request"):
+        return
+    try:
+        asked = request(read_prompt().prompts()[0])
+        pictures = tuple(replace(image, data=b"...") for image in asked.hosted.images)
+        body = services.router().hosted.body(replace(asked, hosted=replace(asked.hosted, images=pictures)))
+    except NucleusError as error:
+        st.caption(i18n.explain(error))
+        return
+    st.code(json.dumps(body, ensure_ascii=False, indent=2, default=str), language="json", wrap_lines=True)
+
+
+def _token_count(request: Callable[[PromptSpec], GenerationRequest]) -> None:
+    """A button that asks the provider how long the prompt is, and what it said of the prompt as it stands."""
+    state = session()
+    try:
+        asked = request(read_prompt().prompts()[0])
+    except NucleusError:  # being typed
+        return
+    counting = settle(COUNT)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.button(
+            t("hosted.count"),
+            key="count_tokens",
+            on_click=_count,
+            args=(asked,),
+            icon=":material/123:",
+            disabled=counting,
+        )
+        if state.counted and state.counted[0] == _counted_of(asked):
+            st.markdown(state.counted[1], width="content")
+    waiting_line(COUNT)
+
+
+def _counted_of(asked: GenerationRequest) -> tuple:
+    return asked.model_id, asked.prompt, asked.hosted.images
+
+
+def _count(asked: GenerationRequest) -> None:
+    hosted = services.router().hosted
+
+    def begin() -> Errand[int | None]:
+        from llm_core.providers.http.background_call import Errand
+
+        target, credentials = hosted.target(asked.model_id), services.credentials()
+        assert target is not None  # the button is there for hosted models only
+        return Errand(lambda line: hosted.count_tokens(asked, target, credentials, line), hosted.line())
+
+    def take(counted: int | None) -> None:
+        said = t("hosted.not_counted")
+        target = hosted.target(asked.model_id)
+        if target and counted is not None:
+            parts = [t("hosted.usage.prompt", value=number(counted, 0)), *_estimated(target, Usage(counted))]
+            said = " · ".join(parts)
+        session().counted = (_counted_of(asked), said)
+
+    ask(COUNT, t("hosted.counting"), begin, take)
+
+
+def hosted_notes(run: Run, row: RowRecord) -> None:
+    """Notices, thoughts, and what the provider counted."""
+    for notice in run.notices:
+        st.info(i18n.explain(notice), icon=":material/info:")
+    if row.thoughts:
+        with st.expander(t("hosted.thoughts")):
+            st.code(row.thoughts, language=None, wrap_lines=True)
+    if row.from_cache:
+        st.caption(f":material/cached: {t('hosted_views.cache.answer')}")
+    if row.shared:
+        st.caption(f":material/stacks: {t('hosted.shared')}")
+    if usage := row.usage:
+        counted = {"prompt": usage.prompt_tokens, "output": usage.output_tokens, "thoughts": usage.thought_tokens}
+        parts = [t(f"hosted.usage.{name}", value=number(value, 0)) for name, value in counted.items() if value]
+        st.caption(" · ".join([*parts, *_cost(run, row)]))
+
+
+def _cost(run: Run, row: RowRecord) -> list[str]:
+    if row.usage is None or row.from_cache:
+        return []
+    try:
+        target = services.router().target(run.request.model_id)
+    except NucleusError:  # a recorded run of an address that may not be called from here
+        return []
+    return _estimated(target, row.usage) if target else []
+
+
+def _estimated(target: Target, usage: Usage) -> list[str]:
+    try:
+        estimate = services.prices().estimate(target, usage, date.today())
+    except NucleusError as error:
+        return [i18n.explain(error)]
+    if estimate is None:
+        return []
+    day = estimate.as_of.isoformat()
+    return [t("hosted.cost", value=number(estimate.amount, 5), currency=estimate.currency, date=day)]

@@ -1,0 +1,206 @@
+"""The form for hosted models: provider, key, address, the list of its models, and what the chosen one takes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import streamlit as st
+from pydantic import SecretStr
+
+from llm_core import NucleusError
+from pages.ui.shell import i18n, services
+from pages.ui.shell.background_call import ask, give_up, settle, waiting_line
+from pages.ui.shell.i18n import number, t
+from pages.ui.shell.session import SECRET, Key, get, has, put, session
+
+if TYPE_CHECKING:
+    from llm_core.providers.http.background_call import Errand
+    from llm_core.providers.provider import HostedModel
+
+PLACES = {
+    "gemini": ("gemini", ""),
+    "vertex": ("vertex", ""),
+    "endpoint": ("endpoint", ""),
+    "openai": ("openai", ""),
+    "server": ("openai", "http://127.0.0.1:8000/v1"),
+}
+"""What the form offers: the scheme of each, and the address to begin with."""
+LISTING = "hosted-models"
+"""Where the form waits for a provider's list."""
+_SIGNS = {"honoured": "✓", "ignored": "∅", "rejected": "✗", "untried": "?"}
+
+
+def hosted_form() -> None:
+    if not has(Key.PROVIDER):
+        put(Key.PROVIDER, "gemini")
+        put(Key.SERVER_URL, PLACES["server"][1])
+    if not has(Key.VERTEX_PLACE):
+        put(Key.VERTEX_PLACE, "")
+    names = {each: t(f"hosted.providers.{each}") for each in PLACES}
+    st.segmented_control(
+        t("hosted.provider"),
+        list(names),
+        format_func=names.__getitem__,
+        key=Key.PROVIDER,
+        required=True,
+        on_change=_forget_answers,
+        persist_state="session",
+    )
+    chosen = str(get(Key.PROVIDER))
+    st.caption(t(f"hosted.about.{chosen}"))
+    if chosen == "server":
+        st.text_input(t("hosted.url"), key=Key.SERVER_URL, max_chars=500, persist_state="session")
+    if chosen in ("vertex", "endpoint"):
+        st.text_input(
+            t("hosted.place"),
+            key=Key.VERTEX_PLACE,
+            max_chars=200,
+            placeholder="my-project/us-central1",
+            help=t("hosted.place_help" if chosen == "vertex" else "hosted.place_needed"),
+            persist_state="session",
+        )
+    if chosen != "endpoint":  # Google Cloud knows the server, and takes no key there
+        _key_field(chosen)
+    _model_field(chosen)
+    waiting_line(LISTING)
+    if session().hosted_notice:
+        st.error(session().hosted_notice, icon=":material/error:")
+
+
+def _forget_answers() -> None:
+    """Of another provider."""
+    session().hosted_notice = None
+    give_up(LISTING)
+
+
+def _where() -> tuple[str, str]:
+    """Scheme and place, as the form says."""
+    chosen = str(get(Key.PROVIDER))
+    field = {"server": Key.SERVER_URL, "vertex": Key.VERTEX_PLACE, "endpoint": Key.VERTEX_PLACE}.get(chosen)
+    return PLACES[chosen][0], str(get(field) or "").strip() if field else ""
+
+
+def _key_name() -> str:
+    scheme, place = _where()
+    return f"{scheme}:{place.rstrip('/')}" if place else scheme
+
+
+def _key_field(chosen: str) -> None:
+    name = _key_name()
+    st.text_input(
+        t("hosted.key"),
+        type="password",
+        key=f"{SECRET}{chosen}",
+        on_change=_take_key,
+        args=(chosen, name),
+        placeholder=t("hosted.key_there") if name in session().keys else "",
+        help=t("hosted.key_help"),
+        autocomplete="off",
+    )
+
+
+def _take_key(chosen: str, name: str) -> None:
+    if typed := str(get(f"{SECRET}{chosen}") or "").strip():
+        session().keys[name] = SecretStr(typed)
+    else:
+        session().keys.pop(name, None)
+
+
+def _model_field(chosen: str) -> None:
+    under_way = settle(LISTING)
+    listed = session().listed_models.get(_key_name(), ())
+    facts = {model.id.partition(":")[2].partition("@")[0]: model for model in listed}
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        st.selectbox(
+            t("hosted.model"),
+            list(facts),
+            index=None,
+            key=f"hosted_model_{chosen}",
+            accept_new_options=True,
+            placeholder=t("hosted.model_placeholder" if listed else "hosted.model_type"),
+        )
+        st.button(
+            t("hosted.list"), on_click=_list_models, icon=":material/refresh:", key="hosted_list", disabled=under_way
+        )
+    name = str(get(f"hosted_model_{chosen}") or "").strip()
+    if fact := facts.get(name):
+        st.caption(_facts(fact))
+    st.button(t("hosted.use"), type="primary", on_click=_use, args=(name,), disabled=not name, key="hosted_use")
+
+
+def _facts(model: HostedModel) -> str:
+    known = {"window": model.context_window, "output": model.output_limit}
+    told = [t(f"hosted.facts.{name}", value=number(value, 0)) for name, value in known.items() if value]
+    named = [] if model.name in model.id else [i18n.plain(model.name)]
+    text = " · ".join(named + told) or t("hosted.facts.none")
+    return text[:1].upper() + text[1:]
+
+
+def _checked() -> tuple[str, str]:
+    """Raises `NucleusError` for an own server's address, or a project and location, that is none."""
+    from llm_core.providers.google.client import PROJECT_AND_LOCATION
+    from llm_core.providers.http.url_policy import normalised
+
+    scheme, place = _where()
+    if (
+        (place or scheme == "endpoint")
+        and scheme in ("vertex", "endpoint")
+        and not PROJECT_AND_LOCATION.fullmatch(place)
+    ):
+        raise NucleusError("provider_place_invalid", place=place)
+    return scheme, normalised(place) if get(Key.PROVIDER) == "server" else place
+
+
+def _list_models() -> None:
+    state, name = session(), _key_name()
+    state.hosted_notice = None
+
+    def begin() -> Errand[tuple[HostedModel, ...]]:
+        from llm_core.providers.http.background_call import Errand
+
+        hosted, credentials = services.router().hosted, services.credentials()
+        scheme, place = _checked()
+        return Errand(lambda line: hosted.models(scheme, place, credentials, line), hosted.line())
+
+    def take(found: tuple[HostedModel, ...]) -> None:
+        state.listed_models[name] = found
+
+    ask(LISTING, t("hosted.listing"), begin, take)
+
+
+def _use(name: str) -> None:
+    state = session()
+    _forget_answers()
+    try:
+        scheme, place = _checked()
+        model_id = f"{scheme}:{name}@{place}" if place else f"{scheme}:{name}"
+        target = services.router().target(model_id)
+    except NucleusError as error:
+        state.hosted_notice = i18n.explain(error)
+        return
+    if target:
+        state.model_id = target.model_id
+
+
+def capability_table(model_id: str) -> None:
+    """What is known of each setting: tried and honoured, ignored, rejected, or not tried."""
+    support = services.router().hosted.support(model_id)
+    st.caption(t("hosted.capabilities_help"))
+    st.dataframe(
+        [
+            {
+                t("hosted.setting"): t(f"fields.{field}"),
+                t("hosted.support"): f"{_SIGNS[known]} {t(f'hosted.supports.{known}')}",
+            }
+            for field, known in support.items()
+        ],
+        hide_index=True,
+        height=300,
+    )
+    st.button(
+        t("hosted_views.dead.again"),
+        on_click=services.router().hosted.forget,
+        args=(model_id,),
+        help=t("hosted_views.dead.again_help"),
+        key="hosted_forget",
+    )

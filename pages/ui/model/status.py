@@ -1,0 +1,85 @@
+"""The chosen model on its way: progress while it comes, what went wrong if it did not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from llm_core import NucleusError
+from llm_core.models import builtin
+from llm_core.models.language_model import LanguageModel
+from llm_core.models.progress import Progress
+from llm_core.models.store import ModelEntry
+from llm_core.router import PROVIDERS
+from pages.ui.shell import i18n, services
+from pages.ui.shell.i18n import t
+from pages.ui.shell.session import session
+
+if TYPE_CHECKING:
+    from llm_core.providers.provider import Target
+
+_REFRESH_SECONDS = 0.5
+
+
+def model_status() -> LanguageModel | None:
+    """Ask for the session's model and show how far it is; the page stays usable meanwhile. None while it is not there,
+    and for a hosted one, which needs no loading."""
+    # One place whatever it holds: elements that moved up when it emptied would be drawn anew, and lose what is being
+    # typed in them.
+    place = st.container(key="model-status")
+    if is_hosted():
+        return None
+    entry = services.models().request(session().model_id)
+    with place:
+        if not entry.result.done():
+            st.fragment(_show_progress, run_every=_REFRESH_SECONDS)(entry)
+        elif entry.error:
+            st.error(i18n.explain(entry.error), icon=":material/error:")
+            st.button(t("models.retry"), on_click=_retry, args=(entry.id,))
+    return entry.model
+
+
+def is_hosted(model_id: str = "") -> bool:
+    """Whether a model, or else the session's, runs elsewhere."""
+    return (model_id or session().model_id).partition(":")[0] in PROVIDERS
+
+
+def revision_here(model_id: str) -> str:
+    """What tells the weights of the session's model, once it is loaded, or of the built-in one; empty for others."""
+    from llm_core.models.revision import builtin_revision, revision_of
+
+    if model_id == builtin.MODEL_ID:
+        return builtin_revision()
+    if is_hosted(model_id) or model_id != session().model_id:
+        return ""
+    return revision_of(services.models().request(model_id).model)
+
+
+def hosted_target() -> Target | None:
+    """The parts of the hosted model's id; None for a local one, and for an address that is not allowed any more."""
+    try:
+        return services.router().target(session().model_id)
+    except NucleusError:
+        return None
+
+
+def _retry(model_id: str) -> None:
+    services.models().request(model_id, retry=True)
+
+
+def _show_progress(entry: ModelEntry) -> None:
+    if entry.result.done():
+        st.rerun()
+    progress = entry.progress
+    st.progress(progress.fraction or 0.0, text=_words(progress))
+
+
+def _words(progress: Progress) -> str:
+    amount = ""
+    if progress.total and progress.stage == "downloading":
+        done, total = (i18n.number(size / 1e6, 0) for size in (progress.done, progress.total))
+        amount = t("models.megabytes", done=done, total=total)
+    elif progress.total:
+        amount = t("models.tensors", done=progress.done, total=progress.total)
+    return " · ".join(filter(None, (t(f"models.stage.{progress.stage}"), amount)))

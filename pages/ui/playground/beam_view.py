@@ -1,0 +1,145 @@
+"""Beam search of the Playground's prompt: its settings, its tree as it grows, and what it found."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+
+from llm_core import GenerationRequest, NucleusError, RowRequest
+from llm_core.generation.beam_search import MAX_BEAMS, MAX_TOKENS, BeamRun, BeamSettings
+from pages.ui.components import charts
+from pages.ui.components.beam_tree import Hypothesis, beam_tree
+from pages.ui.prompt.composer import read_prompt
+from pages.ui.shell import i18n, services
+from pages.ui.shell.i18n import number, t
+from pages.ui.shell.session import get, session
+from samplers import SamplerConfig
+
+REFRESH_SECONDS = 0.4
+
+
+def beam_view() -> None:
+    """Draw the card. What is inside is drawn again while a search runs."""
+    run = session().beam
+    with st.expander(t("beam.title"), expanded=run is not None):
+        st.caption(t("beam.text"))
+        following = run is not None and run.active
+        st.fragment(_draw, run_every=REFRESH_SECONDS if following else None)(following)
+
+
+def _draw(following: bool) -> None:
+    run = session().beam
+    active = bool(run and run.active)  # before the tree is read, so that nothing is missed
+    _controls(active)
+    if session().beam_notice:
+        st.error(session().beam_notice, icon=":material/error:")
+    if run:
+        run.touch()
+        _found(run, active)
+    if following != active:
+        st.rerun()
+
+
+def _controls(active: bool) -> None:
+    beams, length, penalty = st.columns(3, vertical_alignment="bottom")
+    beams.number_input(t("beam.beams"), 1, MAX_BEAMS, 3, key="beam_count", persist_state="session")
+    length.number_input(t("beam.length"), 1, MAX_TOKENS, 12, key="beam_length", persist_state="session")
+    penalty.number_input(
+        t("beam.penalty"),
+        -10.0,
+        10.0,
+        1.0,
+        0.25,
+        key="beam_penalty",
+        help=t("beam.penalty_help"),
+        persist_state="session",
+    )
+    with st.container(horizontal=True):
+        st.button(t("beam.start"), key="beam_start", on_click=_start)
+        st.button(t("beam.stop"), key="beam_stop", on_click=_stop, disabled=not active)
+
+
+def _start() -> None:
+    state = session()
+    state.beam_notice = None
+    try:
+        prompt = read_prompt().prompts()[0]
+        request = GenerationRequest(
+            state.model_id, prompt, (RowRequest(SamplerConfig()),), state.precision, session=state.id
+        )
+        settings = BeamSettings(get("beam_count"), get("beam_length"), get("beam_penalty"))
+        begun = BeamRun(services.submitter(), request, settings)
+    except NucleusError as error:
+        state.beam_notice = i18n.explain(error)
+        return
+    _stop()
+    state.beam = begun
+
+
+def _stop() -> None:
+    if run := session().beam:
+        run.stop()
+
+
+def _found(run: BeamRun, active: bool) -> None:
+    if run.error:
+        st.error(i18n.explain(run.error), icon=":material/error:")
+    nodes = hypotheses(run)
+    if not nodes:
+        st.caption(t("beam.waiting") if active else t("beam.nothing"))
+        return
+    finished = run.finished
+    kept = [place for place, node in enumerate(nodes) if node.status == "kept"]
+    best = finished[0].node if finished else kept[0] if kept and not nodes[kept[0]].step else -1
+    words = {name: t(f"beam.{name}") for name in ("title", "step", "rank", "kept", "pruned", "finished", "image")}
+    words["lang"] = i18n.language()
+    beam_tree(nodes, key="beam_tree", search=str(id(run)), best=best, live=active, words=words)
+    if finished:
+        st.markdown(f"**{t('beam.best')}**")
+        st.dataframe(
+            [
+                {
+                    t("beam.place"): place,
+                    t("run.answer"): run.texts[hypothesis.node],
+                    t("beam.tokens"): len(hypothesis.tokens),
+                    t("beam.total"): round(hypothesis.logprob, 3),
+                    t("beam.score"): round(hypothesis.score, 3),
+                }
+                for place, hypothesis in enumerate(finished, start=1)
+            ],
+            hide_index=True,
+        )
+    if st.toggle(t("beam.as_table"), key="beam_table"):
+        st.dataframe([_row(node, nodes) for node in nodes], hide_index=True, height=320)
+
+
+def hypotheses(run: BeamRun) -> list[Hypothesis]:
+    """The search's nodes as they are drawn."""
+    if run.model is None:
+        return []
+    drawn: list[Hypothesis] = []
+    ranks: dict[int, int] = {}
+    for node, text in zip(run.nodes, run.texts, strict=False):
+        rank = ranks.get(node.step, 0)
+        ranks[node.step] = rank + 1
+        label = charts.visible(run.model.label(node.token_id))
+        facts = t(
+            "beam.facts",
+            status=t(f"beam.{node.status}"),
+            logprob=number(node.logprob),
+            total=number(node.score),
+        )
+        drawn.append(Hypothesis(node.parent, node.step, rank, label, node.status, text, facts))
+    return drawn
+
+
+def _row(node: Hypothesis, nodes: list[Hypothesis]) -> dict[str, Any]:
+    return {
+        t("beam.step"): node.step + 1,
+        t("beam.rank"): node.rank + 1,
+        t("step.token"): node.label,
+        t("beam.after"): nodes[node.parent].text if node.parent is not None else "",
+        t("beam.status"): t(f"beam.{node.status}"),
+        t("beam.figures"): node.facts,
+    }

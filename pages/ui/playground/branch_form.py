@@ -1,0 +1,121 @@
+"""From the chosen step on: another token, a text of one's own, or the dice again. Each starts a branch."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from llm_core import NucleusError, RowRequest
+from llm_core.generation.branches import Branch, Origin, continuation, typed_tokens
+from pages.ui.components import charts
+from pages.ui.settings.sampler_panel import read_settings
+from pages.ui.shell import i18n, services
+from pages.ui.shell.i18n import share, t
+from pages.ui.shell.session import get, has, put, session
+
+if TYPE_CHECKING:
+    from llm_core.generation.request import TokenEvent
+
+MAX_BRANCHES = 64
+"""In one tab; an answer takes a kilobyte or two a token."""
+MAX_CHARACTERS = 4000
+"""Of a typed text: the model takes it a token at a time, as it writes."""
+
+
+def branch_panel(branch: Branch, events: list[TokenEvent], step: int) -> None:
+    """Draw the panel for one step of the answer that is shown."""
+    model = branch.run.model
+    if model is None:
+        return
+    trace = events[step].known_trace
+    place = f"{branch.run.id}_{step}"
+    others = {
+        token: _candidate(model.label(token), *logprobs)
+        for token, *logprobs in zip(trace.candidates, trace.raw.logprobs, trace.final.logprobs, strict=True)
+        if token != trace.token_id
+    }
+    pick, go, again = st.columns([2.2, 1, 1], vertical_alignment="bottom")
+    pick.selectbox(
+        t("branches.token", step=step + 1),
+        list(others),
+        format_func=others.__getitem__,
+        key=f"branch_token_{place}",
+        help=t("branches.token_help"),
+    )
+    go.button(
+        t("branches.take"),
+        key="branch_take",
+        type="primary",
+        width="stretch",
+        on_click=_take,
+        args=(branch, step, f"branch_token_{place}"),
+    )
+    again.button(
+        t("branches.again"),
+        key="branch_again",
+        width="stretch",
+        help=t("branches.again_help"),
+        on_click=_again,
+        args=(branch, step),
+    )
+    with st.expander(t("branches.type")):
+        text_key = f"branch_text_{place}"
+        if not has(text_key):
+            rest = events[step:-1] if events[-1].token_id in model.end_ids else events[step:]
+            put(text_key, "".join(event.piece for event in rest)[:MAX_CHARACTERS])
+        st.text_area(
+            t("branches.text"), key=text_key, height=90, max_chars=MAX_CHARACTERS, help=t("branches.text_help")
+        )
+        st.button(t("branches.take_text"), key="branch_take_text", on_click=_type, args=(branch, step, text_key))
+    if session().branch_notice:
+        st.error(session().branch_notice, icon=":material/error:")
+
+
+def _candidate(label: str, raw: float, final: float) -> str:
+    cut = f" · {t('step.cut')}" if final == -math.inf else ""
+    return f"{charts.visible(label)}  ·  {share(math.exp(raw))}{cut}"
+
+
+def _take(branch: Branch, step: int, key: str) -> None:
+    _grow(branch, step, (int(get(key)),), "token")
+
+
+def _again(branch: Branch, step: int) -> None:
+    _grow(branch, step, (), "again")
+
+
+def _type(branch: Branch, step: int, key: str) -> None:
+    """The text in place of the rest. What is left as it was stays with the parent."""
+    events, model = branch.events(), branch.run.model
+    if model is None:
+        return
+    tokens = typed_tokens(model, [event.known_id for event in events[:step]], get(key) or "")
+    while tokens and step < len(events) and events[step].token_id == tokens[0]:
+        step, tokens = step + 1, tokens[1:]
+    _grow(branch, step, tokens, "text" if tokens else "again")
+
+
+def _grow(branch: Branch, step: int, forced: tuple[int, ...], origin: Origin) -> None:
+    """Ask for the continuation with the panel's settings, and show it."""
+    state = session()
+    state.branch_notice = None
+    if len(state.tree) >= MAX_BRANCHES:
+        state.tree.forget_bare_roots(keep=1)
+    try:
+        if len(state.tree) >= MAX_BRANCHES:
+            raise NucleusError("too_many_branches", limit=MAX_BRANCHES)
+        settings = read_settings()
+        sampler = settings.sampler
+        if origin == "again":
+            sampler = dataclasses.replace(sampler, seed=state.tree.fresh_seed(branch, sampler.seed))
+        row = RowRequest(sampler, settings.max_output_tokens, settings.stop_sequences)
+        request = dataclasses.replace(continuation(branch, step, row, forced), session=state.id)
+        run = services.submit(request)
+    except NucleusError as error:
+        state.branch_notice = i18n.explain(error)
+        return
+    state.branch = state.tree.grow(branch, step, run, origin).id
+    state.selected_step = None

@@ -1,0 +1,49 @@
+"""Finished runs of the Playground go into the history, if the reader and the installation want one."""
+
+from __future__ import annotations
+
+import math
+
+from llm_core import NucleusError
+from llm_core.generation.branches import total_logprob
+from llm_core.generation.technique_run import Asking
+from llm_core.recipes.recipe import Recipe
+from pages.ui.shell import i18n, services
+from pages.ui.shell.browser_identity import owner
+from pages.ui.shell.session import session
+
+
+def keep_runs() -> None:
+    """Called whenever the runs are looked at. A database that fails is asked no more by this tab, and the Gallery says
+    why: a run must not wait for it."""
+    state = session()
+    for asking in state.askings:
+        name = asking.runs[0].id
+        if asking.active or name in state.recorded or asking.main.recorded:  # a replay is no run of the reader's
+            continue
+        state.recorded.add(name)
+        if state.history_on and state.history_notice is None and any(row.length for row in asking.main.rows):
+            try:
+                _keep(name, asking)
+            except NucleusError as error:
+                state.history_notice = i18n.explain(error)
+
+
+def _keep(name: str, asking: Asking) -> None:
+    from llm_core.storage.history import history_allowed
+
+    if not history_allowed():
+        return
+    row = asking.main.rows[0]
+    outcome = asking.outcomes[0].text if asking.outcomes else row.text
+    traced = [event for event in row.events() if event.trace]
+    mean = round(total_logprob(traced) / len(traced), 4) if traced else math.nan
+    summary = {
+        "tokens": asking.tokens,
+        "seconds": round(asking.seconds, 3),
+        "answers": asking.chains,
+        "result": (asking.answer or "")[:500] if asking.chains > 1 or asking.answer != outcome else "",
+        "finish_reason": row.finish_reason,
+        "mean_logprob": mean if math.isfinite(mean) else None,
+    }
+    services.history().add(name, owner(), Recipe.of(asking.request), outcome, summary)

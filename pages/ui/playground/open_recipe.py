@@ -1,0 +1,263 @@
+"""Recipes and the Playground: its fields as a recipe, a recipe in its fields.
+
+Opening runs nothing and loads no model. What the reader had not saved is asked for before it is replaced, and can be
+brought back. What the Playground has no field for (several seeds, candidates, notes, ...) stays with the recipe that
+is open and goes into its next version.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+from llm_core import GenerationRequest, NucleusError, RowRequest
+from llm_core.models.builtin import MODEL_ID, NAME
+from llm_core.recipes.recipe import Recipe
+from pages.ui.best_of_n.recipe import open_in_best
+from pages.ui.compare.recorded import open_in_compare
+from pages.ui.model.hosted_options import read_hosted, write_hosted
+from pages.ui.prompt.composer import is_first_prompt, read_prompt, write_prompt
+from pages.ui.recipes.export_panel import lost_note
+from pages.ui.recipes.provenance import name_of, weights_before
+from pages.ui.recipes.recipe_fields import Source, deadline_of, hidden_fields, kept
+from pages.ui.settings.sampler_panel import LIMITS, read_settings, write_settings
+from pages.ui.shell import i18n
+from pages.ui.shell.i18n import t
+from pages.ui.shell.session import Key, OpenedRecipe, has, put, session
+from samplers import ORDERS, SETTINGS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from llm_core.generation.technique_run import Asking
+    from llm_core.storage.recipe_store import Saved
+
+MOST = 10**9
+"""Larger whole numbers than this say the same, and browsers cannot hold all of them."""
+
+
+def read_recipe(**about: Any) -> Recipe:
+    """What the Playground says, and what the open recipe says beyond it; `about` has JSON data of further fields.
+    Raises `NucleusError` for fields that say what cannot be."""
+    return Recipe.read(kept(_fields(), session().opened).data() | about)
+
+
+def unsaved() -> bool:
+    """Whether the Playground holds something that opening a recipe would take away."""
+    if not _filled():
+        return False
+    opened = session().opened
+    try:
+        now = _fields()
+    except NucleusError:  # half typed
+        return True
+    if opened is None or opened.shown is None:
+        return not is_first_prompt(now.prompt)
+    return now.model_copy(update={"model": opened.shown.model}) != opened.shown
+
+
+def ask_to_open(opened: OpenedRecipe) -> None:
+    """Open it, or where that would replace something have `confirm_opening` ask. To be called before the Playground's
+    fields are drawn, as from a button's `on_click`."""
+    if unsaved():
+        session().to_open = opened
+    else:
+        open_recipe(opened)
+
+
+def open_recipe(opened: OpenedRecipe) -> None:
+    """Fill the Playground. What was in it can be brought back."""
+    from llm_core.recipes.replay import replayed
+
+    state, recipe = session(), opened.recipe
+    state.to_open = None
+    try:
+        recorded = replayed(recipe) if recipe.trace else []
+    except NucleusError as error:
+        state.desk_notice = ("error", i18n.explain(error))
+        return
+    state.replaced, state.replaced_answers = _what_is_there(), ()
+    _write(recipe)
+    if recorded:
+        _show(recorded)
+    state.notice, state.go_to = None, "playground"
+    state.opened = opened
+    shown = _fields()
+    state.opened = dataclasses.replace(opened, shown=shown)
+    kept_back = hidden_fields(recipe, shown)
+    words = ", ".join(t(f"fields.{name}") for name in kept_back)
+    state.desk_notice = ("info", t("desk.not_shown", fields=words)) if kept_back else None
+
+
+def bring_back_button() -> None:
+    if session().replaced:
+        st.button(t("playground.bring_back"), on_click=_bring_back, icon=":material/undo:", key="bring_back")
+
+
+def confirm_opening() -> None:
+    """Ask whether what is to be opened may replace what is there."""
+    if (opened := session().to_open) is not None:
+        st.dialog(t("desk.replace_title"), on_dismiss=_keep)(_ask)(opened)
+
+
+def follow() -> None:
+    """Go to the page on which something has just been opened."""
+    if there := session().go_to:
+        session().go_to = ""
+        st.switch_page(f"pages/{there}.py")
+
+
+def opened_line() -> None:
+    """Which recipe is open, what came of the last thing done with it, and the model that it was made for."""
+    state = session()
+    if state.desk_notice:
+        kind, words = state.desk_notice
+        getattr(st, kind)(words)
+    if (opened := state.opened) is None:
+        return
+    with st.container(key="recipe-opened"):
+        _opened(opened)
+
+
+def _opened(opened: OpenedRecipe) -> None:
+    state = session()
+    with st.container(horizontal=True, vertical_alignment="center"):
+        changed = f" · {t('desk.changed')}" if unsaved() else ""
+        st.markdown(f":material/menu_book: {name_of(opened)}{changed}", width="content")
+    _about(opened.recipe)
+    lost_note(opened.not_read, t("conversions.not_read"))
+    _other_pages(opened)
+    weights_before(opened.recipe)
+    wanted = opened.recipe.model.id
+    if wanted != state.model_id:
+        with st.container(horizontal=True, vertical_alignment="center"):
+            name = NAME if wanted == MODEL_ID else wanted
+            st.caption(t("desk.other_model", model=i18n.plain(name)), width="content")
+            st.button(t("desk.use_model"), on_click=_use, args=(wanted,), key="use_recipe_model")
+
+
+def _about(recipe: Recipe) -> None:
+    """What its author says of it: a stranger's text."""
+    facts = [i18n.plain(text) for text in (recipe.author, recipe.licence, *recipe.tags) if text]
+    if facts:
+        st.caption(" · ".join(facts))
+    if recipe.notes:
+        st.code(recipe.notes, language=None, wrap_lines=True)
+
+
+def _other_pages(opened: OpenedRecipe) -> None:
+    """The pages that show more of it than this one: several recorded answers side by side, and candidates."""
+    recipe = opened.recipe
+    recorded = len(recipe.trace.rows) if recipe.trace else 0
+    if max(recorded, recipe.count) < 2 and not recipe.criteria:
+        return
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.caption(t("recipes.also", count=max(recorded, recipe.count)), width="content")
+        if recorded > 1:
+            st.button(t("recipes.in_compare"), key="open_in_compare", on_click=open_in_compare, args=(recipe,))
+        st.button(t("recipes.in_best"), key="open_in_best", on_click=_in_best, args=(opened,))
+
+
+def _in_best(opened: OpenedRecipe) -> None:
+    """With what has been changed in the Playground since."""
+    state = session()
+    try:
+        recipe = read_recipe() if unsaved() else opened.recipe
+        open_in_best(dataclasses.replace(opened, recipe=recipe), state.shown[0])
+    except NucleusError as error:
+        state.desk_notice = ("error", i18n.explain(error))
+
+
+def _show(answers: Sequence[Asking]) -> None:
+    """In place of those that are shown, which are kept for `_bring_back`."""
+    state = session()
+    for asking in state.askings:
+        asking.stop()
+    state.replaced_answers = tuple(state.askings)
+    state.askings, state.asked_values, state.asked_prompt = list(answers), (), None
+    state.shown, state.selected_step, state.branch, state.compared = (0, 0), None, None, None
+
+
+def _ask(opened: OpenedRecipe) -> None:
+    title = opened.recipe.title or t("desk.untitled")
+    st.markdown(t("desk.replace", title=i18n.plain(title)))
+    with st.container(horizontal=True):
+        # Not from within the dialog: fields outside of it would lose what they say. The whole rerun goes there.
+        if st.button(t("desk.open"), type="primary", key="desk_open", on_click=open_recipe, args=(opened,)):
+            st.rerun()
+        if st.button(t("desk.keep"), key="desk_keep", on_click=_keep):
+            st.rerun()
+
+
+def _keep() -> None:
+    session().to_open = None
+
+
+def _bring_back() -> None:
+    """What was there before, in place of what was opened."""
+    state = session()
+    if state.replaced:
+        _write(state.replaced)
+        if state.askings and state.askings[0].main.recorded:
+            _show(state.replaced_answers)
+        state.replaced = state.opened = state.desk_notice = None
+
+
+def saved_as(recipe: Recipe, saved: Saved, words: tuple[str, str]) -> None:
+    """The Playground's fields are now this version of a recipe of the reader's own."""
+    session().opened = OpenedRecipe(recipe, _fields(), saved.id, saved.number, mine=True)
+    session().desk_notice = words
+
+
+SOURCE = Source(read_recipe, lambda: session().opened, saved_as, lambda: False, str)
+"""For the dialog to save. The Playground's answers are shared in a file of their own."""
+
+
+def _filled() -> bool:
+    return has(Key.INSTRUCTION) and has(Key.STRATEGY)
+
+
+def _fields() -> Recipe:
+    """What the fields say and nothing else."""
+    state, settings = session(), read_settings()
+    row = RowRequest(settings.sampler, settings.max_output_tokens, settings.stop_sequences)
+    deadline = deadline_of(state.opened)
+    return Recipe.of(
+        GenerationRequest(state.model_id, read_prompt(), (row,), state.precision, "", deadline, read_hosted())
+    )
+
+
+def _what_is_there() -> Recipe | None:
+    if not _filled():
+        return None
+    try:
+        return read_recipe()
+    except NucleusError:  # an empty prompt is no loss, and a number that is none cannot be kept
+        return session().replaced
+
+
+def _write(recipe: Recipe) -> None:
+    """Fill the fields, as far as they can hold it: numbers in their ranges, one seed, an order that has a name."""
+    sampler, limits = recipe.sampler, recipe.limits
+    values: dict[str, Any] = {
+        name: min(getattr(sampler, name), MOST) for name, setting in SETTINGS.items() if setting.whole
+    }
+    values["temperature"] = min(sampler.temperature, LIMITS[Key.TEMPERATURE][1])
+    values["top_p"] = max(sampler.top_p, LIMITS[Key.TOP_P][0])
+    values["seed"] = min(recipe.seeds[0], int(LIMITS[Key.SEED][1]))
+    values["order"] = sampler.order if sampler.order in ORDERS else "huggingface"
+    write_prompt(recipe.prompt)
+    write_settings(
+        dataclasses.replace(sampler, **values),
+        limits.max_output_tokens,
+        tuple(dict.fromkeys((*limits.stop_sequences, *recipe.prompt.stop_sequences))),
+    )
+    write_hosted(recipe.hosted)
+    session().precision = recipe.precision
+    put(Key.PRECISION, recipe.precision)
+
+
+def _use(model_id: str) -> None:
+    session().model_id = model_id

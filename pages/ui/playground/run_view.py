@@ -1,0 +1,336 @@
+"""One run as it happens: the answer as a token strip, the distribution of one step, and its figures.
+
+Redrawn by a fragment about three times a second while the engine works; nothing redraws when it rests.
+"""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from llm_core.generation.branches import Branch, total_logprob
+from llm_core.generation.request import Run
+from llm_core.generation.technique_run import Asking
+from pages.ui.components import charts
+from pages.ui.components.live_plot import live_plot
+from pages.ui.components.token_cells import cells_of, forks_of, given_in, strip_words, token_table
+from pages.ui.components.token_strip import MODES, Mode, token_strip
+from pages.ui.model.hosted_notes import queue_note
+from pages.ui.model.hosted_options import hosted_notes
+from pages.ui.playground.branch_form import branch_panel
+from pages.ui.playground.branch_list import branch_view, name_of
+from pages.ui.playground.history_recorder import keep_runs
+from pages.ui.playground.work_address import keep_work
+from pages.ui.prompt.document_field import show_found
+from pages.ui.recipes.provenance import recorded_note, weights_after
+from pages.ui.shell import i18n, services
+from pages.ui.shell.i18n import number, share, t
+from pages.ui.shell.session import get, has, put, session
+
+if TYPE_CHECKING:
+    from llm_core.generation.request import TokenEvent
+
+REFRESH_SECONDS = 0.3
+
+
+def run_view() -> None:
+    """Draw what the session asked, following it while it is active."""
+    following = active()
+    st.fragment(_draw, run_every=REFRESH_SECONDS if following else None)(following)
+
+
+def active() -> bool:
+    """Whether anything of this session is being written, or still to be asked."""
+    return any(asking.active for asking in session().askings) or session().tree.active
+
+
+def _draw(following: bool) -> None:
+    state = session()
+    still = active()  # before the events are read, so none is missed
+    with services.asking_lock():
+        for each in state.askings:
+            each.advance()
+    state.tree.touch()
+    keep_work()
+    keep_runs()
+    if len(places := _places()) > 1:
+        _overview(places)
+    asking = state.askings[state.shown[0]] if state.askings else None
+    branch = shown_branch(asking)
+    events = branch.events() if branch else []
+    selected = state.selected_step
+    step = len(events) - 1 if selected is None else min(selected, len(events) - 1)
+    queue_note([run for each in state.askings for run in each.runs if run.active])
+    with st.container(border=True, key="answer-card"):
+        mode = _answer(branch, events, step)
+        if asking and branch and branch.run is asking.main:
+            _result(asking)
+    if branch:
+        branch_view(branch, mode)
+    with st.container(border=True):
+        _step(branch, events, step)
+    if following != still:
+        st.rerun()
+
+
+def shown_branch(asking: Asking | None) -> Branch | None:
+    """The chosen branch, or else the answer at the chosen place. Answers join the tree when they are looked at."""
+    state = session()
+    if chosen := state.tree.get(state.branch):
+        return chosen
+    if asking is None:
+        return None
+    run, chain = asking.main, min(state.shown[1], len(asking.main.rows) - 1)
+    if asking.request.prompt.method.steps_back and run is asking.runs[0]:
+        return Branch(0, run, chain)  # a step on the way to the answer, and soon to be replaced
+    return state.tree.root(run, chain)
+
+
+def _places() -> list[tuple[int, int]]:
+    """`(prompt, chain)` of every answer."""
+    return [(place, chain) for place, asking in enumerate(session().askings) for chain in range(asking.chains)]
+
+
+def _overview(places: list[tuple[int, int]]) -> None:
+    """Which of several answers is shown, and what came of each."""
+    state = session()
+    names = {place: _place_name(place) for place in places}
+    key = f"shown_{state.askings[0].runs[0].id}"
+    if has(key):  # a branch of another answer may have been chosen meanwhile
+        put(key, state.shown)
+    with st.container(border=True):
+        st.selectbox(
+            t("run.which", count=len(places)),
+            places,
+            index=places.index(state.shown) if state.shown in places else 0,
+            format_func=names.__getitem__,
+            key=key,
+            on_change=_show,
+            args=(key,),
+        )
+        st.dataframe(
+            [_overview_row(*place) for place in places], hide_index=True, height="auto" if len(places) < 9 else 320
+        )
+        if len(state.askings) == 1 and (votes := state.askings[0].votes) and len(places) > 1:
+            # A result may be a whole answer; the table above has it in full.
+            short = [(textwrap.shorten(result, 40, placeholder="…"), count) for result, count in votes[:5]]
+            counts = ", ".join(f"**{i18n.plain(result)}** × {count}" for result, count in short)
+            st.markdown(t("run.votes", votes=counts))
+
+
+def _show(key: str) -> None:
+    state = session()
+    state.shown, state.branch, state.selected_step = get(key), None, None
+
+
+def _place_name(place: tuple[int, int]) -> str:
+    asking = session().askings[place[0]]
+    parts = []
+    if len(session().askings) > 1:
+        parts.append(t("run.prompt_number", number=place[0] + 1))
+    if asking.chains > 1:
+        parts.append(t("run.chain_number", number=place[1] + 1))
+    return " · ".join(parts)
+
+
+def _overview_row(place: int, chain: int) -> dict[str, str | int]:
+    asking = session().askings[place]
+    rows = asking.main.rows
+    outcome = asking.outcomes[chain] if asking.outcomes else None
+    values = session().asked_values[place] if place < len(session().asked_values) else {}
+    row = rows[chain] if chain < len(rows) else None
+    result = {t("run.result"): (outcome.result or t("run.no_result")) if outcome else "…"}
+    return {
+        t("run.number"): _place_name((place, chain)),
+        **values,
+        **(result if _looks_for_a_result(asking) else {}),
+        t("run.answer"): outcome.text if outcome else row.text if row else "",
+        t("run.token_count"): len(row.events()) if row else 0,
+    }
+
+
+def _looks_for_a_result(asking: Asking) -> bool:
+    """Whether what counts is something else than the whole answer."""
+    spec = asking.request.prompt
+    return spec.extraction.kind != "whole" or spec.method.reasoning or asking.chains > 1
+
+
+def _result(asking: Asking) -> None:
+    """What the extraction found, where it is not simply the answer."""
+    spec = asking.request.prompt
+    if spec.method.steps_back and len(asking.runs) > 1:
+        with st.expander(t("run.principle")):
+            st.code(asking.runs[0].rows[0].text, language=None, wrap_lines=True)
+    if spec.document and asking.outcomes:
+        with st.expander(t("document.sources"), expanded=True):
+            show_found(spec, asking.outcomes[min(session().shown[1], len(asking.outcomes) - 1)].text)
+    if asking.error and asking.error is not asking.main.error:
+        st.error(i18n.explain(asking.error), icon=":material/error:")
+    if asking.outcomes and _looks_for_a_result(asking):
+        found = asking.answer
+        st.caption(t("run.result"))
+        st.code(t("run.no_result") if found is None else found, language=None, wrap_lines=True)
+
+
+def _answer(branch: Branch | None, events: list[TokenEvent], step: int) -> Mode:
+    """The strip with what belongs to it. Returns by what it is coloured."""
+    if branch:
+        recorded_note(branch.run)
+        weights_after(session().asked_recipe, branch.run)
+    mode = mode_picker()
+    cells = cells_of(branch) if branch else ()
+    running = bool(branch and branch.row.active)
+    title = name_of(branch) if branch and len(session().tree) > 1 else t("run.answer")
+    token_strip(
+        cells[: len(events)],
+        key="answer",
+        mode=mode,
+        selected=step if events else None,
+        words=strip_words(mode, title, _waiting_words(branch.run if branch else None)),
+        on_pick=_pick,
+        live=running and session().selected_step is None,
+        forks=forks_of(branch) if branch else (),
+        given=given_in(branch) if branch else (),
+    )
+    if branch is None:
+        return mode
+    if branch.row.error:
+        st.error(i18n.explain(branch.row.error), icon=":material/error:")
+    hosted_notes(branch.run, branch.row)
+    if not events:
+        return mode
+    st.caption(" · ".join(_figures(branch, events)))
+    with st.container(horizontal=True):
+        as_text = not running and st.toggle(t("run.as_text"), key="as_text")
+        as_table = st.toggle(t("strip.as_table"), key="strip_table")
+    if as_text:
+        st.code(branch.text, language=None, wrap_lines=True)
+    if as_table:
+        st.dataframe(token_table(cells[: len(events)]), hide_index=True, height="auto" if len(cells) < 9 else 320)
+    return mode
+
+
+def mode_picker() -> Mode:
+    """By which of their numbers tokens are coloured."""
+    key = "strip_mode"
+    if not has(key):
+        put(key, MODES[0])
+    chosen = st.segmented_control(
+        t("strip.mode"),
+        MODES,
+        format_func=lambda mode: t(f"strip.modes.{mode}"),
+        key=key,
+        required=True,
+        label_visibility="collapsed",
+        persist_state="session",
+    )
+    return chosen or MODES[0]
+
+
+def _figures(branch: Branch, events: list[TokenEvent]) -> list[str]:
+    row, run = branch.row, branch.run
+    timed = row.length > 1 and not row.from_cache
+    speed = [t("run.tokens_per_second", value=number(row.tokens_per_second, 1))] if timed else []
+    figures = [*speed, t("run.tokens", value=len(events))]
+    if traced := [event for event in events if event.trace]:
+        figures.append(t("run.mean_logprob", value=number(total_logprob(traced) / len(traced))))
+    if run.rendered:
+        prompt = number(len(run.rendered.token_ids) + len(row.request.begin), 0)
+        figures.append(t("run.cached", cached=number(row.cached_tokens, 0), prompt=prompt))
+    if row.finish_reason:
+        figures.append(t(f"run.finished.{row.finish_reason}"))
+    return figures
+
+
+def _step(branch: Branch | None, events: list[TokenEvent], step: int) -> None:
+    run = branch.run if branch else None
+    trace = events[step].trace if events else None
+    candidates = charts.top_candidates(trace, run.label) if trace and run else []
+    heading, legend = st.columns([1.5, 1], vertical_alignment="bottom")
+    rests = bool(run and run.model and not run.active)
+    heading.markdown(_heading(step, len(events), rests))
+    legend.html(_legend())
+    with st.container():  # there whether it is filled or not, so that the plot below keeps its place and its node
+        if branch and branch in session().tree and events and session().selected_step is not None:
+            branch_panel(branch, events, step)
+    words = {name: t(f"step.{name}") for name in ("raw", "after", "drawn", "cut", "empty")}
+    words["axis"] = t("charts.probability")
+    live_plot(
+        charts.step_figure(candidates, share, words),
+        key="step_plot",
+        label=_spoken(candidates),
+        step=f"{run.id if run else ''}:{step}",
+    )
+    if trace is None:
+        st.caption(t("step.hint"))
+        return
+    figures = [
+        t("step.kept", kept=number(trace.final.kept, 0), vocabulary=number(trace.raw.kept, 0)),
+        t("step.kept_mass", value=share(trace.final.kept_mass)),
+        t("step.residual", value=share(_outside(candidates))),
+        t("step.entropy", value=number(trace.raw.entropy_bits)),
+        t("step.surprisal", value=number(trace.surprisal_bits)),
+    ]
+    st.caption(" · ".join(figures))
+    if st.toggle(t("step.as_table"), key="as_table"):
+        st.dataframe(_table(candidates), hide_index=True)
+
+
+def _outside(candidates: list[charts.Candidate]) -> float:
+    return max(0.0, 1.0 - math.fsum(candidate.raw for candidate in candidates))
+
+
+def _heading(step: int, count: int, can_branch: bool) -> str:
+    if not count:
+        return f"**{t('step.title')}**"
+    where = t("step.place", step=step + 1, count=count)
+    if session().selected_step is not None:
+        return f"**{where}** · {t('step.pinned')}"
+    return f"**{where}** · {t('branches.hint')}" if can_branch else f"**{where}**"
+
+
+def _legend() -> str:
+    """The chart's colours in words; only texts of ours, so HTML is safe here."""
+    names = ((charts.RAW, "raw"), (charts.AFTER, "after"), (charts.DRAWN, "drawn"))
+    parts = (
+        f"<span style='white-space:nowrap'><span style='color:{color}'>■</span> {t(f'step.{name}')}</span>"
+        for color, name in names
+    )
+    return f"<div style='text-align:right;font-size:0.82rem;opacity:0.85'>{' &nbsp; '.join(parts)}</div>"
+
+
+def _spoken(candidates: list[charts.Candidate]) -> str:
+    leading = ", ".join(f"{c.label} {number(c.raw)} → {number(c.after)}" for c in candidates[:5])
+    return f"{t('step.title')}: {leading}" if leading else t("step.empty")
+
+
+def _table(candidates: list[charts.Candidate]) -> list[dict]:
+    return [
+        {
+            t("step.token"): c.label,
+            t("step.token_id"): c.token_id,
+            t("step.raw"): round(c.raw, 5),
+            t("step.after"): round(c.after, 5),
+            t("step.drawn"): c.drawn,
+            t("step.excluded"): c.excluded,
+        }
+        for c in candidates
+    ]
+
+
+def _waiting_words(run: Run | None) -> str:
+    if run is None:
+        return t("run.empty")
+    if run.status == "waiting":
+        ahead = services.router().position(run)
+        return t("run.queued", ahead=ahead) if ahead else t("run.starting")
+    return t("run.reading") if run.active else t("run.nothing")
+
+
+def _pick(index: int) -> None:
+    """Pin the step; choosing the pinned one again lets the view follow the newest."""
+    state = session()
+    state.selected_step = None if state.selected_step == index else index

@@ -1,0 +1,200 @@
+"""The Share dialog: the Playground's work as a recipe, by link or file; and opening what others shared."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+from llm_core import NucleusError
+from llm_core.formats.registry import FORMATS, file_name, readable
+from llm_core.generation.request import MAX_ROWS, Run
+from pages.ui.model.status import revision_here
+from pages.ui.playground.open_recipe import ask_to_open, read_recipe
+from pages.ui.playground.recipe_links import whole_address
+from pages.ui.recipes.export_panel import export_panel
+from pages.ui.shell import i18n
+from pages.ui.shell.i18n import t
+from pages.ui.shell.session import Key, OpenedRecipe, get, has, put, session
+
+if TYPE_CHECKING:
+    from llm_core.recipes.recipe import Recipe
+    from llm_core.recipes.trace import Trace
+
+LICENCES = ("", "CC0-1.0", "CC-BY-4.0", "CC-BY-SA-4.0", "Apache-2.0", "MIT")
+_ABOUT = {Key.SHARE_TITLE: "title", Key.SHARE_AUTHOR: "author", Key.SHARE_LICENCE: "licence", Key.SHARE_NOTES: "notes"}
+
+
+def open_share() -> None:
+    """For the button: the dialog is drawn at the end of this rerun, and says of a recipe what it says of itself."""
+    state = session()
+    state.sharing, state.share_notice = True, None
+    opened = state.opened.recipe if state.opened else None
+    for key, field in _ABOUT.items():
+        if not has(key) or opened is not None:
+            known = getattr(opened, field) if opened else ""
+            put(key, known if key is not Key.SHARE_LICENCE or known in LICENCES else "")
+
+
+def share_dialog() -> None:
+    """Draw it if it was asked for."""
+    if session().sharing:
+        st.dialog(t("share.title"), width="medium", on_dismiss=_close)(_dialog)()
+
+
+def _close() -> None:
+    session().sharing = False
+
+
+def _dialog() -> None:
+    share, take = st.tabs([t("share.this"), t("share.other")])
+    with share:
+        _share()
+    with take:
+        _open()
+
+
+def _share() -> None:
+    title, author = st.columns(2)
+    title.text_input(t("share.recipe_title"), key=Key.SHARE_TITLE, max_chars=200, persist_state="session")
+    author.text_input(t("share.author"), key=Key.SHARE_AUTHOR, max_chars=200, persist_state="session")
+    st.text_area(
+        t("share.notes"),
+        key=Key.SHARE_NOTES,
+        height=80,
+        max_chars=20_000,
+        persist_state="session",
+        placeholder=t("share.notes_help"),
+    )
+    st.selectbox(
+        t("share.licence"),
+        LICENCES,
+        key=Key.SHARE_LICENCE,
+        format_func=lambda each: each or t("share.no_licence"),
+        persist_state="session",
+    )
+    can_record = bool(session().askings) and not any(asking.active for asking in session().askings)
+    with_run = st.toggle(
+        t("share.with_run"),
+        key="share_run",
+        disabled=not can_record,
+        help=t("share.with_run_help") if can_record else t("share.no_run"),
+    )
+    try:
+        recipe = shared_recipe(with_run and can_record)
+    except NucleusError as error:
+        st.error(i18n.explain(error), icon=":material/error:")
+        return
+    _link(recipe)
+    _files(recipe)
+    st.markdown(f"**{t('conversions.other_forms')}**")
+    runs = [run for asking in session().askings for run in asking.runs[-1:]]
+    export_panel(recipe, runs, key="share", without=("yaml", "json"))
+    st.caption(t("share.safe"))
+
+
+def shared_recipe(with_run: bool) -> Recipe:
+    """The Playground's recipe; with its run, that of the run, whatever the fields say by now. Raises `NucleusError`."""
+    from llm_core.recipes.recipe import ModelReference, Recipe
+
+    state = session()
+    about: dict[str, Any] = {field: (get(key) or "").strip() for key, field in _ABOUT.items()}
+    opened = state.opened.recipe if state.opened else None
+    if with_run and state.askings[0].main.recorded and opened:
+        return opened.changed(**about)
+    if with_run:
+        if opened:
+            about |= {"tags": opened.tags, "language": opened.language}
+        about["trace"] = _trace(tuple(asking.main for asking in state.askings))
+        recipe = Recipe.of(state.askings[0].request, prompt=state.asked_prompt)
+    else:
+        about["trace"] = None
+        recipe = read_recipe()
+    revision = recipe.model.revision or revision_here(recipe.model.id)
+    return recipe.changed(**about, model=ModelReference(id=recipe.model.id, revision=revision))
+
+
+def _trace(runs: tuple[Run, ...]) -> Trace:
+    """Of the answers that are shown. Made once for them: packing takes a moment."""
+    from llm_core.recipes.replay import recordings
+    from llm_core.recipes.trace import record
+
+    state = session()
+    ids = tuple(run.id for run in runs)
+    if state.recorded_trace is None or state.recorded_trace[0] != ids:
+        if (count := sum(len(run.rows) for run in runs)) > MAX_ROWS:
+            raise NucleusError("rows_out_of_range", value=count, limit=MAX_ROWS)
+        at = datetime.now(UTC).isoformat(timespec="seconds")
+        state.recorded_trace = ids, record(recordings(enumerate(state.askings)), at)
+    return state.recorded_trace[1]
+
+
+def _link(recipe: Recipe) -> None:
+    from llm_core import encode_link
+    from llm_core.recipes.link import NAME
+
+    st.markdown(f"**{t('share.link')}**")
+    try:
+        st.code(whole_address(NAME, encode_link(recipe)), language=None, wrap_lines=True, height=96)
+    except NucleusError as error:
+        st.info(i18n.explain(error), icon=":material/link_off:")
+        return
+    st.caption(t("share.link_with_run_help" if recipe.trace else "share.link_help"))
+
+
+def _files(recipe: Recipe) -> None:
+    from llm_core import dump_json, dump_yaml
+
+    with st.container(horizontal=True):
+        for form, dump, mime in (("yaml", dump_yaml, "application/yaml"), ("json", dump_json, "application/json")):
+            st.download_button(
+                t(f"share.{form}"),
+                dump(recipe),
+                file_name=file_name(recipe.title, form),
+                mime=mime,
+                on_click="ignore",
+                icon=":material/download:",
+                key=f"share_{form}",
+            )
+
+
+def _open() -> None:
+    st.caption(t("share.open_help"))
+    st.file_uploader(
+        t("share.file"),
+        type=["yml", *sorted({FORMATS[form].suffix.rpartition(".")[2] for form in readable()})],
+        key="share_file",
+        on_change=_read_file,
+    )
+    st.text_area(t("share.paste"), key="share_paste", height=96, placeholder="https://…/?r=…")
+    st.button(t("share.open"), key="share_open", on_click=_read_pasted)
+    if session().share_notice:
+        st.error(session().share_notice, icon=":material/error:")
+    elif not session().sharing:  # something was opened
+        st.rerun()
+
+
+def _read_file() -> None:
+    if file := get("share_file"):
+        _take(file.getvalue(), file.name)
+
+
+def _read_pasted() -> None:
+    _take((get("share_paste") or "").strip())
+
+
+def _take(text: str | bytes, name: str = "") -> None:
+    """A file of any form that can be read, or the link or text that was pasted. A refusal changes nothing."""
+    from llm_core import decode_link
+    from llm_core.formats import registry
+
+    state = session()
+    state.share_notice = None
+    try:
+        is_link = isinstance(text, str) and "\n" not in text and (text.startswith("http") or ":" not in text)
+        loaded = registry.Loaded(decode_link(str(text))) if is_link else registry.load(text, name)
+        ask_to_open(OpenedRecipe(loaded.recipe, not_read=loaded.lost))
+        state.sharing = False
+    except NucleusError as error:
+        state.share_notice = i18n.explain(error)

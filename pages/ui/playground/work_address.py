@@ -1,0 +1,73 @@
+"""The Playground's work and the address: `?w=` names it, and a reload of any page brings it back."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from pages.ui.playground.work_store import HOURS, Work
+from pages.ui.prompt.composer import write_prompt
+from pages.ui.settings.stage_controls import FURTHER
+from pages.ui.shell import services
+from pages.ui.shell.i18n import t
+from pages.ui.shell.session import Key, get, has, put, session, setting_key
+
+NAME = "w"
+
+PANEL = (
+    *(Key.STRATEGY, Key.TEMPERATURE, Key.TOP_K, Key.TOP_P, Key.ORDER, Key.FURTHER_STAGES),
+    *(Key.SEED, Key.MAX_OUTPUT_TOKENS, Key.STOP_SEQUENCES),
+    *(setting_key(name) for fields in FURTHER.values() for name in fields),
+)
+"""Widgets of the sampler's panel."""
+
+
+def settle_work() -> None:
+    """Once a rerun, before any page is drawn: in a new session bring back what the address names, and have the address
+    name what is kept, whatever the page."""
+    state = session()
+    asked = st.query_params.get(NAME)
+    if asked and not state.work_id:
+        _bring_back(asked)
+    elif state.work_id and asked != state.work_id:
+        st.query_params[NAME] = state.work_id
+    state.panel |= {key: get(key) for key in PANEL if has(key)}
+
+
+def _bring_back(asked: str) -> None:
+    state = session()
+    work = services.works().open(asked)
+    if work is None:
+        del st.query_params[NAME]
+        st.toast(t("branches.gone", hours=HOURS), icon=":material/history:")
+        return
+    state.work_id, state.tree = asked, work.tree
+    state.askings, state.asked_values = list(work.askings), work.asked_values
+    state.asked_prompt = work.prompt
+    if work.prompt:
+        write_prompt(work.prompt)
+    for key, value in work.panel.items():
+        put(key, value)
+    if work.askings and not work.askings[0].main.recorded:
+        request = work.askings[0].request
+        state.model_id, state.precision = request.model_id, request.precision
+    state.shown, state.branch, state.selected_step = work.shown, work.branch, work.step
+
+
+def keep_work() -> None:
+    """Keep what is there to be kept, and name it in the address."""
+    state = session()
+    if not state.askings:
+        return
+    work = Work(
+        tree=state.tree,
+        askings=tuple(state.askings),
+        asked_values=state.asked_values,
+        prompt=state.asked_prompt,
+        panel=state.panel,
+        shown=state.shown,
+        branch=state.branch,
+        step=state.selected_step,
+    )
+    state.work_id = services.works().keep(state.work_id, work)
+    if st.query_params.get(NAME) != state.work_id:
+        st.query_params[NAME] = state.work_id

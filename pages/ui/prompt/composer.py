@@ -1,0 +1,247 @@
+"""The prompt's composer: technique, texts, examples, values and output, and the prompt as the model sees it.
+
+Every field keeps what is in it whatever the technique shows. `read_prompt` makes a `PromptSpec` of them, `write_prompt`
+fills them from one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any, get_args
+
+import streamlit as st
+
+from llm_core import NucleusError, PromptSpec
+from llm_core.prompts.extraction import Extraction, ExtractionKind
+from llm_core.prompts.output_format import OutputFormat, OutputKind
+from llm_core.prompts.retrieval import MAX_PASSAGES
+from llm_core.prompts.spec import MAX_CHAINS, TECHNIQUES
+from pages.ui.components.prompt_tokens import PromptToken, prompt_tokens
+from pages.ui.prompt.document_field import document_field, document_given, show_found
+from pages.ui.prompt.example_editor import example_editor
+from pages.ui.prompt.value_table import value_table
+from pages.ui.shell import i18n
+from pages.ui.shell.i18n import number, t
+from pages.ui.shell.session import Key, get, get_number, has, put, session
+
+if TYPE_CHECKING:
+    from llm_core.models.language_model import LanguageModel
+
+_SIMPLE = (
+    *(Key.TECHNIQUE, Key.SYSTEM, Key.ROLE, Key.CONTEXT, Key.INSTRUCTION, Key.QUESTION, Key.EXAMPLES_AS),
+    *(Key.INPUT_LABEL, Key.OUTPUT_LABEL, Key.TRIGGER, Key.ANSWER_MARKER, Key.STEP_BACK_QUESTION, Key.PREFILL),
+    Key.DOCUMENT,
+)
+"""Widgets that hold a field of `PromptSpec` as it is, under the field's own name."""
+
+_FIRST_WORDS = ("trigger", "answer_marker", "step_back_question", "input_label", "output_label")
+"""Fields that are filled before anything is typed, in the reader's language."""
+
+_MOST_TOKENS_SHOWN = 4000
+"""Of the prompt as the model sees it: a page with more elements becomes slow."""
+
+
+def composer(model: LanguageModel | None) -> None:
+    """Draw the composer. `model` is what it shows the rendered prompt of, once it is loaded."""
+    if not has(Key.INSTRUCTION):
+        words: dict[str, Any] = {field: t(f"first_prompt.{field}") for field in _FIRST_WORDS}
+        write_prompt(PromptSpec(t("playground.first_prompt"), **words))
+    st.pills(
+        t("techniques.title"),
+        list(TECHNIQUES),
+        format_func=lambda name: t(f"techniques.{name}.name"),
+        key=Key.TECHNIQUE,
+        required=True,
+        persist_state="session",
+    )
+    technique = str(get(Key.TECHNIQUE))
+    method = TECHNIQUES[get(Key.TECHNIQUE)]
+    shows_examples = method.examples != 0
+    about_an_input = shows_examples or bool(get(Key.QUESTION))
+    st.caption(t(f"techniques.{technique}.text"))
+    st.text_area(t("playground.prompt"), key=Key.INSTRUCTION, height=100, persist_state="session")
+    if about_an_input:
+        _question()
+    if method.steps_back:
+        _line("step_back_question", Key.STEP_BACK_QUESTION)
+    if method.votes:
+        st.number_input(t("parts.chains"), value=None, step=1, key=Key.CHAINS, persist_state="session")
+        st.caption(t("techniques.chains_help"))
+    if method.reasoning:
+        left, right = st.columns([3, 2])
+        with left:
+            _line("trigger", Key.TRIGGER)
+        with right:
+            _line("answer_marker", Key.ANSWER_MARKER)
+    if shows_examples:
+        example_editor(method.reasoning)
+        _example_style()
+    if variables := _variables():
+        value_table(variables)
+    with st.expander(t("playground.parts")):
+        _area("role", Key.ROLE)
+        _area("system", Key.SYSTEM)
+        _area("context", Key.CONTEXT)
+        if not about_an_input:
+            _question()
+        _line("prefill", Key.PREFILL)
+    with st.expander(t("document.title")):
+        document_field()
+        _found_passages()
+    with st.expander(t("playground.output")):
+        _output()
+    # Behind a switch, since it works at every rerun.
+    if model and st.toggle(t("playground.show_rendered"), key="show_rendered"):
+        _as_the_model_sees_it(model)
+
+
+def is_first_prompt(spec: PromptSpec) -> bool:
+    """Whether it is what stood there before anything was typed, in whatever language."""
+    words: dict[str, Any] = dict.fromkeys(_FIRST_WORDS, "")
+    return dataclasses.replace(spec, **words) == PromptSpec(t("playground.first_prompt"), **words)
+
+
+def read_prompt(stop_sequences: tuple[str, ...] = ()) -> PromptSpec:
+    """What the fields say. Raises `NucleusError` for a number field that is empty or out of range; `validate` checks
+    the rest."""
+    simple: dict[str, Any] = {key.value: get(key) or "" for key in _SIMPLE}
+    return PromptSpec(
+        **simple,
+        chains=int(get_number(Key.CHAINS, Key.CHAINS.value, 1, MAX_CHAINS)),
+        passages=int(get_number(Key.PASSAGES, Key.PASSAGES.value, 1, MAX_PASSAGES)),
+        examples=session().examples.examples,
+        output=OutputFormat(get(Key.OUTPUT_KIND), _lines(get(Key.CHOICES) or ""), get(Key.SCHEMA) or ""),
+        extraction=Extraction(get(Key.EXTRACTION_KIND), get(Key.EXTRACTION_ARGUMENT) or ""),
+        stop_sequences=stop_sequences,
+        values=tuple(session().value_table.rows),
+    )
+
+
+def write_prompt(spec: PromptSpec) -> None:
+    """Fill the fields. To be called before they are drawn, as from a button's `on_click`."""
+    for key in _SIMPLE:
+        put(key, getattr(spec, key.value))
+    put(Key.CHAINS, spec.chains)
+    put(Key.PASSAGES, spec.passages)
+    put(Key.OUTPUT_KIND, spec.output.kind)
+    put(Key.CHOICES, "\n".join(spec.output.choices))
+    put(Key.SCHEMA, spec.output.schema)
+    put(Key.EXTRACTION_KIND, spec.extraction.kind)
+    put(Key.EXTRACTION_ARGUMENT, spec.extraction.argument)
+    session().examples.replace(spec.examples)
+    session().value_table.set([dict(row) for row in spec.values])
+
+
+def _found_passages() -> None:
+    """What the document has for the question as it stands."""
+    if document_given() and not _variables():
+        try:
+            show_found(read_prompt().filled({}))
+        except NucleusError as error:
+            st.caption(i18n.explain(error))
+
+
+def _question() -> None:
+    st.text_area(
+        t("parts.question"), key=Key.QUESTION, height=68, help=t("parts.question_help"), persist_state="session"
+    )
+
+
+def _area(name: str, key: Key) -> None:
+    st.text_area(t(f"parts.{name}"), key=key, height=68, help=t(f"parts.{name}_help"), persist_state="session")
+
+
+def _line(name: str, key: Key) -> None:
+    st.text_input(t(f"parts.{name}"), key=key, help=t(f"parts.{name}_help"), persist_state="session")
+
+
+def _switch(title: str, names: dict[str, str], key: Key, text: str) -> None:
+    st.segmented_control(
+        title,
+        list(names),
+        format_func=names.__getitem__,
+        key=key,
+        required=True,
+        help=text,
+        persist_state="session",
+    )
+
+
+def _example_style() -> None:
+    styles = {style: t(f"examples.as_{style}") for style in ("turns", "text")}
+    _switch(t("examples.as"), styles, Key.EXAMPLES_AS, t("examples.as_help"))
+    if get(Key.EXAMPLES_AS) == "text":
+        before, after = st.columns(2)
+        before.text_input(t("examples.input_label"), key=Key.INPUT_LABEL, persist_state="session")
+        after.text_input(t("examples.output_label"), key=Key.OUTPUT_LABEL, persist_state="session")
+
+
+def _output() -> None:
+    kinds = {kind: t(f"output.{kind}") for kind in get_args(OutputKind)}
+    _switch(t("output.title"), kinds, Key.OUTPUT_KIND, t("output.help"))
+    if get(Key.OUTPUT_KIND) == "choice":
+        st.text_area(t("output.choices"), key=Key.CHOICES, height=100, persist_state="session")
+    if get(Key.OUTPUT_KIND) == "json":
+        st.text_area(
+            t("output.schema"),
+            key=Key.SCHEMA,
+            height=150,
+            placeholder='{"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}',
+            persist_state="session",
+        )
+    kind, argument = st.columns([1, 1], vertical_alignment="bottom")
+    names = {name: t(f"extraction.{name}") for name in get_args(ExtractionKind)}
+    kind.selectbox(
+        t("extraction.title"),
+        list(names),
+        format_func=names.__getitem__,
+        key=Key.EXTRACTION_KIND,
+        help=t("extraction.help"),
+        persist_state="session",
+    )
+    if (name := get(Key.EXTRACTION_KIND)) in ("marker", "regex", "json_path"):
+        argument.text_input(t(f"extraction.{name}_argument"), key=Key.EXTRACTION_ARGUMENT, persist_state="session")
+
+
+def _lines(text: str) -> tuple[str, ...]:
+    return tuple(line.strip() for line in text.strip().splitlines())
+
+
+def _variables() -> tuple[str, ...]:
+    """Those of the prompt; none while one is being typed."""
+    try:
+        return read_prompt().variables()
+    except NucleusError:
+        return ()
+
+
+def _as_the_model_sees_it(model: LanguageModel) -> None:
+    try:
+        spec = read_prompt().prompts()[0]
+        spec = spec.stepped_back() if spec.method.steps_back else spec
+        rendered = spec.render(model)
+    except NucleusError as error:
+        st.caption(i18n.explain(error))
+        return
+    total, window = len(rendered.token_ids), model.context_window
+    st.caption(
+        t(
+            "playground.rendered",
+            tokens=number(total, 0),
+            window=number(window, 0),
+            share=number(100 * total / window, 1),
+        )
+    )
+    counts = rendered.tokens_by_part
+    names = {part: t(f"fields.{part}") for part in counts}
+    cells = [
+        PromptToken(model.label(token).replace("\n", "↵\n"), part, f"{token} · {names[part]}")
+        for token, part in zip(rendered.token_ids[:_MOST_TOKENS_SHOWN], rendered.token_parts, strict=False)
+    ]
+    prompt_tokens(
+        cells,
+        {part: (names[part], number(count, 0)) for part, count in counts.items()},
+        key="prompt_tokens",
+    )
+    if total > _MOST_TOKENS_SHOWN:
+        st.caption(t("playground.rendered_cut", shown=number(_MOST_TOKENS_SHOWN, 0)))

@@ -1,0 +1,76 @@
+"""A document to look things up in: its field, what the question finds in it, and what an answer cites of that."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from llm_core import NucleusError, PromptSpec
+from llm_core.prompts.retrieval import MAX_DOCUMENT, MAX_PASSAGES, Passage, cited_numbers
+from llm_core.prompts.table_import import decoded
+from pages.ui.shell import i18n
+from pages.ui.shell.i18n import number, t
+from pages.ui.shell.session import Key, get, has, put, session
+
+
+def document_field() -> None:
+    """Draw the fields of `Key.DOCUMENT` and `Key.PASSAGES`."""
+    st.caption(t("document.help"))
+    st.text_area(
+        t("document.text"), key=Key.DOCUMENT, height=150, label_visibility="collapsed", persist_state="session"
+    )
+    file, count = st.columns([3, 1])
+    file.file_uploader(t("document.file"), type=["txt", "md"], key="document_file", on_change=_read_file)
+    count.number_input(
+        t("document.passages"),
+        value=None,
+        step=1,
+        key=Key.PASSAGES,
+        help=t("document.passages_help", limit=MAX_PASSAGES),
+        persist_state="session",
+    )
+    if note := session().document_note:
+        st.warning(note)
+
+
+def show_found(spec: PromptSpec, answer: str | None = None) -> None:
+    """The passages that the prompt's question finds, those marked that the answer cites. Nothing without a document."""
+    if not spec.document.strip():
+        return
+    try:
+        passages = spec.found_passages()
+    except NucleusError as error:
+        st.caption(i18n.explain(error))
+        return
+    cited = cited_numbers(answer) if answer else set()
+    st.caption(t("document.found" if answer is None else "document.shown", count=len(passages)))
+    for passage in passages:
+        _passage(passage, passage.number in cited)
+    if invented := sorted(cited - {passage.number for passage in passages}):
+        st.caption(t("document.invented", numbers=", ".join(f"[{each}]" for each in invented)))
+
+
+def _passage(passage: Passage, cited: bool) -> None:
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.badge(str(passage.number), color="orange" if cited else "gray")
+        st.caption(t("document.score", value=number(passage.score)) + (f" · {t('document.cited')}" if cited else ""))
+    st.code(passage.text, language=None, wrap_lines=True)
+
+
+def _read_file() -> None:
+    file = get("document_file")
+    if file is None:
+        return
+    session().document_note = None
+    try:
+        if file.size > 4 * MAX_DOCUMENT:  # before a large file is taken into memory once more
+            raise NucleusError("prompt_too_large", field="document", size=file.size, limit=MAX_DOCUMENT)
+        text = decoded(file.getvalue()).lstrip("\ufeff")
+        PromptSpec("-", document=text).validate()
+    except NucleusError as error:
+        session().document_note = i18n.explain(error)
+        return
+    put(Key.DOCUMENT, text)
+
+
+def document_given() -> bool:
+    return has(Key.DOCUMENT) and bool((get(Key.DOCUMENT) or "").strip())

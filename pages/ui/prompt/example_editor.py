@@ -1,0 +1,119 @@
+"""The editor of a prompt's examples: cards to write in, with their order, an import and an undo."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import streamlit as st
+
+from llm_core.prompts.table_import import to_examples, write_csv
+from pages.ui.prompt.table_import import table_import
+from pages.ui.shell.i18n import t
+from pages.ui.shell.session import get, put, session
+
+PAGE = 6
+"""Cards shown at a time."""
+
+
+def example_editor(reasoning: bool) -> None:
+    """Draw the examples; `reasoning` shows the field for it. The list is `session().examples`."""
+    drafts = session().examples.drafts
+    pages = max(1, -(-len(drafts) // PAGE))
+    with st.container(border=True):
+        _toolbar()
+        if not drafts:
+            st.caption(t("examples.empty"))
+            return
+        page = 0
+        if pages > 1:
+            if (get("example_page") or 1) > pages:
+                put("example_page", pages)
+            chosen = st.segmented_control(
+                t("examples.pages"), range(1, pages + 1), default=1, key="example_page", label_visibility="collapsed"
+            )
+            page = (chosen or 1) - 1
+        for place in range(page * PAGE, min(len(drafts), (page + 1) * PAGE)):
+            _card(place, reasoning)
+
+
+def _toolbar() -> None:
+    examples = session().examples
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown(f"**{t('examples.title')}** ({len(examples)})", width="content")
+        st.space("stretch")
+        st.button(t("examples.add"), icon=":material/add:", on_click=examples.add, key="example_add")
+        st.button(
+            t("examples.undo"),
+            icon=":material/undo:",
+            help=t("examples.undo"),
+            on_click=examples.undo,
+            disabled=not examples.can_undo,
+            key="icon_example_undo",
+        )
+        with st.popover(t("examples.shuffle"), icon=":material/shuffle:", disabled=len(examples) < 2):
+            seed = st.number_input(t("examples.shuffle_seed"), min_value=0, step=1, value=1, key="shuffle_seed")
+            st.button(t("examples.shuffle"), on_click=examples.shuffle, args=(seed,), key="example_shuffle")
+        table_import("example", _take, "input,output\n2 + 2,4")
+        if len(examples):
+            st.download_button(
+                t("examples.download"),
+                write_csv([dataclasses.asdict(example) for example in examples.examples]),
+                "examples.csv",
+                "text/csv",
+                help=t("examples.download"),
+                icon=":material/download:",
+                key="icon_example_download",
+            )
+
+
+def _take(rows: list[dict[str, str]]) -> str:
+    """Add the examples of a table."""
+    state = session()
+    examples, dropped = to_examples(rows)
+    known = set(state.examples.examples)
+    new = [example for example in examples if example not in known]
+    state.examples.add(new)
+    return t("examples.imported", count=len(new), dropped=dropped + len(examples) - len(new))
+
+
+def _card(place: int, reasoning: bool) -> None:
+    examples = session().examples
+    draft = examples.drafts[place]
+    with st.container(border=True, key=f"example_card_{draft.id}", gap="small"):
+        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+            st.caption(t("examples.number", number=place + 1), width="content")
+            st.space("stretch")
+            _icon("arrow_upward", "up", draft.id, examples.move, (draft.id, -1), disabled=place == 0)
+            _icon("arrow_downward", "down", draft.id, examples.move, (draft.id, 1), disabled=place == len(examples) - 1)
+            _icon("content_copy", "duplicate", draft.id, examples.duplicate, (draft.id,))
+            _icon("delete", "remove", draft.id, examples.remove, (draft.id,))
+        left, right = st.columns(2, gap="small")
+        with left:
+            _text(draft.id, "input", draft.example.input)
+        with right:
+            _text(draft.id, "output", draft.example.output)
+        if reasoning:
+            _text(draft.id, "reasoning", draft.example.reasoning)
+
+
+def _icon(icon: str, name: str, number: int, action, args: tuple, disabled: bool = False) -> None:
+    st.button(
+        t(f"examples.{name}"),
+        icon=f":material/{icon}:",
+        key=f"icon_example_{name}_{number}",
+        help=t(f"examples.{name}"),
+        on_click=action,
+        args=args,
+        disabled=disabled,
+        type="tertiary",
+    )
+
+
+def _text(number: int, part: str, value: str) -> None:
+    key = f"example_{number}_{part}"
+    put(key, value)  # the list is what counts: an undo changes it behind the field's back
+    st.text_area(t(f"examples.{part}"), key=key, height=68, on_change=_edited, args=(key, number, part))
+
+
+def _edited(key: str, number: int, part: str) -> None:
+    session().examples.edit(number, part, get(key) or "")

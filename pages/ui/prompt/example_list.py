@@ -1,0 +1,101 @@
+"""The examples of a prompt while they are being edited: a list with an undo, and names that stay when it is reordered.
+
+No Streamlit here, so the list is tested without a page.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import random
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from llm_core.prompts.spec import Example
+
+MAX_PAST = 50
+"""Changes that can be undone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """One example, complete or not, under a number that is never used twice."""
+
+    id: int
+    example: Example
+
+
+@dataclass
+class ExampleList:
+    """Every change is one step of the undo; a change to the same text as the one before it belongs to that step."""
+
+    drafts: tuple[Draft, ...] = ()
+    _past: list[tuple[Draft, ...]] = field(default_factory=list)
+    _editing: tuple[int, str] | None = None
+    _numbers: itertools.count = field(default_factory=itertools.count)
+
+    def __len__(self) -> int:
+        return len(self.drafts)
+
+    @property
+    def examples(self) -> tuple[Example, ...]:
+        return tuple(draft.example for draft in self.drafts)
+
+    @property
+    def can_undo(self) -> bool:
+        return bool(self._past)
+
+    def add(self, examples: Iterable[Example] = (Example("", ""),)) -> None:
+        self._change((*self.drafts, *map(self._draft, examples)))
+
+    def replace(self, examples: Iterable[Example]) -> None:
+        self._change(tuple(map(self._draft, examples)))
+
+    def edit(self, number: int, part: str, text: str) -> None:
+        """Set one text of the example with this number."""
+        changed = tuple(
+            dataclasses.replace(draft, example=dataclasses.replace(draft.example, **{part: text}))
+            if draft.id == number
+            else draft
+            for draft in self.drafts
+        )
+        self._change(changed, editing=(number, part))
+
+    def remove(self, number: int) -> None:
+        self._change(tuple(draft for draft in self.drafts if draft.id != number))
+
+    def duplicate(self, number: int) -> None:
+        """Put a copy behind it."""
+        place = self._place(number)
+        copy = self._draft(self.drafts[place].example)
+        self._change((*self.drafts[: place + 1], copy, *self.drafts[place + 1 :]))
+
+    def move(self, number: int, by: int) -> None:
+        """Up (negative) or down, as far as the ends."""
+        place = self._place(number)
+        rest = [draft for draft in self.drafts if draft.id != number]
+        rest.insert(max(0, place + by), self.drafts[place])
+        self._change(tuple(rest))
+
+    def shuffle(self, seed: int) -> None:
+        """Into an order that follows from the seed alone, whatever the order is now."""
+        drafts = sorted(self.drafts, key=lambda draft: draft.id)
+        random.Random(seed).shuffle(drafts)
+        self._change(tuple(drafts))
+
+    def undo(self) -> None:
+        if self._past:
+            self.drafts, self._editing = self._past.pop(), None
+
+    def _draft(self, example: Example) -> Draft:
+        return Draft(next(self._numbers), example)
+
+    def _place(self, number: int) -> int:
+        return [draft.id for draft in self.drafts].index(number)
+
+    def _change(self, drafts: tuple[Draft, ...], editing: tuple[int, str] | None = None) -> None:
+        if drafts == self.drafts:
+            return
+        if editing is None or editing != self._editing:
+            self._past = [*self._past, self.drafts][-MAX_PAST:]
+        self.drafts, self._editing = drafts, editing

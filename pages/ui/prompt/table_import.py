@@ -1,0 +1,53 @@
+"""A table from a file or pasted, for whatever takes rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import streamlit as st
+
+from llm_core import NucleusError
+from llm_core.prompts.table_import import MAX_BYTES, read_table
+from pages.ui.shell import i18n
+from pages.ui.shell.i18n import t
+from pages.ui.shell.session import get, session
+
+
+def table_import(name: str, take: Callable[[list[dict[str, str]]], str], example: str) -> None:
+    """A button that opens the import. `take` gets the rows and returns what to tell the reader; a refusal by it or by
+    the reading of the table changes nothing, and is shown. `example` is a table that would be understood."""
+    with st.popover(t("import.title"), icon=":material/upload:"):
+        st.caption(t("import.help"))
+        st.file_uploader(
+            t("import.file"),
+            type=["csv", "tsv", "txt", "json", "jsonl"],
+            key=f"{name}_file",
+            on_change=_read_file,
+            args=(name, take),
+        )
+        st.text_area(t("import.paste"), key=f"{name}_paste", height=110, placeholder=example)
+        st.button(t("import.take_pasted"), on_click=_read_pasted, args=(name, take), key=f"{name}_take")
+        if note := session().import_notes.get(name):
+            st.info(note)
+
+
+def _read_file(name: str, take: Callable[[list[dict[str, str]]], str]) -> None:
+    file = get(f"{name}_file")
+    if file is None:
+        return
+    if file.size > MAX_BYTES:  # before a large file is taken into memory once more
+        error = NucleusError("table_too_large", size=file.size, limit=MAX_BYTES)
+        session().import_notes[name] = i18n.explain(error)
+    else:
+        _take(name, take, file.getvalue())
+
+
+def _read_pasted(name: str, take: Callable[[list[dict[str, str]]], str]) -> None:
+    _take(name, take, get(f"{name}_paste") or "")
+
+
+def _take(name: str, take: Callable[[list[dict[str, str]]], str], data: bytes | str) -> None:
+    try:
+        session().import_notes[name] = take(read_table(data))
+    except NucleusError as error:
+        session().import_notes[name] = i18n.explain(error)

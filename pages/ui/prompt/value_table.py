@@ -1,0 +1,47 @@
+"""The table of values for the variables of a prompt: one prompt for each row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from pages.ui.prompt.table_import import table_import
+from pages.ui.shell.i18n import t
+from pages.ui.shell.session import session
+
+
+def value_table(variables: Sequence[str]) -> None:
+    """Draw the table, a column for each variable. What is in it becomes `session().values`; columns of variables that
+    left the prompt are kept for when they come back."""
+    import pandas
+
+    state = session()
+    table = state.value_table
+    columns = tuple(variables)
+    if table.columns != columns:
+        table.restart(columns)
+    with st.container(border=True):
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.markdown(f"**{t('values.title')}**", width="content")
+            st.space("stretch")
+            table_import("values", _take, "city\nParis\nHà Nội")
+        start = [{name: row.get(name, "") for name in columns} for row in table.start] or [dict.fromkeys(columns, "")]
+        edited = st.data_editor(
+            pandas.DataFrame(start, columns=list(columns), dtype=str),
+            num_rows="dynamic",
+            hide_index=True,
+            width="stretch",
+            key=f"value_table_{table.version}",
+        )
+        table.rows = [
+            {name: "" if value is None else str(value) for name, value in row.items()}
+            for row in edited.to_dict("records")
+            if any(str(value or "").strip() for value in row.values())
+        ]
+        st.caption(t("values.help"))
+
+
+def _take(rows: list[dict[str, str]]) -> str:
+    session().value_table.set(rows)
+    return t("values.imported", count=len(rows))

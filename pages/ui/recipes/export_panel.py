@@ -1,0 +1,91 @@
+"""A recipe or its run in another form: choose one, read what it holds and what it could not carry, download it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from llm_core import NucleusError
+from llm_core.formats.registry import FORMATS, Dumped, Lost, dump, file_name
+from pages.ui.shell import i18n
+from pages.ui.shell.i18n import t
+
+if TYPE_CHECKING:
+    from llm_core.generation.request import Run
+    from llm_core.recipes.recipe import Recipe
+
+_MOST_SHOWN = 20_000
+"""Characters of the preview: the file has all."""
+
+
+def export_panel(recipe: Recipe, runs: Sequence[Run] = (), key: str = "export", without: Sequence[str] = ()) -> None:
+    """Draw it. Forms of a run are offered where there is one that has ended. `without` names forms that the page around
+    it offers already."""
+    ended = [run for run in runs if not run.active]
+    forms = [form for form, each in FORMATS.items() if form not in without and (ended or not each.needs_run)]
+    form = st.selectbox(
+        t("conversions.form"),
+        forms,
+        index=None,
+        placeholder=t("conversions.choose"),
+        format_func=lambda each: t(f"conversions.forms.{each}"),
+        key=f"{key}_form",
+    )
+    if form is None:
+        return
+    st.caption(t(f"conversions.about.{form}"))
+    try:
+        dumped = dump(form, recipe, ended, **({"words": report_words()} if form == "report" else {}))
+    except NucleusError as error:
+        st.error(i18n.explain(error), icon=":material/error:")
+        return
+    lost_note(dumped.lost, t("conversions.lost"))
+    name, data = file_name(recipe.title, form), dumped.text.encode()
+    st.download_button(
+        t("conversions.download", name=name, size=i18n.number(len(data) / 1024, 1)),
+        data,
+        file_name=name,
+        mime=FORMATS[form].media_type,
+        on_click="ignore",
+        icon=":material/download:",
+        type="primary",
+        key=f"{key}_download",
+    )
+    if form != "report":  # a page's source tells nobody anything
+        _preview(dumped, FORMATS[form].language)
+
+
+def _preview(dumped: Dumped, language: str | None) -> None:
+    text = dumped.text.removeprefix("\ufeff")
+    st.code(text[:_MOST_SHOWN], language=language, wrap_lines=True, height=320)
+    if len(text) > _MOST_SHOWN:
+        st.caption(t("conversions.cut", shown=i18n.number(_MOST_SHOWN, 0), count=i18n.number(len(text), 0)))
+
+
+def lost_note(lost: Sequence[Lost], title: str) -> None:
+    """What was not carried as it is, under each reason. Names come out of files: they are shown as code."""
+    if not lost:
+        return
+    reasons: dict[str, list[str]] = {}
+    for each in lost:
+        reasons.setdefault(each.reason, []).append(each.field)
+    with st.container(border=True):
+        st.markdown(f"**{title}**")
+        for reason, fields in reasons.items():
+            names = ", ".join(f"`{_as_code(field)}`" for field in fields[:12])
+            more = f" (+{len(fields) - 12})" if len(fields) > 12 else ""
+            st.markdown(f"- {names}{more}: {t(f'conversions.reasons.{reason}')}")
+
+
+def report_words() -> dict[str, str]:
+    """The report's texts in the reader's language."""
+    from llm_core.formats.report.html_report import WORDS
+
+    own = {"language": i18n.language(), "decimal": i18n.number(0.5, 1)[1]}
+    return {name: t(f"report.{name}") for name in WORDS if name not in own} | own
+
+
+def _as_code(name: str) -> str:
+    return "".join(letter if letter.isprintable() and letter != "`" else "?" for letter in name[:80])

@@ -1,0 +1,55 @@
+"""What is said of a recipe and of its run: which it is, that it was recorded, or written by other weights."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from pages.ui.model.status import revision_here
+from pages.ui.shell import i18n
+from pages.ui.shell.i18n import t
+from pages.ui.shell.session import session
+
+if TYPE_CHECKING:
+    from llm_core.generation.request import Run
+    from llm_core.recipes.recipe import Recipe
+    from pages.ui.shell.session import OpenedRecipe
+
+_SHOWN = 19
+"""Characters of a revision: the name of the hash and enough of it to tell it from others."""
+
+
+def recorded_note(run: Run) -> None:
+    """Nothing for a run of one's own."""
+    if recorded := run.recorded:
+        facts = (recorded.model or run.request.model_id, recorded.at[:10])
+        words = ", ".join(i18n.plain(fact) for fact in facts if fact)
+        st.info(t("recipes.recorded", facts=words), icon=":material/history:")
+
+
+def name_of(opened: OpenedRecipe) -> str:
+    """An open recipe's title and version, as markdown."""
+    version = t("desk.version", number=opened.version) if opened.id else t("desk.not_saved")
+    return f"**{i18n.plain(opened.recipe.title or t('desk.untitled'))}** · {version}"
+
+
+def weights_before(recipe: Recipe) -> None:
+    """Before a run: the model here is not quite the recipe's."""
+    if recipe.model.id == session().model_id:
+        _told("recipes.other_weights", recipe, revision_here(recipe.model.id))
+
+
+def weights_after(recipe: Recipe | None, run: Run) -> None:
+    """After it: `run` was asked while `recipe` was open."""
+    from llm_core.models.revision import revision_of
+
+    if recipe and not run.active and run.request.model_id == recipe.model.id:
+        _told("recipes.written_with_others", recipe, revision_of(run.model))
+
+
+def _told(text: str, recipe: Recipe, here: str) -> None:
+    there = recipe.model.revision
+    if here and there and here != there:
+        words = t(text, here=i18n.plain(here[:_SHOWN]), there=i18n.plain(there[:_SHOWN]))
+        st.warning(words, icon=":material/difference:")

@@ -1,0 +1,107 @@
+"""Saving what a page says to the gallery: a button, and a dialog that asks what the recipe is called."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from llm_core import NucleusError
+from llm_core.recipes.recipe import Recipe
+from pages.ui.playground.recipe_links import short_link
+from pages.ui.recipes.recipe_fields import Source
+from pages.ui.shell import i18n, services
+from pages.ui.shell.browser_identity import owner
+from pages.ui.shell.i18n import t
+from pages.ui.shell.session import OpenedRecipe, get, put, session
+
+if TYPE_CHECKING:
+    from llm_core.storage.recipe_store import Saved
+
+_AUTHOR = "kept_author"
+"""Who saved last in this tab."""
+
+
+def save_button(source: Source) -> None:
+    st.button(
+        t("desk.save"), key="save_recipe", icon=":material/bookmark_add:", help=t("desk.save_help"), on_click=_begin
+    )
+    # Open until it is closed, and not only in the rerun of the button: a run that ends meanwhile redraws the page.
+    if session().saving:
+        st.dialog(t("desk.save_title"), on_dismiss=_end)(_form)(source, source.opened())
+
+
+def _begin() -> None:
+    session().saving = True
+
+
+def _end() -> None:
+    session().saving = False
+
+
+def _form(source: Source, opened: OpenedRecipe | None) -> None:
+    """What the open recipe says stands there already. A refusal keeps the dialog and all that was typed."""
+    try:
+        before = source.read()
+    except NucleusError as error:
+        st.error(i18n.explain(error), icon=":material/error:")
+        return
+    own = opened is not None and opened.mine and bool(opened.id)
+    title = st.text_input(t("desk.title"), value=before.title or _suggested(before), max_chars=200, key="save_title")
+    tags = st.text_input(t("desk.tags"), value=", ".join(before.tags), help=t("desk.tags_help"), key="save_tags")
+    notes = st.text_area(t("desk.notes"), value=before.notes, help=t("desk.notes_help"), height=100, key="save_notes")
+    left, right = st.columns(2)
+    known = before.author or get(_AUTHOR) or ""
+    author = left.text_input(t("desk.author"), value=known, max_chars=200, key="save_author")
+    languages = ["", *i18n.LANGUAGES] + ([before.language] if before.language not in ("", *i18n.LANGUAGES) else [])
+    language = right.selectbox(
+        t("desk.language"),
+        languages,
+        index=languages.index(before.language or i18n.language()),
+        format_func=lambda code: i18n.LANGUAGES.get(code, code) or t("desk.no_language"),
+        key="save_language",
+    )
+    with_run = source.can_record() and st.toggle(t("share.with_run"), help=t("share.with_run_help"), key="save_run")
+    if left_out := source.left_out():
+        st.caption(left_out)
+    if not own:
+        listed = st.toggle(t("desk.listed"), value=False, help=t("desk.listed_help"), key="save_listed")
+    with st.container(horizontal=True):
+        version = own and st.button(t("desk.save_version"), type="primary", key="save_version")
+        new = st.button(t("desk.save_new"), type="secondary" if own else "primary", key="save_new")
+    if not (version or new):
+        return
+    about = {"title": title.strip(), "notes": notes, "author": author.strip(), "language": language}
+    about["tags"] = list(dict.fromkeys(filter(None, (tag.strip() for tag in tags.split(",")))))
+    if before.licence:
+        about["licence"] = before.licence
+    try:
+        recipe = source.read(**about, **({"with_run": True} if with_run else {}))
+        if version and opened:
+            saved = services.recipes().save_version(opened.id, recipe, owner(), opened.version)
+            words = _said_of_a_version(saved)
+        else:
+            saved = services.recipes().save(recipe, owner(), listed=not own and listed)
+            words = ("success", t("desk.saved_new", link=short_link(saved.id)))
+        source.saved(recipe, saved, words)
+    except NucleusError as error:
+        st.error(i18n.explain(error), icon=":material/error:")
+        return
+    put(_AUTHOR, author.strip())
+    _end()
+    st.rerun()
+
+
+def _said_of_a_version(saved: Saved) -> tuple[str, str]:
+    if not saved.changed:
+        return "info", t("desk.nothing_changed", number=saved.number)
+    if saved.overtaken:
+        others = ", ".join(map(str, saved.overtaken))
+        return "warning", t("desk.overtaken", number=saved.number, others=others)
+    return "success", t("desk.saved_version", number=saved.number)
+
+
+def _suggested(recipe: Recipe) -> str:
+    """The beginning of the prompt."""
+    words = " ".join((recipe.prompt.instruction or recipe.prompt.question).split())
+    return words if len(words) <= 60 else words[:59].rpartition(" ")[0] + "…"

@@ -1,0 +1,206 @@
+"""The sampler panel: one visible strategy, the settings it uses, and what it does in a sentence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import streamlit as st
+
+from llm_core.errors import NucleusError
+from llm_core.generation.request import MAX_TOKENS
+from pages.ui.settings.stage_controls import glossary, read_stages, stage_controls, write_stages
+from pages.ui.settings.unsupported_settings import Dead, dead_note
+from pages.ui.shell.i18n import t
+from pages.ui.shell.session import Key, get, get_number, has, put
+from samplers import ORDERS, SamplerConfig
+
+STRATEGIES: dict[str, tuple[Key, ...]] = {
+    "greedy": (),
+    "random": (),
+    "temperature": (Key.TEMPERATURE,),
+    "top_k": (Key.TEMPERATURE, Key.TOP_K),
+    "top_p": (Key.TEMPERATURE, Key.TOP_P),
+    "combined": (Key.TEMPERATURE, Key.TOP_K, Key.TOP_P, Key.FURTHER_STAGES, Key.ORDER),
+}
+"""Each strategy and the settings it reads; the others stay neutral and look it."""
+
+_DEFAULTS = {
+    Key.STRATEGY: "top_p",
+    Key.TEMPERATURE: 0.8,
+    Key.TOP_K: 40,
+    Key.TOP_P: 0.95,
+    Key.ORDER: "huggingface",
+    Key.FURTHER_STAGES: [],
+    Key.SEED: 7,
+    Key.MAX_OUTPUT_TOKENS: 96,
+    Key.STOP_SEQUENCES: "",
+}
+LIMITS = {
+    Key.TEMPERATURE: (0, 2),
+    Key.TOP_K: (0, 10**9),
+    Key.TOP_P: (0.01, 1),
+    Key.SEED: (0, 2**53 - 1),
+    Key.MAX_OUTPUT_TOKENS: (1, MAX_TOKENS),
+}
+"""Smallest and largest value of the number fields. A browser holds whole numbers exactly up to 2^53 - 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the panel says."""
+
+    sampler: SamplerConfig
+    max_output_tokens: int
+    stop_sequences: tuple[str, ...]
+
+
+def sampler_panel(dead: Dead = MappingProxyType({})) -> None:
+    """Draw the panel. `read_settings` gives its values. `dead` settings look it, and say why; what they say is still
+    sent, since a provider may think better of it."""
+    for key, value in _DEFAULTS.items():
+        if not has(key):
+            put(key, value)
+    with st.container(border=True):
+        st.pills(
+            t("sampler.title"),
+            list(STRATEGIES),
+            format_func=lambda name: t(f"sampler.{name}.name"),
+            key=Key.STRATEGY,
+            persist_state="session",
+            required=True,
+        )
+        strategy = str(get(Key.STRATEGY))
+        used = STRATEGIES[strategy]
+        st.slider(
+            t("settings.temperature"),
+            0.0,
+            2.0,
+            step=0.05,
+            key=Key.TEMPERATURE,
+            disabled=Key.TEMPERATURE not in used or Key.TEMPERATURE in dead,
+            help=t("settings.temperature_help"),
+            persist_state="session",
+        )
+        st.number_input(
+            t("settings.top_k"),
+            value=None,
+            step=1,
+            key=Key.TOP_K,
+            disabled=Key.TOP_K not in used or Key.TOP_K in dead,
+            help=t("settings.top_k_help"),
+            persist_state="session",
+        )
+        st.slider(
+            t("settings.top_p"),
+            0.01,
+            1.0,
+            step=0.01,
+            key=Key.TOP_P,
+            disabled=Key.TOP_P not in used or Key.TOP_P in dead,
+            help=t("settings.top_p_help"),
+            persist_state="session",
+        )
+        told_here = [key for key in used if key is not Key.ORDER] or [Key.TEMPERATURE] * (strategy == "greedy")
+        dead_note(told_here, dead)
+        if Key.FURTHER_STAGES in used:
+            stage_controls(dead)
+        if Key.ORDER in used:
+            st.selectbox(
+                t("settings.order"),
+                list(ORDERS),
+                format_func=lambda name: t(f"orders.{name}"),
+                key=Key.ORDER,
+                disabled=Key.ORDER in dead,
+                help=t("settings.order_help"),
+                persist_state="session",
+            )
+            if Key.ORDER in dead:
+                dead_note([Key.ORDER], dead)
+            else:
+                st.caption(_running_order())
+        seed, length = st.columns(2, vertical_alignment="bottom")
+        seed.number_input(
+            t("settings.seed"),
+            value=None,
+            step=1,
+            key=Key.SEED,
+            disabled=strategy == "greedy" or Key.SEED in dead,
+            help=t("settings.seed_help"),
+            persist_state="session",
+        )
+        length.number_input(
+            t("settings.max_output_tokens"),
+            value=None,
+            step=1,
+            key=Key.MAX_OUTPUT_TOKENS,
+            persist_state="session",
+        )
+        if strategy != "greedy":
+            dead_note([Key.SEED], dead)
+        st.text_input(
+            t("settings.stop_sequences"),
+            key=Key.STOP_SEQUENCES,
+            max_chars=200,
+            help=t("settings.stop_sequences_help"),
+            persist_state="session",
+        )
+    with st.container(border=True):
+        st.markdown(f"**{t(f'sampler.{strategy}.heading')}**")
+        st.markdown(t(f"sampler.{strategy}.text"))
+    glossary()
+
+
+def read_settings() -> Settings:
+    """The panel's values, neutral where the strategy does not use them. Raises `NucleusError` naming a bad field."""
+    used = STRATEGIES[get(Key.STRATEGY)]
+    chosen = {key.value: _limited(key) for key in used if key in LIMITS}
+    if Key.ORDER in used:
+        chosen[Key.ORDER.value] = get(Key.ORDER)
+    if Key.FURTHER_STAGES in used:
+        chosen |= read_stages()
+    if get(Key.STRATEGY) == "greedy":
+        chosen[Key.TEMPERATURE.value] = 0
+    sampler = SamplerConfig(**chosen, seed=_limited(Key.SEED))
+    stops = tuple(part.replace("\\n", "\n") for part in (get(Key.STOP_SEQUENCES) or "").split("|") if part)
+    return Settings(sampler, _limited(Key.MAX_OUTPUT_TOKENS), stops)
+
+
+def write_settings(sampler: SamplerConfig, max_output_tokens: int, stop_sequences: tuple[str, ...] = ()) -> None:
+    """Fill the panel with everything that it can show, and the nearest of what it cannot. Call it before it is
+    drawn."""
+    neutral = SamplerConfig()
+    used = {key for key in (Key.TOP_K, Key.TOP_P) if getattr(sampler, key.value) != getattr(neutral, key.value)}
+    further = write_stages(sampler)
+    strategy = "temperature"
+    if further or (sampler.order != _DEFAULTS[Key.ORDER] and len(sampler.stages) > 1):
+        strategy = "combined"
+    elif sampler.greedy:
+        strategy = "greedy"
+    elif used:
+        strategy = "combined" if len(used) > 1 else next(iter(used)).value
+    elif sampler.temperature == neutral.temperature:
+        strategy = "random"
+    put(Key.STRATEGY, strategy)
+    put(Key.ORDER, sampler.order if isinstance(sampler.order, str) else _DEFAULTS[Key.ORDER])
+    put(Key.SEED, min(sampler.seed, LIMITS[Key.SEED][1]))
+    put(Key.TOP_K, min(sampler.top_k, LIMITS[Key.TOP_K][1]))
+    for key in (Key.TEMPERATURE, Key.TOP_P):  # sliders, which take nothing beyond their ends
+        low, high = LIMITS[key]
+        put(key, float(min(max(getattr(sampler, key.value), low), high)))
+    put(Key.FURTHER_STAGES, further)
+    put(Key.MAX_OUTPUT_TOKENS, max_output_tokens)
+    put(Key.STOP_SEQUENCES, "|".join(stop.replace("\n", "\\n") for stop in stop_sequences))
+
+
+def _running_order() -> str:
+    """The stages that do something, in their order, or nothing while a setting is being typed."""
+    try:
+        stages = read_settings().sampler.stages
+    except NucleusError:
+        return ""
+    return t("stages.runs", order=" → ".join(t(f"stages.{name}.name") for name in stages)) if stages else ""
+
+
+def _limited(key: Key):
+    return get_number(key, key.value, *LIMITS[key])

@@ -1,0 +1,113 @@
+"""The stages beyond temperature, Top-K and Top-P: added one by one, each with its settings and a sentence on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import streamlit as st
+
+from pages.ui.settings.unsupported_settings import Dead, dead_note, switch_of
+from pages.ui.shell.i18n import t
+from pages.ui.shell.session import Key, get, get_number, has, put, setting_key
+from samplers import SamplerConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """One setting's field: where it starts, and what it takes. Whole numbers have whole steps."""
+
+    start: float
+    low: float
+    high: float
+    step: float
+
+
+FURTHER: dict[str, dict[str, Control]] = {
+    "min_p": {"min_p": Control(0.05, 0, 1, 0.01)},
+    "typical_p": {"typical_p": Control(0.9, 0.01, 1, 0.01)},
+    "epsilon_cutoff": {"epsilon_cutoff": Control(0.001, 0, 0.99, 0.001)},
+    "eta_cutoff": {"eta_cutoff": Control(0.002, 0, 0.99, 0.001)},
+    "top_n_sigma": {"top_n_sigma": Control(1.0, 0, 100, 0.1)},
+    "xtc": {"xtc_probability": Control(0.5, 0, 1, 0.05), "xtc_threshold": Control(0.1, 0.01, 1, 0.01)},
+    "mirostat": {"mirostat_tau": Control(3.0, 0, 100, 0.5), "mirostat_eta": Control(0.1, 0.01, 1, 0.01)},
+    "repetition_penalty": {"repetition_penalty": Control(1.2, 0.01, 100, 0.05)},
+    "presence_penalty": {"presence_penalty": Control(0.5, -2, 2, 0.1)},
+    "frequency_penalty": {"frequency_penalty": Control(0.5, -2, 2, 0.1)},
+    "dry": {
+        "dry_multiplier": Control(0.8, 0, 100, 0.1),
+        "dry_base": Control(1.75, 1, 10, 0.05),
+        "dry_allowed_length": Control(2, 1, 1000, 1),
+    },
+    "no_repeat_ngram": {"no_repeat_ngram_size": Control(3, 0, 1000, 1)},
+    "min_new_tokens": {"min_new_tokens": Control(32, 0, 100_000, 1)},
+}
+"""Stages that can be added, with their settings. Those that name tokens by id belong to a page that shows ids."""
+
+GLOSSARY: dict[str, tuple[str, ...]] = {
+    "by_distribution": (
+        *("temperature", "top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff"),
+        *("top_n_sigma", "xtc", "mirostat", "constraint"),
+    ),
+    "by_history": (
+        *("repetition_penalty", "presence_penalty", "frequency_penalty", "dry", "no_repeat_ngram"),
+        *("logit_bias", "banned_tokens", "min_new_tokens"),
+    ),
+    "whole_answers": ("beam_search", "diverse_beam_search", "contrastive_search", "best_of_n", "speculative"),
+}
+
+
+def stage_controls(dead: Dead = MappingProxyType({})) -> None:
+    """A list to add stages from, and the settings of those that were added; `dead` ones look it."""
+    chosen = st.multiselect(
+        t("stages.more"),
+        list(FURTHER),
+        format_func=lambda name: t(f"stages.{name}.name"),
+        key=Key.FURTHER_STAGES,
+        placeholder=t("stages.more_placeholder"),
+        help=t("stages.more_help"),
+        persist_state="session",
+    )
+    for name in chosen:
+        columns = st.columns(len(FURTHER[name]), vertical_alignment="bottom")
+        for column, (field, control) in zip(columns, FURTHER[name].items(), strict=True):
+            key = setting_key(field)
+            if not has(key):
+                put(key, control.start)
+            column.number_input(
+                t(f"fields.{field}"),
+                value=None,
+                step=control.step,
+                format=None if isinstance(control.step, int) else "%.3g",
+                key=key,
+                disabled=switch_of(name) in dead,
+                persist_state="session",
+            )
+        dead_note([switch_of(name)], dead)
+        st.caption(t(f"stages.{name}.text"))
+
+
+def read_stages() -> dict[str, float]:
+    """Settings of the stages that were added. Raises `NucleusError` naming a field that is empty or out of range."""
+    return {
+        field: get_number(setting_key(field), field, control.low, control.high)
+        for name in get(Key.FURTHER_STAGES) or ()
+        for field, control in FURTHER[name].items()
+    }
+
+
+def write_stages(sampler: SamplerConfig) -> list[str]:
+    """Fill the settings of the stages that the sampler uses. Returns these stages."""
+    used = [name for name in FURTHER if sampler.uses(name)]
+    for name in used:
+        for field in FURTHER[name]:
+            put(setting_key(field), getattr(sampler, field))
+    return used
+
+
+def glossary() -> None:
+    """One sentence on every sampler, closed until somebody wants it."""
+    with st.expander(t("stages.glossary")):
+        for group, names in GLOSSARY.items():
+            st.markdown(f"**{t(f'stages.{group}')}**")
+            st.markdown("\n".join(f"- **{t(f'stages.{name}.name')}**: {t(f'stages.{name}.text')}" for name in names))

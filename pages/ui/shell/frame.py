@@ -1,0 +1,79 @@
+"""What surrounds every page: title, sidebar, language switch, and the last net under unexpected errors."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import streamlit as st
+
+from llm_core.errors import NucleusError
+from pages.ui.shell import i18n, navigation
+from pages.ui.shell.browser_identity import settle_owner
+from pages.ui.shell.i18n import t
+from pages.ui.shell.session import Key, get, has, put, send_again, session
+
+log = logging.getLogger(__name__)
+
+_ASSETS = Path(__file__).parents[1] / "assets"
+MARK = str(_ASSETS / "mark.svg")
+
+# A button whose key begins with "icon_" shows its icon only; its name is there for screen readers and tests.
+# Dialogs stand outside of the app's own element, so what holds everywhere begins with ":root", for its rank.
+# Buttons show their shortcut beside them, so that a screen reader and a test find "Run" by that name.
+_STYLE = """
+<style>
+[data-testid="stMainBlockContainer"] { padding-top: 3rem; padding-bottom: 2rem; max-width: 1320px; }
+[data-testid="stMain"] h1 { font-size: 1.55rem; padding: 0 0 0.4rem; }
+[data-testid="stSliderThumbValue"] { color: inherit !important; }
+:root [data-testid="stCaptionContainer"] { opacity: 0.75; }  /* 0.6 is a contrast of 4.2 in the light */
+:root [data-testid="stCode"] code span { color: inherit !important; }  /* highlighting: down to 2.2 */
+[data-testid="stMain"] button kbd { display: none; }
+:root button[data-variant][data-selected="true"],
+:root button[data-variant][data-selected="true"] * { color: var(--st-text-color, inherit); }
+:root [role="tab"][aria-selected="true"] { color: inherit !important; }
+[class*="st-key-icon_"] button [data-testid="stMarkdownContainer"] {
+  position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
+@media (max-width: 640px) { [data-testid="stMainBlockContainer"] { padding-top: 4.5rem; } }
+</style>
+"""
+
+
+@contextmanager
+def page(title: str) -> Iterator[None]:
+    """Frame one page. `title` is a text key. No traceback reaches the browser."""
+    navigation.ensure_routed()
+    st.html(_STYLE)
+    st.title(t(title), anchor=False)
+    try:
+        yield
+    except NucleusError as error:
+        st.error(i18n.explain(error), icon=":material/error:")
+    except Exception:  # a rerun asked for by the page is no Exception, and passes
+        log.exception("page %s failed", title)
+        st.error(t("errors.unexpected"), icon=":material/error:")
+
+
+def sidebar() -> None:
+    """The product's name and the language switch, on every page."""
+    st.logo(str(_ASSETS / "logo.svg"), icon_image=MARK, size="large")
+    with st.sidebar:
+        if not has(Key.LANGUAGE) or get(Key.LANGUAGE) is None:
+            put(Key.LANGUAGE, i18n.language())
+        st.segmented_control(
+            t("nav.language"),
+            list(i18n.LANGUAGES),
+            format_func=i18n.LANGUAGES.__getitem__,
+            key=Key.LANGUAGE,
+            on_change=_switch_language,
+            required=True,
+        )
+        st.caption(t("nav.tagline"))
+        settle_owner()
+
+
+def _switch_language() -> None:
+    session().language = get(Key.LANGUAGE)
+    send_again()

@@ -1,0 +1,118 @@
+"""The report: everything that others wrote is text in it, its figures are the run's."""
+
+from __future__ import annotations
+
+import dataclasses
+import html.parser
+import math
+import re
+
+import pytest
+
+from llm_core import PromptSpec, Recipe
+from llm_core.formats.registry import dump
+from llm_core.formats.report.html_report import ALL_STEPS, STEPS, WORDS
+from llm_core.generation.request import TokenEvent
+
+HOSTILE = "\"'></pre></style><script>alert(1)</script><img src=x onerror=alert(2)>&lt;b"
+
+
+class Tags(html.parser.HTMLParser):
+    """Every tag with its attributes, and the text outside of the style sheet."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def hostile_report(toy_engine) -> str:
+    """Markup in every field of the recipe, in the answer and in the tokens' labels."""
+    recipe = Recipe(
+        title=HOSTILE,
+        author=HOSTILE,
+        licence=HOSTILE,
+        notes=HOSTILE,
+        tags=("<script>",),
+        model={"id": "<script>alert(4)</script>", "revision": "<b>"},
+        prompt=PromptSpec(HOSTILE, prefill=HOSTILE),
+        seeds=(1, 2),
+        limits={"max_output_tokens": 6, "stop_sequences": ("<script>",)},
+    )
+    run = toy_engine.submit(dataclasses.replace(recipe.request(), model_id="toy"))
+    assert run.wait(60)
+    assert run.error is None
+    run.rows[0]._events.append(TokenEvent(None, HOSTILE, HOSTILE, None, 1.0))
+    run.rows[0].thoughts = HOSTILE
+    traced = run.rows[1]._events[0]
+    run.rows[1]._events[0] = dataclasses.replace(traced, piece=HOSTILE, text=HOSTILE)
+    run.model = None
+    run.labels = dict.fromkeys(range(500), HOSTILE)
+    return dump("report", recipe, [run]).text
+
+
+def test_markup_in_every_field_stays_text(toy_engine):
+    page = Tags(hostile_report(toy_engine))
+    known = {
+        *("html", "head", "meta", "title", "style", "body", "h1", "h2", "p", "dl", "dt", "dd", "div", "span", "b"),
+        *("figure", "figcaption", "svg", "path", "text", "circle", "rect", "details", "summary", "table", "thead"),
+        *("tbody", "tr", "th", "td", "pre"),
+    }
+    assert {tag for tag, _ in page.tags} <= known
+    for tag, attributes in page.tags:
+        assert not any(name.startswith("on") or name in ("src", "href", "style") for name in attributes), tag
+    assert page.text.count("<script>alert(1)</script>") >= 12
+    policy = next(attributes["content"] for tag, attributes in page.tags if attributes.get("http-equiv"))
+    assert policy.startswith("default-src 'none'; style-src 'sha256-")
+
+
+def test_figures_are_the_run_s(toy_recipe, toy_run):
+    text = dump("report", toy_recipe, [toy_run]).text
+    page = Tags(text)
+    for row in toy_run.rows:
+        for event in row.events():
+            assert f">{html.escape(event.piece)}</span>".replace("\n", "↵\n") in text
+        mean = math.fsum(event.known_trace.logprob for event in row.events()) / len(row.events())
+        assert f"mean log-probability {mean:.2f}".replace("-", "−", 2).replace("log−", "log-") in page.text
+    assert text.count('class="bar-drawn"') == sum(len(row.events()) for row in toy_run.rows) + len(toy_run.rows)
+    assert len(re.findall("<tr><td", text)) == sum(len(row.events()) for row in toy_run.rows)
+
+
+def test_it_says_that_not_every_step_is_drawn(toy_engine, toy_recipe):
+    long = toy_recipe.model_copy(update={"limits": toy_recipe.limits.model_copy(update={"max_output_tokens": 150})})
+    run = toy_engine.submit(long.request())
+    assert run.wait(60)
+    longest = max(len(row.events()) for row in run.rows)
+    assert longest > STEPS
+    dumped = dump("report", long, [run])
+    assert ("steps", "later_steps") in dumped.lost
+    assert f"The first {STEPS} of {longest} steps" in dumped.text
+    assert dumped.text.count('class="bar-drawn"') <= ALL_STEPS + len(run.rows)
+    assert len(re.findall("<tr><td", dumped.text)) == sum(len(row.events()) for row in run.rows)
+
+
+def test_it_speaks_the_reader_s_language(toy_recipe, toy_run):
+    words = {name: f"<{name}>" for name in WORDS} | {"language": "vi", "decimal": ","}
+    text = dump("report", toy_recipe, [toy_run], words=words).text
+    assert '<html lang="vi">' in text
+    for word in ("prompt", "entropy_caption", "steps", "table", "recipe"):
+        assert f"&lt;{word}&gt;" in text
+    assert "0,75" in text
+
+
+@pytest.mark.parametrize("name", [*WORDS])
+def test_pages_have_every_word(name):
+    from pages.ui.shell.i18n import texts
+
+    for language in ("en", "vi"):
+        if name not in ("language", "decimal"):
+            assert set(re.findall(r"\{(\w+)\}", texts(language)[f"report.{name}"])) == set(
+                re.findall(r"\{(\w+)\}", WORDS[name])
+            )

@@ -1,0 +1,189 @@
+"""Files from strangers: a clear refusal or a recipe, never a traceback; nothing in them is run, fetched or opened."""
+
+from __future__ import annotations
+
+import base64
+import builtins
+import json
+import socket
+from unittest import mock
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from llm_core import NucleusError, PromptSpec, Recipe
+from llm_core.formats.registry import FORMATS, dump, load, readable
+from tests.support.hostile_recipes import PIECES
+
+FORMS = readable()
+RECIPE = Recipe(
+    title="Sea",
+    model={"id": "openai:m@http://127.0.0.1:9/v1"},
+    prompt=PromptSpec("Describe {{it}}.", system="Be brief.", values=({"it": "the sea"},)),
+    seeds=(1, 2),
+)
+
+
+def refused_or_read(text: str | bytes, name: str = "") -> NucleusError | None:
+    """Whatever else is raised fails the test, and so do a file that is opened and a connection that is made."""
+
+    def refuse(*arguments, **_):
+        raise AssertionError(f"reached for {arguments[:1]}")
+
+    with mock.patch.object(builtins, "open", refuse), mock.patch.object(socket.socket, "connect", refuse):
+        try:
+            load(text, name)
+        except NucleusError as error:
+            return error
+    return None
+
+
+@pytest.fixture(autouse=True, scope="module")
+def everything_is_imported():
+    """What is loaded when it is first needed."""
+    for form in FORMS:
+        load(dump(form, RECIPE).text)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_truncated_anywhere(form):
+    text = dump(form, RECIPE).text
+    for place in range(0, len(text), max(1, len(text) // 120)):
+        refused_or_read(text[:place], f"x{FORMATS[form].suffix}")
+
+
+@pytest.mark.parametrize("form", FORMS)
+@settings(deadline=None, max_examples=60)
+@given(data=st.data())
+def test_changed_anywhere(form, data):
+    text = dump(form, RECIPE).text
+    for _ in range(data.draw(st.integers(1, 3))):
+        place = data.draw(st.integers(0, len(text)))
+        cut = data.draw(st.integers(0, 6))
+        text = text[:place] + data.draw(st.sampled_from(PIECES)) + text[place + cut :]
+    refused_or_read(text, f"x{FORMATS[form].suffix}")
+
+
+WRONG = [None, True, 7, -1, 1e308, "x", "{{x}}", [], [1], [[]], {}, {"a": {}}, ["x"] * 3, {"id": []}, 2**70]
+
+
+@pytest.mark.parametrize("wrong", WRONG, ids=repr)
+def test_wrong_types_in_every_place(wrong):
+    places = {
+        "x.prompt": (
+            "model",
+            "config",
+            "input",
+            "output",
+            "description",
+            "nucleus.prompt",
+            "nucleus.seeds",
+            "nucleus.min_p",
+        ),
+        "x.promptfoo.yaml": ("prompts", "providers", "tests", "metadata", "description"),
+        "x.ipynb": ("cells", "metadata", "nbformat"),
+    }
+    value = json.dumps(wrong)
+    for key in places["x.prompt"]:
+        refused_or_read(f"---\n{key}: {value}\n---\nSay {{{{x}}}}.", "x.prompt")
+    for inner in (
+        "config: {temperature: %s}",
+        "config: {stopSequences: %s}",
+        "input: {default: %s}",
+        "output: {schema: %s}",
+    ):
+        refused_or_read(f"---\n{inner % value}\n---\nSay.", "x.prompt")
+    promptfoo = {"prompts": ["Say."], "providers": [{"id": "openai:m", "config": {}}], "tests": [{"vars": {}}]}
+    for key in places["x.promptfoo.yaml"]:
+        refused_or_read(json.dumps(promptfoo | {key: wrong}), "x.yaml")
+    for changed in (
+        {"providers": [wrong]},
+        {"providers": [{"id": wrong}]},
+        {
+            "providers": [
+                {"id": "openai:m", "config": {"temperature": wrong, "passthrough": wrong, "apiBaseUrl": wrong}}
+            ]
+        },
+        {"providers": [{"id": "vertex:m", "config": {"projectId": wrong, "region": wrong}}]},
+        {"prompts": [wrong]},
+        {"prompts": [{"raw": wrong}]},
+        {"prompts": [json.dumps([{"role": "user", "content": wrong}])]},
+        {"prompts": [json.dumps(wrong)]},
+        {"tests": [wrong]},
+        {"tests": [{"vars": wrong}]},
+        {"metadata": {"nucleus": wrong}},
+        {"metadata": {"nucleus": value}},
+    ):
+        refused_or_read(json.dumps(promptfoo | changed), "x.yaml")
+    notebook = json.loads(dump("notebook", RECIPE).text)
+    for key in places["x.ipynb"]:
+        refused_or_read(json.dumps(notebook | {key: wrong}), "x.ipynb")
+    refused_or_read(json.dumps(notebook | {"metadata": {"nucleus": wrong}}))
+    refused_or_read(json.dumps(notebook | {"metadata": {"nucleus": {"recipe": wrong}}}))
+    refused_or_read(json.dumps(notebook | {"cells": [wrong, {"cell_type": "code", "source": wrong}]}))
+
+
+REFUSED = {
+    "aliases": "---\nconfig: &a {temperature: 1}\ninput: *a\n---\nSay.",
+    "a bomb of aliases": "---\na: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]\n---\nSay.",
+    "a tag": "---\nmodel: !!python/object/apply:os.system ['true']\n---\nSay.",
+    "a key twice": "---\nmodel: googleai/a\nmodel: googleai/b\n---\nSay.",
+    "a condition": "---\nmodel: googleai/a\n---\n{{#if x}}Say.{{/if}}",
+    "a partial": "---\nmodel: googleai/a\n---\n{{>secrets}}",
+    "a helper": "---\nmodel: googleai/a\n---\n{{media url=x}}",
+    "braces left open": "---\nmodel: googleai/a\n---\nSay {{x",
+    "an unknown role": '---\nmodel: googleai/a\n---\n{{role "root"}}Say.',
+    "turns out of order": '---\nmodel: googleai/a\n---\n{{role "model"}}a{{role "system"}}b',
+    "code in Nunjucks": "prompts: ['{{ range.constructor(\"return 1\")() }}']\nproviders: [openai:m]",
+    "a statement of Nunjucks": "prompts: ['{% include \"/etc/passwd\" %}']\nproviders: [openai:m]",
+    "a prompt in another file": "prompts: [file:///etc/passwd]\nproviders: [openai:m]",
+    "too deep": "prompts: " + "[" * 60 + "]" * 60 + "\nproviders: [openai:m]",
+    "a number without end": "---\nconfig: {maxOutputTokens: 1" + "0" * 400 + "}\n---\nSay.",
+    "no number": "---\nconfig: {temperature: .nan}\n---\nSay.",
+    "a half of a letter": '{"nbformat": 4, "cells": [], "metadata": {"nucleus": {"recipe": {"title": "\\ud800"}}}}',
+    "an unknown version": '{"nbformat": 4, "cells": [], "metadata": {"nucleus": {"recipe": {"schema_version": 99}}}}',
+    "an address with a key": '---\nnucleus.model: {id: "openai:m@https://user:pass@x.example/v1"}\n---\nSay.',
+    "nothing": "",
+    "binary": "\x00\x01\x02",
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refused_with_a_reason(case):
+    error = refused_or_read(REFUSED[case])
+    assert error is not None, case
+
+
+def test_what_would_run_elsewhere_is_not_even_named_as_a_provider():
+    loaded = load("prompts: [Say.]\nproviders: ['exec:rm -rf /', 'file://x.py', 'python:x.py']\ntests: [{vars: {}}]")
+    assert loaded.recipe.model.id == "builtin"
+    assert ("providers.id", "unknown_here") in loaded.lost
+
+
+def test_values_that_name_files_are_left_out():
+    text = "prompts: ['Say {{x}}']\nproviders: [openai:m]\ntests: [{vars: {x: 'file:///etc/passwd'}}, {vars: {x: ok}}]"
+    loaded = load(text)
+    assert [dict(row) for row in loaded.recipe.prompt.values] == [{"x": "ok"}]
+    assert ("tests.vars", "not_read") in loaded.lost
+
+
+def test_huge_files_are_refused_at_once():
+    for text in ("x" * (33 * 2**20), b"\xff" * (33 * 2**20)):
+        error = refused_or_read(text)
+        assert error is not None
+        assert error.code == "import_too_large"
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.binary(max_size=300))
+def test_any_bytes(data):
+    refused_or_read(data)
+    refused_or_read(base64.b64encode(data), "x.prompt")
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.lists(st.sampled_from([*PIECES, "prompts: ", "providers: ", "---\n", "{{#", "}}", "nbformat"])).map("".join))
+def test_any_text(text):
+    refused_or_read(text)
+    refused_or_read(text, "x.prompt")

@@ -1,0 +1,220 @@
+"""Recorded runs: shown again as they were, verified, and no way to crash a page."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from pydantic import SecretStr
+
+from llm_core import (
+    Engine,
+    GenerationRequest,
+    ModelReference,
+    ModelStore,
+    NucleusError,
+    PromptSpec,
+    Recipe,
+    dump_yaml,
+    load_text,
+)
+from llm_core.experiments.comparison import first_divergence
+from llm_core.generation.request import HostedOptions
+from llm_core.prompts.extraction import Extraction
+from llm_core.providers.credentials import Credentials
+from llm_core.recipes.recipe import Limits
+from llm_core.recipes.recorded_views import RecordedPool
+from llm_core.recipes.replay import RecipeRun, Verdict, compared, replay, replayed, verify
+from llm_core.recipes.trace import Trace, record
+from llm_core.router import Router
+from samplers import SamplerConfig
+from tests.support.fake_openai import OpenAIServer
+from tests.support.toy_model import toy_model
+
+
+@pytest.fixture(scope="module")
+def engine():
+    model = toy_model()
+    engine = Engine(ModelStore(loader=lambda model_id, report: model))
+    yield engine
+    engine.close()
+
+
+KEY = "sk-planted-0123456789"
+RECIPE = Recipe(
+    title="Two answers",
+    prompt=PromptSpec("Hi"),
+    sampler=SamplerConfig(temperature=0.9, top_k=5),
+    seeds=(3, 4),
+    limits=Limits(max_output_tokens=8),
+)
+
+
+def ended(recipe: Recipe, engine: Engine) -> RecipeRun:
+    run = RecipeRun(recipe, engine.submit)
+    while run.active:
+        run.advance()
+    assert run.error is None
+    return run
+
+
+def recorded(recipe: Recipe, engine: Engine) -> Recipe:
+    return recipe.changed(trace=record(ended(recipe, engine).recordings(), at="2026-11-25T12:00:00+00:00"))
+
+
+def test_a_recorded_run_is_what_was_run(engine):
+    run = ended(RECIPE, engine)
+    recipe = RECIPE.changed(trace=record(run.recordings()))
+    again = load_text(dump_yaml(recipe))
+    assert again == recipe
+    shown = replay(again)
+    assert not shown.active
+    assert shown.model is None
+    assert shown.recorded is again.trace
+    for old, new in zip((each.row for each in run.recordings()), shown.rows, strict=True):
+        assert (new.text, new.status, new.finish_reason) == (old.text, old.status, old.finish_reason)
+        assert new.request == old.request
+        rounded = [dataclasses.replace(event, seconds=round(event.seconds, 6)) for event in old.events()]
+        assert new.events() == rounded
+        for event in old.events():
+            for token in event.known_trace.candidates:
+                assert shown.label(token) == toy_model().label(token)
+    assert first_divergence(shown.rows[0].events(), shown.rows[1].events()) is not None
+
+
+def test_a_run_itself_can_be_recorded(engine):
+    request = RECIPE.request()
+    run = engine.submit(request)
+    assert run.wait(60)
+    recipe = Recipe.of(request, trace=record(run))
+    assert verify(recipe, engine.submit).identical
+
+
+def test_a_run_that_goes_on_is_not_recorded(engine):
+    run = engine.submit(dataclasses.replace(RECIPE.request(), rows=RECIPE.changed(limits=Limits()).rows()))
+    with pytest.raises(ValueError, match="not ended"):
+        record(run)
+    run.cancel()
+    run.wait(60)
+
+
+def test_verify_says_that_nothing_changed(engine):
+    verdict = verify(recorded(RECIPE, engine), engine.submit)
+    assert verdict == Verdict(True, 0.0)
+
+
+def test_verify_finds_the_first_token_that_differs(engine):
+    trace = recorded(RECIPE, engine).trace
+    other = RECIPE.changed(sampler=SamplerConfig(temperature=2, top_k=0), trace=trace)
+    verdict = verify(other, engine.submit)
+    assert not verdict.identical
+    old = replay(other).rows[verdict.answer - 1].events()
+    new = list(ended(other, engine).recordings())[verdict.answer - 1].row.events()
+    assert verdict.step - 1 == first_divergence(old, new)
+    assert verdict.expected != verdict.found
+    assert verdict.nats is not None
+    assert verdict.nats < 1e-4, "the same model gave the same log-probabilities; the settings made the difference"
+
+
+def test_verify_measures_how_far_the_model_moved(engine):
+    recipe = recorded(RECIPE, engine)
+    other = toy_model()
+    with __import__("torch").no_grad():
+        other.model.get_output_embeddings().weight.mul_(3)
+    changed = Engine(ModelStore(loader=lambda model_id, report: other))
+    verdict = verify(recipe, changed.submit)
+    changed.close()
+    assert not verdict.identical
+    assert verdict.nats is not None
+    assert verdict.nats > 0.1
+
+
+def test_verify_needs_a_trace_and_a_run_that_ends_well(engine):
+    with pytest.raises(NucleusError) as caught:
+        verify(RECIPE, engine.submit)
+    assert caught.value.code == "recipe_without_trace"
+    long = recorded(RECIPE, engine).changed(sampler=SamplerConfig(top_k=10**6))
+    with pytest.raises(NucleusError) as caught:
+        verify(long, engine.submit)
+    assert caught.value.code == "top_k_above_vocabulary"
+
+
+def test_votes_and_variables_are_recorded(engine):
+    spec = PromptSpec(
+        "Count {{what}}",
+        technique="self_consistency",
+        chains=3,
+        extraction=Extraction("number"),
+        values=({"what": "cats"}, {"what": "dogs"}),
+    )
+    recipe = recorded(RECIPE.changed(prompt=spec, seeds=(1,)), engine)
+    assert recipe.trace is not None
+    assert [(row.prompt, row.seed) for row in recipe.trace.rows] == [(p, s) for p in (0, 1) for s in (1, 2, 3)]
+    askings = replayed(recipe)
+    assert [asking.chains for asking in askings] == [3, 3]
+    assert [asking.request.prompt.instruction for asking in askings] == ["Count cats", "Count dogs"]
+    for part, shown in zip(ended(recipe, engine).parts, askings, strict=True):
+        assert (shown.outcomes, shown.votes, shown.active) == (part[1].outcomes, part[1].votes, False)
+    assert compared(recipe, ended(recipe, engine)).identical
+
+
+def test_failures_are_recorded_as_words(engine):
+    run = engine.submit(
+        dataclasses.replace(RECIPE.request(), rows=RECIPE.changed(sampler=SamplerConfig(top_k=10**6)).rows())
+    )
+    run.wait(60)
+    shown = replay(RECIPE.changed(trace=record(run)))
+    assert shown.status == "failed"
+    assert shown.error is not None
+    assert "top_k=1000000" in str(shown.error)
+
+
+def test_tokens_that_hosted_runs_number_for_themselves_keep_their_texts():
+    """Each answer is a run of its own, and a server without ids has its tokens numbered as they come."""
+    with OpenAIServer("openai", KEY) as server:
+        router = Router(Engine(ModelStore()))
+
+        def submit(request):
+            return router.submit(request, Credentials(typed={f"openai:{server.address}/v1": SecretStr(KEY)}))
+
+        few = HostedOptions(top_logprobs=1)  # so that the drawn tokens decide which number comes first
+        recipe = RECIPE.changed(model=ModelReference(id=server.model), sampler=SamplerConfig(), seeds=(3, 4, 5))
+        recipe = recipe.changed(hosted=few)
+        run = RecipeRun(recipe, submit)
+        while run.active:
+            run.advance()
+        assert run.error is None
+        recipe = recipe.changed(trace=record(run.recordings()))
+        assert verify(recipe, submit).identical
+    [shown] = replayed(recipe)
+    for old, new in zip((each for each in run.recordings()), shown.main.rows, strict=True):
+        for one, other in zip(old.row.events(), new.events(), strict=True):
+            texts = [
+                [run.label(token) for token in event.known_trace.candidates]
+                for run, event in ((old.run, one), (shown.main, other))
+            ]
+            assert texts[0] == texts[1]
+            assert shown.main.label(other.known_id) == old.run.label(one.known_id)
+    first, second = (row.events() for row in shown.main.rows[:2])
+    pieces = [one.piece == other.piece for one, other in zip(first, second, strict=False)]
+    assert first_divergence(first, second) == pieces.index(False)
+
+
+def test_answers_of_one_call_are_recorded_without_a_seed_of_their_own():
+    with OpenAIServer("vllm", KEY) as server:
+        keys = Credentials(typed={f"openai:{server.address}/v1": SecretStr(KEY)})
+        recipe = RECIPE.changed(
+            model=ModelReference(id=server.model), seeds=(3,), candidates=2, hosted=HostedOptions(candidate_count=2)
+        )
+        run = Router(Engine(ModelStore())).submit(recipe.request(), keys)
+        assert run.wait(30)
+    assert [row.seed for row in run.rows] == [None, None]
+    kept = Recipe.read(recipe.changed(trace=record(run)).data())
+    assert [row.seed for row in replay(kept).rows] == [None, None]
+    [shown] = replayed(kept)
+    assert [candidate.seed for candidate in RecordedPool(shown).candidates()] == [None, None]
+
+
+def test_a_request_alone_says_nothing_of_a_trace():
+    assert Recipe.of(GenerationRequest("builtin", PromptSpec("Hi"), RECIPE.rows())).trace is None
+    assert Trace.model_fields["rows"].is_required()

@@ -1,0 +1,275 @@
+"""Every page through the real app and the real engine, in both languages, without a browser."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from pages.ui.shell.i18n import texts
+from pages.ui.shell.session import Session
+
+APP = str(Path(__file__).parents[2] / "app.py")
+PATIENCE = 120
+
+
+def open_app(language: str = "en") -> AppTest:
+    app = AppTest.from_file(APP, default_timeout=PATIENCE)
+    app.query_params["lang"] = language
+    app.run()
+    assert not app.exception
+    return app
+
+
+def session(app: AppTest) -> Session:
+    return app.session_state["nucleus"]
+
+
+def press_run(app: AppTest) -> AppTest:
+    app.button(key="run").click().run()
+    assert not app.exception
+    return app
+
+
+def finish(app: AppTest) -> AppTest:
+    run = session(app).run
+    assert run is not None
+    assert run.wait(PATIENCE)
+    app.run()
+    assert not app.exception
+    return app
+
+
+def settled(app: AppTest) -> AppTest:
+    """Wait for the background calls of the session and rerun, as a browser does a moment later."""
+    for wait in list(session(app).waits.values()):
+        assert wait.errand is None or wait.errand.wait(30)
+    app.run()
+    assert not app.exception
+    return app
+
+
+def errors(app: AppTest) -> list[str]:
+    return [error.value for error in app.error]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def model_is_there(builtin):
+    """Download the built-in model, which the pages load themselves."""
+
+
+@pytest.mark.parametrize("language", ["en", "vi"])
+def test_run_answers_in_both_languages(language):
+    words = texts(language)
+    app = open_app(language)
+    assert app.title[0].value == words["playground.title"]
+    assert app.button(key="run").label == words["playground.run"]
+    assert app.button(key="stop").disabled
+    app.number_input(key="max_output_tokens").set_value(6)
+    finish(press_run(app))
+    run = session(app).run
+    assert run.status == "finished"
+    assert 1 <= len(run.rows[0].events()) <= 6
+    assert any(words["step.as_table"] == toggle.label for toggle in app.toggle)
+    app.toggle(key="as_text").set_value(True).run()
+    assert app.code[-1].value == run.rows[0].text
+    app.toggle(key="as_table").set_value(True).run()
+    assert len(app.dataframe[0].value) == 12
+
+
+def test_every_strategy_reaches_the_engine():
+    app = open_app()
+    app.number_input(key="max_output_tokens").set_value(1)
+    expected = {
+        "greedy": {"temperature": 0, "top_k": 0, "top_p": 1},
+        "random": {"temperature": 1, "top_k": 0, "top_p": 1},
+        "temperature": {"temperature": 0.5, "top_k": 0, "top_p": 1},
+        "top_k": {"temperature": 0.5, "top_k": 3, "top_p": 1},
+        "top_p": {"temperature": 0.5, "top_k": 0, "top_p": 0.6},
+        "combined": {"temperature": 0.5, "top_k": 3, "top_p": 0.6, "order": "gemini"},
+    }
+    app.pills(key="strategy").set_value("combined").run()
+    app.slider(key="temperature").set_value(0.5)
+    app.number_input(key="top_k").set_value(3)
+    app.slider(key="top_p").set_value(0.6)
+    app.selectbox(key="order").set_value("gemini")
+    app.number_input(key="seed").set_value(99).run()
+    for strategy, fields in expected.items():
+        app.pills(key="strategy").set_value(strategy).run()
+        finish(press_run(app))
+        sampler = session(app).run.request.rows[0].sampler
+        assert {name: getattr(sampler, name) for name in fields} == fields, strategy
+        assert sampler.seed == 99
+
+
+@pytest.mark.parametrize("language", ["en", "vi"])
+@pytest.mark.parametrize(
+    ("field", "value", "code", "details"),
+    [
+        ("instruction", "", "prompt_empty", {}),
+        ("instruction", "bell\x07", "prompt_control_character", {"character": "U+0007", "position": 5}),
+        ("instruction", "x" * 2**20, "prompt_too_large", {"size": 2**20, "limit": 200_000}),
+        ("system", "tab\x0b", "prompt_control_character", {"character": "U+000B", "position": 4}),
+    ],
+)
+def test_bad_input_is_named_and_nothing_is_lost(language, field, value, code, details):
+    app = open_app(language)
+    app.number_input(key="max_output_tokens").set_value(2)
+    finish(press_run(app))
+    answer = session(app).run
+    app.text_area(key=field).set_value(value)
+    press_run(app)
+    words = texts(language)
+    message = words[f"errors.{code}"].format(field=words[f"fields.{field}"], **details)
+    assert message in errors(app)
+    assert session(app).run is answer
+    assert app.text_area(key=field).value == value
+
+
+@pytest.mark.parametrize("language", ["en", "vi"])
+@pytest.mark.parametrize(
+    ("field", "value", "expected"),
+    [
+        ("seed", None, "errors.setting_empty"),
+        ("max_output_tokens", None, "errors.setting_empty"),
+        ("top_k", None, "errors.setting_empty"),
+        ("top_k", -1, "errors.setting_out_of_range"),
+        ("seed", -5, "errors.setting_out_of_range"),
+        ("max_output_tokens", 0, "errors.setting_out_of_range"),
+    ],
+)
+def test_number_fields_say_what_they_need(language, field, value, expected):
+    words = texts(language)
+    app = open_app(language)
+    app.pills(key="strategy").set_value("top_k").run()
+    app.number_input(key=field).set_value(value)
+    press_run(app)
+    assert any(words[f"fields.{field}"] in error for error in errors(app))
+    assert any(words[expected].split("}")[-1].strip() in error for error in errors(app))
+    assert session(app).run is None
+    assert app.number_input(key=field).value == value
+
+
+def test_settings_only_the_model_can_refuse():
+    app = open_app()
+    app.pills(key="strategy").set_value("top_k").run()
+    app.number_input(key="top_k").set_value(50_000)
+    finish(press_run(app))
+    assert any("Top-K is 50000" in error for error in errors(app))
+    app.number_input(key="top_k").set_value(0)
+    app.slider(key="temperature").set_value(0.0)
+    app.number_input(key="max_output_tokens").set_value(2)
+    finish(press_run(app))
+    assert not errors(app)
+    assert session(app).run.request.rows[0].sampler.greedy
+
+
+def test_a_prompt_longer_than_the_context_window():
+    app = open_app()
+    app.text_area(key="instruction").set_value("word " * 9000)
+    finish(press_run(app))
+    assert any("context window" in error for error in errors(app))
+    assert app.text_area(key="instruction").value == "word " * 9000
+
+
+def test_the_prompt_as_the_model_sees_it():
+    app = open_app()
+    app.text_area(key="system").set_value("Be brief.")
+    app.number_input(key="max_output_tokens").set_value(1)
+    finish(press_run(app))  # the model is loaded now
+    assert not any("context window" in each.value for each in app.caption)
+    app.toggle(key="show_rendered").set_value(True).run()
+    assert not app.exception
+    counted = len(session(app).run.rendered.token_ids)
+    assert any(each.value.startswith(f"{counted} tokens") and "context window" in each.value for each in app.caption)
+
+
+def test_switching_language_keeps_everything():
+    app = open_app()
+    app.text_area(key="instruction").set_value("My own prompt")
+    app.number_input(key="max_output_tokens").set_value(2)
+    finish(press_run(app))
+    app.sidebar.segmented_control(key="language").set_value("vi").run()
+    assert app.title[0].value == texts("vi")["playground.title"]
+    assert app.text_area(key="instruction").value == "My own prompt"
+    assert app.number_input(key="max_output_tokens").value == 2
+    assert len(session(app).run.rows[0].events()) in (1, 2)
+    assert app.query_params["lang"] in ("vi", ["vi"])
+
+
+@pytest.mark.parametrize("language", ["en", "vi"])
+def test_models_page_refuses_a_missing_model_and_comes_back(language):
+    words = texts(language)
+    app = open_app(language)
+    app.text_area(key="instruction").set_value("Kept across pages")
+    app.run()
+    app.switch_page("pages/models.py").run()
+    assert app.title[0].value == words["models.title"]
+    app.text_input(key="model_id").set_value("/no/such/model")
+    next(button for button in app.button if button.label == words["models.load"]).click().run()
+    for _ in range(50):
+        if errors(app):
+            break
+        app.run()
+    assert any("/no/such/model" in error for error in errors(app))
+    next(button for button in app.button if button.label == words["models.use_builtin"]).click().run()
+    assert not errors(app)
+    app.switch_page("pages/playground.py").run()
+    assert app.text_area(key="instruction").value == "Kept across pages"
+
+
+def test_further_stages_are_added_with_their_settings_and_shown_in_their_order():
+    app = open_app()
+    app.pills(key="strategy").set_value("combined").run()
+    app.multiselect(key="further_stages").set_value(["xtc", "min_p", "dry", "mirostat"]).run()
+    app.number_input(key="setting_min_p").set_value(0.125).run()
+    app.number_input(key="setting_dry_allowed_length").set_value(3).run()
+    app.number_input(key="max_output_tokens").set_value(3)
+    app.selectbox(key="order").set_value("llama_cpp").run()
+    captions = " ".join(caption.value for caption in app.caption)
+    assert "DRY → Top-K → Top-P → Min-P → XTC → Temperature → Mirostat 2.0" in captions
+    assert texts("en")["stages.xtc.text"] in captions
+    finish(press_run(app))
+    sampler = session(app).run.request.rows[0].sampler
+    assert (sampler.min_p, sampler.dry_allowed_length, sampler.xtc_probability, sampler.mirostat_tau) == (
+        0.125,
+        3,
+        0.5,
+        3,
+    )
+    assert sampler.typical_p == 1
+
+    app.pills(key="strategy").set_value("top_p").run()
+    finish(press_run(app))
+    assert session(app).run.request.rows[0].sampler.min_p == 0
+
+
+@pytest.mark.parametrize(("value", "words"), [(None, "is empty"), (7.0, "Use a number from 0 to 1")])
+def test_a_bad_setting_of_a_further_stage_is_named(value, words):
+    app = open_app()
+    app.pills(key="strategy").set_value("combined").run()
+    app.multiselect(key="further_stages").set_value(["min_p"]).run()
+    app.number_input(key="setting_min_p").set_value(value).run()
+    press_run(app)
+    assert session(app).run is None
+    assert any("“Min-P”" in error.value and words in error.value for error in app.error)
+
+
+def test_precision_is_chosen_on_the_models_page_and_used_by_the_run():
+    app = open_app()
+    app.switch_page("pages/models.py").run()
+    app.pills(key="precision").set_value("bfloat16").run()
+    assert not app.exception
+    assert any(texts("en")["models.precisions.bfloat16"] == caption.value for caption in app.caption)
+    app.switch_page("pages/playground.py").run()
+    app.number_input(key="max_output_tokens").set_value(3)
+    finish(press_run(app))
+    run = session(app).run
+    assert run.status == "finished"
+    assert run.request.precision == "bfloat16"
+    assert any("bfloat16" in caption.value for caption in app.caption)
+    finish(press_run(app))
+    known = session(app).run.rows[0].cached_tokens
+    assert known == len(run.rendered.token_ids) - 1
+    assert any(f"**{known}** of {known + 1} prompt tokens" in caption.value for caption in app.caption)

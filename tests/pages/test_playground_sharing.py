@@ -1,0 +1,125 @@
+"""Recipes in the Playground, through the real app without a browser."""
+
+from __future__ import annotations
+
+import pytest
+
+from llm_core import Example, ModelReference, PromptSpec, Recipe, decode_link, encode_link
+from llm_core.recipes.recipe import Limits
+from llm_core.recipes.replay import replayed
+from pages.ui.shell.i18n import texts
+from samplers import SamplerConfig
+from tests.pages.test_playground import APP, PATIENCE, AppTest, errors, finish, open_app, press_run, session
+
+RECIPE = Recipe(
+    title="Colours",
+    author="Lan",
+    notes="Look at the third token.",
+    tags=("lesson",),
+    language="vi",
+    prompt=PromptSpec("Name it.", technique="few_shot", question="sky", examples=(Example("grass", "green"),)),
+    sampler=SamplerConfig(temperature=0.7, top_k=20),
+    seeds=(5,),
+    limits=Limits(max_output_tokens=4),
+)
+
+
+def open_link(recipe: Recipe, **more: str) -> AppTest:
+    app = AppTest.from_file(APP, default_timeout=PATIENCE)
+    app.query_params["lang"] = "en"
+    app.query_params["r"] = encode_link(recipe)
+    for name, value in more.items():
+        app.query_params[name] = value
+    app.run()
+    assert not app.exception
+    return app
+
+
+def shared(app: AppTest) -> Recipe:
+    app.button(key="share").click().run()
+    assert not app.exception
+    [link] = [code.value for code in app.code if "/?r=" in code.value]
+    return decode_link(link)
+
+
+def test_a_link_fills_the_page_and_runs_nothing():
+    app = open_link(RECIPE)
+    assert app.text_area(key="instruction").value == "Name it."
+    assert app.number_input(key="top_k").value == 20
+    assert app.number_input(key="seed").value == 5
+    assert session(app).askings == []
+    assert session(app).replaced is None
+    again = shared(app)
+    assert again.model.revision.startswith("sha256:")
+    assert again.changed(model=RECIPE.model) == RECIPE
+
+
+def test_it_runs_as_the_command_line_does():
+    app = finish(press_run(open_link(RECIPE)))
+    run = session(app).run
+    assert run is not None
+    assert run.request.rows == RECIPE.rows()
+    assert run.request.prompt == RECIPE.prompt
+    app.button(key="share").click().run()
+    app.toggle(key="share_run").set_value(True).run()
+    assert not app.exception
+    state = session(app)
+    assert state.recorded_trace is not None
+    [asking] = replayed(RECIPE.changed(trace=state.recorded_trace[1]))
+    assert asking.main.rows[0].text == run.rows[0].text
+
+
+def test_work_is_asked_for_and_comes_back():
+    app = open_app()
+    app.text_area(key="instruction").set_value("Mine").run()
+    app.number_input(key="max_output_tokens").set_value(3)
+    app = finish(press_run(app))
+    mine = session(app).askings
+    app.query_params["r"] = encode_link(RECIPE)
+    app.run()
+    assert app.text_area(key="instruction").value == "Mine"
+    app.button(key="desk_keep").click().run()
+    assert app.text_area(key="instruction").value == "Mine"
+    assert "r" not in app.query_params
+    app.query_params["r"] = encode_link(RECIPE.changed(title="Another"))
+    app.run()
+    app.button(key="desk_open").click().run()
+    assert app.text_area(key="instruction").value == "Name it."
+    app.button(key="bring_back").click().run()
+    assert not app.exception
+    assert app.text_area(key="instruction").value == "Mine"
+    assert app.number_input(key="max_output_tokens").value == 3
+    assert session(app).askings == mine
+
+
+@pytest.mark.parametrize("model_id", ["someone/model", "/etc", "openai:m@http://127.0.0.1:9/v1"])
+def test_a_model_that_a_stranger_names_takes_a_click(model_id):
+    app = open_link(RECIPE.changed(model=ModelReference(id=model_id)))
+    assert session(app).model_id == "builtin"
+    assert app.button(key="use_recipe_model").label == texts("en")["desk.use_model"]
+
+
+def test_what_the_page_cannot_show_is_named_and_kept():
+    recipe = RECIPE.changed(
+        sampler=SamplerConfig(temperature=30, logit_bias={1: 2.0}, order=("temperature", "logit_bias")),
+        seeds=(2**62, 1),
+        candidates=2,
+    )
+    app = open_link(recipe)
+    words = texts("en")
+    [note] = [info.value for info in app.info if words["fields.logit_bias"] in info.value]
+    assert all(words[f"fields.{name}"] in note for name in ("temperature", "order"))
+    assert shared(app).changed(model=recipe.model) == recipe
+    assert not errors(press_run(app))
+    session(app).askings[0].stop()
+
+
+@pytest.mark.parametrize("language", ["en", "vi"])
+def test_a_bad_link_is_explained(language):
+    app = AppTest.from_file(APP, default_timeout=PATIENCE)
+    app.query_params["lang"] = language
+    app.query_params["r"] = "a" + "A" * 40
+    app.run()
+    assert errors(app) == [texts(language)["errors.recipe_link_damaged"]]
+    assert "r" not in app.query_params
+    assert app.button(key="run")

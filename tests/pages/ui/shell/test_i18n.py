@@ -1,0 +1,84 @@
+"""Both languages say everything: same keys, same blanks to fill, and every key that the code asks for."""
+
+from __future__ import annotations
+
+import re
+import string
+from pathlib import Path
+
+import pytest
+
+from llm_core.errors import MESSAGES
+from llm_core.prompts.spec import PARTS
+from pages.ui.components.prompt_tokens import COLOURS
+from pages.ui.settings.sampler_panel import STRATEGIES
+from pages.ui.settings.stage_controls import FURTHER, GLOSSARY
+from pages.ui.shell.i18n import LANGUAGES, texts
+from samplers import ORDERS
+from samplers.config import STAGE_NAMES
+
+PAGES = Path(__file__).parents[4] / "pages"
+STAYS_THE_SAME = {"playground.first_prompt", "playground.shortcut", "settings.order_help"}
+"""No language of their own: a prompt for an English model, names of keys, and product names joined by commas."""
+
+
+def blanks(text: str) -> set[str]:
+    return {name for _, name, _, _ in string.Formatter().parse(text) if name}
+
+
+def test_same_keys():
+    assert texts("en").keys() == texts("vi").keys()
+
+
+@pytest.mark.parametrize("key", texts("en"))
+def test_same_blanks_and_really_translated(key):
+    english, vietnamese = texts("en")[key], texts("vi")[key]
+    assert english.strip()
+    assert vietnamese.strip()
+    assert blanks(english) == blanks(vietnamese)
+    if key not in STAYS_THE_SAME and len(re.sub(r"\{.*?\}", "", english).split()) > 2:
+        assert english != vietnamese
+
+
+@pytest.mark.parametrize("code", MESSAGES)
+def test_every_error_has_a_text_with_only_known_blanks(code):
+    for language in LANGUAGES:
+        assert blanks(texts(language)[f"errors.{code}"]) <= blanks(MESSAGES[code])
+
+
+def test_every_key_in_the_code_exists():
+    source = "\n".join(file.read_text(encoding="utf-8") for file in [*PAGES.rglob("*.py"), PAGES.parent / "app.py"])
+    asked = set(re.findall(r"""\bt\(\s*["']([\w.]+)["']""", source)) | set(re.findall(r'page\("([\w.]+)"\)', source))
+    assert len(asked) > 40
+    assert asked <= texts("en").keys()
+
+
+def test_every_key_is_used():
+    source = "\n".join(file.read_text(encoding="utf-8") for file in [*PAGES.rglob("*.py"), PAGES.parent / "app.py"])
+    families = {f"{head}." for head in re.findall(r"""\bt\(\s*f["']([\w.]+)\.\{""", source)}
+    unused = [
+        key for key in texts("en") if key not in source and not any(key.startswith(family) for family in families)
+    ]
+    assert not unused
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_every_strategy_is_explained(name):
+    assert {f"sampler.{name}.{part}" for part in ("name", "heading", "text")} <= texts("vi").keys()
+
+
+@pytest.mark.parametrize("name", ORDERS)
+def test_every_order_is_named(name):
+    assert f"orders.{name}" in texts("vi")
+
+
+def test_every_part_of_a_prompt_has_a_name_and_a_colour():
+    assert set(COLOURS) == set(PARTS)
+    assert {f"fields.{part}" for part in PARTS} <= texts("vi").keys()
+
+
+def test_every_stage_and_its_settings_are_in_the_glossary_and_named():
+    explained = {name for group in GLOSSARY.values() for name in group}
+    assert {*STAGE_NAMES, "constraint"} <= explained
+    keys = {f"stages.{name}.{part}" for name in explained for part in ("name", "text")}
+    assert keys | {f"fields.{field}" for fields in FURTHER.values() for field in fields} <= texts("vi").keys()

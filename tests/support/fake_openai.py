@@ -1,0 +1,199 @@
+"""Serve OpenAI's wire format and its dialects, strict about paths, keys, types and field names.
+
+`dialect` says how unknown fields are treated: `openai` refuses them by name, `vllm` and `llama_cpp` ignore them;
+`llama_cpp` gives ids with its log-probabilities and has sampler defaults of its own.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from samplers import SamplerConfig
+from tests.support.fake_server import WORDS, Asked, Drawn, Reply, WireServer, in_turn, tokens
+
+Dialect = Literal["openai", "vllm", "llama_cpp"]
+NUMBER = (int, float)
+OFFICIAL = {
+    "model": str,
+    "messages": list,
+    "stream": bool,
+    "stream_options": dict,
+    "max_tokens": int,
+    "max_completion_tokens": int,
+    "temperature": NUMBER,
+    "top_p": NUMBER,
+    "presence_penalty": NUMBER,
+    "frequency_penalty": NUMBER,
+    "seed": int,
+    "stop": list,
+    "n": int,
+    "logprobs": (bool, int),
+    "top_logprobs": int,
+    "logit_bias": dict,
+    "response_format": dict,
+    "reasoning_effort": str,
+    "prompt": str,
+}
+LLAMA_CPP_DEFAULTS = {"temperature": 0.8, "top_k": 40, "top_p": 0.95, "min_p": 0.05}
+
+
+class OpenAIServer(WireServer):
+    def __init__(self, dialect: Dialect = "vllm", key: str = "", tls: Path | None = None) -> None:
+        super().__init__(tls)
+        self.dialect = dialect
+        self.key = key
+        self.honours = {"temperature", "top_p", "top_k", "min_p", "presence_penalty", "frequency_penalty", "seed"}
+        """Sampler fields that the model applies."""
+        self.refuses: dict[str, str] = {}
+        """Error messages by field that the model refuses."""
+        self.logprobs = True
+        self.candidates = 8
+        """Most candidates that the model gives a call."""
+        self.has_chat_template = True
+        self.detokenizes = True
+        self.looked_up: list[int] = []
+        """Tokens whose texts were requested; these requests are not among `asked`."""
+
+    @property
+    def model(self) -> str:
+        return f"openai:sea@{self.address}/v1"
+
+    def keep(self, asked: Asked) -> None:
+        if asked.path.endswith("/detokenize"):
+            self.looked_up += asked.body["tokens"]
+        else:
+            super().keep(asked)
+
+    def check(self, asked: Asked) -> Reply | None:
+        if asked.path == "/detokenize" and self.dialect == "vllm" and self.detokenizes:
+            return None
+        if asked.path not in ("/v1/chat/completions", "/v1/completions", "/v1/models"):
+            return error(404, f"Invalid URL ({asked.method} {asked.path})")
+        if self.key and asked.headers.get("authorization") != f"Bearer {self.key}":
+            return error(401, "Incorrect API key provided.", code="invalid_api_key")
+        if asked.path == "/v1/models":
+            return None if asked.method == "GET" else error(405, "Method not allowed")
+        if not isinstance(asked.body, dict):
+            return error(400, "We could not parse the JSON body of your request.")
+        return self._check_fields(asked.path, asked.body)
+
+    def _check_fields(self, path: str, body: dict[str, Any]) -> Reply | None:
+        if ("messages" in body) != (path == "/v1/chat/completions") or ("prompt" in body) == ("messages" in body):
+            return error(400, "Missing required parameter: 'messages'.")
+        for name, value in body.items():
+            if name in self.refuses:
+                return error(400, self.refuses[name])
+            kind = OFFICIAL.get(name)
+            if kind is None and self.dialect == "openai":
+                return error(400, f"Unrecognized request argument supplied: {name}")
+            if kind and (not isinstance(value, kind) or (isinstance(value, bool) and kind == NUMBER)):
+                return error(400, f"Invalid type for '{name}'", param=name)
+        if body.get("n", 1) < 1:
+            return error(400, "Invalid 'n': integer below minimum value", param="n")
+        if body.get("n", 1) > 1 and self.dialect == "vllm" and body.get("temperature") == 0:
+            return error(400, f"n must be 1 when using greedy sampling, got {body['n']}.")
+        for message in body.get("messages", []):
+            if set(message) != {"role", "content"} or message["role"] not in ("system", "user", "assistant"):
+                return error(400, "Invalid value for 'messages'", param="messages")
+        if "top_logprobs" in body and body.get("logprobs") is not True:
+            return error(400, "top_logprobs requires logprobs to be set to true")
+        if body["model"] != "sea":
+            return error(404, f"The model `{body['model']}` does not exist.", code="model_not_found")
+        if "messages" in body and not self.has_chat_template:
+            return error(400, "As of transformers v4.44, default chat template is no longer allowed.")
+        return None
+
+    def answer(self, asked: Asked) -> Reply:
+        if asked.path == "/v1/models":
+            meta = {"meta": {"n_vocab": len(WORDS), "n_ctx": 4096}} if self.dialect == "llama_cpp" else {}
+            return Reply(body={"object": "list", "data": [{"id": "sea", "object": "model", **meta}]})
+        if asked.path == "/detokenize":
+            return Reply(body={"prompt": "".join(WORDS[token] for token in asked.body["tokens"])})
+        body = asked.body
+        most = body.get("max_tokens") or body["max_completion_tokens"]
+        chat = "messages" in body
+        count = min(body.get("n", 1), self.candidates)
+        drawn = [list(tokens(self._config(body, place), most)) for place in range(count)]
+        events: list[Any] = [
+            at(place, event) for place, event in in_turn([self._answer(body, each, chat) for each in drawn])
+        ]
+        if body.get("stream_options", {}).get("include_usage"):
+            events.append({"choices": [], "usage": usage(sum(map(len, drawn)))})
+        return Reply(events=[*events, "data: [DONE]"])
+
+    def _answer(self, body: dict[str, Any], drawn: list[Drawn], chat: bool) -> list[Any]:
+        ended = drawn[-1].token_id == 0
+        events = [self.event(body, each, chat) for each in drawn if each.token_id]
+        return [*events, finish("stop" if ended else "length", chat)]
+
+    def _config(self, body: dict[str, Any], candidate: int = 0) -> SamplerConfig:
+        """Return the sampler of a candidate. Without a seed candidates differ; one seed makes them all the same."""
+        own = LLAMA_CPP_DEFAULTS if self.dialect == "llama_cpp" else {}
+        values = own | {"seed": 1000 + candidate} | {name: body[name] for name in self.honours if name in body}
+        return SamplerConfig(**values)
+
+    def event(self, body: dict[str, Any], drawn: Drawn, chat: bool = True) -> dict[str, Any]:
+        text = WORDS[drawn.token_id]
+        choice: dict[str, Any] = {"index": 0, "finish_reason": None}
+        choice |= {"delta": {"content": text}} if chat else {"text": text}
+        if self.logprobs and "logprobs" in body and body["logprobs"] is not False:
+            count = body["top_logprobs"] if chat else body["logprobs"]
+            chatty = chat or self.dialect == "llama_cpp"
+            choice["logprobs"] = self._chat(body, drawn, count) if chatty else self._legacy(body, drawn, count)
+        return {"object": "chat.completion.chunk", "model": "sea", "choices": [choice]}
+
+    def _chat(self, body: dict[str, Any], drawn: Drawn, count: int) -> dict[str, Any]:
+        by_id = self.dialect == "vllm" and body.get("return_tokens_as_token_ids")
+
+        def entry(token: int, text: str) -> dict[str, Any]:
+            found = {"token": text, "logprob": drawn.logprobs[token], "bytes": list(text.encode())}
+            return found | ({"id": token} if self.dialect == "llama_cpp" else {})
+
+        def name(token: int) -> str:
+            return f"token_id:{token}" if by_id else WORDS[token]
+
+        top = [entry(token, name(token)) for token in drawn.top(count)]
+        chosen = entry(drawn.token_id, name(drawn.token_id)) | {"bytes": list(WORDS[drawn.token_id].encode())}
+        return {"content": [chosen | {"top_logprobs": top}]}  # as vLLM does, whose ids have bytes of their own
+
+    def _legacy(self, body: dict[str, Any], drawn: Drawn, count: int) -> dict[str, Any]:
+        by_id = body.get("return_tokens_as_token_ids")
+
+        def name(token: int) -> str:
+            return f"token_id:{token}" if by_id else WORDS[token]
+
+        shown = {name(token): drawn.logprobs[token] for token in {*drawn.top(count), drawn.token_id}}
+        return {
+            "text_offset": [0],
+            "tokens": [name(drawn.token_id)],
+            "token_logprobs": [drawn.logprobs[drawn.token_id]],
+            "top_logprobs": [shown],
+        }
+
+
+def said(text: str) -> dict[str, Any]:
+    return {"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": None}]}
+
+
+def at(candidate: int, event: dict[str, Any]) -> dict[str, Any]:
+    """Return the event as another candidate's."""
+    return event | {"choices": [choice | {"index": candidate} for choice in event["choices"]]}
+
+
+def finish(reason: str, chat: bool = True) -> dict[str, Any]:
+    said = {"delta": {}} if chat else {"text": ""}
+    return {"choices": [{"index": 0, "finish_reason": reason, **said}]}
+
+
+def usage(written: int) -> dict[str, Any]:
+    return {
+        "prompt_tokens": 9,
+        "completion_tokens": written,
+        "total_tokens": 9 + written,
+        "prompt_tokens_details": {"cached_tokens": 4},
+    }
+
+
+def error(status: int, message: str, **more: Any) -> Reply:
+    return Reply(status, {"error": {"message": message, "type": "invalid_request_error", **more}})
