@@ -23,24 +23,24 @@ from benchmarks.samplers import ratio
 from llm_core import Engine, GenerationRequest, ModelStore, PromptSpec, RowRequest
 from llm_core.analysis.significance import mcnemar
 from llm_core.best_of_n.criteria import (
-    PREFERENCE,
-    RATING,
-    Autorater,
+    PREFERENCE_PROMPT,
+    RATING_PROMPT,
     Consensus,
     Criterion,
-    Exact,
+    ExactMatch,
     Likelihood,
-    Numeric,
-    Pairwise,
-    Pattern,
-    Schema,
+    MajorityVote,
+    NumericMatch,
+    PairwiseJudge,
+    PatternMatch,
+    PointwiseJudge,
+    SchemaMatch,
     SelfCertainty,
     Sentiment,
-    Verifier,
-    Vote,
+    TaskVerifier,
     judge_request,
 )
-from llm_core.best_of_n.scoring import Judging
+from llm_core.best_of_n.scoring import CandidateScorer
 from llm_core.best_of_n.study import BestOfNStudy
 from llm_core.decoding.thread_tuning import all_threads
 from llm_core.experiments.candidate_pool import Candidate, CandidatePool
@@ -67,12 +67,12 @@ def criteria() -> list[Criterion]:
         Likelihood("sum"),
         Likelihood("mean"),
         SelfCertainty(),
-        Vote("mathematics"),
-        Exact(("1/2",), "mathematics"),
-        Numeric(0.5),
-        Pattern(r"\bsea\b"),
-        Schema({"type": "object"}),
-        Verifier(load_task("chain_sum", 1), 0),
+        MajorityVote("mathematics"),
+        ExactMatch(("1/2",), "mathematics"),
+        NumericMatch(0.5),
+        PatternMatch(r"\bsea\b"),
+        SchemaMatch({"type": "object"}),
+        TaskVerifier(load_task("chain_sum", 1), 0),
         Consensus(),
         Sentiment(),
     ]
@@ -96,7 +96,7 @@ def _speed(engine: Engine) -> dict[str, object]:
     by_criterion: dict[str, list[float]] = {}
 
     def ours(precision: Precision, n: int) -> LanguageModel:
-        judging = Judging(_pool(engine, precision, _question(next(fresh)), n), criteria())
+        judging = CandidateScorer(_pool(engine, precision, _question(next(fresh)), n), criteria())
         assert judging.pool.wait(900)
         began = time.perf_counter()
         assert judging.wait(120)
@@ -184,10 +184,10 @@ def _judges(engine: Engine) -> dict[str, object]:
     pool = _pool(engine, "auto", "Describe the sea in a few sentences.", N)
     pool.wait()
     ask = {
-        "autorater": Autorater(engine.submit, judge_request(MODEL_ID, pool.like, RATING)),
-        "pairwise": Pairwise(engine.submit, judge_request(MODEL_ID, pool.like, PREFERENCE)),
+        "autorater": PointwiseJudge(engine.submit, judge_request(MODEL_ID, pool.template, RATING_PROMPT)),
+        "pairwise": PairwiseJudge(engine.submit, judge_request(MODEL_ID, pool.template, PREFERENCE_PROMPT)),
     }
-    judging = Judging(pool, list(ask.values()))
+    judging = CandidateScorer(pool, list(ask.values()))
     assert judging.wait(600)
     parts = judging.scores("pairwise")[0].parts
     return {
@@ -213,7 +213,7 @@ def _task(engine: Engine, name: str, items: int, temperature: float) -> dict[str
         )
 
     def judges(item: int) -> Sequence[Criterion]:
-        return [Verifier(task, item), Likelihood("sum"), Likelihood("mean"), SelfCertainty()]
+        return [TaskVerifier(task, item), Likelihood("sum"), Likelihood("mean"), SelfCertainty()]
 
     study = BestOfNStudy(engine.submit, len(task.items), request, task.score, N, judges, timeout=60)
     while not study.finished:
@@ -223,9 +223,9 @@ def _task(engine: Engine, name: str, items: int, temperature: float) -> dict[str
     solved = [(max(each.worths, default=0.0), each.greedy) for each in study.results.values()]
     return {
         "items": len(task.items),
-        "percent": {way: [round(100 * study.accuracy(way, n).value) for n in SIZES] for way in study.ways},
-        "interval_at_16": {way: [round(100 * edge) for edge in study.accuracy(way, N)[1:]] for way in study.ways},
-        "proxy": {way: [round(study.proxy(way, n) or 0.0, 3) for n in SIZES] for way in study.ways[3:]},
+        "percent": {way: [round(100 * study.accuracy(way, n).value) for n in SIZES] for way in study.strategies},
+        "interval_at_16": {way: [round(100 * edge) for edge in study.accuracy(way, N)[1:]] for way in study.strategies},
+        "proxy": {way: [round(study.expected_score(way, n) or 0.0, 3) for n in SIZES] for way in study.strategies[3:]},
         "verifier_against_greedy_p": mcnemar(sum(a > b for a, b in solved), sum(a < b for a, b in solved)),
         "tokens_an_item": {"greedy": study.cost("greedy", 1).tokens, "16": study.cost("verifier", N).tokens},
         "seconds_an_item": {

@@ -27,7 +27,7 @@ from llm_core.models import builtin
 from pages.ui.compare.drafts import PRESETS
 from pages.ui.shell.i18n import texts
 from samplers import SamplerConfig
-from tests.support.browser import FLAGS, find_browser, serve
+from tests.support.browser import BROWSER_FLAGS, find_browser, run_server
 
 PAIRS = 5
 TOKENS = 96
@@ -53,7 +53,7 @@ def on_cores(engines: Sequence[int], browsers: Sequence[int]) -> dict[str, objec
         raise SystemExit("no Chromium, Chrome or Edge on this machine")
     move(browsers)  # what is started after this inherits it
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=executable, args=BROWSER_FLAGS)
         move(engines)
         return on_pages(browser, {"OMP_NUM_THREADS": str(len(engines))} if engines else {})
 
@@ -69,7 +69,7 @@ def on_pages(browser: Browser, environment: Mapping[str, str]) -> dict[str, obje
     engine = Engine(ModelStore())
     alone(engine, "playground")  # loads the model
     measured = {}
-    with serve(**environment) as url:
+    with run_server(**environment) as url:
         for name, prepare in (("playground", prepare_playground), ("compare", prepare_compare)):
             page = browser.new_page(viewport={"width": 1400, "height": 1000})
             prepare(page, url)

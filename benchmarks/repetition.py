@@ -14,7 +14,7 @@ from pathlib import Path
 from llm_core import Engine, GenerationRequest, ModelStore, PromptSpec, RowRequest
 from llm_core.analysis.reference_texts import OPENING_TOKENS, PASSAGES, score
 from llm_core.analysis.text_metrics import Written, perplexity, repeated_ngrams
-from llm_core.experiments.sweep import Place, Sweep
+from llm_core.experiments.sweep import GridPoint, Sweep
 from llm_core.generation.request import MAX_ROWS
 from llm_core.models.builtin import MODEL_ID
 from llm_core.models.language_model import LanguageModel
@@ -32,7 +32,7 @@ def measure() -> dict[str, object]:
     """For each method the mean share of repeated 4-grams and the perplexity over all its tokens at temperature 1."""
     store = ModelStore()
     engine, model = Engine(store), store.request(MODEL_ID).result.result()
-    points: dict[Place, SamplerConfig] = {
+    points: dict[GridPoint, SamplerConfig] = {
         **{("temperature", value): SamplerConfig(temperature=value, min_new_tokens=TOKENS) for value in TEMPERATURES},
         **{("top_p", value): SamplerConfig(top_p=value, min_new_tokens=TOKENS) for value in TOP_PS},
         ("top_k", 40): SamplerConfig(top_k=40, min_new_tokens=TOKENS),
@@ -41,7 +41,7 @@ def measure() -> dict[str, object]:
     prompts = [PromptSpec(INSTRUCTION, prefill=_opening(model, text)) for text in PASSAGES.values()]
     sweeps = [Sweep(engine.submit, _request(prompt), points, SEEDS) for prompt in prompts]
     for sweep in sweeps:
-        sweep.most_at_once = MAX_ROWS  # nobody watches
+        sweep.max_parallel = MAX_ROWS  # nobody watches
         while not sweep.finished:
             sweep.advance()
             time.sleep(0.05)
@@ -107,11 +107,11 @@ def draw(results: dict, target: Path) -> None:
     from playwright.sync_api import sync_playwright
     from plotly.io import to_html
 
-    from tests.support.browser import FLAGS, find_browser
+    from tests.support.browser import BROWSER_FLAGS, find_browser
 
     page = to_html(_figure(results), include_plotlyjs=True, config={"displayModeBar": False})
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=find_browser(), args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=find_browser(), args=BROWSER_FLAGS)
         view = browser.new_page(viewport={"width": 1180, "height": 440}, device_scale_factor=1.5)
         view.set_content(page)
         view.wait_for_selector(".main-svg")

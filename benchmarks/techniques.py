@@ -7,7 +7,7 @@ import time
 
 from llm_core import Engine, GenerationRequest, ModelStore, RowRequest
 from llm_core.analysis.significance import mcnemar, proportion
-from llm_core.experiments.study import Study
+from llm_core.experiments.study import GridExperiment
 from llm_core.experiments.tasks import load_task
 from llm_core.models.builtin import MODEL_ID
 from llm_core.prompts.spec import Technique
@@ -45,7 +45,7 @@ def _study(engine: Engine, name: str) -> dict[str, object]:
         tokens = CHAIN_TOKENS if prompt.method.reasoning else ANSWER_TOKENS
         return GenerationRequest(MODEL_ID, prompt, (RowRequest(SamplerConfig(temperature=0), tokens),), "float32")
 
-    study = Study(engine.submit, TECHNIQUES, len(task.items), request, task.score)
+    study = GridExperiment(engine.submit, TECHNIQUES, len(task.items), request, task.score)
     while not study.finished:
         study.advance()
         time.sleep(0.05)

@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from llm_core.best_of_n.scoring import Judging
+    from llm_core.best_of_n.scoring import CandidateScorer
     from llm_core.engine.engine import Engine
     from llm_core.errors import NucleusError
     from llm_core.experiments.candidate_pool import CandidatePool
@@ -31,7 +31,7 @@ _HOME = {
     "Example": "prompts.spec",
     "GenerationRequest": "generation.request",
     "HostedOptions": "generation.request",
-    "Judging": "best_of_n.scoring",
+    "CandidateScorer": "best_of_n.scoring",
     "LanguageModel": "models.language_model",
     "ModelStore": "models.store",
     "ModelReference": "recipes.recipe",
@@ -53,12 +53,12 @@ _HOME = {
 
 __all__ = [
     "CandidatePool",
+    "CandidateScorer",
     "Credentials",
     "Engine",
     "Example",
     "GenerationRequest",
     "HostedOptions",
-    "Judging",
     "LanguageModel",
     "ModelReference",
     "ModelStore",

@@ -13,9 +13,9 @@ from collections.abc import Callable
 from llm_core.engine.engine import Engine
 from llm_core.generation.request import GenerationRequest, Run
 from llm_core.providers.credentials import Credentials
-from llm_core.providers.dispatch.response_cache import AnswerCache
+from llm_core.providers.dispatch.response_cache import ResponseCache
 from llm_core.providers.dispatch.service import HostedService
-from llm_core.providers.http.url_policy import Addresses
+from llm_core.providers.http.url_policy import UrlPolicy
 from llm_core.providers.provider import Provider, Target
 
 
@@ -57,7 +57,7 @@ class Router:
 
     def __init__(self, engine: Engine, hosted: HostedService | None = None) -> None:
         self.engine = engine
-        self.hosted = hosted or HostedService(PROVIDERS, Addresses.from_environment(os.environ))
+        self.hosted = hosted or HostedService(PROVIDERS, UrlPolicy.from_environment(os.environ))
 
     def target(self, model_id: str) -> Target | None:
         """The parts of a hosted model's id; None for a local one. Raises `NucleusError` for an address that is
@@ -68,14 +68,16 @@ class Router:
         self,
         request: GenerationRequest,
         credentials: Credentials | None = None,
-        answers: AnswerCache | None = None,
+        answers: ResponseCache | None = None,
     ) -> Run:
         """Queue a request. `answers` are hosted ones that may be given again. Raises `NucleusError` at once for what
         needs no model to be refused."""
         target = self.target(request.model_id)
         if target is None:
             return self.engine.submit(request)
-        return self.hosted.submit(request, target, credentials or Credentials.gathered(environment=os.environ), answers)
+        return self.hosted.submit(
+            request, target, credentials or Credentials.from_sources(environment=os.environ), answers
+        )
 
     def position(self, run: Run) -> int:
         """Runs that will begin before this one; 0 once it has begun."""

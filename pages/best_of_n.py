@@ -8,16 +8,31 @@ from __future__ import annotations
 import streamlit as st
 
 from llm_core import GenerationRequest, NucleusError, RowRequest
-from llm_core.best_of_n.scoring import Judging
-from llm_core.experiments.candidate_pool import MAX_CANDIDATES, CandidatePool
+from llm_core.best_of_n.scoring import CandidateScorer
+from llm_core.experiments.candidate_pool import CandidatePool
+from llm_core.generation.request import MAX_ROWS as MAX_SAMPLES_PER_REQUEST
 from llm_core.models.language_model import LanguageModel
-from pages.ui.best_of_n.benchmark import items_asked, items_settings, items_view, start_items
-from pages.ui.best_of_n.candidates import best_view
-from pages.ui.best_of_n.criteria_picker import chosen_criteria, criteria_card, truth_id
+from pages.ui.best_of_n.benchmark import estimate_benchmark, show_benchmark, show_benchmark_settings, start_benchmark
+from pages.ui.best_of_n.candidates import show_candidates
+from pages.ui.best_of_n.criteria_picker import chosen_criteria, ground_truth_id, show_criteria
 from pages.ui.best_of_n.drafts import ShownPool
-from pages.ui.best_of_n.prompt_and_check import check_fields, examples, prompt_fields, read_best_prompt, read_n, start
-from pages.ui.best_of_n.recipe import SOURCE, recipe_line
-from pages.ui.best_of_n.request_estimate import Asked, asked, one_call_field, plans, read_best_hosted, requests_note
+from pages.ui.best_of_n.prompt_and_check import (
+    fill_once,
+    read_best_prompt,
+    read_n,
+    show_check_fields,
+    show_presets,
+    show_prompt_fields,
+)
+from pages.ui.best_of_n.recipe import RECIPE_SOURCE, show_recipe_line
+from pages.ui.best_of_n.request_estimate import (
+    RequestGroup,
+    estimate_requests,
+    merge_by_model,
+    read_best_hosted,
+    show_one_call_field,
+    show_request_estimate,
+)
 from pages.ui.model.request_estimate import check_plan
 from pages.ui.model.status import hosted_target, is_hosted, model_status
 from pages.ui.recipes.recipe_fields import deadline_of
@@ -29,38 +44,38 @@ from pages.ui.shell.frame import page
 from pages.ui.shell.i18n import t
 from pages.ui.shell.session import get, has, put, session
 
-KINDS = ("candidates", "items")
+RUN_KINDS = ("candidates", "items")
 
 
-def best_page() -> None:
-    start()
-    _follow_the_fields()
+def show_best_of_n_page() -> None:
+    fill_once()
+    _sync_criteria()
     work, panel = st.columns([2.6, 1], gap="medium")
     with panel:
         sampler_panel(dead_settings())
     with work:
         model = model_status()
-        kind = _top(model)
+        kind = _show_setup(model)
         if kind == "items":
-            items_view()
+            show_benchmark()
         else:
             with st.container(border=True):
-                criteria_card()
+                show_criteria()
     if kind == "candidates":
-        best_view()
-    if (there := session().best.follow_to) is not None:
-        session().best.follow_to = None
+        show_candidates()
+    if (there := session().best.next_page) is not None:
+        session().best.next_page = None
         st.switch_page(f"pages/{there}.py")
 
 
-def _top(model: LanguageModel | None) -> str:
+def _show_setup(model: LanguageModel | None) -> str:
     """Draw the fields and the buttons of a run. Returns the kind of run: `candidates` or `items`."""
     if not has("best_kind"):
-        put("best_kind", KINDS[0])
+        put("best_kind", RUN_KINDS[0])
     with st.container(border=True):
-        recipe_line()
+        show_recipe_line()
         st.markdown(t("best.idea"))
-        names = {each: t(f"best.kinds.{each}") for each in KINDS}
+        names = {each: t(f"best.kinds.{each}") for each in RUN_KINDS}
         kind = str(
             st.segmented_control(
                 t("best.kind"),
@@ -73,31 +88,33 @@ def _top(model: LanguageModel | None) -> str:
             )
         )
         if kind == "candidates":
-            examples()
+            show_presets()
             check_first, prompt_second = st.container(), st.container()
             with prompt_second:
-                check_fields()
+                show_check_fields()
             with check_first:
-                prompt_fields()
+                show_prompt_fields()
         else:
             st.caption(t("best.items_text"))
-            items_settings()
-        one_call_field()
-        requests_note(_asked if kind == "candidates" else items_asked)
-        _buttons(kind, model)
+            show_benchmark_settings()
+        show_one_call_field()
+        show_request_estimate(_estimate_run if kind == "candidates" else estimate_benchmark)
+        _show_run_buttons(kind, model)
     return kind
 
 
-def _buttons(kind: str, model: LanguageModel | None) -> None:
+def _show_run_buttons(kind: str, model: LanguageModel | None) -> None:
     shown = session().best.shown
     with st.container(horizontal=True, vertical_alignment="center"):
-        begin = _start if kind == "candidates" else start_items
+        begin = _start_run if kind == "candidates" else start_benchmark
         st.button(t("playground.run"), key="best_run", type="primary", on_click=begin, shortcut="Ctrl+Enter")
         if kind == "candidates":
-            st.button(t("playground.stop"), key="best_stop", on_click=_stop, disabled=not (shown and shown.active))
-            full = shown is None or shown.active or shown.recorded or shown.pool.asked >= MAX_CANDIDATES
-            st.button(t("best.grow"), key="best_grow", on_click=_grow, disabled=full, help=t("best.grow_help"))
-            save_button(SOURCE)
+            st.button(t("playground.stop"), key="best_stop", on_click=_stop_run, disabled=not (shown and shown.active))
+            full = shown is None or shown.active or shown.recorded or shown.pool.requested >= MAX_SAMPLES_PER_REQUEST
+            st.button(
+                t("best.grow"), key="best_grow", on_click=_add_candidates, disabled=full, help=t("best.grow_help")
+            )
+            save_button(RECIPE_SOURCE)
         st.space("stretch")
         if model:
             st.caption(t("playground.model_line", model=model.name, precision=session().precision), width="content")
@@ -107,7 +124,7 @@ def _buttons(kind: str, model: LanguageModel | None) -> None:
         st.error(session().best.notice, icon=":material/error:")
 
 
-def _like() -> GenerationRequest:
+def _read_template() -> GenerationRequest:
     """Return the request that each candidate is generated with. Raises `NucleusError`."""
     state, settings = session(), read_settings()
     row = RowRequest(settings.sampler, settings.max_output_tokens, settings.stop_sequences)
@@ -116,62 +133,62 @@ def _like() -> GenerationRequest:
     return GenerationRequest(state.model_id, read_best_prompt(), (row,), state.precision, state.id, deadline, hosted)
 
 
-def _asked() -> list[Asked]:
+def _estimate_run() -> list[RequestGroup]:
     """Estimate the provider requests that Run would send. Raises `NucleusError`."""
-    return asked(_like(), read_n(), chosen_criteria())
+    return estimate_requests(_read_template(), read_n(), chosen_criteria())
 
 
-def _start() -> None:
+def _start_run() -> None:
     """Generate candidates. An error leaves the candidates before them in place."""
     state = session()
     state.best.notice = None
     try:
-        like = _like()
-        check_plan(plans(_asked()))
+        like = _read_template()
+        check_plan(merge_by_model(_estimate_run()))
         pool = CandidatePool(services.submit, like, read_n())
     except NucleusError as error:
         state.best.notice = i18n.explain(error)
         return
-    _stop()
+    _stop_run()
     recipe = state.best.opened.recipe if state.best.opened else None
-    state.best.shown = ShownPool(pool, Judging(pool, chosen_criteria()), truth_id(), recipe=recipe)
+    state.best.shown = ShownPool(pool, CandidateScorer(pool, chosen_criteria()), ground_truth_id(), recipe=recipe)
 
 
-def _grow() -> None:
+def _add_candidates() -> None:
     """Generate more candidates, up to the N of the field, or twice as many if that is no more. Those present stay."""
     state = session()
     state.best.notice = None
     if (shown := state.best.shown) is None:
         return
     wanted = int(get("best_n") or 0)
-    if wanted <= shown.pool.asked:
-        wanted = min(MAX_CANDIDATES, 2 * shown.pool.asked)
+    if wanted <= shown.pool.requested:
+        wanted = min(MAX_SAMPLES_PER_REQUEST, 2 * shown.pool.requested)
         put("best_n", wanted)
     try:
         shown.pool.grow(wanted)
-        shown.judging.resume()
+        shown.scorer.resume()
     except NucleusError as error:
         state.best.notice = i18n.explain(error)
 
 
-def _stop() -> None:
+def _stop_run() -> None:
     if (shown := session().best.shown) is not None:
         shown.stop()
 
 
-def _follow_the_fields() -> None:
+def _sync_criteria() -> None:
     """Apply criteria that changed after the run to the present candidates, without generating any again."""
     if (shown := session().best.shown) is None:
         return
-    criteria, truth = chosen_criteria(), truth_id()
+    criteria, truth = chosen_criteria(), ground_truth_id()
     if (
-        truth == "verifier" and shown.pool.like.prompt != read_best_prompt()
+        truth == "verifier" and shown.pool.template.prompt != read_best_prompt()
     ):  # the fields show another item than the run's
         criteria, truth = [each for each in criteria if each.id != truth], None
-    shown.judging.choose(criteria)
-    shown.judging.advance()
-    shown.truth = truth
+    shown.scorer.set_criteria(criteria)
+    shown.scorer.advance()
+    shown.ground_truth = truth
 
 
 with page("best.title"):
-    best_page()
+    show_best_of_n_page()

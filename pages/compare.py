@@ -12,15 +12,15 @@ import streamlit as st
 
 from llm_core import GenerationRequest, NucleusError, PromptSpec, RowRequest
 from llm_core.analysis.reference_texts import opening
-from llm_core.experiments.comparison import Column, Comparison
+from llm_core.experiments.comparison import Comparison, ComparisonColumn
 from llm_core.experiments.sweep import Sweep
 from llm_core.generation.request import MAX_ROWS, MAX_TOKENS
 from llm_core.models.language_model import LanguageModel
-from pages.ui.compare.column_settings import settings_editor
+from pages.ui.compare.column_settings import show_column_settings
 from pages.ui.compare.drafts import ShownComparison, ShownSweep
-from pages.ui.compare.results import compare_view
-from pages.ui.compare.sweep_results import sweep_view
-from pages.ui.compare.sweep_settings import read_points, read_seeds, sweep_settings
+from pages.ui.compare.results import show_comparison
+from pages.ui.compare.sweep_results import show_sweep
+from pages.ui.compare.sweep_settings import read_points, read_seed_count, show_sweep_settings
 from pages.ui.model.hosted_options import hosted_options, read_hosted
 from pages.ui.model.request_estimate import Plan, check_plan, plan_note
 from pages.ui.model.status import is_hosted, model_status
@@ -31,21 +31,21 @@ from pages.ui.shell.i18n import t
 from pages.ui.shell.session import Key, get, get_number, has, put, session
 from samplers import SamplerConfig
 
-KINDS = ("columns", "sweep")
-BEGINNING = "sweep_beginning"
-PROMPTS = {"columns": "compare_prompt", "sweep": "sweep_prompt"}
-CONTINUE = "Continue this text."  # not translated: the built-in model writes English
-SEED, TOKENS, REPEATS = "compare_seed", "compare_tokens", "compare_repeats"
-_START = {"compare_kind": "columns", SEED: 7, TOKENS: 64, REPEATS: 1}
+RUN_KINDS = ("columns", "sweep")
+PREFILL_KEY = "sweep_beginning"
+PROMPT_KEYS = {"columns": "compare_prompt", "sweep": "sweep_prompt"}
+DEFAULT_SWEEP_PROMPT = "Continue this text."  # not translated: the built-in model writes English
+SEED_KEY, TOKENS_KEY, REPEATS_KEY = "compare_seed", "compare_tokens", "compare_repeats"
+_DEFAULTS = {"compare_kind": "columns", SEED_KEY: 7, TOKENS_KEY: 64, REPEATS_KEY: 1}
 
 
-def compare_page() -> None:
-    for key, value in _START.items():
+def show_compare_page() -> None:
+    for key, value in _DEFAULTS.items():
         if not has(key):
             put(key, value)
     model = model_status()
     with st.container(border=True):
-        kinds = {kind: t(f"compare.kinds.{kind}.name") for kind in KINDS}
+        kinds = {kind: t(f"compare.kinds.{kind}.name") for kind in RUN_KINDS}
         kind = st.segmented_control(
             t("compare.kind"),
             list(kinds),
@@ -55,30 +55,30 @@ def compare_page() -> None:
             persist_state="session",
         )
         st.caption(t(f"compare.kinds.{kind}.text"))
-        _prompt(str(kind))
+        _show_prompt_fields(str(kind))
         if kind == "columns":
-            _numbers()
+            _show_number_fields()
         else:
-            sweep_settings()
+            show_sweep_settings()
         if is_hosted():
             hosted_options()
-        plan_note(_plans(str(kind)))
-        _run_and_stop(str(kind), model)
+        plan_note(_estimate_requests(str(kind)))
+        _show_run_buttons(str(kind), model)
     if kind == "columns":
         with st.container(border=True):
-            settings_editor()
-        compare_view()
+            show_column_settings()
+        show_comparison()
     else:
-        sweep_view()
+        show_sweep()
 
 
-def _prompt(kind: str) -> None:
+def _show_prompt_fields(kind: str) -> None:
     """Draw the field of the page's own prompt, one for each kind, or the switch to the Playground's whole prompt."""
-    key = PROMPTS[kind]
+    key = PROMPT_KEYS[kind]
     if not has(key):
-        put(key, CONTINUE if kind == "sweep" else get(Key.INSTRUCTION) or t("playground.first_prompt"))
-    if not has(BEGINNING):
-        put(BEGINNING, opening("walden"))
+        put(key, DEFAULT_SWEEP_PROMPT if kind == "sweep" else get(Key.INSTRUCTION) or t("playground.first_prompt"))
+    if not has(PREFILL_KEY):
+        put(PREFILL_KEY, opening("walden"))
     whole = has(Key.INSTRUCTION) and st.toggle(
         t("compare.whole_prompt"), key="compare_whole_prompt", help=t("compare.whole_prompt_help")
     )
@@ -86,29 +86,34 @@ def _prompt(kind: str) -> None:
         st.text_area(t("playground.prompt"), key=key, height=68, persist_state="session")
         if kind == "sweep":
             st.text_area(
-                t("parts.prefill"), key=BEGINNING, height=68, help=t("parts.prefill_help"), persist_state="session"
+                t("parts.prefill"), key=PREFILL_KEY, height=68, help=t("parts.prefill_help"), persist_state="session"
             )
 
 
-def _numbers() -> None:
+def _show_number_fields() -> None:
     seed, tokens, repeats = st.columns(3)
     seed.number_input(
-        t("settings.seed"), value=None, step=1, key=SEED, help=t("compare.seed_help"), persist_state="session"
+        t("settings.seed"), value=None, step=1, key=SEED_KEY, help=t("compare.seed_help"), persist_state="session"
     )
-    tokens.number_input(t("settings.max_output_tokens"), value=None, step=1, key=TOKENS, persist_state="session")
+    tokens.number_input(t("settings.max_output_tokens"), value=None, step=1, key=TOKENS_KEY, persist_state="session")
     repeats.number_input(
-        t("compare.repeats"), value=None, step=1, key=REPEATS, help=t("compare.repeats_help"), persist_state="session"
+        t("compare.repeats"),
+        value=None,
+        step=1,
+        key=REPEATS_KEY,
+        help=t("compare.repeats_help"),
+        persist_state="session",
     )
 
 
-def _run_and_stop(kind: str, model: LanguageModel | None) -> None:
+def _show_run_buttons(kind: str, model: LanguageModel | None) -> None:
     shown = session().comparison
     with st.container(horizontal=True, vertical_alignment="center"):
         start = _start_comparison if kind == "columns" else _start_sweep
         st.button(t("playground.run"), key="compare_run", type="primary", on_click=start, shortcut="Ctrl+Enter")
         if kind == "columns":  # a sweep's Stop is beside its progress
             active = shown is not None and shown.comparison.active
-            st.button(t("playground.stop"), key="compare_stop", on_click=_stop, disabled=not active)
+            st.button(t("playground.stop"), key="compare_stop", on_click=_stop_comparison, disabled=not active)
         st.caption(t("playground.shortcut"), width="content")
         if model:
             st.space("stretch")
@@ -120,16 +125,16 @@ def _run_and_stop(kind: str, model: LanguageModel | None) -> None:
 def _read_prompt(kind: str) -> PromptSpec:
     if get("compare_whole_prompt") and has(Key.INSTRUCTION):
         return read_prompt().prompts()[0]
-    return PromptSpec(get(PROMPTS[kind]) or "", prefill=(get(BEGINNING) or "") if kind == "sweep" else "")
+    return PromptSpec(get(PROMPT_KEYS[kind]) or "", prefill=(get(PREFILL_KEY) or "") if kind == "sweep" else "")
 
 
-def _request(prompt: PromptSpec, tokens: int, seed: int) -> GenerationRequest:
+def _make_request(prompt: PromptSpec, tokens: int, seed: int) -> GenerationRequest:
     state = session()
     row = RowRequest(SamplerConfig(seed=seed), tokens)
     return GenerationRequest(state.model_id, prompt, (row,), state.precision, state.id, hosted=read_hosted())
 
 
-def _plans(kind: str) -> list[Plan]:
+def _estimate_requests(kind: str) -> list[Plan]:
     """Estimate the provider requests that Run would send; empty while a field cannot be read."""
     try:
         prompt = _read_prompt(kind)
@@ -137,10 +142,10 @@ def _plans(kind: str) -> list[Plan]:
         if kind == "sweep":
             tokens = int(get_number("sweep_tokens", "max_output_tokens", 1, MAX_TOKENS))
             points, *_ = read_points(tokens)
-            return [Plan(session().model_id, len(points) * read_seeds(), characters, tokens)]
-        tokens = int(get_number(TOKENS, "max_output_tokens", 1, MAX_TOKENS))
+            return [Plan(session().model_id, len(points) * read_seed_count(), characters, tokens)]
+        tokens = int(get_number(TOKENS_KEY, "max_output_tokens", 1, MAX_TOKENS))
         models = Counter(draft.model_id or session().model_id for draft in session().columns.drafts)
-        return [Plan(model, count * int(get(REPEATS) or 0), characters, tokens) for model, count in models.items()]
+        return [Plan(model, count * int(get(REPEATS_KEY) or 0), characters, tokens) for model, count in models.items()]
     except NucleusError:
         return []
 
@@ -152,11 +157,11 @@ def _start_comparison() -> None:
     drafts = tuple(dataclasses.replace(draft) for draft in state.columns.drafts)
     try:
         prompt = _read_prompt("columns")
-        seed = int(get_number(SEED, "seed", 0, 2**53 - MAX_ROWS))
-        tokens = int(get_number(TOKENS, "max_output_tokens", 1, MAX_TOKENS))
-        repeats = int(get(REPEATS) or 0)
+        seed = int(get_number(SEED_KEY, "seed", 0, 2**53 - MAX_ROWS))
+        tokens = int(get_number(TOKENS_KEY, "max_output_tokens", 1, MAX_TOKENS))
+        repeats = int(get(REPEATS_KEY) or 0)
         columns = [
-            Column(
+            ComparisonColumn(
                 draft.sampler,
                 draft.model_id or state.model_id,
                 dataclasses.replace(prompt, instruction=draft.prompt) if draft.prompt else prompt,
@@ -167,16 +172,16 @@ def _start_comparison() -> None:
         if (count := len(local)) > services.MODELS_IN_MEMORY:
             state.compare_notice = t("compare.too_many_models", count=count, limit=services.MODELS_IN_MEMORY)
             return
-        like = _request(prompt, tokens, seed)
+        like = _make_request(prompt, tokens, seed)
         comparison = Comparison(services.submit, columns, repeats, like, seed=seed)
     except NucleusError as error:
         state.compare_notice = i18n.explain(error)
         return
-    _stop()
+    _stop_comparison()
     state.comparison = ShownComparison(comparison, drafts)
 
 
-def _stop() -> None:
+def _stop_comparison() -> None:
     if (shown := session().comparison) is not None:
         shown.comparison.stop()
 
@@ -188,9 +193,9 @@ def _start_sweep() -> None:
     try:
         tokens = int(get_number("sweep_tokens", "max_output_tokens", 1, MAX_TOKENS))
         points, fields, values = read_points(tokens)
-        request = _request(_read_prompt("sweep"), tokens, int(get_number(SEED, "seed", 0, 2**53 - MAX_ROWS)))
-        check_plan(_plans("sweep"))
-        sweep = Sweep(services.submit, request, points, read_seeds())
+        request = _make_request(_read_prompt("sweep"), tokens, int(get_number(SEED_KEY, "seed", 0, 2**53 - MAX_ROWS)))
+        check_plan(_estimate_requests("sweep"))
+        sweep = Sweep(services.submit, request, points, read_seed_count())
     except NucleusError as error:
         state.compare_notice = i18n.explain(error)
         return
@@ -200,4 +205,4 @@ def _start_sweep() -> None:
 
 
 with page("compare.title"):
-    compare_page()
+    show_compare_page()

@@ -7,10 +7,10 @@ import streamlit as st
 from llm_core import NucleusError
 from pages.ui.components.token_cells import cells_of, forks_of, given_in, strip_words
 from pages.ui.components.token_strip import token_strip
-from pages.ui.lens.guess_first import guessing
-from pages.ui.lens.partial import entropy_words, kept_words, partial_note
-from pages.ui.lens.step import Place, current_place, lens_at
-from pages.ui.lens.views import VIEWS, Scene
+from pages.ui.lens.guess_first import show_guess
+from pages.ui.lens.partial import format_entropy, format_kept, show_partial_note
+from pages.ui.lens.step import SelectedStep, find_selected_step, inspect_step
+from pages.ui.lens.views import VIEWS, ViewContext
 from pages.ui.playground.run_view import active
 from pages.ui.settings.sampler_panel import read_settings, sampler_panel, write_settings
 from pages.ui.shell import i18n
@@ -21,13 +21,13 @@ from pages.ui.shell.session import get, session
 REFRESH_SECONDS = 0.5
 
 
-def lens() -> None:
+def show_lens_page() -> None:
     waiting = bool(session().lens.runs) or active()
-    st.fragment(_draw, run_every=REFRESH_SECONDS if waiting else None)(waiting)
+    st.fragment(_show_page, run_every=REFRESH_SECONDS if waiting else None)(waiting)
 
 
-def _draw(waited: bool) -> None:
-    place = current_place()
+def _show_page(waited: bool) -> None:
+    place = find_selected_step()
     if place is None:
         with st.container(border=True):
             st.markdown(t("lens.empty"))
@@ -35,17 +35,17 @@ def _draw(waited: bool) -> None:
         return
     work, panel = st.columns([2.5, 1], gap="medium")
     with panel:
-        _settings(place)
+        _show_settings(place)
     with work:
         hidden = bool(get("lens_guess")) and place.step not in session().lens.guesses
         with st.container(border=True):
-            _where(place, hidden)
-        _microscope(place)
+            _show_answer(place, hidden)
+        _show_step(place)
     if waited != (bool(session().lens.runs) or active()):
         st.rerun()
 
 
-def _settings(place: Place) -> None:
+def _show_settings(place: SelectedStep) -> None:
     st.caption(t("lens.move_anything"))
     row = place.branch.row.request
     st.button(
@@ -58,7 +58,7 @@ def _settings(place: Place) -> None:
     sampler_panel()
 
 
-def _where(place: Place, hidden: bool) -> None:
+def _show_answer(place: SelectedStep, hidden: bool) -> None:
     """Draw the answer with the inspected step marked, and the buttons to the steps beside it."""
     count = len(place.events)
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
@@ -66,39 +66,39 @@ def _where(place: Place, hidden: bool) -> None:
         st.space("stretch")
         st.toggle(t("lens.guess_first"), key="lens_guess", help=t("lens.guess_help"))
         with st.container(horizontal=True, width="content", gap="small"):
-            _step_button("lens.previous", "chevron_left", place.step - 1, place.step == 0)
-            _step_button("lens.next", "chevron_right", place.step + 1, place.step == count - 1)
+            _show_step_button("lens.previous", "chevron_left", place.step - 1, place.step == 0)
+            _show_step_button("lens.next", "chevron_right", place.step + 1, place.step == count - 1)
     token_strip(
         cells_of(place.branch)[: place.step if hidden else count],
         key="lens_strip",
         mode="probability",
         selected=None if hidden else place.step,
         words=strip_words("probability", t("run.answer"), t("lens.first_step")),
-        on_pick=_go,
+        on_pick=_select_step,
         forks=forks_of(place.branch),
         given=given_in(place.branch),
     )
 
 
-def _step_button(name: str, icon: str, step: int, disabled: bool) -> None:
+def _show_step_button(name: str, icon: str, step: int, disabled: bool) -> None:
     st.button(
         t(name),
         key=f"icon_{name}",
         icon=f":material/{icon}:",
         help=t(name),
-        on_click=_go,
+        on_click=_select_step,
         args=(step,),
         disabled=disabled,
     )
 
 
-def _go(step: int) -> None:
+def _select_step(step: int) -> None:
     session().lens.step = step
 
 
-def _microscope(place: Place) -> None:
+def _show_step(place: SelectedStep) -> None:
     try:
-        looking = lens_at(place)
+        looking = inspect_step(place)
     except NucleusError as error:
         st.error(i18n.explain(error), icon=":material/error:")
         return
@@ -107,8 +107,8 @@ def _microscope(place: Place) -> None:
         return
     config = read_settings().sampler
     event = place.events[place.step]
-    scene = Scene(looking, place.branch.run.label, config, looking.look(config), event.known_trace.token_id)
-    if get("lens_guess") and not guessing(scene, place.step):
+    scene = ViewContext(looking, place.branch.run.label, config, looking.look(config), event.known_trace.token_id)
+    if get("lens_guess") and not show_guess(scene, place.step):
         return
     with st.container(border=True):
         names = {name: t(f"lens.views.{name}") for name in VIEWS}
@@ -122,17 +122,17 @@ def _microscope(place: Place) -> None:
             label_visibility="collapsed",
         )
         VIEWS[get("lens_view")](scene)
-        _figures(scene)
+        _show_summary(scene)
 
 
-def _figures(scene: Scene) -> None:
+def _show_summary(scene: ViewContext) -> None:
     raw, final = scene.view.raw, scene.view.final
     drawn = scene.lens.drawn(scene.view, scene.config.seed)
     said = [
         t("step.kept", kept=number(final.kept, 0), vocabulary=number(raw.kept, 0))
         if raw.unseen is None
-        else kept_words(final),
-        t("lens.entropy", before=entropy_words(raw), after=entropy_words(final)),
+        else format_kept(final),
+        t("lens.entropy", before=format_entropy(raw), after=format_entropy(final)),
         t("lens.top", value=share(final.probability(final.best))),
     ]
     if drawn is None:
@@ -142,8 +142,8 @@ def _figures(scene: Scene) -> None:
         same = drawn == scene.token_id
         said.append(t("lens.draws_same" if same else "lens.draws_other", token=i18n.plain(scene.label(drawn))))
     st.caption(" · ".join(said))
-    partial_note(scene.lens, scene.view, scene.config)
+    show_partial_note(scene.lens, scene.view, scene.config)
 
 
 with page("lens.title"):
-    lens()
+    show_lens_page()

@@ -13,8 +13,8 @@ import random
 import streamlit as st
 
 from llm_core import GenerationRequest, NucleusError, PromptSpec, RowRequest
-from llm_core.experiments.study import Study
-from llm_core.experiments.tasks import MAX_ITEMS, Task, load_task, own_task, task_names
+from llm_core.experiments.study import GridExperiment
+from llm_core.experiments.tasks import MAX_ITEMS, Task, load_task, task_from_table, task_names
 from llm_core.generation.technique_run import requests_of
 from llm_core.prompts.spec import TECHNIQUES, Technique
 from pages.ui.model.hosted_options import hosted_options, read_hosted
@@ -25,33 +25,33 @@ from pages.ui.shell import i18n, services
 from pages.ui.shell.frame import page
 from pages.ui.shell.i18n import number, t
 from pages.ui.shell.session import ShownStudy, get, session
-from pages.ui.studies.study_results import accuracies, follow
+from pages.ui.studies.study_results import show_accuracies, show_experiment
 from samplers import SamplerConfig
 
-OWN = "own"
-KINDS = ("techniques", "order", "bias")
-BLANKS = ("-", "N/A", "…")  # content-free inputs of Zhao et al. (2021)
-DRAWS = 32
-MOST_ORDERS = 8
-ANSWER_TOKENS, CHAIN_TOKENS = 32, 160
+OWN_TASK = "own"
+EXPERIMENT_KINDS = ("techniques", "order", "bias")
+CONTENT_FREE_INPUTS = ("-", "N/A", "…")  # content-free inputs of Zhao et al. (2021)
+SAMPLES_PER_INPUT = 32
+MAX_ORDERS = 8
+MAX_ANSWER_TOKENS, MAX_REASONING_TOKENS = 32, 160
 
 
-def techniques_page() -> None:
+def show_techniques_page() -> None:
     model = model_status()
     with st.container(border=True):
         kind = st.segmented_control(
             t("study.kind"),
-            KINDS,
-            default=KINDS[0],
+            EXPERIMENT_KINDS,
+            default=EXPERIMENT_KINDS[0],
             required=True,
             format_func=lambda each: t(f"study.kinds.{each}.name"),
             key="study_kind",
         )
         st.caption(t(f"study.kinds.{kind}.text"))
-        task = _task_picker()
+        task = _select_task()
         if task is not None:
-            _items_shown(task)
-            _settings(kind, task)
+            _show_task_items(task)
+            _show_settings(kind, task)
         if session().study_notice:
             st.error(session().study_notice, icon=":material/error:")
         if model:
@@ -59,48 +59,48 @@ def techniques_page() -> None:
     if (shown := session().studies.get(kind)) is not None:
         with st.container(border=True):
             st.markdown(f"**{i18n.plain(shown.title)}**")
-            follow(shown.study, lambda: _results(kind, shown), key=f"study_{kind}")
+            show_experiment(shown.study, lambda: _show_results(kind, shown), key=f"study_{kind}")
 
 
-def _results(kind: str, shown: ShownStudy) -> None:
+def _show_results(kind: str, shown: ShownStudy) -> None:
     study, items = shown.study, shown.task.items
     if kind == "bias":
-        _label_shares(study, shown.task)
+        _show_label_shares(study, shown.task)
         return
     name = _technique_name if kind == "techniques" else _order_name
     if kind == "order" and study.finished:
-        _spread(study)
-    accuracies(study, name, lambda item: items[item].question, key=f"study_{kind}")
+        _show_order_spread(study)
+    show_accuracies(study, name, lambda item: items[item].question, key=f"study_{kind}")
 
 
-def _task_picker() -> Task | None:
+def _select_task() -> Task | None:
     name, count, seed = st.columns([2, 1, 1])
-    names = {each: t(f"tasks.{each}") for each in (*task_names(), OWN)}
+    names = {each: t(f"tasks.{each}") for each in (*task_names(), OWN_TASK)}
     chosen = name.selectbox(t("study.task"), list(names), format_func=names.__getitem__, key="study_task")
     items = count.number_input(t("study.count"), 1, MAX_ITEMS, 20, key="study_count")
     start = seed.number_input(t("settings.seed"), 0, 10**6, 1, key="study_seed")
-    if chosen != OWN:
+    if chosen != OWN_TASK:
         return load_task(chosen, int(items), int(start))
     st.text_input(t("playground.prompt"), key="study_instruction", max_chars=2000)
-    table_import("study", _take, "input,output\n2 + 2,4")
+    table_import("study", _import_task_table, "input,output\n2 + 2,4")
     rows = session().study_rows
     if not rows:
         st.caption(t("study.own_empty"))
         return None
     try:
-        return own_task(rows[: int(items)], get("study_instruction") or "", session().examples.examples)
+        return task_from_table(rows[: int(items)], get("study_instruction") or "", session().examples.examples)
     except NucleusError as error:
         st.warning(i18n.explain(error))
         return None
 
 
-def _take(rows: list[dict[str, str]]) -> str:
-    own_task(rows, "")  # raises if the rows make no task
+def _import_task_table(rows: list[dict[str, str]]) -> str:
+    task_from_table(rows, "")  # raises if the rows make no task
     session().study_rows = rows
     return t("values.imported", count=len(rows))
 
 
-def _items_shown(task: Task) -> None:
+def _show_task_items(task: Task) -> None:
     with st.expander(t("study.show_items", items=len(task.items), examples=len(task.examples))):
         rows = [
             {t("examples.input"): item.question, t("examples.output"): " | ".join(item.answers)} for item in task.items
@@ -108,7 +108,7 @@ def _items_shown(task: Task) -> None:
         st.dataframe(rows, hide_index=True, height=220)
 
 
-def _settings(kind: str, task: Task) -> None:
+def _show_settings(kind: str, task: Task) -> None:
     chosen: list[Technique] = ["few_shot"]
     if kind == "techniques":
         chosen = st.pills(
@@ -132,13 +132,17 @@ def _settings(kind: str, task: Task) -> None:
         return
     if is_hosted():
         hosted_options()
-        plan_note(_plans(kind, task, tuple(chosen), shown))
+        plan_note(_estimate_requests(kind, task, tuple(chosen), shown))
     st.button(
-        t("playground.run"), type="primary", on_click=_start, args=(kind, task, tuple(chosen), shown), key="study_run"
+        t("playground.run"),
+        type="primary",
+        on_click=_start_experiment,
+        args=(kind, task, tuple(chosen), shown),
+        key="study_run",
     )
 
 
-def _start(kind: str, task: Task, techniques: tuple[Technique, ...], shown: int) -> None:
+def _start_experiment(kind: str, task: Task, techniques: tuple[Technique, ...], shown: int) -> None:
     """Start the experiment and stop one of the same kind that is running."""
     state = session()
     state.study_notice = None
@@ -146,7 +150,7 @@ def _start(kind: str, task: Task, techniques: tuple[Technique, ...], shown: int)
         state.study_notice = t("study.choose_technique")
         return
     try:
-        check_plan(_plans(kind, task, techniques, shown))
+        check_plan(_estimate_requests(kind, task, techniques, shown))
     except NucleusError as error:
         state.study_notice = i18n.explain(error)
         return
@@ -154,80 +158,80 @@ def _start(kind: str, task: Task, techniques: tuple[Technique, ...], shown: int)
         state.studies[kind].study.stop()
     examples = task.examples[: shown or None]
     submit = services.submit
-    study: Study
+    study: GridExperiment
     if kind == "techniques":
-        study = Study(
+        study = GridExperiment(
             submit,
             techniques,
             len(task.items),
-            lambda technique, item: _request(task.prompt(technique, item, examples)),
+            lambda technique, item: _make_request(task.prompt(technique, item, examples)),
             task.score,
         )
     elif kind == "order":
-        study = Study(
+        study = GridExperiment(
             submit,
-            _orders(len(examples)),
+            _example_orders(len(examples)),
             len(task.items),
-            lambda order, item: _request(task.prompt("few_shot", item, [examples[place] for place in order])),
+            lambda order, item: _make_request(task.prompt("few_shot", item, [examples[place] for place in order])),
             task.score,
         )
     else:
-        study = Study(
+        study = GridExperiment(
             submit,
-            tuple(itertools.product(("zero_shot", "few_shot"), BLANKS)),
-            DRAWS,
-            lambda way, draw: _request(_blank(task, way, examples), SamplerConfig(seed=draw)),
+            tuple(itertools.product(("zero_shot", "few_shot"), CONTENT_FREE_INPUTS)),
+            SAMPLES_PER_INPUT,
+            lambda way, draw: _make_request(_content_free_prompt(task, way, examples), SamplerConfig(seed=draw)),
             lambda draw, answer: 1.0,
         )
     title = f"{t(f'tasks.{task.name}')} · {t(f'study.kinds.{kind}.name')}"
     state.studies[kind] = ShownStudy(study, task, title)
 
 
-def _request(prompt: PromptSpec, sampler: SamplerConfig | None = None) -> GenerationRequest:
+def _make_request(prompt: PromptSpec, sampler: SamplerConfig | None = None) -> GenerationRequest:
     """Return the request for a prompt: greedy by default, with temperature 0.7 where the technique takes a vote."""
     state, method = session(), prompt.method
     sampler = sampler or SamplerConfig(temperature=0.7 if method.votes else 0)
-    tokens = CHAIN_TOKENS if method.reasoning else ANSWER_TOKENS
+    tokens = MAX_REASONING_TOKENS if method.reasoning else MAX_ANSWER_TOKENS
     return GenerationRequest(
         state.model_id, prompt, (RowRequest(sampler, tokens),), state.precision, state.id, hosted=read_hosted()
     )
 
 
-def _plans(kind: str, task: Task, techniques: tuple[Technique, ...], shown: int) -> list[Plan]:
+def _estimate_requests(kind: str, task: Task, techniques: tuple[Technique, ...], shown: int) -> list[Plan]:
     """Estimate the provider requests of the experiment from the prompts of its first item."""
     examples = task.examples[: shown or None]
     if kind == "techniques":
         asked = [(task.prompt(technique, 0, examples), len(task.items)) for technique in techniques]
     elif kind == "order":
-        asked = [(task.prompt("few_shot", 0, examples), len(task.items) * len(_orders(len(examples))))]
+        asked = [(task.prompt("few_shot", 0, examples), len(task.items) * len(_example_orders(len(examples))))]
     else:
-        ways = itertools.product(("zero_shot", "few_shot"), BLANKS)
-        asked = [(_blank(task, way, examples), DRAWS) for way in ways]  # type: ignore[arg-type]
+        ways = itertools.product(("zero_shot", "few_shot"), CONTENT_FREE_INPUTS)
+        asked = [(_content_free_prompt(task, way, examples), SAMPLES_PER_INPUT) for way in ways]  # type: ignore[arg-type]
     plans = [
         Plan(
             session().model_id,
             count * requests_of(prompt),
             sum(len(message.content) for message in prompt.messages()),
-            _request(prompt).rows[0].max_output_tokens,
+            _make_request(prompt).rows[0].max_output_tokens,
         )
         for prompt, count in asked
     ]
     return together(plans)
 
 
-def _blank(task: Task, way: tuple[Technique, str], examples: tuple) -> PromptSpec:
+def _content_free_prompt(task: Task, way: tuple[Technique, str], examples: tuple) -> PromptSpec:
     """Return the first item's prompt with a content-free input (Zhao et al. 2021)."""
     technique, blank = way
     return dataclasses.replace(task.prompt(technique, 0, examples), question=blank)
 
 
-def _orders(count: int) -> tuple[tuple[int, ...], ...]:
+def _example_orders(count: int) -> tuple[tuple[int, ...], ...]:
     """Return all orders of up to three examples, or `MAX_ORDERS` drawn with a fixed seed, the given order first."""
     if count <= 3:
         return tuple(itertools.permutations(range(count)))
     source = random.Random(count)
     orders = {tuple(range(count)): None}
-    while len(orders) < MOST_ORDERS:
+    while len(orders) < MAX_ORDERS:
         orders[tuple(source.sample(range(count), count))] = None
     return tuple(orders)
 
@@ -240,22 +244,22 @@ def _order_name(order: tuple[int, ...]) -> str:
     return "·".join(str(place + 1) for place in order)
 
 
-def _spread(study: Study) -> None:
-    shares = [sum(study.cells[way, item].score for item in range(study.items)) / study.items for way in study.ways]
+def _show_order_spread(study: GridExperiment) -> None:
+    shares = [sum(study.cells[way, item].score for item in range(study.items)) / study.items for way in study.variants]
     low, high = min(shares), max(shares)
     st.markdown(t("study.spread", low=number(100 * low, 0), high=number(100 * high, 0), orders=len(shares)))
 
 
-def _label_shares(study: Study, task: Task) -> None:
+def _show_label_shares(study: GridExperiment, task: Task) -> None:
     """Draw how often each label is generated for content-free inputs, in percent."""
     rows = []
-    for technique, blank in study.ways:
+    for technique, blank in study.variants:
         answers = [cell.answer for (way, _), cell in study.cells.items() if way == (technique, blank)]
         shares = {label: number(100 * answers.count(label) / max(1, len(answers)), 0) + " %" for label in task.choices}
         rows.append({t("study.way"): _technique_name(technique), t("parts.question"): blank} | shares)
     st.dataframe(rows, hide_index=True)
-    st.caption(t("study.bias_help", draws=DRAWS))
+    st.caption(t("study.bias_help", draws=SAMPLES_PER_INPUT))
 
 
 with page("study.title"):
-    techniques_page()
+    show_techniques_page()

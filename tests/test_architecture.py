@@ -17,7 +17,7 @@ FORBIDDEN = {
 }
 
 
-def imported(file: Path) -> set[str]:
+def imported_packages(file: Path) -> set[str]:
     """Top-level names of everything that a module imports, inside functions too."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
@@ -34,7 +34,7 @@ def test_imports_point_one_way(package):
     files = list((ROOT / package).rglob("*.py"))
     assert files
     for file in files:
-        assert not imported(file) & FORBIDDEN[package], file
+        assert not imported_packages(file) & FORBIDDEN[package], file
 
 
 def test_only_state_touches_session_state_and_only_pages_are_discovered():

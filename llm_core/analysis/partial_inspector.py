@@ -1,7 +1,7 @@
 """One step of a hosted model under the microscope: what its likeliest tokens tell of any settings, and what not.
 
 The provider gave raw log-probabilities of some tokens; moving a setting asks for nothing more. Every stage is computed
-by `PartialView`, with the unseen tokens between their two extremes, and each number comes with how far it may be off.
+by `TopLogprobsChain`, with the unseen tokens between their two extremes, and each number comes with how far it may be off.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from llm_core.analysis.step_inspector import Found, Lens, StageView, Unseen, Vie
 from llm_core.decoding.thread_tuning import one_thread
 from llm_core.errors import NucleusError
 from samplers import SamplerConfig
-from samplers.top_logprobs import BOUNDED, Glimpse, PartialView
+from samplers.top_logprobs import BOUNDED_STAGES, BoundedDistribution, TopLogprobsChain
 
 if TYPE_CHECKING:
     from llm_core.generation.request import Run, TokenEvent
@@ -45,9 +45,9 @@ class PartialLens(Lens):
     @torch.inference_mode()
     @one_thread()
     def look(self, config: SamplerConfig) -> View:
-        view = PartialView(config, self._vocabulary, self._constrained, self._answer)
+        view = TopLogprobsChain(config, self._vocabulary, self._constrained, self._answer)
         try:
-            seen = view.glimpses(self._known, self._likeliest)
+            seen = view.distributions(self._known, self._likeliest)
         except ValueError as error:
             raise NucleusError("sampler_failed", detail=str(error)) from error
         stages: list[StageView] = []
@@ -71,9 +71,9 @@ class PartialLens(Lens):
 
     def unbounded(self, config: SamplerConfig) -> tuple[str, ...]:
         rewards = {name for name in ("presence_penalty", "frequency_penalty") if getattr(config, name) < 0}
-        return tuple(name for name in config.stages if name not in BOUNDED or name in rewards)
+        return tuple(name for name in config.stages if name not in BOUNDED_STAGES or name in rewards)
 
-    def _stage(self, name: str, seen: Glimpse, before: StageView | None) -> StageView:
+    def _stage(self, name: str, seen: BoundedDistribution, before: StageView | None) -> StageView:
         probs = torch.tensor(seen.probs, dtype=torch.float32)
         possible = probs > 0
         kept = int(possible.count_nonzero())
@@ -82,7 +82,7 @@ class PartialLens(Lens):
         removed, removed_mass = 0, 0.0
         if before is not None and before.unseen is not None:
             removed = before.kept - kept
-            gone = 0.0 if seen.unseen_kept else before.unseen.mass
+            gone = 0.0 if seen.unseen_possible else before.unseen.mass
             removed_mass = float(before.probs[~possible].sum()) + gone
         bits = seen.entropy_bits[0]
         return StageView(name, probs, kept, removed, removed_mass, bits, self._ids, seen.bound, unseen)

@@ -13,15 +13,15 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Literal, NamedTuple
 
-from llm_core.best_of_n.criteria.base import Criterion, Score, failed
+from llm_core.best_of_n.criteria.base import Criterion, Score, make_failed_score
 from llm_core.errors import NucleusError
 from llm_core.experiments.candidate_pool import Candidate, CandidatePool
 
 log = logging.getLogger(__name__)
 
-SECONDS = 10.0
+DEFAULT_TIMEOUT_SECONDS = 10.0
 """Default time limit per criterion, in seconds."""
-Status = Literal["waiting", "scoring", "scored", "unavailable", "stopped"]
+ScoringStatus = Literal["waiting", "scoring", "scored", "unavailable", "stopped"]
 """State of one criterion: waiting for the candidates to finish, scoring, scored (some scores may be errors),
 unavailable for these candidates, or stopped by the user."""
 
@@ -36,7 +36,7 @@ class Ranking(NamedTuple):
     """All candidates with the highest score. Take the first one: it has the lowest index."""
 
 
-def ranking(scores: Mapping[int, Score]) -> Ranking:
+def rank_candidates(scores: Mapping[int, Score]) -> Ranking:
     """Return the ranking of the candidates that have a score."""
     values = {index: score.value for index, score in scores.items() if score.value is not None}
     places = {index: 1 + sum(other > value for other in values.values()) for index, value in values.items()}
@@ -44,10 +44,12 @@ def ranking(scores: Mapping[int, Score]) -> Ranking:
     return Ranking(ordered, tuple(index for index, place in ordered.items() if place == 1))
 
 
-class Judging:
+class CandidateScorer:
     """Scores of a pool by several criteria. Not locked: one thread at a time."""
 
-    def __init__(self, pool: CandidatePool, criteria: Sequence[Criterion], timeout: float = SECONDS) -> None:
+    def __init__(
+        self, pool: CandidatePool, criteria: Sequence[Criterion], timeout: float = DEFAULT_TIMEOUT_SECONDS
+    ) -> None:
         """Create a scorer. Criteria need unique ids, or `ValueError` is raised; the pool may still be active, and may
         grow later."""
         if len({criterion.id for criterion in criteria}) < len(criteria):
@@ -55,7 +57,9 @@ class Judging:
         self.pool = pool
         self.criteria = tuple(criteria)
         self._timeout = timeout
-        self._benches = {criterion.id: _Bench(criterion, criterion.timeout or timeout) for criterion in criteria}
+        self._by_criterion = {
+            criterion.id: _CriterionScores(criterion, criterion.timeout or timeout) for criterion in criteria
+        }
         self._stopped = False
 
     def advance(self) -> None:
@@ -65,7 +69,7 @@ class Judging:
         if self._stopped or self.pool.active:
             return
         candidates = self.pool.candidates()
-        for bench in self._benches.values():
+        for bench in self._by_criterion.values():
             bench.advance(candidates)
 
     @property
@@ -74,7 +78,9 @@ class Judging:
         if self._stopped:
             return False
         indices = tuple(candidate.index for candidate in self.pool.candidates())
-        return self.pool.active or any(bench.active or not bench.knows(indices) for bench in self._benches.values())
+        return self.pool.active or any(
+            bench.active or not bench.is_complete_for(indices) for bench in self._by_criterion.values()
+        )
 
     def wait(self, timeout: float = math.inf) -> bool:
         """Advance until all is done. Returns False if that takes longer than `timeout` seconds."""
@@ -89,50 +95,50 @@ class Judging:
     def stop(self) -> None:
         """Stop all criteria. Scores so far stay."""
         self._stopped = True
-        for bench in self._benches.values():
+        for bench in self._by_criterion.values():
             bench.stop()
 
     def resume(self) -> None:
         """Continue after a stop."""
         self._stopped = False
 
-    def choose(self, criteria: Sequence[Criterion]) -> None:
+    def set_criteria(self, criteria: Sequence[Criterion]) -> None:
         """Replace the criteria: an unchanged criterion keeps its scores, a removed one is stopped."""
         if len({criterion.id for criterion in criteria}) < len(criteria):
             raise ValueError("criteria: expected each to have an id of its own")
         benches = {}
         for criterion in criteria:
-            bench = self._benches.pop(criterion.id, None)
+            bench = self._by_criterion.pop(criterion.id, None)
             if bench is not None and bench.criterion != criterion:
                 bench.stop()
                 bench = None
-            benches[criterion.id] = bench or _Bench(criterion, criterion.timeout or self._timeout)
-        for left in self._benches.values():
+            benches[criterion.id] = bench or _CriterionScores(criterion, criterion.timeout or self._timeout)
+        for left in self._by_criterion.values():
             left.stop()
-        self.criteria, self._benches = tuple(criteria), benches
+        self.criteria, self._by_criterion = tuple(criteria), benches
 
-    def status(self, criterion: str) -> Status:
-        return self._benches[criterion].status
+    def status(self, criterion: str) -> ScoringStatus:
+        return self._by_criterion[criterion].status
 
     def progress(self, criterion: str) -> tuple[int, int]:
         """Return the numbers of candidates scored and to be scored."""
-        return self._benches[criterion].progress
+        return self._by_criterion[criterion].progress
 
     def seconds(self, criterion: str) -> float:
         """Return the seconds that a criterion has taken."""
-        return self._benches[criterion].seconds
+        return self._by_criterion[criterion].seconds
 
-    def unavailable(self, criterion: str) -> NucleusError | None:
+    def unavailable_reason(self, criterion: str) -> NucleusError | None:
         """Return the error that says why a criterion cannot score these candidates, or None."""
-        return self._benches[criterion].reason
+        return self._by_criterion[criterion].reason
 
     def scores(self, criterion: str) -> dict[int, Score]:
         """Return the scores so far by candidate; a failed one has its error."""
-        return dict(self._benches[criterion].scores)
+        return dict(self._by_criterion[criterion].scores)
 
     def ranking(self, criterion: str) -> Ranking:
         """Return the ranking by one criterion."""
-        return ranking(self.scores(criterion))
+        return rank_candidates(self.scores(criterion))
 
     def length_correlation(self, criterion: str) -> float | None:
         """Return how much a criterion depends on length: Kendall's tau-b of its scores with the candidates' tokens.
@@ -140,30 +146,30 @@ class Judging:
         lengths = {each.index: Score(float(each.tokens)) for each in self.pool.candidates()}
         return rank_correlation(self.scores(criterion), lengths)
 
-    def combined(self, weights: Mapping[str, float]) -> dict[int, Score]:
+    def combine(self, weights: Mapping[str, float]) -> dict[int, Score]:
         """Return the weighted combination of these scores, the user's own criterion: see `combine_scores`."""
-        return combined({criterion: self.scores(criterion) for criterion in weights}, weights)
+        return combine_scores({criterion: self.scores(criterion) for criterion in weights}, weights)
 
     def agreement(self) -> dict[tuple[str, str], float | None]:
         """Return the `rank_correlation` of every two criteria."""
         return {
             (one, other): rank_correlation(self.scores(one), self.scores(other))
-            for one, other in combinations(self._benches, 2)
+            for one, other in combinations(self._by_criterion, 2)
         }
 
 
-class _Bench:
+class _CriterionScores:
     """Scores of one criterion."""
 
     def __init__(self, criterion: Criterion, timeout: float) -> None:
         self.criterion = criterion
         self.scores: dict[int, Score] = {}
         self.reason: NucleusError | None = None
-        self.status: Status = "waiting"
+        self.status: ScoringStatus = "waiting"
         self.seconds = 0.0
         self._timeout = timeout
         self._began = 0.0
-        self._sitting: _Sitting | None = None
+        self._job: _ScoringJob | None = None
         self._seen: tuple[int, ...] = ()
 
     @property
@@ -174,18 +180,18 @@ class _Bench:
     def progress(self) -> tuple[int, int]:
         return len(self.scores), max(len(self._seen), len(self.scores))
 
-    def knows(self, indices: tuple[int, ...]) -> bool:
+    def is_complete_for(self, indices: tuple[int, ...]) -> bool:
         """Return whether scoring has finished for exactly these candidates."""
         return indices == self._seen and self.status in ("scored", "unavailable")
 
     def advance(self, candidates: Sequence[Candidate]) -> None:
-        if self._sitting is not None:
-            self._collect(self._sitting)
+        if self._job is not None:
+            self._collect(self._job)
             return
         indices = tuple(candidate.index for candidate in candidates)
-        if self.knows(indices):
+        if self.is_complete_for(indices):
             return
-        self.reason = self.criterion.unavailable(candidates)
+        self.reason = self.criterion.unavailable_reason(candidates)
         self._seen = indices
         if self.reason is not None:
             self.status = "unavailable"
@@ -194,38 +200,38 @@ class _Bench:
             self.scores.clear()
         wanted = [candidate for candidate in candidates if candidate.index not in self.scores]
         self.status, self._began = "scoring", time.monotonic()
-        self._sitting = _Sitting(self.criterion, wanted)
-        self._collect(self._sitting)
+        self._job = _ScoringJob(self.criterion, wanted)
+        self._collect(self._job)
 
     def stop(self) -> None:
-        if self._sitting is not None:
-            self._take(self._sitting)
-            self._sitting.stop.set()
-            self._sitting = None
+        if self._job is not None:
+            self._copy_scores(self._job)
+            self._job.stop.set()
+            self._job = None
         if self.active:
             self.status = "stopped"
 
-    def _collect(self, sitting: _Sitting) -> None:
+    def _collect(self, job: _ScoringJob) -> None:
         late = time.monotonic() - self._began > self._timeout
-        done = sitting.done.is_set()
-        self._take(sitting)
+        done = job.done.is_set()
+        self._copy_scores(job)
         if not (done or late):
             return
-        error: Exception = sitting.error or NucleusError("criterion_incomplete")
+        error: Exception = job.error or NucleusError("criterion_incomplete")
         if not done:
-            sitting.stop.set()
+            job.stop.set()
             error = NucleusError("criterion_timed_out", seconds=round(self._timeout))
-        for candidate in sitting.candidates[len(sitting.scores) :]:
-            self.scores[candidate.index] = failed(error)
-        self.status, self._sitting = "scored", None
+        for candidate in job.candidates[len(job.scores) :]:
+            self.scores[candidate.index] = make_failed_score(error)
+        self.status, self._job = "scored", None
 
-    def _take(self, sitting: _Sitting) -> None:
+    def _copy_scores(self, job: _ScoringJob) -> None:
         self.seconds = time.monotonic() - self._began
-        for candidate, score in zip(sitting.candidates, list(sitting.scores), strict=False):
+        for candidate, score in zip(job.candidates, list(job.scores), strict=False):
             self.scores[candidate.index] = score
 
 
-class _Sitting:
+class _ScoringJob:
     """One background call of a criterion. A thread that hangs is left behind."""
 
     def __init__(self, criterion: Criterion, candidates: Sequence[Candidate]) -> None:
@@ -250,7 +256,7 @@ class _Sitting:
             self.done.set()
 
 
-def combined(scores: Mapping[str, Mapping[int, Score]], weights: Mapping[str, float]) -> dict[int, Score]:
+def combine_scores(scores: Mapping[str, Mapping[int, Score]], weights: Mapping[str, float]) -> dict[int, Score]:
     """Return the weighted sum of standardized scores by candidate.
 
     Each criterion's scores are reduced by their mean and divided by their standard deviation, so that a weight means
@@ -258,7 +264,7 @@ def combined(scores: Mapping[str, Mapping[int, Score]], weights: Mapping[str, fl
     criterion whose weight is not 0 gets an error.
     """
     used = {criterion: weight for criterion, weight in weights.items() if weight}
-    normal = {criterion: _normalised(scores[criterion]) for criterion in used}
+    normal = {criterion: _standardize(scores[criterion]) for criterion in used}
     found: dict[int, Score] = {}
     for index in dict.fromkeys(index for criterion in used for index in scores[criterion]):
         parts = {
@@ -274,7 +280,7 @@ def combined(scores: Mapping[str, Mapping[int, Score]], weights: Mapping[str, fl
     return found
 
 
-def _normalised(scores: Mapping[int, Score]) -> dict[int, float]:
+def _standardize(scores: Mapping[int, Score]) -> dict[int, float]:
     values = {index: score.value for index, score in scores.items() if score.value is not None}
     finite = [value for value in values.values() if math.isfinite(value)]
     if not finite:
@@ -297,10 +303,10 @@ def rank_correlation(one: Mapping[int, Score], other: Mapping[int, Score]) -> fl
         for index, score in one.items()
         if (value := score.value) is not None and index in other and (against := other[index].value) is not None
     ]
-    return kendall(*zip(*pairs, strict=True)) if pairs else None
+    return kendall_tau(*zip(*pairs, strict=True)) if pairs else None
 
 
-def kendall(one: Sequence[float], other: Sequence[float]) -> float | None:
+def kendall_tau(one: Sequence[float], other: Sequence[float]) -> float | None:
     """Return Kendall's tau-b of two sequences; None if one of them is constant."""
     agreed = untied = untied_other = 0
     for (a, b), (c, d) in combinations(zip(one, other, strict=True), 2):

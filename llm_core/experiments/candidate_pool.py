@@ -12,11 +12,10 @@ import time
 from collections.abc import Sequence
 
 from llm_core.errors import NucleusError
+from llm_core.generation.request import MAX_ROWS as MAX_SAMPLES_PER_REQUEST
 from llm_core.generation.request import FinishReason, GenerationRequest, RowRecord, RowRequest, Run
 from llm_core.generation.technique_run import Submit
 from llm_core.prompts.extraction import normalized
-
-MAX_CANDIDATES = 64
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -44,13 +43,13 @@ class Candidate:
     """Question of the prompt, or else its instruction: what judges are told that the text answers."""
 
     @property
-    def cut_off(self) -> bool:
+    def truncated(self) -> bool:
         """Whether the answer was unfinished when its tokens or its time ran out."""
         return self.finish_reason in ("length", "context", "deadline", "cancelled")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Group:
+class DuplicateGroup:
     """Candidates with the same text, ignoring case and space."""
 
     first: Candidate
@@ -65,15 +64,15 @@ class Group:
 class CandidatePool:
     """Pool of 1 to 64 candidates. Not locked: one thread at a time; the result of `candidates` may go to any thread."""
 
-    def __init__(self, submit: Submit, like: GenerationRequest, n: int, seed: int | None = None) -> None:
+    def __init__(self, submit: Submit, template: GenerationRequest, n: int, seed: int | None = None) -> None:
         """Request `n` candidates at once. `template` has one sample: the settings of each candidate, and the first
         candidate's seed unless `seed` is given. Raises the `NucleusError` of a request that is refused."""
-        if len(like.rows) != 1:
-            raise NucleusError("rows_out_of_range", value=len(like.rows), limit=1)
-        self.like = like
-        self.seed = like.rows[0].sampler.seed if seed is None else seed
+        if len(template.rows) != 1:
+            raise NucleusError("rows_out_of_range", value=len(template.rows), limit=1)
+        self.template = template
+        self.seed = template.rows[0].sampler.seed if seed is None else seed
         self.runs: list[Run] = []
-        self.asked = 0
+        self.requested = 0
         """Candidates requested, over all runs."""
         self._submit = submit
         self._known: dict[int, Candidate] = {}
@@ -82,13 +81,13 @@ class CandidatePool:
     def grow(self, n: int) -> None:
         """Request as many more candidates as it takes to have `n`, with the seeds that follow; a smaller `n` changes
         nothing. Raises `NucleusError` for more than 64, and for a request that is refused."""
-        if not 1 <= n <= MAX_CANDIDATES:
-            raise NucleusError("candidates_out_of_range", value=n, limit=MAX_CANDIDATES)
-        if n <= self.asked:
+        if not 1 <= n <= MAX_SAMPLES_PER_REQUEST:
+            raise NucleusError("candidates_out_of_range", value=n, limit=MAX_SAMPLES_PER_REQUEST)
+        if n <= self.requested:
             return
-        rows = tuple(self._row(index) for index in range(self.asked, n))
-        self.runs.append(self._submit(dataclasses.replace(self.like, rows=rows)))
-        self.asked = n
+        rows = tuple(self._sample_request(index) for index in range(self.requested, n))
+        self.runs.append(self._submit(dataclasses.replace(self.template, rows=rows)))
+        self.requested = n
 
     @property
     def active(self) -> bool:
@@ -99,7 +98,7 @@ class CandidatePool:
         """Records of all requested candidates in order, finished or not."""
         return [record for run in self.runs for record in run.rows]
 
-    def run_of(self, index: int) -> Run:
+    def find_run(self, index: int) -> Run:
         """Return the run in which a candidate is written. Raises `IndexError`."""
         for run in self.runs:
             if index < len(run.rows):
@@ -111,14 +110,14 @@ class CandidatePool:
         """Return the finished candidates that have a text, in order. Candidates that failed, or that a provider did not
         give, are left out: their indices are in `missing`."""
         for index, record in enumerate(self.records):
-            if index not in self._known and not record.active and _counts(record):
-                self._known[index] = self._candidate(index, record)
+            if index not in self._known and not record.active and _is_candidate(record):
+                self._known[index] = self._make_candidate(index, record)
         return [self._known[index] for index in sorted(self._known)]
 
     @property
     def missing(self) -> list[int]:
         """Indices of candidates that were requested and failed."""
-        return [index for index, record in enumerate(self.records) if not record.active and not _counts(record)]
+        return [index for index, record in enumerate(self.records) if not record.active and not _is_candidate(record)]
 
     @property
     def error(self) -> NucleusError | None:
@@ -126,14 +125,14 @@ class CandidatePool:
         return next((record.error for record in self.records if record.error), None)
 
     @property
-    def folded(self) -> list[Group]:
+    def duplicate_groups(self) -> list[DuplicateGroup]:
         """Candidates grouped by their text, in the order of their first."""
-        return folded(self.candidates())
+        return group_duplicates(self.candidates())
 
     @property
     def tokens(self) -> int:
         """Tokens written so far, over all candidates."""
-        alone = sum(_tokens(record) for record in self.records if record.usage or not record.shared)
+        alone = sum(_count_tokens(record) for record in self.records if record.usage or not record.shared)
         shared = sum(record.length for record in self.records if record.shared and not record.usage)
         counted = sum(usage.output_tokens for run in self.runs for usage in run.usages)
         return alone + max(shared, counted)
@@ -169,13 +168,13 @@ class CandidatePool:
             )
         return not self.active
 
-    def _row(self, index: int) -> RowRequest:
-        [row] = self.like.rows
+    def _sample_request(self, index: int) -> RowRequest:
+        [row] = self.template.rows
         sampler = dataclasses.replace(row.sampler, seed=self.seed + index)
         return dataclasses.replace(row, sampler=sampler, keep_certainty=True)
 
-    def _candidate(self, index: int, record: RowRecord) -> Candidate:
-        prompt = self.like.prompt
+    def _make_candidate(self, index: int, record: RowRecord) -> Candidate:
+        prompt = self.template.prompt
         text = prompt.prefill + record.text
         events = record.events()
         traces = [event.trace for event in events if event.trace is not None]
@@ -189,25 +188,25 @@ class CandidatePool:
             logprobs=tuple(trace.logprob for trace in traces) if complete else None,
             certainties=tuple(certainties) if complete and len(certainties) == len(traces) else None,
             finish_reason=record.finish_reason,
-            tokens=_tokens(record),
+            tokens=_count_tokens(record),
             seconds=record.seconds,
             question=prompt.question or prompt.instruction,
         )
 
 
-def folded(candidates: Sequence[Candidate]) -> list[Group]:
+def group_duplicates(candidates: Sequence[Candidate]) -> list[DuplicateGroup]:
     """Return the candidates grouped by their text, in the order of their first."""
     members: dict[str, list[Candidate]] = {}
     for candidate in candidates:
         members.setdefault(normalized(candidate.text), []).append(candidate)
-    return [Group(group[0], tuple(each.index for each in group)) for group in members.values()]
+    return [DuplicateGroup(group[0], tuple(each.index for each in group)) for group in members.values()]
 
 
-def _counts(record: RowRecord) -> bool:
+def _is_candidate(record: RowRecord) -> bool:
     """Return whether a finished sample is a candidate. A failed one is not, even with a part of its text: its end is
     not known."""
     return record.error is None and bool(record.length)
 
 
-def _tokens(record: RowRecord) -> int:
+def _count_tokens(record: RowRecord) -> int:
     return max(record.length, record.usage.output_tokens if record.usage else 0)

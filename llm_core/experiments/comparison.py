@@ -22,12 +22,12 @@ from llm_core.prompts.spec import PromptSpec
 from samplers import SamplerConfig, StageSnapshot, StepTrace
 
 MIN_COLUMNS, MAX_COLUMNS = 2, 16
-_SAME = 1e-3
+_SAME_LOGPROB_TOLERANCE = 1e-3
 """Difference in nats below which log-probabilities come from the same model and text, computed in different batches."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Column:
+class ComparisonColumn:
     """One column: model, sampler and prompt. The sampler's seed is ignored."""
 
     sampler: SamplerConfig
@@ -39,7 +39,13 @@ class Comparison:
     """Comparison of `columns x repeats` answers. Not locked: one thread at a time."""
 
     def __init__(
-        self, submit: Submit, columns: Sequence[Column], repeats: int, like: GenerationRequest, *, seed: int = 0
+        self,
+        submit: Submit,
+        columns: Sequence[ComparisonColumn],
+        repeats: int,
+        template: GenerationRequest,
+        *,
+        seed: int = 0,
     ) -> None:
         """Submit all requests at once. `template` gives what columns do not: its one sample's limits, precision and
         session. Raises `NucleusError` if any part is refused; then nothing runs."""
@@ -48,19 +54,19 @@ class Comparison:
         self.columns = tuple(columns)
         self.repeats = repeats
         self.runs: list[Run] = []
-        self._places: dict[int, tuple[Run, int]] = {}
+        self._positions: dict[int, tuple[Run, int]] = {}
         """Run of each column, and the index of its first sample there."""
         try:
-            for members in _alike(self.columns):
+            for members in _group_columns(self.columns):
                 rows = tuple(
-                    _row(like.rows[0], self.columns[place].sampler, seed + repeat)
+                    _sample_request(template.rows[0], self.columns[place].sampler, seed + repeat)
                     for place in members
                     for repeat in range(repeats)
                 )
                 shared = self.columns[members[0]]
-                run = submit(dataclasses.replace(like, model_id=shared.model_id, prompt=shared.prompt, rows=rows))
+                run = submit(dataclasses.replace(template, model_id=shared.model_id, prompt=shared.prompt, rows=rows))
                 self.runs.append(run)
-                self._places |= {place: (run, order * repeats) for order, place in enumerate(members)}
+                self._positions |= {place: (run, order * repeats) for order, place in enumerate(members)}
         except NucleusError:
             self.stop()
             raise
@@ -71,9 +77,9 @@ class Comparison:
 
     def run(self, column: int) -> Run:
         """Return the run that a column is written in."""
-        return self._places[column][0]
+        return self._positions[column][0]
 
-    def share_ids(self, column: int, other: int) -> bool:
+    def has_shared_ids(self, column: int, other: int) -> bool:
         """Return whether a token has the same id in both columns: in one run, and in runs of one local model. Hosted
         runs number tokens in the order of appearance."""
         one, two = self.run(column), self.run(other)
@@ -81,7 +87,7 @@ class Comparison:
 
     def record(self, column: int, repeat: int = 0) -> RowRecord:
         """Return the record of one repetition of a column."""
-        run, first = self._places[column]
+        run, first = self._positions[column]
         return run.rows[first + repeat]
 
     def touch(self) -> None:
@@ -95,7 +101,7 @@ class Comparison:
             run.cancel()
 
 
-def _alike(columns: Sequence[Column]) -> list[list[int]]:
+def _group_columns(columns: Sequence[ComparisonColumn]) -> list[list[int]]:
     """Return the indices of the columns that can share a request, by request."""
     groups: list[list[int]] = []
     for place, column in enumerate(columns):
@@ -109,8 +115,8 @@ def _alike(columns: Sequence[Column]) -> list[list[int]]:
     return groups
 
 
-def _row(like: RowRequest, sampler: SamplerConfig, seed: int) -> RowRequest:
-    return dataclasses.replace(like, sampler=dataclasses.replace(sampler, seed=seed))
+def _sample_request(template: RowRequest, sampler: SamplerConfig, seed: int) -> RowRequest:
+    return dataclasses.replace(template, sampler=dataclasses.replace(sampler, seed=seed))
 
 
 def first_divergence(events: Sequence[TokenEvent], others: Sequence[TokenEvent]) -> int | None:
@@ -119,7 +125,7 @@ def first_divergence(events: Sequence[TokenEvent], others: Sequence[TokenEvent])
     return next((step for step, (one, other) in enumerate(pairs) if one.token_id != other.token_id), None)
 
 
-class Place(NamedTuple):
+class DivergencePoint(NamedTuple):
     """Same position in two answers, as a step of each. Answers of two vocabularies have different steps for the same
     text."""
 
@@ -127,27 +133,31 @@ class Place(NamedTuple):
     other: int
 
 
-def parting(events: Sequence[TokenEvent], others: Sequence[TokenEvent], share_ids: bool) -> Place | None:
+def divergence_point(
+    events: Sequence[TokenEvent], others: Sequence[TokenEvent], share_ids: bool
+) -> DivergencePoint | None:
     """Return where two answers diverge: by their tokens if these can be compared, or else by their text. None while one
     is a prefix of the other."""
-    if share_ids and _identified(events) and _identified(others):
+    if share_ids and _has_token_ids(events) and _has_token_ids(others):
         step = first_divergence(events, others)
-        return None if step is None else Place(step, step)
+        return None if step is None else DivergencePoint(step, step)
     one, two = ("".join(event.piece for event in each) for each in (events, others))
     same = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, two, strict=False)))
-    return None if same == min(len(one), len(two)) else Place(_step_at(events, same), _step_at(others, same))
+    return None if same == min(len(one), len(two)) else DivergencePoint(_step_at(events, same), _step_at(others, same))
 
 
-def place_of(events: Sequence[TokenEvent], others: Sequence[TokenEvent], other: int, share_ids: bool) -> Place:
+def aligned_point(
+    events: Sequence[TokenEvent], others: Sequence[TokenEvent], other: int, share_ids: bool
+) -> DivergencePoint:
     """Return the position of a step of `others` in both answers; in `events` it may lie beyond the end."""
-    if share_ids and _identified(events) and _identified(others):
-        return Place(other, other)
+    if share_ids and _has_token_ids(events) and _has_token_ids(others):
+        return DivergencePoint(other, other)
     before = sum(len(event.piece) for event in others[:other])
     inside = before < sum(len(event.piece) for event in events)
-    return Place(_step_at(events, before) if inside else len(events), other)
+    return DivergencePoint(_step_at(events, before) if inside else len(events), other)
 
 
-def _identified(events: Sequence[TokenEvent]) -> bool:
+def _has_token_ids(events: Sequence[TokenEvent]) -> bool:
     return all(event.token_id is not None for event in events)
 
 
@@ -157,7 +167,7 @@ def _step_at(events: Sequence[TokenEvent], offset: int) -> int:
     return bisect.bisect_right(list(starts)[: len(events)], offset) - 1
 
 
-class Reason(NamedTuple):
+class DivergenceReason(NamedTuple):
     """Reason why two samplers that saw the same text chose different tokens.
 
     - `model`: the distributions that the samplers were given differ already.
@@ -174,24 +184,24 @@ class Reason(NamedTuple):
     odds: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
 
-def reasons(trace: StepTrace, other: StepTrace) -> list[Reason]:
+def explain_divergence(trace: StepTrace, other: StepTrace) -> list[DivergenceReason]:
     """Return why two steps, the first at which two samples diverge, chose different tokens."""
-    if not _same_model(trace, other):
-        return [Reason("model")]
+    if not _has_same_logprobs(trace, other):
+        return [DivergenceReason("model")]
     found = []
     for side, own, token in ((0, trace, other.token_id), (1, other, trace.token_id)):
-        if stage := excluded_by(own, token):
-            found.append(Reason("cut", side, stage))
+        if stage := excluding_stage(own, token):
+            found.append(DivergenceReason("cut", side, stage))
         elif token not in own.candidates:
-            found.append(Reason("unseen", side))
+            found.append(DivergenceReason("unseen", side))
     if not found:
         pair = trace.token_id, other.token_id
         odds = _odds(trace, trace.raw, pair), _odds(trace, trace.final, pair), _odds(other, other.final, pair)
-        found.append(Reason("reweighted", odds=odds))
+        found.append(DivergenceReason("reweighted", odds=odds))
     return found
 
 
-def excluded_by(trace: StepTrace, token: int) -> str | None:
+def excluding_stage(trace: StepTrace, token: int) -> str | None:
     """Return the stage after which a token was impossible; None if it stayed possible, or if the trace cannot tell."""
     if token in trace.candidates:
         place = trace.candidates.index(token)
@@ -202,14 +212,17 @@ def excluded_by(trace: StepTrace, token: int) -> str | None:
     return None
 
 
-def _same_model(trace: StepTrace, other: StepTrace) -> bool:
+def _has_same_logprobs(trace: StepTrace, other: StepTrace) -> bool:
     pairs = (
         (logprob, other.raw.logprobs[other.candidates.index(token)])
         for token, logprob in zip(trace.candidates, trace.raw.logprobs, strict=True)
         if token in other.candidates
     )
     gaps = [abs(one - two) for one, two in pairs]
-    return len(gaps) >= min(len(trace.candidates), len(other.candidates)) - 2 and max(gaps, default=1.0) < _SAME
+    return (
+        len(gaps) >= min(len(trace.candidates), len(other.candidates)) - 2
+        and max(gaps, default=1.0) < _SAME_LOGPROB_TOLERANCE
+    )
 
 
 def _odds(trace: StepTrace, stage: StageSnapshot, pair: tuple[int, int]) -> float:

@@ -11,18 +11,15 @@ from collections.abc import Callable, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
 from llm_core.errors import NucleusError
+from llm_core.generation.request import MAX_ROWS as MAX_SAMPLES_PER_REQUEST
 from llm_core.generation.request import GenerationRequest, Run
 from llm_core.generation.technique_run import Asking, Submit
 
-Way = TypeVar("Way")
+Variant = TypeVar("Variant")
 """Variant to compare: a technique, an order of examples, ..."""
 
-MOST_AT_ONCE = 64
-"""Technique runs under way: as many samples as the engine takes, so that an experiment does not fill the queue for
-everybody."""
 
-
-class Cell(NamedTuple):
+class CellResult(NamedTuple):
     """Result of one item in one variant."""
 
     answer: str | None
@@ -34,24 +31,24 @@ class Cell(NamedTuple):
     error: NucleusError | None
 
 
-class Study(Generic[Way]):
+class GridExperiment(Generic[Variant]):
     """Experiment of `len(variants) x items` cells."""
 
-    most_at_once = MOST_AT_ONCE
+    max_parallel = MAX_SAMPLES_PER_REQUEST
 
     def __init__(
         self,
         submit: Submit,
-        ways: Sequence[Way],
+        variants: Sequence[Variant],
         items: int,
-        request: Callable[[Way, int], GenerationRequest],
+        request: Callable[[Variant, int], GenerationRequest],
         score: Callable[[int, str], float],
     ) -> None:
         """Create the experiment. `request(variant, item)` returns the request of a cell, `score(item, answer)` the
         score of an answer in [0, 1]."""
-        self.ways = tuple(ways)
+        self.variants = tuple(variants)
         self.items = items
-        self.cells: dict[tuple[Way, int], Cell] = {}
+        self.cells: dict[tuple[Variant, int], CellResult] = {}
         """Finished cells, by variant and item."""
         self.notices: list[NucleusError] = []
         """Notices about the answers so far, such as a setting that the provider refused; each once."""
@@ -61,11 +58,11 @@ class Study(Generic[Way]):
         self._submit = submit
         self._request = request
         self._score = score
-        self._open: dict[tuple[Way, int], Asking] = {}
+        self._active: dict[tuple[Variant, int], Asking] = {}
 
     @property
     def total(self) -> int:
-        return len(self.ways) * self.items
+        return len(self.variants) * self.items
 
     @property
     def finished(self) -> bool:
@@ -74,14 +71,14 @@ class Study(Generic[Way]):
     @property
     def runs(self) -> list[Run]:
         """Active runs."""
-        return [run for asking in self._open.values() for run in asking.runs if run.active]
+        return [run for asking in self._active.values() for run in asking.runs if run.active]
 
     def stop(self) -> None:
         """Stop the active cells; they are requested again on `resume`."""
         self.running = False
-        for asking in self._open.values():
+        for asking in self._active.values():
             asking.stop()
-        self._open.clear()
+        self._active.clear()
 
     def resume(self) -> None:
         """Continue after a stop."""
@@ -90,37 +87,39 @@ class Study(Generic[Way]):
     def advance(self) -> None:
         """Collect finished cells and request more. All variants of an item come before the next item, so that every
         variant has been asked about the same ones."""
-        for place, asking in list(self._open.items()):
+        for place, asking in list(self._active.items()):
             asking.advance()
             if not asking.active:
-                del self._open[place]
+                del self._active[place]
                 if not (asking.error and asking.error.code == "run_abandoned"):  # nobody followed it: requested again
-                    self.cells[place] = self._cell(place, asking)
-                    self._note(asking)
+                    self.cells[place] = self._make_cell(place, asking)
+                    self._record_notices(asking)
         if self.finished:
             self.running = False
-        missing = ((way, item) for item in range(self.items) for way in self.ways)
+        missing = ((way, item) for item in range(self.items) for way in self.variants)
         for place in missing:
-            if not self.running or len(self._open) >= self.most_at_once:
+            if not self.running or len(self._active) >= self.max_parallel:
                 return
-            if place in self.cells or place in self._open:
+            if place in self.cells or place in self._active:
                 continue
             try:
-                self._open[place] = Asking(self._submit, self._request(*place))
+                self._active[place] = Asking(self._submit, self._request(*place))
             except NucleusError as error:
                 if error.code == "queue_full":
                     return
-                self.cells[place] = Cell(None, 0.0, 0, 0, 0.0, error)
+                self.cells[place] = CellResult(None, 0.0, 0, 0, 0.0, error)
 
-    def _note(self, asking: Asking) -> None:
+    def _record_notices(self, technique_run: Asking) -> None:
         known = set(map(str, self.notices))
-        for notice in (notice for run in asking.runs for notice in run.notices):
+        for notice in (notice for run in technique_run.runs for notice in run.notices):
             if str(notice) not in known:
                 known.add(str(notice))
                 self.notices.append(notice)
-        self.from_cache += all(row.from_cache for run in asking.runs for row in run.rows)
+        self.from_cache += all(row.from_cache for run in technique_run.runs for row in run.rows)
 
-    def _cell(self, place: tuple[Way, int], asking: Asking) -> Cell:
-        answer = asking.answer
+    def _make_cell(self, place: tuple[Variant, int], technique_run: Asking) -> CellResult:
+        answer = technique_run.answer
         score = 0.0 if answer is None else self._score(place[1], answer)
-        return Cell(answer, score, asking.tokens, asking.prompt_tokens, asking.seconds, asking.error)
+        return CellResult(
+            answer, score, technique_run.tokens, technique_run.prompt_tokens, technique_run.seconds, technique_run.error
+        )

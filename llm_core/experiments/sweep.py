@@ -13,16 +13,16 @@ from collections.abc import Mapping, Sequence
 
 from llm_core.analysis.text_metrics import STATISTICS, Written, written
 from llm_core.errors import NucleusError
-from llm_core.experiments.study import Cell, Study
+from llm_core.experiments.study import CellResult, GridExperiment
+from llm_core.generation.request import MAX_ROWS as MAX_SAMPLES_PER_REQUEST
 from llm_core.generation.request import GenerationRequest
 from llm_core.generation.technique_run import Asking, Submit
 from samplers import SETTINGS, SamplerConfig
 
-Place = tuple[float | str, ...]
+GridPoint = tuple[float | str, ...]
 """Point of the grid: a value on each axis."""
 
-MAX_PLACES = 256
-MAX_SEEDS = 64
+MAX_GRID_POINTS = 256
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -33,16 +33,16 @@ class Axis:
     values: tuple[float, ...]
 
 
-def grid(base: SamplerConfig, axes: Sequence[Axis]) -> dict[Place, SamplerConfig]:
+def expand_grid(base: SamplerConfig, axes: Sequence[Axis]) -> dict[GridPoint, SamplerConfig]:
     """Return the sampler of every combination of the axes' values over `base`. Raises `NucleusError` for a value out of
     its range."""
     return {
-        place: with_settings(base, {axis.field: value for axis, value in zip(axes, place, strict=True)})
+        place: replace_settings(base, {axis.field: value for axis, value in zip(axes, place, strict=True)})
         for place in itertools.product(*(axis.values for axis in axes))
     }
 
 
-def with_settings(base: SamplerConfig, values: Mapping[str, float]) -> SamplerConfig:
+def replace_settings(base: SamplerConfig, values: Mapping[str, float]) -> SamplerConfig:
     """Return `base` with other numbers. Raises `NucleusError` naming the field whose value is out of its range."""
     for field, value in values.items():
         setting = SETTINGS[field]
@@ -50,12 +50,12 @@ def with_settings(base: SamplerConfig, values: Mapping[str, float]) -> SamplerCo
             value = int(value) if setting.whole and value == int(value) else value
             setting.check(field, value)
         except (ValueError, OverflowError):
-            raise out_of_range(field, value) from None
+            raise out_of_range_error(field, value) from None
         base = dataclasses.replace(base, **{field: value})  # type: ignore[arg-type]
     return base
 
 
-def out_of_range(field: str, value: object) -> NucleusError:
+def out_of_range_error(field: str, value: object) -> NucleusError:
     """Return the error for a setting with this value."""
     setting = SETTINGS[field]
     return NucleusError(
@@ -63,32 +63,32 @@ def out_of_range(field: str, value: object) -> NucleusError:
     )
 
 
-class Sweep(Study[Place]):
+class Sweep(GridExperiment[GridPoint]):
     """Grid experiment with `points x seeds` texts."""
 
-    most_at_once = 16
+    max_parallel = 16
     """Texts under way: fewer than the engine takes, because texts of one length end together and users want to see the
     first points soon."""
 
     def __init__(
-        self, submit: Submit, request: GenerationRequest, points: Mapping[Place, SamplerConfig], seeds: int
+        self, submit: Submit, request: GenerationRequest, points: Mapping[GridPoint, SamplerConfig], seeds: int
     ) -> None:
         """Create the sweep. `request` has one sample, whose sampler is replaced by each point's and whose seed is the
         first. Raises `NucleusError` for a sweep that is too large."""
-        if not 1 <= len(points) <= MAX_PLACES:
-            raise NucleusError("rows_out_of_range", value=len(points), limit=MAX_PLACES)
-        if not 1 <= seeds <= MAX_SEEDS:
-            raise NucleusError("rows_out_of_range", value=seeds, limit=MAX_SEEDS)
+        if not 1 <= len(points) <= MAX_GRID_POINTS:
+            raise NucleusError("rows_out_of_range", value=len(points), limit=MAX_GRID_POINTS)
+        if not 1 <= seeds <= MAX_SAMPLES_PER_REQUEST:
+            raise NucleusError("rows_out_of_range", value=seeds, limit=MAX_SAMPLES_PER_REQUEST)
         request.validate()
         self.model_id = request.model_id
         self.points = dict(points)
-        self.texts: dict[tuple[Place, int], Written] = {}
+        self.texts: dict[tuple[GridPoint, int], Written] = {}
         """Finished texts, by point and seed index."""
-        self._figures: dict[tuple[Place, str, int], float | None] = {}
+        self._statistics: dict[tuple[GridPoint, str, int], float | None] = {}
         [row] = request.rows
         self._first_seed = row.sampler.seed
 
-        def ask(place: Place, item: int) -> GenerationRequest:
+        def ask(place: GridPoint, item: int) -> GenerationRequest:
             sampler = dataclasses.replace(self.points[place], seed=self.seed(item))
             return dataclasses.replace(request, rows=(dataclasses.replace(row, sampler=sampler),))
 
@@ -98,24 +98,24 @@ class Sweep(Study[Place]):
         """Return the seed of an item, the same at every point."""
         return self._first_seed + item
 
-    def texts_at(self, place: Place) -> list[Written]:
+    def texts_at(self, point: GridPoint) -> list[Written]:
         """Return the finished texts of a point, by seed."""
-        return [self.texts[place, item] for item in range(self.items) if (place, item) in self.texts]
+        return [self.texts[point, item] for item in range(self.items) if (point, item) in self.texts]
 
-    def figure(self, place: Place, name: str) -> float | None:
+    def statistic(self, point: GridPoint, name: str) -> float | None:
         """Return one of `STATISTICS` over the texts of a point; None while there are none."""
-        texts = self.texts_at(place)
-        key = (place, name, len(texts))
-        if key not in self._figures:
-            self._figures[key] = STATISTICS[name](texts) if texts else None
-        return self._figures[key]
+        texts = self.texts_at(point)
+        key = (point, name, len(texts))
+        if key not in self._statistics:
+            self._statistics[key] = STATISTICS[name](texts) if texts else None
+        return self._statistics[key]
 
-    def figures_by_seed(self, place: Place, name: str) -> list[float]:
+    def statistics_by_seed(self, point: GridPoint, name: str) -> list[float]:
         """Return one of `STATISTICS` for each text of a point alone, without texts for which it is undefined."""
-        each = (STATISTICS[name]([text]) for text in self.texts_at(place))
+        each = (STATISTICS[name]([text]) for text in self.texts_at(point))
         return [figure for figure in each if figure is not None]
 
-    def _cell(self, place: tuple[Place, int], asking: Asking) -> Cell:
-        if asking.outcomes:  # neither failed nor cut off
-            self.texts[place] = written(asking.main.rows[0].events())
-        return super()._cell(place, asking)
+    def _make_cell(self, place: tuple[GridPoint, int], technique_run: Asking) -> CellResult:
+        if technique_run.outcomes:  # neither failed nor cut off
+            self.texts[place] = written(technique_run.main.rows[0].events())
+        return super()._make_cell(place, technique_run)

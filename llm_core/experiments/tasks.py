@@ -20,7 +20,7 @@ from llm_core.prompts.output_format import OutputFormat
 from llm_core.prompts.spec import TECHNIQUES, Example, PromptSpec, Technique
 
 _SETS = Path(__file__).parent / "task_sets"
-GYM: dict[str, ExtractionKind] = {
+GYM_TASKS: dict[str, ExtractionKind] = {
     "chain_sum": "number",
     "letter_counting": "number",
     "number_sorting": "last_line",
@@ -31,11 +31,11 @@ GYM: dict[str, ExtractionKind] = {
 }
 """Some short tasks of reasoning-gym's hundred, with the result that their verifiers want."""
 MAX_ITEMS = 200
-_GYM_EXAMPLES = 5
+_GYM_EXAMPLE_COUNT = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class TaskItem:
     """One question and its accepted answers."""
 
     question: str
@@ -48,7 +48,7 @@ class Task:
 
     name: str
     instruction: str
-    items: tuple[Item, ...]
+    items: tuple[TaskItem, ...]
     examples: tuple[Example, ...] = ()
     choices: tuple[str, ...] = ()
     """Labels of a classification."""
@@ -87,19 +87,19 @@ class Task:
 
 def task_names() -> tuple[str, ...]:
     """Return the names of all tasks, those of `task_sets` first."""
-    return (*sorted(file.stem for file in _SETS.glob("*.json")), *GYM)
+    return (*sorted(file.stem for file in _SETS.glob("*.json")), *GYM_TASKS)
 
 
 @functools.lru_cache(maxsize=16)  # pages ask at every rerun, and a generator takes up to a millisecond an item
 def load_task(name: str, count: int = 24, seed: int = 1) -> Task:
     """Return the first `count` items of a set (sets are small), or as many new ones that follow from the seed."""
-    if name in GYM:
-        return _gym_task(name, min(count, MAX_ITEMS), seed)
+    if name in GYM_TASKS:
+        return _make_gym_task(name, min(count, MAX_ITEMS), seed)
     data = json.loads((_SETS / f"{name}.json").read_text(encoding="utf-8"))
     return Task(
         name,
         data["instruction"],
-        tuple(Item(item["question"], tuple(item["answers"])) for item in data["items"][:count]),
+        tuple(TaskItem(item["question"], tuple(item["answers"])) for item in data["items"][:count]),
         tuple(Example(**example) for example in data["examples"]),
         tuple(data.get("choices", ())),
         Extraction(*data.get("extraction", ("whole", ""))),
@@ -107,7 +107,7 @@ def load_task(name: str, count: int = 24, seed: int = 1) -> Task:
     )
 
 
-def own_task(rows: Sequence[Mapping[str, str]], instruction: str, examples: Sequence[Example] = ()) -> Task:
+def task_from_table(rows: Sequence[Mapping[str, str]], instruction: str, examples: Sequence[Example] = ()) -> Task:
     """Return a task from a user's table with the columns `input` and `output`; several accepted outputs are separated
     by `|`. Rows that are among the examples are left out. Raises `NucleusError` for a table without other rows."""
     from llm_core.prompts.table_import import to_examples
@@ -115,7 +115,7 @@ def own_task(rows: Sequence[Mapping[str, str]], instruction: str, examples: Sequ
     wanted, _ = to_examples([dict(row) for row in rows])
     shown = {example.input for example in examples}
     items = tuple(
-        Item(each.input, tuple(part.strip() for part in each.output.split("|")))
+        TaskItem(each.input, tuple(part.strip() for part in each.output.split("|")))
         for each in wanted
         if each.input not in shown
     )
@@ -124,12 +124,12 @@ def own_task(rows: Sequence[Mapping[str, str]], instruction: str, examples: Sequ
     return Task("own", instruction, items[:MAX_ITEMS], tuple(examples), extraction=Extraction("last_line"))
 
 
-def _gym_task(name: str, count: int, seed: int) -> Task:
+def _make_gym_task(name: str, count: int, seed: int) -> Task:
     import reasoning_gym
 
-    dataset = reasoning_gym.create_dataset(name, size=count + _GYM_EXAMPLES, seed=seed)
-    entries: list[dict[str, Any]] = [dataset[place] for place in range(count + _GYM_EXAMPLES)]
-    shown, asked = entries[:_GYM_EXAMPLES], entries[_GYM_EXAMPLES:]
+    dataset = reasoning_gym.create_dataset(name, size=count + _GYM_EXAMPLE_COUNT, seed=seed)
+    entries: list[dict[str, Any]] = [dataset[place] for place in range(count + _GYM_EXAMPLE_COUNT)]
+    shown, asked = entries[:_GYM_EXAMPLE_COUNT], entries[_GYM_EXAMPLE_COUNT:]
     questions = {entry["question"] for entry in shown}
     asked = [entry for entry in asked if entry["question"] not in questions]
 
@@ -139,8 +139,8 @@ def _gym_task(name: str, count: int, seed: int) -> Task:
     return Task(
         name,
         "Solve the task. Give the result only.",
-        tuple(Item(entry["question"], (str(entry["answer"]),)) for entry in asked),
+        tuple(TaskItem(entry["question"], (str(entry["answer"]),)) for entry in asked),
         tuple(Example(entry["question"], str(entry["answer"])) for entry in shown),
-        extraction=Extraction(GYM[name]),
+        extraction=Extraction(GYM_TASKS[name]),
         verify=verify,
     )

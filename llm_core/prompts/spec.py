@@ -1,7 +1,8 @@
 """What the user asks: a prompt composed of named parts, and the technique that arranges them into chat messages.
 
 A `PromptSpec` keeps every part whatever the technique uses, so switching the technique loses nothing. `messages` is
-the arrangement, the same for local and hosted models; `llm_core.prompts.rendering` turns it into one model's text and tokens.
+the arrangement, the same for local and hosted models; `llm_core.prompts.rendering` turns it into
+one model's text and tokens.
 """
 
 from __future__ import annotations

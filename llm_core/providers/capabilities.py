@@ -20,16 +20,16 @@ from llm_core.providers.provider import Target
 
 Support = Literal["honoured", "ignored", "rejected", "untried"]
 
-ENOUGH = 6.9
+EVIDENCE_THRESHOLD = 6.9
 """Evidence in nats at which a field counts as honoured, or negated as ignored: ln 1000."""
-MOST_MODELS = 512
+MAX_MODELS = 512
 
 
 class Capabilities:
     """Findings about one model. Shared by all sessions; any thread may read and write."""
 
-    def __init__(self, documented: frozenset[str] = frozenset()) -> None:
-        self.documented = documented
+    def __init__(self, documented_ignored: frozenset[str] = frozenset()) -> None:
+        self.documented_ignored = documented_ignored
         """Fields that the model ignores, according to its maker."""
         self._refused: dict[str, str] = {}
         self._evidence: dict[str, float] = {}
@@ -44,14 +44,14 @@ class Capabilities:
         """The provider's words about each refused field, by wire name."""
         return dict(self._refused)
 
-    def refuse(self, name: str, reason: str) -> None:
+    def record_refusal(self, name: str, reason: str) -> None:
         """Record that the model refused a field, by wire name."""
         self._refused[name] = reason
 
-    def observe(self, field: str, evidence: float) -> None:
+    def add_evidence(self, field: str, evidence: float) -> None:
         """Add evidence, in nats, that a field has its effect; negative evidence says that it has none."""
         found = self._evidence.get(field, 0.0) + evidence
-        self._evidence[field] = max(-3 * ENOUGH, min(3 * ENOUGH, found))
+        self._evidence[field] = max(-3 * EVIDENCE_THRESHOLD, min(3 * EVIDENCE_THRESHOLD, found))
 
     def support(self, field: str, wire_names: Iterable[str]) -> Support:
         """Return the state of one field, given the wire names that carry it. A field is rejected if all of its names
@@ -59,9 +59,9 @@ class Capabilities:
         if all(name in self._refused for name in wire_names):
             return "rejected"
         evidence = self._evidence.get(field, 0.0)
-        if evidence >= ENOUGH:
+        if evidence >= EVIDENCE_THRESHOLD:
             return "honoured"
-        return "ignored" if evidence <= -ENOUGH or field in self.documented else "untried"
+        return "ignored" if evidence <= -EVIDENCE_THRESHOLD or field in self.documented_ignored else "untried"
 
     def forget(self) -> None:
         """Drop all findings, so that everything is tried again."""
@@ -76,21 +76,23 @@ class CapabilityTable:
         self._models: OrderedDict[Target, Capabilities] = OrderedDict()
         self._lock = threading.Lock()
 
-    def of(self, target: Target) -> Capabilities:
+    def get(self, target: Target) -> Capabilities:
         """Return the findings about a target, created if there are none yet."""
         with self._lock:
-            found = self._models.get(target) or self._models.setdefault(target, Capabilities(_documented(target)))
+            found = self._models.get(target) or self._models.setdefault(
+                target, Capabilities(_documented_ignored_fields(target))
+            )
             self._models.move_to_end(target)
-            while len(self._models) > MOST_MODELS:
+            while len(self._models) > MAX_MODELS:
                 self._models.popitem(last=False)
             return found
 
 
-def _documented(target: Target) -> frozenset[str]:
+def _documented_ignored_fields(target: Target) -> frozenset[str]:
     """Return the fields that `capabilities.json` lists as ignored by this model; an entry's name also stands for its
     versions."""
     found: set[str] = set()
-    for entry in _facts()["ignored"]:
+    for entry in _read_facts()["ignored"]:
         named = any(target.name == name or target.name.startswith(f"{name}-") for name in entry["names"])
         if named and target.scheme in entry["schemes"]:
             found |= set(entry["fields"])
@@ -98,5 +100,5 @@ def _documented(target: Target) -> frozenset[str]:
 
 
 @functools.cache
-def _facts() -> dict[str, Any]:
+def _read_facts() -> dict[str, Any]:
     return json.loads(Path(__file__).with_name("capabilities.json").read_text(encoding="utf-8"))

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from llm_core.providers.provider import Target
 
-ENVIRONMENT = {
+KEY_VARIABLES = {
     "gemini": ("GEMINI_API_KEY", "GOOGLE_API_KEY"),
     "vertex": ("VERTEX_API_KEY",),
     "openai": ("OPENAI_API_KEY",),
@@ -31,7 +31,7 @@ class Credentials:
     """Stored keys by the names in `KEY_VARIABLES`, and a table `keys` by `scheme:place`."""
 
     @classmethod
-    def gathered(
+    def from_sources(
         cls,
         typed: Mapping[str, SecretStr] | None = None,
         secrets: Mapping[str, object] | None = None,
@@ -39,15 +39,15 @@ class Credentials:
     ) -> Credentials:
         """Create credentials from typed keys, a secrets file and the environment; a secrets file takes precedence over
         the environment."""
-        names = [name for family in ENVIRONMENT.values() for name in family]
+        names = [name for family in KEY_VARIABLES.values() for name in family]
         stored: dict[str, object] = {}
         for source, known in ((environment or {}, names), (secrets or {}, [*names, "keys"])):
             stored |= {name: source[name] for name in known if name in source}
         return cls(typed or {}, stored)
 
-    def key(self, target: Target, own_place: str) -> SecretStr | None:
+    def key(self, target: Target, default_place: str) -> SecretStr | None:
         """Return the key for this target, or None."""
-        place = "" if target.place == own_place else target.place
+        place = "" if target.place == default_place else target.place
         name = f"{target.scheme}:{place}" if place else target.scheme
         if typed := self.typed.get(name):
             return typed
@@ -56,5 +56,5 @@ class Credentials:
             return SecretStr(str(found))
         if place:
             return None
-        known = (self.stored.get(variable) for variable in ENVIRONMENT.get(target.scheme, ()))
+        known = (self.stored.get(variable) for variable in KEY_VARIABLES.get(target.scheme, ()))
         return next((SecretStr(str(value)) for value in known if value), None)

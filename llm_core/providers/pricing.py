@@ -20,10 +20,10 @@ from llm_core.errors import NucleusError
 from llm_core.generation.request import Usage
 from llm_core.providers.provider import Target
 
-PER = 1_000_000
+TOKENS_PER_PRICE = 1_000_000
 
 
-class Estimate(NamedTuple):
+class CostEstimate(NamedTuple):
     """Estimated cost of a sample."""
 
     amount: float
@@ -44,7 +44,7 @@ class Price:
     ends: date = date.max
     prompt_up_to: float = float("inf")
 
-    def fits(self, target: Target, prompt_tokens: int, day: date) -> bool:
+    def applies_to(self, target: Target, prompt_tokens: int, day: date) -> bool:
         """Return whether this price applies to a model, a prompt's length and a day."""
         named = target.name == self.name or target.name.startswith(f"{self.name}-")
         in_time = self.begins <= day <= self.ends
@@ -52,38 +52,40 @@ class Price:
 
 
 @dataclass(frozen=True, slots=True)
-class Prices:
+class PriceTable:
     """Table of prices."""
 
     as_of: date
     currency: str
     lines: tuple[Price, ...]
 
-    def estimate(self, target: Target, usage: Usage, day: date) -> Estimate | None:
+    def estimate(self, target: Target, usage: Usage, day: date) -> CostEstimate | None:
         """Return the cost of a sample's tokens on that day; None for a model without a price, and at an address other
         than its maker's."""
-        fitting = [line for line in self.lines if line.fits(target, usage.prompt_tokens, day)]
+        fitting = [line for line in self.lines if line.applies_to(target, usage.prompt_tokens, day)]
         if not fitting or "://" in target.place:
             return None
         line = max(fitting, key=lambda each: len(each.name))
         written = usage.output_tokens + usage.thought_tokens
-        return Estimate((usage.prompt_tokens * line.input + written * line.output) / PER, self.currency, self.as_of)
+        return CostEstimate(
+            (usage.prompt_tokens * line.input + written * line.output) / TOKENS_PER_PRICE, self.currency, self.as_of
+        )
 
 
-def load_prices(environment: Mapping[str, str] = os.environ) -> Prices:
+def load_prices(environment: Mapping[str, str] = os.environ) -> PriceTable:
     """Return the table in use. Raises `NucleusError` for a file that cannot be read."""
     file = Path(environment.get("NUCLEUS_PRICES") or Path(__file__).with_name("prices.json"))
     try:
         data = json.loads(file.read_text(encoding="utf-8"))
-        lines = tuple(_price(entry) for entry in data["per_million_tokens"])
-        return Prices(date.fromisoformat(data["as_of"]), str(data["currency"]), lines)
+        lines = tuple(_parse_price(entry) for entry in data["per_million_tokens"])
+        return PriceTable(date.fromisoformat(data["as_of"]), str(data["currency"]), lines)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise NucleusError(
             "provider_prices_unreadable", path=file, detail=f"{type(error).__name__}: {error}"
         ) from error
 
 
-def _price(entry: Mapping[str, Any]) -> Price:
+def _parse_price(entry: Mapping[str, Any]) -> Price:
     known = {"scheme", "name", "input", "output", "from", "until", "prompt_up_to"}
     if unknown := set(entry) - known:
         raise ValueError(f"unknown {', '.join(sorted(unknown))}")

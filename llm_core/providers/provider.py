@@ -11,13 +11,13 @@ from pydantic import SecretStr
 from llm_core.errors import NucleusError
 from llm_core.generation.request import FinishReason, HostedOptions, RowRequest, Usage
 from llm_core.prompts.spec import PromptSpec
-from llm_core.providers.http.connection import Line
+from llm_core.providers.http.connection import Connection
 
-CONTINUE = "Go on exactly where your answer stopped. Do not repeat any of it."
+CONTINUE_PROMPT = "Go on exactly where your answer stopped. Do not repeat any of it."
 """Prompt for a model that refuses a conversation that ends with its own turn."""
 
 
-FEW_LOGPROBS = 5
+REDUCED_TOP_LOGPROBS = 5
 """`top_logprobs` to ask for where a larger number was refused."""
 
 
@@ -35,7 +35,7 @@ class Target(NamedTuple):
         return f"{self.scheme}:{self.name}@{self.place}" if self.place else f"{self.scheme}:{self.name}"
 
 
-class Scored(NamedTuple):
+class TokenLogprob(NamedTuple):
     """Token with its raw log-probability in nats, as a provider names it."""
 
     text: str
@@ -43,21 +43,21 @@ class Scored(NamedTuple):
     token_id: int | None = None
 
 
-class Step(NamedTuple):
+class TokenLogprobs(NamedTuple):
     """One token of an answer and the most likely alternatives at its position."""
 
-    chosen: Scored
-    likeliest: tuple[Scored, ...] = ()
+    chosen: TokenLogprob
+    likeliest: tuple[TokenLogprob, ...] = ()
     data: bytes | None = None
     """Bytes of the chosen token, where the provider gives them: a token may hold half a letter."""
 
 
-class Chunk(NamedTuple):
+class StreamDelta(NamedTuple):
     """Part of an answer; parts are in the order of arrival."""
 
     text: str = ""
     thought: str = ""
-    steps: tuple[Step, ...] = ()
+    steps: tuple[TokenLogprobs, ...] = ()
     end: FinishReason | NucleusError | None = None
     """Why the answer ended, or None. Usage may still follow."""
     usage: Usage | None = None
@@ -77,8 +77,8 @@ class Call:
     row: RowRequest
     options: HostedOptions
     secret: SecretStr | None
-    line: Line
-    without: frozenset[str] = frozenset()
+    connection: Connection
+    omitted: frozenset[str] = frozenset()
     """Wire names of fields that are not sent, mostly because the model has refused them before."""
     candidates: int = 1
     """Number of candidates to ask for; `row` is the first one's sample."""
@@ -100,13 +100,13 @@ class Failure(Exception):
     """Error of a provider in place of tokens."""
 
     error: NucleusError
-    passing: bool = False
+    retryable: bool = False
     """Whether the same request may succeed a little later."""
     wait_seconds: float | None = None
     """Seconds that the provider asked to wait."""
     refused: tuple[str, ...] = field(default=())
     """Wire names of the fields at fault, where the message names them."""
-    lasting: bool = True
+    permanent: bool = True
     """Whether the model refuses these fields as such, and not only their value."""
 
     def __str__(self) -> str:
@@ -121,7 +121,7 @@ class Provider(Protocol):
     here cannot be sent."""
     order: str | None
     """Order of the sampler stages, where the provider has a fixed one."""
-    own_place: str
+    default_place: str
     """Address that an empty place stands for."""
 
     def needs_key(self, place: str) -> bool:
@@ -130,10 +130,10 @@ class Provider(Protocol):
     def body(self, call: Call) -> dict[str, Any]:
         """Return the body that `stream` sends, without the key."""
 
-    def stream(self, call: Call) -> Generator[Chunk, None, None]:
+    def stream(self, call: Call) -> Generator[StreamDelta, None, None]:
         """Send the call and yield the deltas as they arrive. Raises `Failure`."""
 
-    def models(self, place: str, secret: SecretStr | None, line: Line) -> tuple[HostedModel, ...]:
+    def models(self, place: str, secret: SecretStr | None, connection: Connection) -> tuple[HostedModel, ...]:
         """Return the models that the provider lists. Raises `Failure`."""
 
     def count_tokens(self, call: Call) -> int | None:

@@ -26,7 +26,7 @@ from llm_core.generation.request import MAX_ROWS, MAX_TOKENS, GenerationRequest,
 from llm_core.prompts import serialization
 from llm_core.prompts.spec import PromptSpec
 from llm_core.prompts.validation_errors import refusal
-from llm_core.providers.http.url_policy import normalised
+from llm_core.providers.http.url_policy import normalize_url
 from llm_core.recipes.trace import Trace
 from samplers import SamplerConfig
 
@@ -85,7 +85,7 @@ class ModelReference(BaseModel):
     def _without_a_key(self) -> Self:
         before, address, after = self.id.partition("://")
         if address:
-            normalised(before.rpartition("@")[2] + address + after)
+            normalize_url(before.rpartition("@")[2] + address + after)
         return self
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from llm_core.errors import NucleusError
 from llm_core.experiments.candidate_pool import Candidate, CandidatePool
-from llm_core.experiments.comparison import MAX_COLUMNS, Column, Comparison
+from llm_core.experiments.comparison import MAX_COLUMNS, Comparison, ComparisonColumn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,13 +27,13 @@ class RecordedComparison(Comparison):
         places = [(run, row) for run in self.runs for row in range(len(run.rows))]
         self.count = len(places)
         """Answers that were recorded."""
-        self._places = dict(enumerate(places[:MAX_COLUMNS]))
+        self._positions = dict(enumerate(places[:MAX_COLUMNS]))
         self.columns = tuple(
-            Column(run.rows[row].request.sampler, run.request.model_id, run.request.prompt)
-            for run, row in self._places.values()
+            ComparisonColumn(run.rows[row].request.sampler, run.request.model_id, run.request.prompt)
+            for run, row in self._positions.values()
         )
 
-    def share_ids(self, column: int, other: int) -> bool:
+    def has_shared_ids(self, column: int, other: int) -> bool:
         """All come from one record, in which a token has one id."""
         return True
 
@@ -47,20 +47,20 @@ class RecordedPool(CandidatePool):
 
     def __init__(self, recorded: Recorded) -> None:
         run = recorded.main
-        self.like = dataclasses.replace(run.request, rows=run.request.rows[:1])
+        self.template = dataclasses.replace(run.request, rows=run.request.rows[:1])
         self.seed = run.rows[0].request.sampler.seed
-        self.runs, self.asked = [run], len(run.rows)
+        self.runs, self.requested = [run], len(run.rows)
         self._outcomes = recorded.outcomes
         self._known = {}
 
     def grow(self, n: int) -> None:
         """Raises `NucleusError` for more than there are: a record does not grow."""
-        if n > self.asked:
-            raise NucleusError("candidates_out_of_range", value=n, limit=self.asked)
+        if n > self.requested:
+            raise NucleusError("candidates_out_of_range", value=n, limit=self.requested)
 
-    def _candidate(self, index: int, record: RowRecord) -> Candidate:
+    def _make_candidate(self, index: int, record: RowRecord) -> Candidate:
         """Where a technique took a further step, with what that step found."""
-        candidate = super()._candidate(index, record)
+        candidate = super()._make_candidate(index, record)
         if not self._outcomes:
             return candidate
         outcome = self._outcomes[index]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
-from tests.support.browser import FLAGS, find_browser, serve
+from tests.support.browser import BROWSER_FLAGS, find_browser, run_server
 
 expect.set_options(timeout=45_000)  # long enough for a slow machine
 
@@ -27,14 +27,14 @@ def browser() -> Iterator[Browser]:
     if executable is None:
         pytest.skip("no Chromium, Chrome or Edge on this machine: install one to run the browser tests")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=executable, args=BROWSER_FLAGS)
         yield browser
         browser.close()
 
 
 @pytest.fixture(scope="session")
 def server(builtin) -> Iterator[str]:
-    with serve() as url:
+    with run_server() as url:
         yield url
 
 
@@ -45,8 +45,8 @@ def page(browser) -> Iterator[Page]:
     context.set_default_timeout(30_000)
     page = context.new_page()
     problems: list[str] = []
-    page.on("pageerror", lambda error: problems.append(str(error)))
-    page.on("console", lambda message: problems.append(_line(message)) if _is_ours(message) else None)
+    page.enabled("pageerror", lambda error: problems.append(str(error)))
+    page.enabled("console", lambda message: problems.append(_format_message(message)) if _is_ours(message) else None)
     yield page
     context.close()
     assert not problems
@@ -54,8 +54,8 @@ def page(browser) -> Iterator[Page]:
 
 def _is_ours(message: ConsoleMessage) -> bool:
     """Return whether a message is an error of the app, not Streamlit's probe for its server below a deep link."""
-    return message.type == "error" and "/_stcore/" not in _line(message)
+    return message.type == "error" and "/_stcore/" not in _format_message(message)
 
 
-def _line(message: ConsoleMessage) -> str:
+def _format_message(message: ConsoleMessage) -> str:
     return f"{message.text} {message.location['url']}"

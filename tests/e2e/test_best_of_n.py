@@ -8,12 +8,12 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from pages.ui.shell.i18n import texts
-from tests.e2e.test_compare import WATCH, WATCHED
+from tests.e2e.test_compare import WATCH_RESULT_SCRIPT, WATCH_SCRIPT
 
 EN = texts("en")
 
 
-def open_best(page: Page, url: str, language: str = "en", n: int = 6, tokens: int = 24) -> None:
+def open_best_of_n(page: Page, url: str, language: str = "en", n: int = 6, tokens: int = 24) -> None:
     words = texts(language)
     page.goto(f"{url}/best_of_n?lang={language}")
     expect(page.get_by_role("heading", name=words["best.title"], exact=True)).to_be_visible()
@@ -29,24 +29,24 @@ def press_run(page: Page, language: str = "en") -> None:
     page.get_by_role("button", name=texts(language)["playground.run"], exact=True).click()
 
 
-def finish(page: Page, language: str = "en") -> None:
+def wait_for_winners(page: Page, language: str = "en") -> None:
     words = texts(language)
     expect(page.get_by_text(words["best.winners"], exact=True)).to_be_visible(timeout=240_000)
     expect(page.get_by_role("button", name=words["playground.stop"], exact=True)).to_be_disabled(timeout=120_000)
 
 
 def test_cards_grow_in_place_and_winners_are_marked(page: Page, server):
-    open_best(page, server, tokens=40)
+    open_best_of_n(page, server, tokens=40)
     press_run(page)
     expect(page.locator(".card")).to_have_count(6)
     expect(page.locator(".card .inner:not(.empty)").first).to_be_visible()
     grid = page.locator(".cards")
-    grid.evaluate(WATCH)
+    grid.evaluate(WATCH_SCRIPT)
     expect(page.locator(".card.live")).to_have_count(0, timeout=240_000)
-    seen = page.evaluate(WATCHED)
+    seen = page.evaluate(WATCH_RESULT_SCRIPT)
     assert seen["states"] > 5
     assert seen["replaced"] == 0
-    finish(page)
+    wait_for_winners(page)
     expect(page.locator(".card.wins").first).to_be_visible()
     winners = page.locator(".st-key-best-winners")
     expect(winners.get_by_text(EN["best.criterion.sum_logprob"])).to_be_visible()
@@ -54,9 +54,9 @@ def test_cards_grow_in_place_and_winners_are_marked(page: Page, server):
 
 
 def test_a_candidate_is_read_token_by_token_and_opened_in_the_lens(page: Page, server):
-    open_best(page, server)
+    open_best_of_n(page, server)
     press_run(page)
-    finish(page)
+    wait_for_winners(page)
     page.locator(".card").nth(1).click()
     card = page.locator(".st-key-best-candidate")
     expect(card.get_by_role("option").first).to_be_visible()
@@ -68,9 +68,9 @@ def test_a_candidate_is_read_token_by_token_and_opened_in_the_lens(page: Page, s
 
 
 def test_more_candidates_are_added_to_those_that_are_there(page: Page, server):
-    open_best(page, server, n=3, tokens=12)
+    open_best_of_n(page, server, n=3, tokens=12)
     press_run(page)
-    finish(page)
+    wait_for_winners(page)
     before = page.locator(".card .inner").first.inner_text()
     page.get_by_role("button", name=EN["best.grow"], exact=True).click()
     expect(page.get_by_text(re.compile("6 of 6 candidates done"))).to_be_visible(timeout=120_000)
@@ -78,9 +78,9 @@ def test_more_candidates_are_added_to_those_that_are_there(page: Page, server):
 
 
 def test_the_panels_draw_their_charts_and_one_is_downloaded(page: Page, server):
-    open_best(page, server, n=8, tokens=16)
+    open_best_of_n(page, server, n=8, tokens=16)
     press_run(page)
-    finish(page)
+    wait_for_winners(page)
     page.get_by_role("radio", name=EN["best.panels.agreement"], exact=True).click()
     panel = page.locator(".st-key-best-panel")
     expect(panel.locator(".nucleus-plot .main-svg").first).to_be_attached()
@@ -97,9 +97,9 @@ def test_the_panels_draw_their_charts_and_one_is_downloaded(page: Page, server):
 def test_a_phone_shows_the_cards_below_each_other(browser, server, language):
     context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True)
     page = context.new_page()
-    open_best(page, server, language, n=3, tokens=8)
+    open_best_of_n(page, server, language, n=3, tokens=8)
     press_run(page, language)
-    finish(page, language)
+    wait_for_winners(page, language)
     assert page.evaluate("() => document.querySelector('[data-testid=\"stMain\"]').scrollWidth") <= 390
     lefts = {round(page.locator(".card").nth(place).bounding_box()["x"]) for place in range(2)}
     assert len(lefts) == 1

@@ -13,7 +13,7 @@ from tests.e2e.test_playground import set_number
 EN = texts("en")
 
 # Looks at every frame for columns that were drawn anew, that went missing, or that moved the page.
-WATCH = """(grid) => {
+WATCH_SCRIPT = """(grid) => {
   const main = document.querySelector('[data-testid="stMain"]');
   const first = [...grid.children], scroll = main.scrollTop, top = grid.getBoundingClientRect().top;
   const w = window.watched = { frames: 0, replaced: 0, moved: 0, states: new Set() };
@@ -26,9 +26,9 @@ WATCH = """(grid) => {
   };
   look();
 }"""
-WATCHED = """() => { cancelAnimationFrame(window.watching); const w = window.watched;
+WATCH_RESULT_SCRIPT = """() => { cancelAnimationFrame(window.watching); const w = window.watched;
   return { frames: w.frames, replaced: w.replaced, moved: w.moved, states: w.states.size }; }"""
-SELECT = """(grid) => {
+SELECT_SCRIPT = """(grid) => {
   const range = document.createRange();
   range.selectNodeContents(grid.querySelector('.token'));
   const selection = grid.getRootNode().getSelection();
@@ -36,7 +36,7 @@ SELECT = """(grid) => {
   selection.addRange(range);
   return selection.toString();
 }"""
-SELECTED = "(grid) => grid.getRootNode().getSelection().toString()"
+SELECTION_SCRIPT = "(grid) => grid.getRootNode().getSelection().toString()"
 
 
 def open_compare(page: Page, url: str, language: str = "en") -> None:
@@ -50,13 +50,13 @@ def press_run(page: Page, language: str = "en") -> None:
     page.get_by_role("button", name=texts(language)["playground.run"], exact=True).click()
 
 
-def finish(page: Page, language: str = "en") -> None:
+def wait_for_comparison(page: Page, language: str = "en") -> None:
     stop = page.get_by_role("button", name=texts(language)["playground.stop"], exact=True)
     expect(stop).to_be_disabled(timeout=120_000)
     expect(page.get_by_text(texts(language)["compare.entropy_title"], exact=True)).to_be_visible()
 
 
-def column(page: Page, place: int):
+def find_column(page: Page, place: int):
     return page.get_by_role("listbox").nth(place)
 
 
@@ -64,17 +64,17 @@ def test_six_answers_grow_in_place_and_a_selection_lasts(page: Page, server):
     open_compare(page, server)
     set_number(page, "max_output_tokens", "40")
     press_run(page)
-    expect(column(page, 5).get_by_role("option").nth(1)).to_be_visible()
+    expect(find_column(page, 5).get_by_role("option").nth(1)).to_be_visible()
     grid = page.locator(".grid")
-    marked = grid.evaluate(SELECT)
+    marked = grid.evaluate(SELECT_SCRIPT)
     assert marked
-    grid.evaluate(WATCH)
-    finish(page)
-    seen = page.evaluate(WATCHED)
+    grid.evaluate(WATCH_SCRIPT)
+    wait_for_comparison(page)
+    seen = page.evaluate(WATCH_RESULT_SCRIPT)
     assert seen["states"] > 5
     assert seen["replaced"] == 0
     assert seen["moved"] == 0
-    assert grid.evaluate(SELECTED) == marked
+    assert grid.evaluate(SELECTION_SCRIPT) == marked
     expect(page.get_by_role("listbox")).to_have_count(6)
 
 
@@ -82,7 +82,7 @@ def test_where_two_part_is_marked_explained_and_can_be_left(page: Page, server):
     open_compare(page, server)
     set_number(page, "max_output_tokens", "24")
     press_run(page)
-    finish(page)
+    wait_for_comparison(page)
     panel = page.locator(".st-key-compare-divergence")
     chosen = page.locator(".token.first").nth(2)
     place = chosen.get_attribute("data-place")
@@ -96,7 +96,7 @@ def test_where_two_part_is_marked_explained_and_can_be_left(page: Page, server):
     expect(chosen).to_have_attribute("aria-selected", "true")
     page.keyboard.press("ArrowRight")
     expect(panel.get_by_text(re.compile("The two parted at token"))).to_be_visible()
-    expect(column(page, int(number)).get_by_role("option").nth(int(step) + 1)).to_have_attribute(
+    expect(find_column(page, int(number)).get_by_role("option").nth(int(step) + 1)).to_have_attribute(
         "aria-selected", "true"
     )
     expect(page.get_by_test_id("stException")).to_have_count(0)
@@ -127,8 +127,8 @@ def test_a_phone_shows_the_columns_below_each_other(browser, server, language):
     page = context.new_page()
     open_compare(page, server, language)
     press_run(page, language)
-    finish(page, language)
+    wait_for_comparison(page, language)
     assert page.evaluate("() => document.querySelector('[data-testid=\"stMain\"]').scrollWidth") <= 390
-    lefts = {round(column(page, place).bounding_box()["x"]) for place in range(6)}
+    lefts = {round(find_column(page, place).bounding_box()["x"]) for place in range(6)}
     assert len(lefts) == 1
     context.close()

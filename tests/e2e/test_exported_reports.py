@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 from llm_core import Engine, ModelStore
 from llm_core.formats.registry import dump
 from tests.e2e.test_playground import EN, open_playground
-from tests.llm_core.formats.report.test_html_report import HOSTILE, hostile_report
+from tests.llm_core.formats.report.test_html_report import HOSTILE, make_hostile_report
 from tests.support.toy_model import toy_model
 
 
@@ -27,10 +27,10 @@ def watched(browser, tmp_path):
         file.write_text(text, encoding="utf-8")
         page = context.new_page()
         happened: list[str] = []
-        page.on("dialog", lambda dialog: (happened.append(dialog.message), dialog.dismiss()))
-        page.on("console", lambda message: happened.append(message.text))
-        page.on("pageerror", lambda error: happened.append(str(error)))
-        page.on(
+        page.enabled("dialog", lambda dialog: (happened.append(dialog.message), dialog.dismiss()))
+        page.enabled("console", lambda message: happened.append(message.text))
+        page.enabled("pageerror", lambda error: happened.append(str(error)))
+        page.enabled(
             "request", lambda request: happened.append(request.url) if not request.url.startswith("file:") else None
         )
         page.goto(file.as_uri())
@@ -41,7 +41,7 @@ def watched(browser, tmp_path):
 
 
 def test_a_report_with_script_in_every_field_runs_nothing(watched, toy_engine):
-    page, happened = watched(hostile_report(toy_engine))
+    page, happened = watched(make_hostile_report(toy_engine))
     for summary in page.locator("summary").all():
         summary.evaluate("each => each.parentElement.open = true")
     page.mouse.move(300, 300)
@@ -56,7 +56,7 @@ def test_a_report_with_script_in_every_field_runs_nothing(watched, toy_engine):
 
 def test_even_a_script_that_slipped_through_would_not_run(watched, toy_engine):
     """What the policy is for. The browser says that it refused, and that is all that happens."""
-    text = hostile_report(toy_engine)
+    text = make_hostile_report(toy_engine)
     page, happened = watched(text.replace("</body>", "<script>alert(5)</script><img src=x onerror=alert(6)></body>"))
     page.wait_for_timeout(300)
     assert happened

@@ -8,25 +8,25 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.e2e.test_playground import EN, open_playground, run_button, set_number
-from tests.e2e.test_playground_branches import button
+from tests.e2e.test_playground_branches import find_button
 
 SCRIPT = "<script>window.hacked = 1</script><img src=x onerror='window.hacked = 1'>"
 
 
-def write(page: Page, text: str) -> None:
+def type_prompt(page: Page, text: str) -> None:
     page.get_by_label(EN["playground.prompt"], exact=True).fill(text)
     page.keyboard.press("Tab")
 
 
-def save(page: Page, how: str, title: str = "") -> None:
-    button(page, "desk.save").click()
+def save_recipe(page: Page, how: str, title: str = "") -> None:
+    find_button(page, "desk.save").click()
     if title:
         page.get_by_label(EN["desk.title"], exact=True).fill(title)
-    button(page, how).click()
+    find_button(page, how).click()
     expect(page.get_by_role("dialog")).to_have_count(0)
 
 
-def go_to(page: Page, section: str) -> None:
+def open_section(page: Page, section: str) -> None:
     page.get_by_test_id("stSidebarNav").get_by_text(EN["gallery.title"], exact=True).click()
     page.get_by_role("radio", name=EN[f"gallery.sections.{section}"], exact=True).click()
 
@@ -44,31 +44,31 @@ def search(page: Page, words: str) -> None:
 
 def test_save_edit_save_diff_restore_delete_undo_open(page: Page, server):
     open_playground(page, server)
-    write(page, "Describe the sea.")
-    save(page, "desk.save_new", f"Biển đêm {SCRIPT}")
+    type_prompt(page, "Describe the sea.")
+    save_recipe(page, "desk.save_new", f"Biển đêm {SCRIPT}")
     link = page.get_by_role("link", name=re.compile(r"\?s=")).get_attribute("href")
     assert link
     assert re.fullmatch(rf"{re.escape(server)}/\?s=[a-z2-9]{{12}}", link)
-    write(page, "Describe the hills.")
+    type_prompt(page, "Describe the hills.")
     expect(page.get_by_text(EN["desk.changed"])).to_be_visible()
-    save(page, "desk.save_version")
+    save_recipe(page, "desk.save_version")
     expect(page.get_by_text(EN["desk.saved_version"].format(number=2))).to_be_visible()
 
-    go_to(page, "saved")
+    open_section(page, "saved")
     search(page, "bien dem")
     expect(page.get_by_text(EN["gallery.found"].format(count=1))).to_be_visible()
     expect(page.get_by_text(SCRIPT, exact=False).first).to_be_visible()
-    button(page, "gallery.details").click()
+    find_button(page, "gallery.details").click()
     expect(page.get_by_text("-  instruction: Describe the sea.")).to_be_visible()
     expect(page.get_by_text("+  instruction: Describe the hills.")).to_be_visible()
-    expect(button(page, "gallery.restore")).to_be_disabled()
+    expect(find_button(page, "gallery.restore")).to_be_disabled()
     page.get_by_label(EN["gallery.version"], exact=True).first.press("ArrowDown")
     page.get_by_role("option", name=re.compile("version 1 ")).click()
-    button(page, "gallery.restore").click()
+    find_button(page, "gallery.restore").click()
     expect(page.get_by_text(EN["gallery.restored"].format(number=1, new=3))).to_be_visible()
-    button(page, "gallery.delete").click()
+    find_button(page, "gallery.delete").click()
     expect(page.get_by_text(EN["gallery.none_found"])).to_be_visible()
-    button(page, "gallery.undo").click()
+    find_button(page, "gallery.undo").click()
     open_button(page).click()
     expect(page.get_by_label(EN["playground.prompt"], exact=True)).to_have_value("Describe the sea.")
     expect(page.get_by_text(EN["desk.version"].format(number=3))).to_be_visible()
@@ -77,8 +77,8 @@ def test_save_edit_save_diff_restore_delete_undo_open(page: Page, server):
     page.goto(f"{server}/gallery?lang=en")
     page.get_by_role("radio", name=EN["gallery.sections.saved"], exact=True).click()
     search(page, "bien dem")
-    button(page, "gallery.details").click()
-    expect(button(page, "gallery.delete")).to_be_visible()
+    find_button(page, "gallery.details").click()
+    expect(find_button(page, "gallery.delete")).to_be_visible()
 
     # somebody else opens the link: nothing runs, and nothing can be changed
     other = page.context.browser.new_context(locale="en-US").new_page()  # type: ignore[union-attr]
@@ -86,9 +86,9 @@ def test_save_edit_save_diff_restore_delete_undo_open(page: Page, server):
     expect(other.get_by_label(EN["playground.prompt"], exact=True)).to_have_value("Describe the sea.")
     expect(other).not_to_have_url(re.compile(r"[?&]s="))
     expect(other.locator(".st-key-answer").get_by_role("option")).to_have_count(0)
-    button(other, "desk.save").click()
-    expect(button(other, "desk.save_new")).to_be_visible()
-    expect(button(other, "desk.save_version")).to_have_count(0)
+    find_button(other, "desk.save").click()
+    expect(find_button(other, "desk.save_new")).to_be_visible()
+    expect(find_button(other, "desk.save_version")).to_have_count(0)
     for each in (page, other):
         assert each.evaluate("window.hacked") is None
     other.context.close()
@@ -96,28 +96,28 @@ def test_save_edit_save_diff_restore_delete_undo_open(page: Page, server):
 
 def test_unsaved_work_is_asked_for_and_comes_back(page: Page, server):
     open_playground(page, server)
-    write(page, "Mine alone")
-    go_to(page, "ready")
+    type_prompt(page, "Mine alone")
+    open_section(page, "ready")
     open_button(page).click()
     dialog = page.get_by_role("dialog")
     expect(dialog).to_contain_text(EN["desk.replace_title"])
-    button(page, "desk.keep").click()
+    find_button(page, "desk.keep").click()
     expect(dialog).to_have_count(0)
     open_button(page).click()
-    button(page, "desk.open").click()
+    find_button(page, "desk.open").click()
     prompt = page.get_by_label(EN["playground.prompt"], exact=True)
     expect(prompt).not_to_have_value("Mine alone")
-    button(page, "playground.bring_back").click()
+    find_button(page, "playground.bring_back").click()
     expect(prompt).to_have_value("Mine alone")
 
 
 def test_a_run_is_in_the_history_of_this_browser_and_of_no_other(page: Page, server):
     open_playground(page, server)
     set_number(page, "max_output_tokens", "4")
-    write(page, f"Say ahoy {SCRIPT}")
+    type_prompt(page, f"Say ahoy {SCRIPT}")
     run_button(page).click()
     expect(page.get_by_text(EN["run.as_text"])).to_be_visible(timeout=180_000)  # perhaps the first run of the server
-    go_to(page, "history")
+    open_section(page, "history")
     search(page, "say ahoy")
     expect(page.get_by_text(EN["gallery.found"].format(count=1))).to_be_visible()
     assert page.evaluate("window.hacked") is None
@@ -127,7 +127,7 @@ def test_a_run_is_in_the_history_of_this_browser_and_of_no_other(page: Page, ser
     expect(other.get_by_text(EN["history.none"])).to_be_visible()
     other.context.close()
     open_button(page).click()
-    button(page, "desk.open").click()  # what stands in the Playground is not saved as a recipe
+    find_button(page, "desk.open").click()  # what stands in the Playground is not saved as a recipe
     expect(page.get_by_label(EN["playground.prompt"], exact=True)).to_have_value(f"Say ahoy {SCRIPT}")
 
 

@@ -22,7 +22,7 @@ def llama(builtin):
         yield running.address
 
 
-def name_of(address: str) -> str:
+def fetch_model_name(address: str) -> str:
     with urllib.request.urlopen(f"{address}/v1/models", timeout=20) as answer:
         return json.load(answer)["data"][0]["id"]
 
@@ -39,25 +39,25 @@ def use_server(page: Page, url: str, address: str, language: str) -> None:
     page.get_by_role("button", name=words["hosted.list"]).click()
     page.wait_for_timeout(2500)
     page.get_by_role("combobox", name=words["hosted.model"]).click()
-    name = name_of(address).rsplit("/", 1)[-1]
+    name = fetch_model_name(address).rsplit("/", 1)[-1]
     page.get_by_role("option").filter(has_text=name).click()
     page.get_by_role("button", name=words["hosted.use"], exact=True).click()
     expect(page.get_by_test_id("stCode").first).to_contain_text(name)
 
 
-def to_page(page: Page, title: str) -> None:
+def go_to_page(page: Page, title: str) -> None:
     page.get_by_test_id("stSidebarNavLink").filter(has_text=title).click()
     expect(page.get_by_role("heading", name=title, exact=True)).to_be_visible()
 
 
-def number_field(page: Page, label: str, value: str) -> None:
+def set_number(page: Page, label: str, value: str) -> None:
     field = page.get_by_label(label, exact=True)
     field.fill(value)
     field.press("Enter")
     page.wait_for_timeout(600)
 
 
-def run(page: Page, words) -> None:
+def run_and_wait(page: Page, words) -> None:
     page.get_by_role("button", name=words["playground.run"], exact=True).click()
     expect(page.get_by_role("button", name=words["playground.stop"], exact=True)).to_be_disabled(timeout=60_000)
 
@@ -66,12 +66,12 @@ def run(page: Page, words) -> None:
 def test_the_lens_and_compare_on_a_real_server(page: Page, server: str, llama: str, language, size):
     words = texts(language)
     use_server(page, server, llama, language)
-    to_page(page, words["playground.title"])
-    number_field(page, words["settings.max_output_tokens"], "8")
-    run(page, words)
+    go_to_page(page, words["playground.title"])
+    set_number(page, words["settings.max_output_tokens"], "8")
+    run_and_wait(page, words)
     expect(page.get_by_text(words["run.as_text"])).to_be_visible()
 
-    to_page(page, words["lens.title"])
+    go_to_page(page, words["lens.title"])
     page.set_viewport_size(size)
     plot = page.locator(".nucleus-plot").first
     expect(plot.get_by_text(words["hosted_views.rest"])).to_be_visible()
@@ -89,11 +89,11 @@ def test_the_lens_and_compare_on_a_real_server(page: Page, server: str, llama: s
     expect(page.get_by_text(words["hosted_views.not_shown"].split("{count}")[0]).first).to_be_visible()
 
     page.set_viewport_size(DESKTOP)
-    to_page(page, words["compare.title"])
+    go_to_page(page, words["compare.title"])
     expect(page.get_by_text(words["hosted_views.plan.requests"].split("{count}")[0])).to_be_visible()
-    number_field(page, words["settings.max_output_tokens"], "12")
+    set_number(page, words["settings.max_output_tokens"], "12")
     page.set_viewport_size(size)
-    run(page, words)
+    run_and_wait(page, words)
     expect(page.get_by_text(words["compare.entropy_title"], exact=True)).to_be_visible()
     expect(page.get_by_role("listbox").first.get_by_role("option").nth(1)).to_be_visible()
     expect(page.get_by_text(words["hosted_views.compare.figures"])).to_be_visible()

@@ -12,8 +12,8 @@ from playwright.sync_api import Page, expect
 
 from llm_core.paths import nucleus_home
 from pages.ui.shell.i18n import texts
-from tests.e2e.test_playground import finish, run_button, set_number, tokens
-from tests.support.browser import ROOT, serve
+from tests.e2e.test_playground import run_button, set_number, strip_tokens, wait_for_run
+from tests.support.browser import ROOT, run_server
 from tests.support.fake_openai import OpenAIServer
 
 EN = texts("en")
@@ -31,11 +31,11 @@ def open_form(page: Page, url: str, address: str, key: str) -> None:
     page.get_by_role("radio", name=EN["hosted.providers.server"], exact=True).click()
     field = page.get_by_label(EN["hosted.url"], exact=True)
     expect(field).to_be_visible()
-    fill(page, EN["hosted.url"], address)
-    fill(page, EN["hosted.key"], key)
+    fill_field(page, EN["hosted.url"], address)
+    fill_field(page, EN["hosted.key"], key)
 
 
-def fill(page: Page, label: str, value: str) -> None:
+def fill_field(page: Page, label: str, value: str) -> None:
     field = page.get_by_label(label, exact=True)
     field.fill(value)
     field.press("Enter")
@@ -46,7 +46,7 @@ def fetch_list(page: Page) -> None:
     page.get_by_role("button", name=EN["hosted.list"]).click()
 
 
-def to(page: Page, title: str) -> None:
+def go_to_page(page: Page, title: str) -> None:
     page.get_by_test_id("stSidebarNav").get_by_text(EN[title], exact=True).click()
     expect(page.get_by_role("heading", name=EN[title], exact=True)).to_be_visible()
 
@@ -55,7 +55,7 @@ def test_from_an_address_to_an_answer_and_the_key_is_nowhere_else(page: Page, bu
     began = time.time()
     log, scratch = tmp_path / "server.log", tmp_path / "scratch"
     scratch.mkdir()
-    with log.open("wb") as output, serve(output, TMPDIR=str(scratch)) as url:
+    with log.open("wb") as output, run_server(output, TMPDIR=str(scratch)) as url:
         open_form(page, url, f"{model_server.address}/v1", KEY)
         fetch_list(page)
         choice = page.get_by_role("combobox", name=EN["hosted.model"])
@@ -65,23 +65,23 @@ def test_from_an_address_to_an_answer_and_the_key_is_nowhere_else(page: Page, bu
         expect(page.get_by_text(f"openai:sea@{model_server.address}/v1")).to_be_visible()
         page.get_by_text(EN["hosted.capabilities"], exact=True).click()
         expect(page.get_by_text(EN["hosted.capabilities_help"])).to_be_visible()
-        to(page, "playground.title")
+        go_to_page(page, "playground.title")
         set_number(page, "max_output_tokens", "12")
         run_button(page).click()
-        expect(tokens(page).nth(3)).to_be_visible()
-        finish(page)
-        tokens(page).nth(2).click()
+        expect(strip_tokens(page).nth(3)).to_be_visible()
+        wait_for_run(page)
+        strip_tokens(page).nth(2).click()
         expect(page.get_by_text("Token 3 of")).to_be_visible()
         page.get_by_text(EN["hosted.show_request"], exact=True).click()
         expect(page.get_by_text('"max_tokens"')).to_be_visible()
-        seen = [page.content(), page.url, *stored(page)]
-        to(page, "models.title")
+        seen = [page.content(), page.url, *read_storage(page)]
+        go_to_page(page, "models.title")
         page.get_by_text(EN["hosted.capabilities"], exact=True).click()
         expect(page.locator("[data-testid='stDataFrame']")).to_be_visible()
         key_field = page.get_by_label(EN["hosted.key"], exact=True)
         assert key_field.input_value() == ""  # it is remembered for runs, and never sent back to the browser
-        seen += [page.content(), page.url, *stored(page)]
-        seen += [environment(log_process(url))]
+        seen += [page.content(), page.url, *read_storage(page)]
+        seen += [read_environment(find_server_process(url))]
         page.goto("about:blank")
     seen.append(log.read_text(errors="replace"))
     assert KEY not in "\n".join(seen)
@@ -93,17 +93,17 @@ def test_from_an_address_to_an_answer_and_the_key_is_nowhere_else(page: Page, bu
     ]
     # compiled tests hold it themselves
     assert not [file for file in written if KEY.encode() in file.read_bytes() and file.suffix != ".pyc"]
-    assert any(KEY in asked.headers.get("authorization", "") for asked in model_server.asked)
-    assert all(KEY not in asked.path + str(asked.body) for asked in model_server.asked)
+    assert any(KEY in asked.headers.get("authorization", "") for asked in model_server.requests)
+    assert all(KEY not in asked.path + str(asked.body) for asked in model_server.requests)
 
 
-def stored(page: Page) -> list[str]:
+def read_storage(page: Page) -> list[str]:
     """Return what the browser stores: local and session storage, and cookies."""
     kept = page.evaluate("() => JSON.stringify([{...localStorage}, {...sessionStorage}, document.cookie])")
     return [kept, str(page.context.cookies())]
 
 
-def log_process(url: str) -> int:
+def find_server_process(url: str) -> int:
     """Return the id of the server process at this URL, or of this process if none is found."""
     port = url.rpartition(":")[2]
     for folder in Path("/proc").glob("[0-9]*"):
@@ -116,7 +116,7 @@ def log_process(url: str) -> int:
     return os.getpid()
 
 
-def environment(process: int) -> str:
+def read_environment(process: int) -> str:
     file = Path(f"/proc/{process}/environ")
     return file.read_text(errors="replace") if file.exists() else ""
 
@@ -127,18 +127,18 @@ def test_wrong_keys_and_addresses_are_explained(page: Page, server, model_server
     open_form(page, server, address, "sk-wrong")
     fetch_list(page)
     expect(alert).to_contain_text(EN["errors.provider_key_refused"][:30])
-    fill(page, EN["hosted.url"], address + "?key=sk-wrong")
+    fill_field(page, EN["hosted.url"], address + "?key=sk-wrong")
     fetch_list(page)
     expect(alert).to_contain_text(f"Use “{address}”")  # what is left of it, and no link
     expect(alert.get_by_role("link")).to_have_count(0)
-    fill(page, EN["hosted.url"], "not an address")
+    fill_field(page, EN["hosted.url"], "not an address")
     fetch_list(page)
     expect(alert).to_contain_text("not an address")
-    fill(page, EN["hosted.url"], "http://127.0.0.1:9/v1")
+    fill_field(page, EN["hosted.url"], "http://127.0.0.1:9/v1")
     fetch_list(page)
     expect(alert).to_contain_text("127.0.0.1")
-    fill(page, EN["hosted.url"], address)
-    fill(page, EN["hosted.key"], KEY)
+    fill_field(page, EN["hosted.url"], address)
+    fill_field(page, EN["hosted.key"], KEY)
     fetch_list(page)
     expect(alert).to_have_count(0)
     page.get_by_role("combobox", name=EN["hosted.model"]).click()

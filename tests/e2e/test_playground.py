@@ -12,12 +12,12 @@ from playwright.sync_api import Page, expect
 from llm_core.models.builtin import GGUF_MEMBER
 from llm_core.paths import nucleus_home
 from pages.ui.shell.i18n import texts
-from tests.support.browser import serve
+from tests.support.browser import run_server
 
 EN, VI = texts("en"), texts("vi")
 
 # Counts plot nodes, and looks at every frame for a missing plot or a scroll that nobody made.
-WATCH = """() => {
+WATCH_SCRIPT = """() => {
   const seen = new Set(document.querySelectorAll('.nucleus-plot'));
   const w = window.watched = { nodes: seen, framesWithoutPlot: 0, frames: 0, jumps: 0, steps: new Set(), growth: 0 };
   const main = document.querySelector('[data-testid="stMain"]');
@@ -34,7 +34,7 @@ WATCH = """() => {
   };
   look();
 }"""
-WATCHED = """() => { cancelAnimationFrame(window.watching); const w = window.watched;
+WATCH_RESULT_SCRIPT = """() => { cancelAnimationFrame(window.watching); const w = window.watched;
   return { nodes: w.nodes.size, framesWithoutPlot: w.framesWithoutPlot, frames: w.frames, jumps: w.jumps,
            steps: w.steps.size, growth: w.growth }; }"""
 
@@ -54,11 +54,11 @@ def stop_button(page: Page, language: str = "en"):
     return page.get_by_role("button", name=texts(language)["playground.stop"], exact=True)
 
 
-def tokens(page: Page):
+def strip_tokens(page: Page):
     return page.get_by_role("option")
 
 
-def finish(page: Page) -> None:
+def wait_for_run(page: Page) -> None:
     expect(stop_button(page)).to_be_disabled(timeout=60_000)
     expect(page.get_by_text(EN["run.as_text"])).to_be_visible()
 
@@ -70,14 +70,14 @@ def set_number(page: Page, key: str, value: str) -> None:
     page.wait_for_timeout(600)
 
 
-def choose(page: Page, strategy: str) -> None:
+def choose_strategy(page: Page, strategy: str) -> None:
     page.get_by_role("radio", name=EN[f"sampler.{strategy}.name"], exact=True).click()
     expect(page.get_by_text(EN[f"sampler.{strategy}.heading"])).to_be_visible()
 
 
 @pytest.mark.parametrize("path", ["/models", "/playground", "/"])
 def test_a_cold_server_opened_by_a_deep_link(page: Page, builtin, path):
-    with serve() as url:
+    with run_server() as url:
         page.goto(f"{url}{path}?lang=vi")
         title = VI["models.title" if path == "/models" else "playground.title"]
         expect(page.get_by_role("heading", name=title, exact=True)).to_be_visible()
@@ -91,21 +91,21 @@ def test_a_cold_server_opened_by_a_deep_link(page: Page, builtin, path):
 
 def test_run_streams_text_and_moves_one_plot(page: Page, server):
     open_playground(page, server)
-    choose(page, "temperature")
+    choose_strategy(page, "temperature")
     set_number(page, "max_output_tokens", "40")
-    page.evaluate(WATCH)
+    page.evaluate(WATCH_SCRIPT)
     run_button(page).click()
-    expect(tokens(page).nth(2)).to_be_visible()
-    early = tokens(page).count()
-    finish(page)
-    seen = page.evaluate(WATCHED)
-    assert tokens(page).count() > early
+    expect(strip_tokens(page).nth(2)).to_be_visible()
+    early = strip_tokens(page).count()
+    wait_for_run(page)
+    seen = page.evaluate(WATCH_RESULT_SCRIPT)
+    assert strip_tokens(page).count() > early
     assert seen["nodes"] == 1
     assert seen["framesWithoutPlot"] == 0
     assert seen["jumps"] == 0
     assert seen["steps"] > 4
     assert seen["growth"] < 90  # one line of figures and the table's switch appear below the plot; nothing else
-    written = "".join(tokens(page).all_text_contents())
+    written = "".join(strip_tokens(page).all_text_contents())
     page.get_by_text(EN["run.as_text"]).click()
     expect(page.get_by_test_id("stCode").last).to_contain_text(written.split("<|")[0].strip().splitlines()[0])
 
@@ -114,13 +114,13 @@ def test_clicking_a_token_shows_its_step_and_arrow_keys_move(page: Page, server)
     open_playground(page, server)
     set_number(page, "max_output_tokens", "12")
     run_button(page).click()
-    finish(page)
+    wait_for_run(page)
     plot = page.locator(".nucleus-plot")
-    tokens(page).nth(3).click()
+    strip_tokens(page).nth(3).click()
     expect(page.get_by_text("Token 4 of 12")).to_be_visible()
     expect(plot).to_have_attribute("data-step", re.compile(":3$"))
-    expect(tokens(page).nth(3)).to_have_attribute("aria-selected", "true")
-    chosen = tokens(page).nth(3).text_content().strip()
+    expect(strip_tokens(page).nth(3)).to_have_attribute("aria-selected", "true")
+    chosen = strip_tokens(page).nth(3).text_content().strip()
     expect(plot.locator(".ytick b, .ytick text").filter(has_text=chosen).first).to_be_visible()
     page.keyboard.press("ArrowLeft")
     expect(plot).to_have_attribute("data-step", re.compile(":2$"))
@@ -134,45 +134,45 @@ def test_a_first_start_shows_progress_and_loses_nothing_typed_meanwhile(page: Pa
     gguf = nucleus_home() / "models" / Path(GGUF_MEMBER).name
     (tmp_path / "models").mkdir()
     shutil.copy(gguf, tmp_path / "models")
-    with serve(NUCLEUS_HOME=str(tmp_path)) as url:
+    with run_server(NUCLEUS_HOME=str(tmp_path)) as url:
         page.goto(f"{url}/?lang=en")
         prompt = page.get_by_label(EN["playground.prompt"], exact=True)
         expect(page.get_by_text(EN["models.stage.converting"])).to_be_visible()
         run_button(page).click()
         expect(page.get_by_text(EN["run.starting"])).to_be_visible()
         prompt.fill("Typed, and not sent yet")
-        expect(tokens(page).first).to_be_visible(timeout=120_000)
+        expect(strip_tokens(page).first).to_be_visible(timeout=120_000)
         expect(prompt).to_have_value("Typed, and not sent yet")
         expect(page.get_by_text(EN["models.stage.converting"])).to_have_count(0)
-        finish(page)
+        wait_for_run(page)
         expect(prompt).to_have_value("Typed, and not sent yet")
         page.goto("about:blank")
 
 
 def test_stop_keeps_what_was_written(page: Page, server):
     open_playground(page, server)
-    choose(page, "random")
+    choose_strategy(page, "random")
     page.get_by_label(EN["playground.prompt"], exact=True).fill("Write a very long story about a ship.")
     set_number(page, "max_output_tokens", "400")
     run_button(page).click()
-    expect(tokens(page).nth(4)).to_be_visible()
+    expect(strip_tokens(page).nth(4)).to_be_visible()
     stop_button(page).click()
-    finish(page)
+    wait_for_run(page)
     expect(page.get_by_text(EN["run.finished.cancelled"])).to_be_visible()
-    count = tokens(page).count()
+    count = strip_tokens(page).count()
     assert 4 < count < 400
     page.wait_for_timeout(800)
-    assert tokens(page).count() == count
+    assert strip_tokens(page).count() == count
 
 
 def test_ctrl_enter_runs_what_was_just_typed(page: Page, server):
     open_playground(page, server)
-    choose(page, "greedy")
+    choose_strategy(page, "greedy")
     set_number(page, "max_output_tokens", "12")
     prompt = page.get_by_label(EN["playground.prompt"], exact=True)
     prompt.fill("Repeat this word: banana")
     prompt.press("Control+Enter")
-    finish(page)
+    wait_for_run(page)
     expect(page.get_by_role("listbox")).to_contain_text(re.compile("banana", re.IGNORECASE))
 
 
@@ -181,8 +181,8 @@ def test_the_language_switches_in_place_and_survives_a_reload(page: Page, server
     set_number(page, "max_output_tokens", "6")
     page.get_by_label(EN["playground.prompt"], exact=True).fill("Count to three.")
     run_button(page).click()
-    finish(page)
-    written = tokens(page).all_text_contents()
+    wait_for_run(page)
+    written = strip_tokens(page).all_text_contents()
     page.get_by_role("radio", name=EN["sampler.combined.name"], exact=True).click()
     chosen = page.get_by_test_id("stMultiSelect")
     chosen.get_by_role("combobox").click()
@@ -195,7 +195,7 @@ def test_the_language_switches_in_place_and_survives_a_reload(page: Page, server
     page.get_by_role("radio", name=VI["strip.modes.rank"], exact=True).click()  # choices hold in what comes after, too
     expect(page.get_by_role("spinbutton", name=VI["fields.presence_penalty"], exact=True)).to_be_visible()
     page.get_by_role("radio", name=VI["strip.modes.probability"], exact=True).click()
-    assert tokens(page).all_text_contents() == written
+    assert strip_tokens(page).all_text_contents() == written
     expect(page.get_by_label(VI["playground.prompt"], exact=True)).to_have_value("Count to three.")
     expect(page).to_have_url(re.compile("lang=vi"))
     page.reload()
@@ -208,11 +208,11 @@ def test_the_language_switches_in_place_and_survives_a_reload(page: Page, server
 
 def test_bad_input_is_explained_beside_the_button_and_no_traceback_shows(page: Page, server):
     open_playground(page, server)
-    choose(page, "top_k")
+    choose_strategy(page, "top_k")
     set_number(page, "max_output_tokens", "4")
     run_button(page).click()
-    finish(page)
-    before = tokens(page).all_text_contents()
+    wait_for_run(page)
+    before = strip_tokens(page).all_text_contents()
     prompt = page.get_by_label(EN["playground.prompt"], exact=True)
     alert = page.get_by_test_id("stAlertContentError")
     prompt.fill("")
@@ -221,7 +221,7 @@ def test_bad_input_is_explained_beside_the_button_and_no_traceback_shows(page: P
     prompt.fill("x" * 2**20)
     run_button(page).click()
     expect(alert).to_contain_text("at most 200000 are accepted")
-    assert tokens(page).all_text_contents() == before
+    assert strip_tokens(page).all_text_contents() == before
     prompt.fill("Hello")
     for typed, words in (("", "is empty"), ("-5", "is -5. Use a number from 0")):
         set_number(page, "seed", typed)
@@ -242,8 +242,8 @@ def test_two_tabs_do_not_see_each_other(page: Page, browser, server):
     other.goto(server)
     expect(run_button(other, "vi")).to_be_visible()  # the browser's own language, without ?lang=
     run_button(page).click()
-    finish(page)
-    expect(tokens(other)).to_have_count(0)
+    wait_for_run(page)
+    expect(strip_tokens(other)).to_have_count(0)
     other.context.close()
 
 

@@ -8,13 +8,22 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.e2e.test_playground import EN, VI, choose, finish, open_playground, run_button, set_number, stop_button
+from tests.e2e.test_playground import (
+    EN,
+    VI,
+    choose_strategy,
+    open_playground,
+    run_button,
+    set_number,
+    stop_button,
+    wait_for_run,
+)
 
 STORY = "Write a very long story about a ship."
-COLOUR = "(node) => getComputedStyle(node).backgroundColor"
+COLOUR_SCRIPT = "(node) => getComputedStyle(node).backgroundColor"
 
 # The scroll position and the frames in which the page had no strip, from now until `WATCHED`.
-WATCH = """() => {
+WATCH_SCRIPT = """() => {
   const main = document.querySelector('[data-testid="stMain"]');
   const strip = [...document.querySelectorAll('.st-key-answer *')].find((node) => node.shadowRoot).shadowRoot;
   const first = strip.querySelector('[role=option]');
@@ -28,53 +37,53 @@ WATCH = """() => {
   };
   look();
 }"""
-WATCHED = "() => { cancelAnimationFrame(window.watching); return window.watched; }"
+WATCH_RESULT_SCRIPT = "() => { cancelAnimationFrame(window.watching); return window.watched; }"
 
 
-def run(page: Page, prompt: str, length: int = 16, strategy: str = "greedy") -> None:
-    choose(page, strategy)
+def run_prompt(page: Page, prompt: str, length: int = 16, strategy: str = "greedy") -> None:
+    choose_strategy(page, strategy)
     set_number(page, "max_output_tokens", str(length))
     page.get_by_label(EN["playground.prompt"], exact=True).fill(prompt)
     run_button(page).click()
 
 
-def answer(page: Page):
+def answer_tokens(page: Page):
     """Return the strip of the answer that is shown."""
     return page.locator(".st-key-answer").get_by_role("option")
 
 
-def lines(page: Page):
+def tree_lines(page: Page):
     return page.get_by_role("treeitem")
 
 
-def button(page: Page, key: str):
+def find_button(page: Page, key: str):
     return page.get_by_role("button", name=EN[key], exact=True)
 
 
 def continue_with_another_token(page: Page, step: int) -> None:
-    answer(page).nth(step).click()
-    button(page, "branches.take").click()
+    answer_tokens(page).nth(step).click()
+    find_button(page, "branches.take").click()
     expect(page.get_by_text(EN["branches.title"])).to_be_visible()
-    finish(page)
+    wait_for_run(page)
 
 
 def test_four_colours_whose_choice_outlives_the_next_run_and_details_on_hover(page: Page, server):
     open_playground(page, server)
-    run(page, "Say hello.", 10)
-    finish(page)
-    before = answer(page).nth(4).evaluate(COLOUR)
+    run_prompt(page, "Say hello.", 10)
+    wait_for_run(page)
+    before = answer_tokens(page).nth(4).evaluate(COLOUR_SCRIPT)
     page.get_by_role("radio", name=EN["strip.modes.surprisal"], exact=True).click()
     expect(page.get_by_text(EN["strip.at_least_bits"].format(value=10))).to_be_visible()
-    assert answer(page).nth(4).evaluate(COLOUR) != before
-    answer(page).nth(4).hover()
+    assert answer_tokens(page).nth(4).evaluate(COLOUR_SCRIPT) != before
+    answer_tokens(page).nth(4).hover()
     tip = page.locator(".st-key-answer .tip")
     expect(tip).to_contain_text("Token 5:")
     for key in ("strip.modes.probability", "strip.after", "strip.modes.rank", "strip.entropy", "strip.surprisal"):
         expect(tip).to_contain_text(EN[key])
-    run(page, "Say goodbye.", 12)
-    expect(answer(page).nth(11)).to_be_visible()
+    run_prompt(page, "Say goodbye.", 12)
+    expect(answer_tokens(page).nth(11)).to_be_visible()
     expect(page.get_by_role("radio", name=EN["strip.modes.surprisal"], exact=True)).to_be_checked()
-    finish(page)
+    wait_for_run(page)
     with page.expect_download() as download:
         page.get_by_role("button", name=EN["strip.image"], exact=True).click()
     assert Path(download.value.path()).read_bytes().startswith(b"\x89PNG")
@@ -82,14 +91,14 @@ def test_four_colours_whose_choice_outlives_the_next_run_and_details_on_hover(pa
 
 def test_a_letter_split_over_tokens_is_whole_and_each_part_can_be_chosen(page: Page, server):
     open_playground(page, server)
-    run(page, "Say hello.", 4)
-    finish(page)
-    answer(page).nth(1).click()
+    run_prompt(page, "Say hello.", 4)
+    wait_for_run(page)
+    answer_tokens(page).nth(1).click()
     page.get_by_text(EN["branches.type"]).click()
     page.get_by_label(EN["branches.text"], exact=True).fill(" tiếng Việt")
-    button(page, "branches.take_text").click()
-    expect(lines(page)).to_have_count(2)
-    finish(page)
+    find_button(page, "branches.take_text").click()
+    expect(tree_lines(page)).to_have_count(2)
+    wait_for_run(page)
     letters = page.locator(".st-key-answer .letter")
     expect(letters.first.locator(".whole")).to_have_text("ế")
     parts = letters.first.get_by_role("option")
@@ -105,24 +114,24 @@ def test_a_letter_split_over_tokens_is_whole_and_each_part_can_be_chosen(page: P
 
 def test_continuing_with_another_token_and_going_through_the_tree_with_keys(page: Page, server):
     open_playground(page, server)
-    run(page, "Describe the sea.", 12)
-    finish(page)
-    whole = answer(page).all_text_contents()
+    run_prompt(page, "Describe the sea.", 12)
+    wait_for_run(page)
+    whole = answer_tokens(page).all_text_contents()
     continue_with_another_token(page, 5)
-    branch = answer(page).all_text_contents()
+    branch = answer_tokens(page).all_text_contents()
     assert branch[:5] == whole[:5]
     assert branch[5] != whole[5]
-    expect(answer(page).nth(5)).to_have_class(re.compile("fork.*given"))
-    expect(lines(page)).to_have_count(2)
-    expect(lines(page).nth(1)).to_have_attribute("aria-selected", "true")
-    lines(page).nth(1).focus()
+    expect(answer_tokens(page).nth(5)).to_have_class(re.compile("fork.*given"))
+    expect(tree_lines(page)).to_have_count(2)
+    expect(tree_lines(page).nth(1)).to_have_attribute("aria-selected", "true")
+    tree_lines(page).nth(1).focus()
     page.keyboard.press("ArrowUp")
-    expect(lines(page).nth(0)).to_have_attribute("aria-selected", "true")
+    expect(tree_lines(page).nth(0)).to_have_attribute("aria-selected", "true")
     expect(page.locator(".st-key-answer .fork")).to_have_count(0)
-    assert answer(page).all_text_contents() == whole
+    assert answer_tokens(page).all_text_contents() == whole
     page.keyboard.press("ArrowDown")
     expect(page.locator(".st-key-answer .fork")).to_have_count(1)
-    assert answer(page).all_text_contents() == branch
+    assert answer_tokens(page).all_text_contents() == branch
 
     place = EN["step.place"].format(step=len(branch), count=len(branch))
     expect(page.get_by_text(place)).to_be_visible()  # drawn after the list of branches
@@ -134,68 +143,68 @@ def test_continuing_with_another_token_and_going_through_the_tree_with_keys(page
 
 def test_a_reload_half_way_follows_the_same_run_and_finds_the_tree(page: Page, server):
     open_playground(page, server)
-    run(page, STORY, 8)
-    finish(page)
+    run_prompt(page, STORY, 8)
+    wait_for_run(page)
     continue_with_another_token(page, 3)
     name = page.get_by_label(EN["branches.name"], exact=True)
     name.fill("by another wind")
     name.press("Enter")
-    expect(lines(page).nth(1)).to_contain_text("by another wind")
+    expect(tree_lines(page).nth(1)).to_contain_text("by another wind")
     set_number(page, "max_output_tokens", "300")
-    answer(page).nth(4).click()
-    button(page, "branches.again").click()
-    expect(lines(page)).to_have_count(3)
-    expect(answer(page).nth(12)).to_be_visible()
-    begun = answer(page).all_text_contents()
+    answer_tokens(page).nth(4).click()
+    find_button(page, "branches.again").click()
+    expect(tree_lines(page)).to_have_count(3)
+    expect(answer_tokens(page).nth(12)).to_be_visible()
+    begun = answer_tokens(page).all_text_contents()
     page.reload()
-    expect(lines(page)).to_have_count(3)
-    expect(lines(page).nth(1)).to_contain_text("by another wind")
+    expect(tree_lines(page)).to_have_count(3)
+    expect(tree_lines(page).nth(1)).to_contain_text("by another wind")
     expect(stop_button(page)).to_be_enabled()  # it is still being written, and followed
     expect(page.get_by_label(EN["playground.prompt"], exact=True)).to_have_value(STORY)
-    now = answer(page).all_text_contents()
+    now = answer_tokens(page).all_text_contents()
     assert now[: len(begun)] == begun
-    expect(answer(page).nth(len(now) + 8)).to_be_attached()
+    expect(answer_tokens(page).nth(len(now) + 8)).to_be_attached()
     stop_button(page).click()
-    finish(page)
+    wait_for_run(page)
 
 
 def test_two_tabs_with_one_address_do_not_change_each_other(page: Page, server):
     open_playground(page, server)
-    run(page, "Describe the sea.", 6)
-    finish(page)
+    run_prompt(page, "Describe the sea.", 6)
+    wait_for_run(page)
     continue_with_another_token(page, 2)
     address = page.url
     assert re.search(r"[?&]w=[0-9a-f]{32}", address)
     other = page.context.new_page()
     other.goto(address)
-    expect(lines(other)).to_have_count(2)
-    lines(other).nth(1).click()
-    button(other, "branches.prune").click()
-    expect(lines(other)).to_have_count(1)
-    expect(lines(page)).to_have_count(2)
-    lines(page).nth(0).click()
+    expect(tree_lines(other)).to_have_count(2)
+    tree_lines(other).nth(1).click()
+    find_button(other, "branches.prune").click()
+    expect(tree_lines(other)).to_have_count(1)
+    expect(tree_lines(page)).to_have_count(2)
+    tree_lines(page).nth(0).click()
     expect(page).not_to_have_url(address)
-    expect(lines(page)).to_have_count(2)
+    expect(tree_lines(page)).to_have_count(2)
     expect(other).to_have_url(address)
 
 
 def test_a_pinned_step_stays_while_a_long_answer_grows_and_nothing_jumps(page: Page, server):
     open_playground(page, server)
-    run(page, STORY, 500, "random")
-    expect(answer(page).nth(6)).to_be_visible()
+    run_prompt(page, STORY, 500, "random")
+    expect(answer_tokens(page).nth(6)).to_be_visible()
     plot = page.locator(".nucleus-plot")
     plot.evaluate("(node) => { node.mine = true; }")
-    answer(page).nth(3).click()
+    answer_tokens(page).nth(3).click()
     expect(page.get_by_text(re.compile("Token 4 of"))).to_be_visible()
     assert plot.evaluate("(node) => node.mine")  # the panel above it came without a new plot
-    page.evaluate(WATCH)
-    expect(answer(page).nth(60)).to_be_attached(timeout=60_000)
-    seen = page.evaluate(WATCHED)
+    page.evaluate(WATCH_SCRIPT)
+    expect(answer_tokens(page).nth(60)).to_be_attached(timeout=60_000)
+    seen = page.evaluate(WATCH_RESULT_SCRIPT)
     assert seen["frames"] > 10
     assert (seen["jumps"], seen["lost"]) == (0, 0)
-    expect(answer(page).nth(3)).to_have_attribute("aria-selected", "true")
+    expect(answer_tokens(page).nth(3)).to_have_attribute("aria-selected", "true")
     stop_button(page).click()
-    finish(page)
+    wait_for_run(page)
 
 
 @pytest.mark.parametrize(("language", "words"), [("en", EN), ("vi", VI)])
@@ -205,13 +214,13 @@ def test_a_phone_shows_the_tree_without_sideways_scrolling(browser, server, lang
     open_playground(page, server, language)
     page.get_by_role("button", name=words["playground.run"], exact=True).click()
     expect(page.get_by_text(words["run.as_text"])).to_be_visible()
-    answer(page).nth(3).click()
+    answer_tokens(page).nth(3).click()
     page.get_by_role("button", name=words["branches.take"], exact=True).click()
-    expect(lines(page)).to_have_count(2)
+    expect(tree_lines(page)).to_have_count(2)
     expect(page.get_by_text(words["run.as_text"])).to_be_visible()
     main = page.get_by_test_id("stMain")
     assert main.evaluate("(node) => node.scrollWidth") <= 390
-    widths = lines(page).evaluate_all("(nodes) => nodes.map((node) => node.scrollWidth - node.clientWidth)")
+    widths = tree_lines(page).evaluate_all("(nodes) => nodes.map((node) => node.scrollWidth - node.clientWidth)")
     assert max(widths) <= 1
     context.close()
 
@@ -220,11 +229,11 @@ def test_beam_search_grows_a_tree_in_which_a_hypothesis_can_be_followed(page: Pa
     open_playground(page, server)
     page.locator("summary").filter(has_text=EN["beam.title"]).click()
     page.wait_for_timeout(1000)  # the panel is unfolding
-    button(page, "beam.start").click()
+    find_button(page, "beam.start").click()
     nodes = page.locator(".st-key-beam_tree").get_by_role("treeitem")
     expect(nodes.first).to_be_attached()
     expect(page.get_by_text(EN["beam.best"])).to_be_visible(timeout=120_000)
-    expect(button(page, "beam.stop")).to_be_disabled()
+    expect(find_button(page, "beam.stop")).to_be_disabled()
     pruned = page.locator(".st-key-beam_tree .node.pruned")
     assert nodes.count() > pruned.count() > 12
     told = page.locator(".st-key-beam_tree .told")

@@ -18,7 +18,7 @@ EN = texts("en")
 SCRIPT = "<script>window.ran=1</script><img src=x onerror='window.ran=1'>[a](javascript:window.ran=1) $x^2$ :red[b]"
 
 
-def shared(url: str, recipe: Recipe) -> str:
+def share_url(url: str, recipe: Recipe) -> str:
     return f"{url}/?lang=en&r={encode_link(recipe)}"
 
 
@@ -48,7 +48,7 @@ def test_scripts_in_every_field_stay_text(page: Page, server):
         ),
         criteria={"<script>": 1.0},
     )
-    page.goto(shared(server, recipe))
+    page.goto(share_url(server, recipe))
     expect(run_button(page)).to_be_visible()
     card = page.locator(".st-key-recipe-opened")
     for field in (recipe.title, recipe.author, recipe.licence, recipe.notes):

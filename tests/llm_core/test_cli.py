@@ -30,7 +30,7 @@ RECIPE = Recipe(
 LONG = RECIPE.changed(limits=Limits(max_output_tokens=4_000), sampler=SamplerConfig(min_new_tokens=3_900))
 
 
-def nucleus(*arguments: str, text: str = "") -> subprocess.CompletedProcess:
+def run_cli(*arguments: str, text: str = "") -> subprocess.CompletedProcess:
     return subprocess.run([*COMMAND, *arguments], cwd=ROOT, input=text, capture_output=True, text=True, timeout=300)
 
 
@@ -45,13 +45,13 @@ def expected(builtin) -> str:
 
 
 def test_run_in_a_pipe(expected):
-    done = nucleus("run", "-", text=dump_yaml(RECIPE))
+    done = run_cli("run", "-", text=dump_yaml(RECIPE))
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{expected}\n", "")
 
 
 def test_run_record_verify(expected, tmp_path):
     traced = tmp_path / "traced.json"
-    done = nucleus("run", "-", "--json", "--trace", str(traced), text=dump_yaml(RECIPE.changed(seeds=(4, 5))))
+    done = run_cli("run", "-", "--json", "--trace", str(traced), text=dump_yaml(RECIPE.changed(seeds=(4, 5))))
     assert done.returncode == 0
     first, second = json.loads(done.stdout)["answers"]
     assert (first["text"], first["seed"], second["seed"]) == (expected, 4, 5)
@@ -61,12 +61,12 @@ def test_run_record_verify(expected, tmp_path):
     assert recipe.trace is not None
     assert recipe.trace.rows[0].text == expected
     assert recipe.model.revision.startswith("sha256:")
-    done = nucleus("verify", str(traced))
+    done = run_cli("verify", str(traced))
     assert done.returncode == 0
     assert done.stdout.startswith("identical: 2 answers")
     changed = recipe.changed(sampler=SamplerConfig(temperature=3))
     traced.write_text(dump_yaml(changed), encoding="utf-8")
-    done = nucleus("verify", str(traced), "--json")
+    done = run_cli("verify", str(traced), "--json")
     assert done.returncode == 1
     verdict = json.loads(done.stdout)
     assert (verdict["identical"], verdict["nats"] < 1e-3) == (False, True)
@@ -74,12 +74,12 @@ def test_run_record_verify(expected, tmp_path):
 
 def test_convert(tmp_path):
     target = tmp_path / "recipe.json"
-    assert nucleus("convert", "-", str(target), text=dump_yaml(RECIPE)).returncode == 0
+    assert run_cli("convert", "-", str(target), text=dump_yaml(RECIPE)).returncode == 0
     assert load_text(target.read_text(encoding="utf-8")) == RECIPE
-    done = nucleus("convert", str(target), "-")
+    done = run_cli("convert", str(target), "-")
     assert done.stdout == dump_yaml(RECIPE)
     link = f"https://nucleus.example/?r={encode_link(RECIPE)}"
-    assert nucleus("convert", link, "-").stdout == dump_yaml(RECIPE)
+    assert run_cli("convert", link, "-").stdout == dump_yaml(RECIPE)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_convert(tmp_path):
     ],
 )
 def test_what_is_wrong_is_said(arguments, text, code, words):
-    done = nucleus(*arguments, text=text)
+    done = run_cli(*arguments, text=text)
     assert done.returncode == code
     assert words in done.stderr
     assert "Traceback" not in done.stderr
@@ -145,13 +145,13 @@ def test_an_operator_removes_a_listed_recipe_and_brings_it_back(tmp_path, monkey
     rude = store.save(RECIPE.changed(title="Rude words", author="Somebody"), "one", listed=True).id
     store.save(RECIPE.changed(title="Kind words"), "two", listed=True)
     store.save(RECIPE.changed(title="Unlisted words"), "one")
-    listed = nucleus("gallery", "list", "words").stdout.splitlines()
+    listed = run_cli("gallery", "list", "words").stdout.splitlines()
     assert {line.split("\t")[2] for line in listed} == {"Rude words", "Kind words"}
-    assert [line.split("\t")[0] for line in nucleus("gallery", "list", "rude").stdout.splitlines()] == [rude]
-    assert nucleus("gallery", "remove", rude).returncode == 0
+    assert [line.split("\t")[0] for line in run_cli("gallery", "list", "rude").stdout.splitlines()] == [rude]
+    assert run_cli("gallery", "remove", rude).returncode == 0
     with pytest.raises(NucleusError):
         store.get(rude, "three")
-    assert nucleus("gallery", "list", "rude").stdout == ""
-    assert nucleus("gallery", "restore", rude).returncode == 0
+    assert run_cli("gallery", "list", "rude").stdout == ""
+    assert run_cli("gallery", "restore", rude).returncode == 0
     assert store.get(rude, "three").listed
-    assert nucleus("gallery", "remove", "nothing").returncode == 3
+    assert run_cli("gallery", "remove", "nothing").returncode == 3

@@ -9,12 +9,12 @@ import pytest
 from pydantic import SecretStr
 
 from llm_core.best_of_n.criteria import Score
-from pages.ui.best_of_n.drafts import READY
-from pages.ui.best_of_n.figures import Line, agreement_figure, length_figure, line_table, over_n
-from pages.ui.best_of_n.scaling import votes_right
+from pages.ui.best_of_n.drafts import BEST_OF_N_PRESETS
+from pages.ui.best_of_n.figures import ScalingCurve, agreement_figure, length_figure, scaling_figure, scaling_table
+from pages.ui.best_of_n.scaling import vote_accuracies
 from pages.ui.shell import services
 from pages.ui.shell.i18n import texts
-from tests.pages.test_playground import PATIENCE, errors, open_app, session
+from tests.pages.test_playground import TIMEOUT_SECONDS, error_messages, open_app, session
 from tests.support.fake_openai import OpenAIServer
 
 EN = texts("en")
@@ -26,7 +26,7 @@ def model_is_there(builtin):
     """Download the built-in model, which the pages load themselves."""
 
 
-def open_best(language: str = "en", tokens: int = 12):
+def open_best_of_n(language: str = "en", tokens: int = 12):
     app = open_app(language)
     app.switch_page("pages/models.py").run()  # AppTest loses widgets that two pages in a row share
     app.switch_page("pages/best_of_n.py").run()
@@ -41,8 +41,8 @@ def press_run(app):
     return app
 
 
-def finish(app, done=lambda app: not session(app).best.shown.active):
-    until = time.monotonic() + PATIENCE
+def rerun_until(app, done=lambda app: not session(app).best.shown.active):
+    until = time.monotonic() + TIMEOUT_SECONDS
     while not done(app) and time.monotonic() < until:
         time.sleep(0.1)
         app.run()
@@ -52,119 +52,119 @@ def finish(app, done=lambda app: not session(app).best.shown.active):
     return app
 
 
-def write(app):
+def run_and_wait(app):
     press_run(app)
-    assert not errors(app)
-    return finish(app)
+    assert not error_messages(app)
+    return rerun_until(app)
 
 
-def told(app) -> str:
+def page_text(app) -> str:
     return "\n".join(each.value for each in (*app.markdown, *app.caption))
 
 
 @pytest.mark.parametrize("language", ["en", "vi"])
 def test_the_first_example_runs_and_every_panel_shows(language):
     words = texts(language)
-    app = open_best(language)
-    assert app.text_area(key="best_prompt").value == READY["sum"].prompt
+    app = open_best_of_n(language)
+    assert app.text_area(key="best_prompt").value == BEST_OF_N_PRESETS["sum"].prompt
     app.number_input(key="best_n").set_value(6).run()
-    write(app)
+    run_and_wait(app)
     shown = session(app).best.shown
     assert len(shown.pool.candidates()) == 6
-    assert {each.id for each in shown.judging.criteria} == {*READY["sum"].criteria, "number"}
-    assert words["best.winners"] in told(app)
+    assert {each.id for each in shown.scorer.criteria} == {*BEST_OF_N_PRESETS["sum"].criteria, "number"}
+    assert words["best.winners"] in page_text(app)
     table = app.dataframe[0].value
-    assert len(table) == len(shown.pool.folded)
-    sums = shown.judging.scores("sum_logprob")
+    assert len(table) == len(shown.pool.duplicate_groups)
+    sums = shown.scorer.scores("sum_logprob")
     numbers = table[words["best.number"]] - 1
     assert list(table[words["best.criterion.sum_logprob"]]) == [sums[index].value for index in numbers]
     for panel, heading in (("agreement", "best.length_bias"), ("theory", "best.accuracy")):
         app.button_group(key="best_panel").set_value(panel).run()
         assert not app.exception
-        assert words[heading] in told(app)
+        assert words[heading] in page_text(app)
 
 
 def test_candidates_are_added_and_keep_what_they_have():
-    app = open_best()
+    app = open_best_of_n()
     app.number_input(key="best_n").set_value(3).run()
-    write(app)
+    run_and_wait(app)
     pool = session(app).best.shown.pool
     texts_before = [candidate.text for candidate in pool.candidates()]
     app.button(key="best_grow").click().run()
-    finish(app)
+    rerun_until(app)
     assert session(app).best.shown.pool is pool
-    assert pool.asked == app.number_input(key="best_n").value == 6
+    assert pool.requested == app.number_input(key="best_n").value == 6
     assert [candidate.text for candidate in pool.candidates()][:3] == texts_before
-    assert len(session(app).best.shown.judging.scores("sum_logprob")) == 6
+    assert len(session(app).best.shown.scorer.scores("sum_logprob")) == 6
 
 
 def test_criteria_and_the_right_answer_change_without_writing_again():
-    app = open_best()
+    app = open_best_of_n()
     app.number_input(key="best_n").set_value(4).run()
-    write(app)
+    run_and_wait(app)
     shown = session(app).best.shown
-    kept = shown.judging.scores("sum_logprob")
+    kept = shown.scorer.scores("sum_logprob")
     app.button_group(key="best_criteria").set_value(["sum_logprob", "sentiment"]).run()
-    finish(app)
+    rerun_until(app)
     assert session(app).best.shown is shown
-    assert shown.judging.scores("sum_logprob") == kept
-    assert len(shown.judging.scores("sentiment")) == 4
+    assert shown.scorer.scores("sum_logprob") == kept
+    assert len(shown.scorer.scores("sentiment")) == 4
     app.selectbox(key="best_check").set_value("pattern").run()
     app.text_input(key="best_pattern").set_value(r"\d").run()
-    finish(app)
-    assert shown.truth == "pattern"
-    assert [score.value for score in shown.judging.scores("pattern").values()] == [
+    rerun_until(app)
+    assert shown.ground_truth == "pattern"
+    assert [score.value for score in shown.scorer.scores("pattern").values()] == [
         float(any(character.isdigit() for character in candidate.text)) for candidate in shown.pool.candidates()
     ]
 
 
 def test_weights_make_a_criterion_of_ones_own():
-    app = open_best()
+    app = open_best_of_n()
     app.number_input(key="best_n").set_value(4).run()
-    write(app)
+    run_and_wait(app)
     app.number_input(key="best_weight_sum_logprob").set_value(-1.0).run()
     shown = session(app).best.shown
-    sums = {index: score.value for index, score in shown.judging.scores("sum_logprob").items()}
+    sums = {index: score.value for index, score in shown.scorer.scores("sum_logprob").items()}
     worst = min(sums, key=lambda index: (sums[index], index))
     line = f"**{EN['best.criterion.own']}**: {EN['best.winner'].format(number=worst + 1)}"
-    assert line in told(app)
+    assert line in page_text(app)
 
 
 def test_what_cannot_judge_says_why():
-    app = open_best()
+    app = open_best_of_n()
     reason = f"**{EN['best.criterion.reward_model']}**: {EN['errors.criterion_needs_judge']}"
-    assert reason in told(app)
+    assert reason in page_text(app)
     assert EN["best.criterion.reward_model"] not in app.button_group(key="best_criteria").options
     app.selectbox(key="best_check").set_value("schema").run()
     app.text_area(key="best_schema").set_value("no schema").run()
-    assert EN["best.criterion.schema"] in told(app)
-    assert "JSON Schema cannot be used" in told(app)
+    assert EN["best.criterion.schema"] in page_text(app)
+    assert "JSON Schema cannot be used" in page_text(app)
 
 
 def test_a_refused_run_says_why_and_leaves_the_last_one():
-    app = open_best()
+    app = open_best_of_n()
     app.number_input(key="best_n").set_value(2).run()
-    write(app)
+    run_and_wait(app)
     before = session(app).best.shown
     app.number_input(key="best_n").set_value(65).run()
     press_run(app)
-    assert errors(app) == [EN["errors.candidates_out_of_range"].format(value=65, limit=64)]
+    assert error_messages(app) == [EN["errors.candidates_out_of_range"].format(value=65, limit=64)]
     app.number_input(key="best_n").set_value(2).run()
     app.text_area(key="best_prompt").set_value(" ").run()
     press_run(app)
-    assert errors(app) == [EN["errors.prompt_empty"]]
+    assert error_messages(app) == [EN["errors.prompt_empty"]]
     assert session(app).best.shown is before
 
 
 def test_judges_score_and_their_position_bias_is_told():
-    app = open_best(tokens=8)
+    app = open_best_of_n(tokens=8)
     app.number_input(key="best_n").set_value(3).run()
     app.button_group(key="best_criteria").set_value(["autorater", "pairwise"]).run()
-    write(app)
+    run_and_wait(app)
     shown = session(app).best.shown
-    graded = [score.value for score in shown.judging.scores("autorater").values()]
+    graded = [score.value for score in shown.scorer.scores("autorater").values()]
     assert all(1 <= value <= 5 for value in graded)
-    assert EN["best.position_bias"].split(":")[0].strip("*") in told(app)
+    assert EN["best.position_bias"].split(":")[0].strip("*") in page_text(app)
     app.toggle(key="best_parts").set_value(True).run()
     assert not app.exception
     assert "P(5)" in str(app.dataframe[-1].value[EN["best.criterion.autorater"]][0])
@@ -172,34 +172,34 @@ def test_judges_score_and_their_position_bias_is_told():
 
 @pytest.mark.parametrize("check", ["exact", "task"])
 def test_other_checkers_know_what_is_right(check):
-    app = open_best()
+    app = open_best_of_n()
     app.number_input(key="best_n").set_value(2).run()
     app.selectbox(key="best_check").set_value(check).run()
     if check == "exact":
         app.text_input(key="best_answer").set_value("43|44").run()
-    write(app)
+    run_and_wait(app)
     shown = session(app).best.shown
-    assert shown.truth == ("verifier" if check == "task" else "exact")
-    assert len(shown.judging.scores(shown.truth)) == 2
+    assert shown.ground_truth == ("verifier" if check == "task" else "exact")
+    assert len(shown.scorer.scores(shown.ground_truth)) == 2
     if check == "task":
         app.number_input(key="best_item").set_value(5).run()
-        assert session(app).best.shown.truth is None
+        assert session(app).best.shown.ground_truth is None
 
 
 @pytest.mark.parametrize("language", ["en", "vi"])
 def test_a_study_over_items_runs_stops_and_goes_on(language):
     words = texts(language)
-    app = open_best(language, tokens=6)
+    app = open_best_of_n(language, tokens=6)
     app.button_group(key="best_kind").set_value("items").run()
     app.number_input(key="best_items_count").set_value(3).run()
     app.number_input(key="best_items_n").set_value(4).run()
     press_run(app)
-    assert not errors(app)
+    assert not error_messages(app)
     study = session(app).best.items.study
     app.button(key="best_items_stop").click().run()
     assert not study.running
     app.button(key="best_items_resume").click().run()
-    finish(app, lambda app: study.finished)
+    rerun_until(app, lambda app: study.finished)
     ways = [words[f"best.ways.{way}"] for way in ("greedy", "single", "vote")]
     table = app.dataframe[0].value
     assert list(table[words["study.way"]])[:3] == ways
@@ -207,11 +207,14 @@ def test_a_study_over_items_runs_stops_and_goes_on(language):
 
 
 def test_charts_are_valid_plotly():
-    lines = [Line("<b>a</b>", [1, 2, 4], [0.1, 0.2, 0.3], [0, 0.1, 0.2], [0.2, 0.3, 0.4]), Line("b", [1], [0.5])]
-    figure = go.Figure(over_n(lines, ("n", "y"), "band"))
+    lines = [
+        ScalingCurve("<b>a</b>", [1, 2, 4], [0.1, 0.2, 0.3], [0, 0.1, 0.2], [0.2, 0.3, 0.4]),
+        ScalingCurve("b", [1], [0.5]),
+    ]
+    figure = go.Figure(scaling_figure(lines, ("n", "y"), "band"))
     assert [trace.name for trace in figure.data] == ["band", "&lt;b&gt;a&lt;/b&gt;", "b"]
     assert figure.layout.xaxis.title.text == "n"
-    assert line_table(lines, "n", {"low": "low", "high": "high"})[0] == {
+    assert scaling_table(lines, "n", {"low": "low", "high": "high"})[0] == {
         "n": 1,
         "<b>a</b>": 0.1,
         "<b>a</b> (low)": 0,
@@ -230,28 +233,28 @@ def test_a_hosted_model_writes_candidates_and_what_needs_probabilities_says_so(l
     words = texts(language)
     with OpenAIServer("vllm", KEY) as server:
         server.logprobs = False
-        app = open_best(language, tokens=6)
+        app = open_best_of_n(language, tokens=6)
         target = services.router().target(server.model)
         session(app).model_id = server.model
         session(app).keys[f"{target.scheme}:{target.place}"] = SecretStr(KEY)
         app.run()
-        assert words["errors.criterion_needs_vocabulary"] in told(app)
+        assert words["errors.criterion_needs_vocabulary"] in page_text(app)
         app.number_input(key="best_n").set_value(3).run()
-        write(app)
+        run_and_wait(app)
         shown = session(app).best.shown
         assert len(shown.pool.candidates()) == 3
         reason = f"**{words['best.criterion.sum_logprob']}**: {words['errors.criterion_needs_probabilities']}"
-        assert reason in told(app)
-        assert len(shown.judging.scores("number")) == 3
+        assert reason in page_text(app)
+        assert len(shown.scorer.scores("number")) == 3
         assert words["best.criterion.vote"] in app.button_group(key="best_criteria").options
 
 
 def test_fewer_candidates_than_asked_for_are_told():
     with OpenAIServer("vllm", KEY) as server:
-        app = open_best(tokens=6)
+        app = open_best_of_n(tokens=6)
         session(app).model_id = server.model
         app.number_input(key="best_n").set_value(2).run()
-        write(app)  # without a key every request is refused
+        run_and_wait(app)  # without a key every request is refused
         assert len(session(app).best.shown.pool.missing) == 2
         assert [warning.value for warning in app.warning] == [
             EN["best.missing"].format(came=0, asked=2, reason=EN["errors.provider_key_refused"])
@@ -264,7 +267,7 @@ def test_votes_over_n_count_as_the_criterion_does():
 
     votes = {index: vote(first) for index, first in enumerate((0, 0, 2, None))}
     truth = {0: 1.0, 1: 1.0, 2: 0.0, 3: 0.0}
-    alone, pairs, all_four = votes_right(votes, truth, [1, 2, 4])
+    alone, pairs, all_four = vote_accuracies(votes, truth, [1, 2, 4])
     assert alone == 0.5
     # of six pairs: {0,1} right; {0,2} and {1,2} half; {0,3} and {1,3} right; {2,3} wrong
     assert pairs == pytest.approx(4 / 6)

@@ -9,12 +9,12 @@ import pytest
 
 from llm_core.analysis.text_metrics import STATISTICS
 from llm_core.experiments.comparison import first_divergence
-from pages.ui.compare.drafts import FIELDS, PRESETS, ColumnList, differing, used_fields
-from pages.ui.compare.figures import curve_figure, entropy_figure, map_figure
-from pages.ui.compare.sweep_settings import READY
+from pages.ui.compare.drafts import COLUMN_FIELDS, PRESETS, ColumnList, differing_fields, used_fields
+from pages.ui.compare.figures import curve_figure, entropy_figure, heatmap_figure
+from pages.ui.compare.sweep_settings import SWEEP_PRESETS
 from pages.ui.shell.i18n import texts
 from samplers import SamplerConfig
-from tests.pages.test_playground import PATIENCE, errors, open_app, session
+from tests.pages.test_playground import TIMEOUT_SECONDS, error_messages, open_app, session
 
 EN = texts("en")
 
@@ -39,8 +39,8 @@ def press_run(app):
     return app
 
 
-def finish(app, done):
-    until = time.monotonic() + PATIENCE
+def rerun_until(app, done):
+    until = time.monotonic() + TIMEOUT_SECONDS
     while not done() and time.monotonic() < until:
         time.sleep(0.1)
         app.run()
@@ -50,13 +50,13 @@ def finish(app, done):
     return app
 
 
-def compare(app):
+def run_comparison(app):
     press_run(app)
-    assert not errors(app)
-    return finish(app, lambda: not session(app).comparison.comparison.active)
+    assert not error_messages(app)
+    return rerun_until(app, lambda: not session(app).comparison.comparison.active)
 
 
-def set_value(app, field: str, value):
+def set_column_value(app, field: str, value):
     app.selectbox(key="compare_field").set_value(field).run()
     key = f"compare_{app.button_group(key='compare_column').value}_{field}"
     box = next(each for each in (*app.number_input, *app.text_input, *app.text_area, *app.selectbox) if each.key == key)
@@ -71,7 +71,7 @@ def test_six_samplers_run_at_once_and_are_explained(language):
     app = open_compare(language)
     app.number_input(key="compare_tokens").set_value(8)
     app.number_input(key="compare_repeats").set_value(2).run()
-    compare(app)
+    run_comparison(app)
     shown = session(app).comparison
     assert [column.sampler for column in shown.comparison.columns] == list(PRESETS["samplers"])
     assert len(shown.comparison.runs) == 1
@@ -98,16 +98,16 @@ def test_a_column_is_duplicated_and_changed_one_setting_at_a_time():
     drafts = session(app).columns.drafts
     assert [draft.sampler for draft in drafts[4:6]] == [SamplerConfig(top_p=0.9)] * 2
     assert app.button_group(key="compare_column").value == drafts[5].id
-    set_value(app, "repetition_penalty", 1.3)
-    set_value(app, "order", "gemini")
-    set_value(app, "prompt", "Name a colour.")
+    set_column_value(app, "repetition_penalty", 1.3)
+    set_column_value(app, "order", "gemini")
+    set_column_value(app, "prompt", "Name a colour.")
     assert drafts[5].sampler == SamplerConfig(top_p=0.9, repetition_penalty=1.3, order="gemini")
     assert drafts[4].sampler == SamplerConfig(top_p=0.9)
     app.button_group(key="compare_column").set_value(drafts[0].id).run()
     app.button(key="compare_remove").click().run()
     assert session(app).columns.drafts[0].sampler == SamplerConfig(temperature=0.7)
     app.number_input(key="compare_tokens").set_value(3)
-    compare(app)
+    run_comparison(app)
     shown = session(app).comparison.comparison
     assert len(shown.columns) == 6
     assert shown.columns[4].prompt.instruction == "Name a colour."
@@ -118,18 +118,18 @@ def test_a_column_is_duplicated_and_changed_one_setting_at_a_time():
 def test_what_cannot_be_set_is_said_and_changes_nothing():
     app = open_compare()
     before = [draft.sampler for draft in session(app).columns.drafts]
-    set_value(app, "top_p", 1.5)
-    assert errors(app) == [EN["errors.setting_out_of_range"].format(field="Top-P", value=1.5, low=0, high=1)]
-    set_value(app, "top_k", None)
-    assert errors(app) == [EN["errors.setting_empty"].format(field="Top-K")]
+    set_column_value(app, "top_p", 1.5)
+    assert error_messages(app) == [EN["errors.setting_out_of_range"].format(field="Top-P", value=1.5, low=0, high=1)]
+    set_column_value(app, "top_k", None)
+    assert error_messages(app) == [EN["errors.setting_empty"].format(field="Top-K")]
     assert [draft.sampler for draft in session(app).columns.drafts] == before
     app.number_input(key="compare_repeats").set_value(11).run()
     press_run(app)
-    assert errors(app) == [EN["errors.rows_out_of_range"].format(value=66, limit=64)]
+    assert error_messages(app) == [EN["errors.rows_out_of_range"].format(value=66, limit=64)]
     app.number_input(key="compare_repeats").set_value(1).run()
     app.text_area(key="compare_prompt").set_value(" ").run()
     press_run(app)
-    assert errors(app) == [EN["errors.prompt_empty"]]
+    assert error_messages(app) == [EN["errors.prompt_empty"]]
     assert session(app).comparison is None
 
 
@@ -138,7 +138,7 @@ def test_more_models_than_the_memory_holds_are_refused():
     for draft, model in zip(session(app).columns.drafts, ("one/a", "two/b"), strict=False):
         draft.model_id = model
     press_run(app)
-    assert errors(app) == [EN["compare.too_many_models"].format(count=3, limit=2)]
+    assert error_messages(app) == [EN["compare.too_many_models"].format(count=3, limit=2)]
     assert session(app).comparison is None
 
 
@@ -150,19 +150,19 @@ def test_the_playgrounds_whole_prompt_can_be_compared():
     assert app.text_area(key="compare_prompt").value == "Answer with a colour."
     app.toggle(key="compare_whole_prompt").set_value(True).run()
     app.number_input(key="compare_tokens").set_value(2)
-    compare(app)
+    run_comparison(app)
     assert "You are a painter." in session(app).comparison.comparison.runs[0].rendered.text
 
 
-@pytest.mark.parametrize("name", READY)
+@pytest.mark.parametrize("name", SWEEP_PRESETS)
 def test_every_ready_sweep_can_be_run_and_stopped(name):
     app = open_compare(kind="sweep")
     app.button(key=f"sweep_ready_{name}").click().run()
     app.number_input(key="sweep_tokens").set_value(2).run()
     press_run(app)
-    assert not errors(app)
+    assert not error_messages(app)
     sweep = session(app).swept.sweep
-    assert sweep.items == READY[name].seeds
+    assert sweep.items == SWEEP_PRESETS[name].seeds
     app.button(key="sweep_stop").click().run()
     assert not sweep.running
     assert not app.exception
@@ -178,7 +178,7 @@ def test_a_map_fills_and_its_texts_can_be_read(language):
     app.number_input(key="sweep_tokens").set_value(5).run()
     press_run(app)
     sweep = session(app).swept.sweep
-    finish(app, lambda: sweep.finished)
+    rerun_until(app, lambda: sweep.finished)
     assert list(sweep.points) == [(0.5, 1), (0.5, 20), (1.5, 1), (1.5, 20)]
     assert all(len(text.tokens) == 5 for text in sweep.texts.values())
     app.selectbox(key="sweep_place").set_value(3).run()
@@ -193,7 +193,9 @@ def test_a_bad_axis_is_named(values, shown):
     app = open_compare(kind="sweep")
     app.text_input(key="sweep_values").set_value(values).run()
     press_run(app)
-    assert errors(app) == [EN["errors.setting_out_of_range"].format(field="Temperature", value=shown, low=0, high=100)]
+    assert error_messages(app) == [
+        EN["errors.setting_out_of_range"].format(field="Temperature", value=shown, low=0, high=100)
+    ]
     assert session(app).swept is None
 
 
@@ -212,7 +214,7 @@ def test_columns_stay_between_two_and_sixteen():
 def test_presets_differ_in_what_they_are_named_for(name):
     columns = ColumnList()
     columns.start(PRESETS[name])
-    assert differing(columns.drafts) <= set(used_fields(columns.drafts)) <= set(FIELDS)
+    assert differing_fields(columns.drafts) <= set(used_fields(columns.drafts)) <= set(COLUMN_FIELDS)
     assert len({draft.sampler for draft in columns.drafts}) == len(columns.drafts)
 
 
@@ -241,12 +243,12 @@ def test_names_in_charts_bring_no_markup():
 
 
 def test_cells_of_a_map_carry_their_place_and_empty_ones_stay_empty():
-    spec = map_figure(((0.5, 1.0), (0.8, 0.9, 1.0)), [[1.0, 2.0], [None, 3.0], [4.0, 5.0]], ("a", "b", "c"), (1, 2))
+    spec = heatmap_figure(((0.5, 1.0), (0.8, 0.9, 1.0)), [[1.0, 2.0], [None, 3.0], [4.0, 5.0]], ("a", "b", "c"), (1, 2))
     [cells] = go.Figure(spec).data
     assert [list(row) for row in cells.customdata] == [[0, 3], [1, 4], [2, 5]]
     assert spec["data"][0]["z"][1] == [None, 3.0]
     assert spec["data"][0]["text"][1] == ["", "3"]
-    wide = map_figure(((1.0, 2.0), (1.0,)), [[1.0, 1000.0]], ("a", "b", "c"), None)["data"][0]
+    wide = heatmap_figure(((1.0, 2.0), (1.0,)), [[1.0, 1000.0]], ("a", "b", "c"), None)["data"][0]
     assert wide["z"] == [[0.0, 3.0]]
     assert wide["colorbar"]["ticktext"] == ["1", "10", "100", "1000"]
 

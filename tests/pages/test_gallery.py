@@ -12,7 +12,7 @@ from llm_core.storage.database import owner_of
 from pages.ui.shell import services
 from pages.ui.shell.i18n import texts
 from samplers import SamplerConfig
-from tests.pages.test_playground import APP, errors, finish, open_app, press_run, session
+from tests.pages.test_playground import APP_PATH, error_messages, open_app, press_run, session, wait_for_run
 
 EN = texts("en")
 
@@ -22,16 +22,16 @@ def model_is_there(builtin):
     """Download the built-in model, which the pages load themselves."""
 
 
-def owner(app: AppTest) -> str:
+def owner_id(app: AppTest) -> str:
     return owner_of(session(app).owner_secret)
 
 
-def write(app: AppTest, prompt: str) -> None:
+def set_prompt(app: AppTest, prompt: str) -> None:
     app.text_area(key="instruction").set_value(prompt).run()
     assert not app.exception
 
 
-def save(app: AppTest, button: str = "save_new", title: str = "T", tags: str = "") -> AppTest:
+def save_recipe(app: AppTest, button: str = "save_new", title: str = "T", tags: str = "") -> AppTest:
     app.button(key="save_recipe").click().run()
     app.text_input(key="save_title").set_value(title)
     app.text_input(key="save_tags").set_value(tags)
@@ -40,15 +40,15 @@ def save(app: AppTest, button: str = "save_new", title: str = "T", tags: str = "
     return app
 
 
-def saved_section(app: AppTest, section: str = "saved") -> AppTest:
+def open_section(app: AppTest, section: str = "saved") -> AppTest:
     app.switch_page("pages/gallery.py").run()
     app.segmented_control(key="gallery_section").set_value(section).run()
     assert not app.exception
     return app
 
 
-def opened_by(address: dict[str, str], app: AppTest | None = None) -> AppTest:
-    app = app or AppTest.from_file(APP, default_timeout=120)
+def open_address(address: dict[str, str], app: AppTest | None = None) -> AppTest:
+    app = app or AppTest.from_file(APP_PATH, default_timeout=120)
     app.query_params["lang"] = "en"
     for name, value in address.items():
         app.query_params[name] = value
@@ -59,18 +59,18 @@ def opened_by(address: dict[str, str], app: AppTest | None = None) -> AppTest:
 
 def test_save_change_save_compare_restore_delete_undo_open():
     app = open_app()
-    write(app, "Describe the sea.")
-    save(app, title="Biển", tags=" thơ , biển,thơ")
+    set_prompt(app, "Describe the sea.")
+    save_recipe(app, title="Biển", tags=" thơ , biển,thơ")
     first = session(app).opened
     assert (first.version, first.mine) == (1, True)
     assert first.recipe.tags == ("thơ", "biển")
     assert not app.get("dialog")
-    write(app, "Describe the hills.")
-    save(app, "save_version", title="Núi", tags="núi")
+    set_prompt(app, "Describe the hills.")
+    save_recipe(app, "save_version", title="Núi", tags="núi")
     assert session(app).opened.version == 2
     assert EN["desk.saved_version"].format(number=2) in [each.value for each in app.success]
 
-    saved_section(app)
+    open_section(app)
     app.text_input(key="saved_query").set_value("nui").run()
     app.button(key=f"details_{first.id}").click().run()
     assert not app.exception
@@ -83,9 +83,9 @@ def test_save_change_save_compare_restore_delete_undo_open():
     assert EN["gallery.restored"].format(number=1, new=3) in [each.value for each in app.success]
     app.button(key="recipe_delete").click().run()
     assert not app.exception
-    assert services.recipes().search(owner(app)).total == 0
+    assert services.recipes().search(owner_id(app)).total == 0
     app.button(key="undo_delete").click().run()
-    assert services.recipes().search(owner(app)).total == 1
+    assert services.recipes().search(owner_id(app)).total == 1
     app.text_input(key="saved_query").set_value("").run()
     app.button(key=f"open_{first.id}").click().run()
     app.switch_page("pages/playground.py").run()
@@ -95,9 +95,9 @@ def test_save_change_save_compare_restore_delete_undo_open():
 
 def test_two_tabs_of_one_browser_save_the_same_recipe_and_the_second_is_told():
     left = open_app()
-    write(left, "start")
-    save(left)
-    right = AppTest.from_file(APP, default_timeout=120)
+    set_prompt(left, "start")
+    save_recipe(left)
+    right = AppTest.from_file(APP_PATH, default_timeout=120)
     right.query_params["lang"] = "en"
     right.query_params["s"] = session(left).opened.id
     right.run()
@@ -105,46 +105,46 @@ def test_two_tabs_of_one_browser_save_the_same_recipe_and_the_second_is_told():
     right.query_params["s"] = session(left).opened.id
     right.run()
     assert session(right).opened.mine
-    write(left, "from the left")
-    save(left, "save_version")
-    write(right, "from the right")
-    save(right, "save_version")
+    set_prompt(left, "from the left")
+    save_recipe(left, "save_version")
+    set_prompt(right, "from the right")
+    save_recipe(right, "save_version")
     told = EN["desk.overtaken"].format(number=3, others="2")
     assert told in [each.value for each in right.warning]
     store, name = services.recipes(), session(left).opened.id
-    kept = [store.recipe(name, number, owner(left)).prompt.instruction for number in (1, 2, 3)]
+    kept = [store.recipe(name, number, owner_id(left)).prompt.instruction for number in (1, 2, 3)]
     assert kept == ["start", "from the left", "from the right"]
 
 
 def test_a_short_link_opens_and_runs_nothing_and_others_can_only_copy():
     mine = open_app()
-    write(mine, "Shared by link")
-    save(mine, title="Shared")
+    set_prompt(mine, "Shared by link")
+    save_recipe(mine, title="Shared")
     name = session(mine).opened.id
-    other = opened_by({"s": name})
+    other = open_address({"s": name})
     assert other.text_area(key="instruction").value == "Shared by link"
     assert "s" not in other.query_params
     assert session(other).askings == []
     assert not session(other).opened.mine
     other.button(key="save_recipe").click().run()
     assert [button.key for button in other.button if button.key in ("save_version", "save_new")] == ["save_new"]
-    assert services.recipes().search(owner(other)).total == 0  # it was not listed
+    assert services.recipes().search(owner_id(other)).total == 0  # it was not listed
 
-    gone = opened_by({"s": "zzzzzzzzzzzz"})
-    assert EN["errors.recipe_gone"].format(id="zzzzzzzzzzzz") in errors(gone)
+    gone = open_address({"s": "zzzzzzzzzzzz"})
+    assert EN["errors.recipe_gone"].format(id="zzzzzzzzzzzz") in error_messages(gone)
 
 
 def test_opening_asks_before_it_replaces_and_the_way_back_brings_the_settings_too():
     app = open_app()
-    write(app, "Mine, not saved")
+    set_prompt(app, "Mine, not saved")
     app.slider(key="temperature").set_value(1.3).run()
     link = encode_link(Recipe(prompt=PromptSpec("Theirs"), title="*Theirs*", sampler=SamplerConfig(temperature=0.5)))
-    opened_by({"r": link}, app)
+    open_address({"r": link}, app)
     assert app.text_area(key="instruction").value == "Mine, not saved"
     assert session(app).to_open is not None
     app.button(key="desk_keep").click().run()
     assert session(app).to_open is None
-    opened_by({"r": link}, app)
+    open_address({"r": link}, app)
     app.button(key="desk_open").click().run()
     assert app.text_area(key="instruction").value == "Theirs"
     assert app.slider(key="temperature").value == 0.5
@@ -155,15 +155,15 @@ def test_opening_asks_before_it_replaces_and_the_way_back_brings_the_settings_to
 
 def test_opening_over_what_is_saved_asks_nothing():
     app = open_app()
-    write(app, "Saved")
-    save(app)
-    opened_by({"r": encode_link(Recipe(prompt=PromptSpec("Next")))}, app)
+    set_prompt(app, "Saved")
+    save_recipe(app)
+    open_address({"r": encode_link(Recipe(prompt=PromptSpec("Next")))}, app)
     assert app.text_area(key="instruction").value == "Next"
 
 
 def test_a_damaged_link_is_told_and_changes_nothing():
-    app = opened_by({"r": "a" + "x" * 40})
-    assert len(errors(app)) == 1
+    app = open_address({"r": "a" + "x" * 40})
+    assert len(error_messages(app)) == 1
     assert app.text_area(key="instruction").value == EN["playground.first_prompt"]
 
 
@@ -182,19 +182,19 @@ def test_what_the_playground_cannot_show_is_told_and_kept_by_the_next_version():
         limits=Limits(max_output_tokens=9, stop_sequences=("###",), deadline_seconds=60),
         model=ModelReference(id="somebody/model"),
     )
-    app = opened_by({"r": encode_link(made)})
+    app = open_address({"r": encode_link(made)})
     told = next(each.value for each in app.info if "order of the stages" in each.value)
     for name in ("temperature", "top_k", "order"):
         assert EN[f"fields.{name}"] in told
     assert session(app).model_id == "builtin"  # nothing is loaded before the reader wants it
     assert app.button(key="use_recipe_model")
-    save(app, title="Rare")
-    kept = services.recipes().recipe(session(app).opened.id, 1, owner(app))
+    save_recipe(app, title="Rare")
+    kept = services.recipes().recipe(session(app).opened.id, 1, owner_id(app))
     about = {"title": "", "author": "", "language": "", "notes": "", "tags": ()}
     assert kept.model_copy(update=about) == made.model_copy(update=about)
     app.slider(key="temperature").set_value(0.5).run()
-    save(app, "save_version", title="Rare")
-    later = services.recipes().recipe(session(app).opened.id, 2, owner(app))
+    save_recipe(app, "save_version", title="Rare")
+    later = services.recipes().recipe(session(app).opened.id, 2, owner_id(app))
     assert later.sampler.temperature == 0.5
     assert (later.sampler.min_new_tokens, later.sampler.order) == (2, sampler.order)
     assert (later.seeds, later.candidates, later.model.id) == (made.seeds, 3, "somebody/model")
@@ -202,30 +202,30 @@ def test_what_the_playground_cannot_show_is_told_and_kept_by_the_next_version():
 
 def test_a_refused_save_says_why_and_keeps_the_fields():
     app = open_app()
-    write(app, "")
+    set_prompt(app, "")
     app.button(key="save_recipe").click().run()
-    assert EN["errors.prompt_empty"] in errors(app)
+    assert EN["errors.prompt_empty"] in error_messages(app)
 
 
 def test_words_of_others_are_text():
     app = open_app()
-    write(app, "<img src=x onerror=alert(1)>")
-    save(app, title="**bold** <script>alert(1)</script> :smile: $x$", tags="[a](javascript:b)")
-    saved_section(app)
+    set_prompt(app, "<img src=x onerror=alert(1)>")
+    save_recipe(app, title="**bold** <script>alert(1)</script> :smile: $x$", tags="[a](javascript:b)")
+    open_section(app)
     texts_shown = [each.value for each in app.markdown]
     assert any(r"\*\*bold\*\* \<script\>alert(1)\</script\> \:smile\: \$x\$" in text for text in texts_shown)
     app.button(key=f"details_{session(app).opened.id}").click().run()
     assert not app.exception
-    assert services.recipes().search(owner(app), "<script>").total == 1
+    assert services.recipes().search(owner_id(app), "<script>").total == 1
 
 
 def test_runs_are_kept_for_this_browser_only_and_open_again():
     app = open_app()
     app.number_input(key="max_output_tokens").set_value(3)
-    write(app, "Tả biển đêm")
-    finish(press_run(app))
-    saved_section(app, "history")
-    found = services.history().search(owner(app), "bien dem")
+    set_prompt(app, "Tả biển đêm")
+    wait_for_run(press_run(app))
+    open_section(app, "history")
+    found = services.history().search(owner_id(app), "bien dem")
     assert found.total == 1
     [run] = found.runs
     assert run.summary["tokens"] == 3
@@ -236,28 +236,28 @@ def test_runs_are_kept_for_this_browser_only_and_open_again():
     assert app.text_area(key="instruction").value == "Tả biển đêm"
     assert app.number_input(key="max_output_tokens").value == 3
 
-    other = saved_section(open_app(), "history")
+    other = open_section(open_app(), "history")
     assert not [button for button in other.button if str(button.key).startswith("open_run_")]
 
-    saved_section(app, "history")
+    open_section(app, "history")
     app.radio(key="history_prune").set_value("all")
     app.button(key="history_prune_now").click().run()
-    assert services.history().search(owner(app)).total == 0
+    assert services.history().search(owner_id(app)).total == 0
 
 
 def test_nothing_is_kept_where_the_reader_or_the_installation_wants_none(monkeypatch):
-    app = saved_section(open_app(), "history")
+    app = open_section(open_app(), "history")
     app.toggle(key="history_on").set_value(False).run()
     app.switch_page("pages/playground.py").run()
     app.number_input(key="max_output_tokens").set_value(1)
-    finish(press_run(app))
+    wait_for_run(press_run(app))
     monkeypatch.setenv("NUCLEUS_HISTORY", "0")
     other = open_app()
     other.number_input(key="max_output_tokens").set_value(1)
-    finish(press_run(other))
+    wait_for_run(press_run(other))
     for each in (app, other):
-        assert services.history().search(owner(each)).total == 0
-    saved_section(other, "history")
+        assert services.history().search(owner_id(each)).total == 0
+    open_section(other, "history")
     assert EN["history.off_here"] in [each.value for each in other.info]
 
 
@@ -268,13 +268,13 @@ def test_a_database_that_fails_stops_no_run(monkeypatch):
     try:
         app = open_app()
         app.number_input(key="max_output_tokens").set_value(2)
-        finish(press_run(app))
-        assert not errors(app)
+        wait_for_run(press_run(app))
+        assert not error_messages(app)
         assert session(app).run.rows[0].text
-        saved_section(app, "history")
-        assert any("NUCLEUS_DATABASE_URL" in error for error in errors(app))
-        saved_section(app)
-        assert any("NUCLEUS_DATABASE_URL" in error for error in errors(app))
+        open_section(app, "history")
+        assert any("NUCLEUS_DATABASE_URL" in error for error in error_messages(app))
+        open_section(app)
+        assert any("NUCLEUS_DATABASE_URL" in error for error in error_messages(app))
     finally:
         for each in (services.history, services.recipes, services._database):
             each.clear()

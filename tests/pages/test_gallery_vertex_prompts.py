@@ -9,10 +9,10 @@ from types import SimpleNamespace
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from llm_core.providers.google.prompt_store import VertexPrompts
+from llm_core.providers.google.prompt_store import VertexPromptStore
 from pages.ui.shell import services
 from pages.ui.shell.i18n import texts
-from tests.pages.test_playground import errors, open_app, session, settled
+from tests.pages.test_playground import error_messages, open_app, session, wait_for_calls
 from tests.support.fake_server import Reply
 from tests.support.fake_vertex import PLACE, VertexServer
 
@@ -24,13 +24,15 @@ def vertex(tmp_path, monkeypatch):
     clock = SimpleNamespace(time=time.time, sleep=lambda seconds: time.sleep(seconds / 50), strftime=time.strftime)
     monkeypatch.setattr(module, "time", clock)
     with VertexServer() as server:
-        monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(server.service_account(tmp_path / "account.json")))
-        kept = VertexPrompts(base_url=server.address)
+        monkeypatch.setenv(
+            "GOOGLE_APPLICATION_CREDENTIALS", str(server.write_service_account(tmp_path / "account.json"))
+        )
+        kept = VertexPromptStore(base_url=server.address)
         monkeypatch.setattr(services, "vertex_prompts", lambda: kept)
         yield server
 
 
-def gallery(language: str = "en", instruction: str = "") -> AppTest:
+def open_gallery(language: str = "en", instruction: str = "") -> AppTest:
     """Open the Gallery after the Playground."""
     app = open_app(language)
     if instruction:
@@ -41,35 +43,35 @@ def gallery(language: str = "en", instruction: str = "") -> AppTest:
     return app
 
 
-def save(app: AppTest, name: str = "Sea") -> AppTest:
+def save_prompt(app: AppTest, name: str = "Sea") -> AppTest:
     app.text_input(key="vertex_prompt_name").set_value(name)
     app.text_input(key="vertex_prompt_model").set_value("gemini-x")
     app.button(key="vertex_prompt_save").click().run()
-    return settled(app)
+    return wait_for_calls(app)
 
 
-def press(app: AppTest, name: str) -> AppTest:
+def press_button(app: AppTest, name: str) -> AppTest:
     app.button(key=f"vertex_prompt_{name}").click().run()
-    return settled(app)
+    return wait_for_calls(app)
 
 
-def choose(app: AppTest, entry) -> AppTest:
+def choose_entry(app: AppTest, entry) -> AppTest:
     app.selectbox(key="vertex_prompt_id").set_value(entry.id).run()
-    return settled(app)
+    return wait_for_calls(app)
 
 
 @pytest.mark.parametrize("language", ["en", "vi"])
 def test_a_prompt_is_saved_listed_and_opened_with_the_way_back(vertex, language):
     words = texts(language)
-    app = save(gallery(language, "What is {{thing}}? {x}"))
+    app = save_prompt(open_gallery(language, "What is {{thing}}? {x}"))
     [done] = [each.value for each in app.success]
     assert done == words["vertex_prompts.saved"].format(name="Sea", version="1")
     assert words["fields.model"] in " ".join(each.value for each in app.info)
-    press(app, "list")
+    press_button(app, "list")
     [entry] = session(app).vertex.entries
-    choose(app, entry)
+    choose_entry(app, entry)
     assert len(app.selectbox(key="vertex_prompt_version").options) == 2
-    press(app, "open")
+    press_button(app, "open")
     assert session(app).replaced is None  # the reader is asked
     app.button(key="desk_open").click().run()
     assert not app.exception
@@ -83,18 +85,18 @@ def test_a_prompt_is_saved_listed_and_opened_with_the_way_back(vertex, language)
 
 
 def test_versions_and_what_is_lost_is_told_before(vertex):
-    app = save(gallery(instruction="One"))
-    press(app, "list")
+    app = save_prompt(open_gallery(instruction="One"))
+    press_button(app, "list")
     [entry] = session(app).vertex.entries
     app.selectbox(key="vertex_prompt_next").set_value(entry.id)
-    save(app, "Second")
+    save_prompt(app, "Second")
     assert len(vertex.versions[entry.id]) == 2
     schema = vertex.datasets[entry.id]["metadata"]["prompt_api_schema"]
     schema["multimodal_prompt"]["prompt_message"]["tools"] = [{"google_search": {}}]
-    press(app, "list")
-    choose(app, entry)
+    press_button(app, "list")
+    choose_entry(app, entry)
     assert len(app.selectbox(key="vertex_prompt_version").options) == 3
-    press(app, "open")
+    press_button(app, "open")
     assert any("tools" in each.value for each in app.markdown)
     app.button(key="vertex_prompt_no").click().run()
     assert session(app).replaced is None
@@ -103,23 +105,23 @@ def test_versions_and_what_is_lost_is_told_before(vertex):
 
 
 def test_failures_are_said_where_the_button_is(vertex):
-    app = gallery(instruction="One")
+    app = open_gallery(instruction="One")
     app.text_input(key="vertex_place").set_value("nowhere").run()
-    press(app, "list")
-    [told] = errors(app)
+    press_button(app, "list")
+    [told] = error_messages(app)
     assert "nowhere" in told
-    save(app)
-    assert any("nowhere" in each for each in errors(app))
+    save_prompt(app)
+    assert any("nowhere" in each for each in error_messages(app))
     app.text_input(key="vertex_place").set_value(PLACE).run()
-    vertex.fails = "quota"
-    save(app)
-    assert any("Vertex AI did not finish" in each for each in errors(app))
-    save(app, "")
-    assert any("cannot be a prompt's name" in each for each in errors(app))
+    vertex.operation_error = "quota"
+    save_prompt(app)
+    assert any("Vertex AI did not finish" in each for each in error_messages(app))
+    save_prompt(app, "")
+    assert any("cannot be a prompt's name" in each for each in error_messages(app))
 
 
 def test_a_slow_answer_blocks_nothing_and_can_be_stopped(vertex):
-    app = gallery(instruction="One")
+    app = open_gallery(instruction="One")
     gate = threading.Event()
     vertex.replies.append(Reply(body={}, gate=gate))
     app.button(key="vertex_prompt_list").click().run()
@@ -130,6 +132,6 @@ def test_a_slow_answer_blocks_nothing_and_can_be_stopped(vertex):
     gate.set()
     assert not app.button(key="vertex_prompt_list").disabled
     assert texts("en")["waiting.stopped"] in [each.value for each in app.info]
-    press(app, "list")
+    press_button(app, "list")
     assert texts("en")["vertex_prompts.none"] in [each.value for each in app.caption]
     assert texts("en")["waiting.stopped"] not in [each.value for each in app.info]

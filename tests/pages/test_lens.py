@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from pages.ui.lens import figures
-from pages.ui.lens.step import KEPT
+from pages.ui.lens.step import MAX_CACHED_STEPS
 from pages.ui.shell.i18n import texts
 from samplers import SamplerConfig
-from tests.pages.test_playground import errors, finish, open_app, press_run, session
+from tests.pages.test_playground import error_messages, open_app, press_run, session, wait_for_run
 
 EN = texts("en")
 
@@ -18,16 +18,16 @@ def model_is_there(builtin):
     """Download the built-in model, which the pages load themselves."""
 
 
-def ran(tokens: int = 6, language: str = "en"):
+def open_lens_after_run(tokens: int = 6, language: str = "en"):
     """Open the Lens after a run in the Playground."""
     app = open_app(language)
     app.pills(key="strategy").set_value("combined").run()
     app.number_input(key="max_output_tokens").set_value(tokens).run()
-    finish(press_run(app))
-    return to_lens(app)
+    wait_for_run(press_run(app))
+    return go_to_lens(app)
 
 
-def to_lens(app):
+def go_to_lens(app):
     """Open the Lens by way of a page without its widgets.
 
     Unlike a browser, AppTest sends the widget values of the page that it leaves.
@@ -36,11 +36,11 @@ def to_lens(app):
     return app.switch_page("pages/lens.py").run()
 
 
-def looked_at(app) -> list:
+def cached_steps(app) -> list:
     return list(session(app).lens.lenses)
 
 
-def captions(app) -> str:
+def caption_text(app) -> str:
     return "\n".join(caption.value for caption in app.caption)
 
 
@@ -53,32 +53,32 @@ def test_without_a_run_it_says_where_to_begin(language):
 
 @pytest.mark.parametrize("language", ["en", "vi"])
 def test_every_view_of_the_newest_step(language):
-    app = ran(language=language)
+    app = open_lens_after_run(language=language)
     assert not app.exception
     run = session(app).run
     events = run.rows[0].events()
-    assert looked_at(app) == [(run.id, 0, len(events) - 1)]
+    assert cached_steps(app) == [(run.id, 0, len(events) - 1)]
     drawn = texts(language)["lens.draws_same"].split("{")[0]
-    assert drawn in captions(app)
+    assert drawn in caption_text(app)
     for view in ("orders", "curves", "ranks", "token", "draws", "stages"):
         app.button_group(key="lens_view").set_value(view).run()
         assert not app.exception, view
-        assert not errors(app)
+        assert not error_messages(app)
 
 
 def test_settings_recompute_the_step_without_the_model():
-    app = ran()
+    app = open_lens_after_run()
     run = session(app).run
     app.slider(key="temperature").set_value(2.0)
     app.slider(key="top_p").set_value(0.5).run()
-    assert len(looked_at(app)) == 1, "no other forward pass"
+    assert len(cached_steps(app)) == 1, "no other forward pass"
     assert not session(app).lens.runs
     app.toggle(key="lens_stages_table").set_value(True).run()
     [table] = [frame.value for frame in app.dataframe]
     assert [EN["lens.raw"], *(EN[f"stages.{name}.name"] for name in ("temperature", "top_k", "top_p"))] == list(table)[
         1:
     ]
-    assert len(table) == figures.ROWS + 1
+    assert len(table) == figures.MAX_TOKENS_SHOWN + 1
     app.button(key="lens_reset").click().run()
     assert session(app).run is run
     assert app.slider(key="temperature").value == run.rows[0].request.sampler.temperature
@@ -86,19 +86,19 @@ def test_settings_recompute_the_step_without_the_model():
 
 
 def test_steps_are_walked_and_remembered():
-    app = ran()
+    app = open_lens_after_run()
     count = len(session(app).run.rows[0].events())
     for _ in range(count - 1):
         app.button(key="icon_lens.previous").click().run()
     assert session(app).lens.step == 0
     assert app.button(key="icon_lens.previous").disabled
-    assert [step for *_, step in looked_at(app)] == list(reversed(range(count)))
+    assert [step for *_, step in cached_steps(app)] == list(reversed(range(count)))
     app.button(key="icon_lens.next").click().run()
-    assert len(looked_at(app)) == count <= KEPT
+    assert len(cached_steps(app)) == count <= MAX_CACHED_STEPS
 
 
 def test_a_token_outside_the_list_is_found_with_its_rank_at_every_stage():
-    app = ran()
+    app = open_lens_after_run()
     app.button_group(key="lens_view").set_value("token").run()
     app.text_input(key="lens_ask").set_value("xylophone").run()
     tables = [frame.value for frame in app.dataframe]
@@ -110,7 +110,7 @@ def test_a_token_outside_the_list_is_found_with_its_rank_at_every_stage():
 
 
 def test_draws_are_made_anew_only_for_another_distribution():
-    app = ran()
+    app = open_lens_after_run()
     app.button_group(key="lens_view").set_value("draws").run()
     first = session(app).lens.draws[1]
     app.toggle(key="lens_draw_table").set_value(True).run()
@@ -120,7 +120,7 @@ def test_draws_are_made_anew_only_for_another_distribution():
 
 
 def test_a_guess_comes_before_the_distribution():
-    app = ran()
+    app = open_lens_after_run()
     app.toggle(key="lens_guess").set_value(True).run()
     step = session(app).lens.step
     assert "lens_view" not in [group.key for group in app.button_group]
@@ -146,9 +146,9 @@ def test_the_panel_shows_every_setting_of_a_run():
     app.slider(key="temperature").set_value(sampler.temperature)
     app.selectbox(key="order").set_value("llama_cpp")
     app.number_input(key="max_output_tokens").set_value(3).run()
-    finish(press_run(app))
+    wait_for_run(press_run(app))
     asked = session(app).run.rows[0].request.sampler
-    to_lens(app)
+    go_to_lens(app)
     app.pills(key="strategy").set_value("greedy").run()
     app.button(key="lens_reset").click().run()
     assert app.pills(key="strategy").value == "combined"

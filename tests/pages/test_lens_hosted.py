@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from pages.ui.shell.i18n import texts
-from tests.pages.test_lens import captions, looked_at, to_lens
-from tests.pages.test_playground import errors, finish, press_run, session
-from tests.pages.test_playground_hosted import KEY, hosted
+from tests.pages.test_lens import cached_steps, caption_text, go_to_lens
+from tests.pages.test_playground import error_messages, press_run, session, wait_for_run
+from tests.pages.test_playground_hosted import HOSTED_KEY, open_hosted_playground
 from tests.support.fake_gemini import GeminiServer
 from tests.support.fake_openai import OpenAIServer
 
@@ -16,43 +16,45 @@ EN = texts("en")
 
 @pytest.fixture
 def server():
-    with OpenAIServer("vllm", KEY) as server:
+    with OpenAIServer("vllm", HOSTED_KEY) as server:
         yield server
 
 
-@pytest.fixture(params=[lambda: OpenAIServer("vllm", KEY), lambda: GeminiServer(KEY)], ids=["openai", "gemini"])
+@pytest.fixture(
+    params=[lambda: OpenAIServer("vllm", HOSTED_KEY), lambda: GeminiServer(HOSTED_KEY)], ids=["openai", "gemini"]
+)
 def any_server(request):
     with request.param() as server:
         yield server
 
 
-def ran(server: OpenAIServer | GeminiServer, language: str = "en"):
+def open_lens_after_run(server: OpenAIServer | GeminiServer, language: str = "en"):
     """Open the Lens after a hosted run."""
-    app = hosted(server, language)
+    app = open_hosted_playground(server, language)
     app.pills(key="strategy").set_value("combined").run()
     app.number_input(key="max_output_tokens").set_value(6).run()
-    finish(press_run(app))
-    return to_lens(app)
+    wait_for_run(press_run(app))
+    return go_to_lens(app)
 
 
 @pytest.mark.parametrize("language", ["en", "vi"])
 def test_every_view_of_a_hosted_step_and_no_further_request(any_server, language):
     server = any_server
-    app = ran(server, language)
-    words, asked = texts(language), len(server.asked)
-    assert len(looked_at(app)) == 1
-    assert words["hosted_views.shown"].split("{count}")[0] in captions(app)
+    app = open_lens_after_run(server, language)
+    words, asked = texts(language), len(server.requests)
+    assert len(cached_steps(app)) == 1
+    assert words["hosted_views.shown"].split("{count}")[0] in caption_text(app)
     for view in ("orders", "curves", "ranks", "token", "draws", "stages"):
         app.button_group(key="lens_view").set_value(view).run()
         assert not app.exception, view
-        assert not errors(app)
+        assert not error_messages(app)
         app.slider(key="temperature").set_value(1.3 if view == "draws" else 0.7).run()
         assert not app.exception, view
-    assert len(server.asked) == asked
+    assert len(server.requests) == asked
 
 
 def test_the_table_has_all_shown_tokens_and_one_line_for_the_others(server):
-    app = ran(server)
+    app = open_lens_after_run(server)
     app.slider(key="temperature").set_value(1.8)
     app.slider(key="top_p").set_value(1.0)
     app.number_input(key="top_k").set_value(0).run()
@@ -66,14 +68,14 @@ def test_the_table_has_all_shown_tokens_and_one_line_for_the_others(server):
 
 
 def test_a_shown_token_is_followed_and_another_has_a_limit(server):
-    app = ran(server)
+    app = open_lens_after_run(server)
     run, step = session(app).run, session(app).lens.step
     shown = run.label(run.rows[0].events()[step].token_id).strip()
     app.button_group(key="lens_view").set_value("token").run()
     app.text_input(key="lens_ask").set_value(shown).run()
     assert any(frame.value[EN["lens.rank"]][0].isdigit() for frame in app.dataframe)
     app.text_input(key="lens_ask").set_value("xylophone").run()
-    assert EN["hosted_views.not_shown"].format(count=20) in captions(app)
+    assert EN["hosted_views.not_shown"].format(count=20) in caption_text(app)
     tables = [frame.value for frame in app.dataframe]
     limit = EN["hosted_views.at_most"].split("{")[0]
     assert all(table[EN["step.probability"]][0].startswith(limit) for table in tables)
@@ -82,15 +84,15 @@ def test_a_shown_token_is_followed_and_another_has_a_limit(server):
 
 
 def test_a_stage_without_a_bound_is_named(server):
-    app = ran(server)
+    app = open_lens_after_run(server)
     app.multiselect(key="further_stages").set_value(["typical_p"]).run()
     assert not app.exception
-    assert EN["stages.typical_p.name"] in captions(app)
-    assert EN["hosted_views.unbounded"].split("{stages}")[1] in captions(app)
+    assert EN["stages.typical_p.name"] in caption_text(app)
+    assert EN["hosted_views.unbounded"].split("{stages}")[1] in caption_text(app)
 
 
 def test_a_guess_that_was_not_shown_counts_as_at_most(server):
-    app = ran(server)
+    app = open_lens_after_run(server)
     app.toggle(key="lens_guess").set_value(True).run()
     step = session(app).lens.step
     app.text_input(key=f"lens_guess_{step}").set_value("xylophone")
@@ -105,6 +107,6 @@ def test_a_guess_that_was_not_shown_counts_as_at_most(server):
 
 def test_without_log_probabilities_it_says_so(server):
     server.logprobs = False
-    app = ran(server)
+    app = open_lens_after_run(server)
     assert not app.exception
-    assert errors(app) == [EN["errors.lens_without_logprobs"]]
+    assert error_messages(app) == [EN["errors.lens_without_logprobs"]]

@@ -10,12 +10,12 @@ from streamlit.testing.v1 import AppTest
 from pages.ui.shell.i18n import texts
 from pages.ui.shell.session import Session
 
-APP = str(Path(__file__).parents[2] / "app.py")
-PATIENCE = 120
+APP_PATH = str(Path(__file__).parents[2] / "app.py")
+TIMEOUT_SECONDS = 120
 
 
 def open_app(language: str = "en") -> AppTest:
-    app = AppTest.from_file(APP, default_timeout=PATIENCE)
+    app = AppTest.from_file(APP_PATH, default_timeout=TIMEOUT_SECONDS)
     app.query_params["lang"] = language
     app.run()
     assert not app.exception
@@ -32,16 +32,16 @@ def press_run(app: AppTest) -> AppTest:
     return app
 
 
-def finish(app: AppTest) -> AppTest:
+def wait_for_run(app: AppTest) -> AppTest:
     run = session(app).run
     assert run is not None
-    assert run.wait(PATIENCE)
+    assert run.wait(TIMEOUT_SECONDS)
     app.run()
     assert not app.exception
     return app
 
 
-def settled(app: AppTest) -> AppTest:
+def wait_for_calls(app: AppTest) -> AppTest:
     """Wait for the background calls of the session and rerun, as a browser does a moment later."""
     for wait in list(session(app).waits.values()):
         assert wait.errand is None or wait.errand.wait(30)
@@ -50,7 +50,7 @@ def settled(app: AppTest) -> AppTest:
     return app
 
 
-def errors(app: AppTest) -> list[str]:
+def error_messages(app: AppTest) -> list[str]:
     return [error.value for error in app.error]
 
 
@@ -67,7 +67,7 @@ def test_run_answers_in_both_languages(language):
     assert app.button(key="run").label == words["playground.run"]
     assert app.button(key="stop").disabled
     app.number_input(key="max_output_tokens").set_value(6)
-    finish(press_run(app))
+    wait_for_run(press_run(app))
     run = session(app).run
     assert run.status == "finished"
     assert 1 <= len(run.rows[0].events()) <= 6
@@ -97,7 +97,7 @@ def test_every_strategy_reaches_the_engine():
     app.number_input(key="seed").set_value(99).run()
     for strategy, fields in expected.items():
         app.pills(key="strategy").set_value(strategy).run()
-        finish(press_run(app))
+        wait_for_run(press_run(app))
         sampler = session(app).run.request.rows[0].sampler
         assert {name: getattr(sampler, name) for name in fields} == fields, strategy
         assert sampler.seed == 99
@@ -116,13 +116,13 @@ def test_every_strategy_reaches_the_engine():
 def test_bad_input_is_named_and_nothing_is_lost(language, field, value, code, details):
     app = open_app(language)
     app.number_input(key="max_output_tokens").set_value(2)
-    finish(press_run(app))
+    wait_for_run(press_run(app))
     answer = session(app).run
     app.text_area(key=field).set_value(value)
     press_run(app)
     words = texts(language)
     message = words[f"errors.{code}"].format(field=words[f"fields.{field}"], **details)
-    assert message in errors(app)
+    assert message in error_messages(app)
     assert session(app).run is answer
     assert app.text_area(key=field).value == value
 
@@ -145,8 +145,8 @@ def test_number_fields_say_what_they_need(language, field, value, expected):
     app.pills(key="strategy").set_value("top_k").run()
     app.number_input(key=field).set_value(value)
     press_run(app)
-    assert any(words[f"fields.{field}"] in error for error in errors(app))
-    assert any(words[expected].split("}")[-1].strip() in error for error in errors(app))
+    assert any(words[f"fields.{field}"] in error for error in error_messages(app))
+    assert any(words[expected].split("}")[-1].strip() in error for error in error_messages(app))
     assert session(app).run is None
     assert app.number_input(key=field).value == value
 
@@ -155,21 +155,21 @@ def test_settings_only_the_model_can_refuse():
     app = open_app()
     app.pills(key="strategy").set_value("top_k").run()
     app.number_input(key="top_k").set_value(50_000)
-    finish(press_run(app))
-    assert any("Top-K is 50000" in error for error in errors(app))
+    wait_for_run(press_run(app))
+    assert any("Top-K is 50000" in error for error in error_messages(app))
     app.number_input(key="top_k").set_value(0)
     app.slider(key="temperature").set_value(0.0)
     app.number_input(key="max_output_tokens").set_value(2)
-    finish(press_run(app))
-    assert not errors(app)
+    wait_for_run(press_run(app))
+    assert not error_messages(app)
     assert session(app).run.request.rows[0].sampler.greedy
 
 
 def test_a_prompt_longer_than_the_context_window():
     app = open_app()
     app.text_area(key="instruction").set_value("word " * 9000)
-    finish(press_run(app))
-    assert any("context window" in error for error in errors(app))
+    wait_for_run(press_run(app))
+    assert any("context window" in error for error in error_messages(app))
     assert app.text_area(key="instruction").value == "word " * 9000
 
 
@@ -177,7 +177,7 @@ def test_the_prompt_as_the_model_sees_it():
     app = open_app()
     app.text_area(key="system").set_value("Be brief.")
     app.number_input(key="max_output_tokens").set_value(1)
-    finish(press_run(app))  # the model is loaded now
+    wait_for_run(press_run(app))  # the model is loaded now
     assert not any("context window" in each.value for each in app.caption)
     app.toggle(key="show_rendered").set_value(True).run()
     assert not app.exception
@@ -189,7 +189,7 @@ def test_switching_language_keeps_everything():
     app = open_app()
     app.text_area(key="instruction").set_value("My own prompt")
     app.number_input(key="max_output_tokens").set_value(2)
-    finish(press_run(app))
+    wait_for_run(press_run(app))
     app.sidebar.segmented_control(key="language").set_value("vi").run()
     assert app.title[0].value == texts("vi")["playground.title"]
     assert app.text_area(key="instruction").value == "My own prompt"
@@ -209,12 +209,12 @@ def test_models_page_refuses_a_missing_model_and_comes_back(language):
     app.text_input(key="model_id").set_value("/no/such/model")
     next(button for button in app.button if button.label == words["models.load"]).click().run()
     for _ in range(50):
-        if errors(app):
+        if error_messages(app):
             break
         app.run()
-    assert any("/no/such/model" in error for error in errors(app))
+    assert any("/no/such/model" in error for error in error_messages(app))
     next(button for button in app.button if button.label == words["models.use_builtin"]).click().run()
-    assert not errors(app)
+    assert not error_messages(app)
     app.switch_page("pages/playground.py").run()
     assert app.text_area(key="instruction").value == "Kept across pages"
 
@@ -230,7 +230,7 @@ def test_further_stages_are_added_with_their_settings_and_shown_in_their_order()
     captions = " ".join(caption.value for caption in app.caption)
     assert "DRY → Top-K → Top-P → Min-P → XTC → Temperature → Mirostat 2.0" in captions
     assert texts("en")["stages.xtc.text"] in captions
-    finish(press_run(app))
+    wait_for_run(press_run(app))
     sampler = session(app).run.request.rows[0].sampler
     assert (sampler.min_p, sampler.dry_allowed_length, sampler.xtc_probability, sampler.mirostat_tau) == (
         0.125,
@@ -241,7 +241,7 @@ def test_further_stages_are_added_with_their_settings_and_shown_in_their_order()
     assert sampler.typical_p == 1
 
     app.pills(key="strategy").set_value("top_p").run()
-    finish(press_run(app))
+    wait_for_run(press_run(app))
     assert session(app).run.request.rows[0].sampler.min_p == 0
 
 
@@ -264,12 +264,12 @@ def test_precision_is_chosen_on_the_models_page_and_used_by_the_run():
     assert any(texts("en")["models.precisions.bfloat16"] == caption.value for caption in app.caption)
     app.switch_page("pages/playground.py").run()
     app.number_input(key="max_output_tokens").set_value(3)
-    finish(press_run(app))
+    wait_for_run(press_run(app))
     run = session(app).run
     assert run.status == "finished"
     assert run.request.precision == "bfloat16"
     assert any("bfloat16" in caption.value for caption in app.caption)
-    finish(press_run(app))
+    wait_for_run(press_run(app))
     known = session(app).run.rows[0].cached_tokens
     assert known == len(run.rendered.token_ids) - 1
     assert any(f"**{known}** of {known + 1} prompt tokens" in caption.value for caption in app.caption)

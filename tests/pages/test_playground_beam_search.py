@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pages.ui.shell.i18n import texts
-from tests.pages.test_playground import errors, open_app, session
+from tests.pages.test_playground import error_messages, open_app, session
 
 EN = texts("en")
 
@@ -46,5 +46,5 @@ def test_a_refused_prompt_is_explained_and_the_last_search_stays():
     assert run.wait(120)
     app.text_area(key="instruction").set_value("").run()
     app.button(key="beam_start").click().run()
-    assert EN["errors.prompt_empty"] in errors(app)
+    assert EN["errors.prompt_empty"] in error_messages(app)
     assert session(app).beam is run

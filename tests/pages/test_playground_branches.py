@@ -10,7 +10,15 @@ from streamlit.testing.v1 import AppTest
 from pages.ui.playground.work_address import NAME
 from pages.ui.shell import services
 from pages.ui.shell.i18n import texts
-from tests.pages.test_playground import APP, PATIENCE, errors, finish, open_app, press_run, session
+from tests.pages.test_playground import (
+    APP_PATH,
+    TIMEOUT_SECONDS,
+    error_messages,
+    open_app,
+    press_run,
+    session,
+    wait_for_run,
+)
 
 EN = texts("en")
 
@@ -25,42 +33,42 @@ def app() -> AppTest:
     """Return the app after a run of six tokens."""
     app = open_app()
     app.number_input(key="max_output_tokens").set_value(6)
-    return finish(press_run(app))
+    return wait_for_run(press_run(app))
 
 
-def open_address(work_id: str) -> AppTest:
+def open_work(work_id: str) -> AppTest:
     """Open the app in a new session, as after a reload."""
-    app = AppTest.from_file(APP, default_timeout=PATIENCE)
+    app = AppTest.from_file(APP_PATH, default_timeout=TIMEOUT_SECONDS)
     app.query_params[NAME] = work_id
     app.run()
     assert not app.exception
     return app
 
 
-def pin(app: AppTest, step: int) -> AppTest:
+def pin_step(app: AppTest, step: int) -> AppTest:
     session(app).selected_step = step
     app.run()
     assert not app.exception
     return app
 
 
-def press(app: AppTest, key: str) -> AppTest:
+def press_button(app: AppTest, key: str) -> AppTest:
     app.button(key=key).click().run()
     assert not app.exception
-    return finish(app)
+    return wait_for_run(app)
 
 
-def shown(app: AppTest):
+def shown_branch(app: AppTest):
     """Return the branch that is shown."""
     state = session(app)
     return state.tree.get(state.branch)
 
 
-def ids(branch) -> list[int]:
+def token_ids(branch) -> list[int]:
     return [event.token_id for event in branch.events()]
 
 
-def place(app: AppTest) -> str:
+def widget_suffix(app: AppTest) -> str:
     """Return the id and the step that the panel's widgets are named after."""
     return f"{session(app).run.id}_{session(app).selected_step}"
 
@@ -68,15 +76,15 @@ def place(app: AppTest) -> str:
 def test_another_token_is_taken_and_the_model_goes_on(app):
     [root] = [branch for branch, _ in session(app).tree.outline()]
     assert not any(button.key == "branch_take" for button in app.button)  # nothing is chosen yet
-    pin(app, 2)
-    choices = app.selectbox(key=f"branch_token_{place(app)}")
+    pin_step(app, 2)
+    choices = app.selectbox(key=f"branch_token_{widget_suffix(app)}")
     assert len(choices.options) == 39  # all candidates but the one that was drawn
     token = list(root.events()[2].trace.candidates)[5]
     choices.set_value(token).run()
-    press(app, "branch_take")
-    branch = shown(app)
+    press_button(app, "branch_take")
+    branch = shown_branch(app)
     assert branch.parent is root
-    assert ids(branch)[:3] == [*ids(root)[:2], token]
+    assert token_ids(branch)[:3] == [*token_ids(root)[:2], token]
     assert len(branch.row.events()) == 7
     assert session(app).selected_step is None
     assert branch.row.cached_tokens == len(root.run.rendered.token_ids) + 1
@@ -90,26 +98,26 @@ def test_another_token_is_taken_and_the_model_goes_on(app):
 
 def test_drawing_again_uses_a_fresh_seed_and_the_settings_of_now(app):
     app.slider(key="temperature").set_value(1.5)
-    pin(app, 1)
-    press(app, "branch_again")
-    sampler = shown(app).row.request.sampler
+    pin_step(app, 1)
+    press_button(app, "branch_again")
+    sampler = shown_branch(app).row.request.sampler
     assert (sampler.seed, sampler.temperature) == (8, 1.5)
-    assert shown(app).row.request.begin == tuple(ids(shown(app).parent)[:1])
-    pin(app, 1)
-    press(app, "branch_again")
-    assert shown(app).row.request.sampler.seed == 9
-    assert shown(app).parent.parent is None  # a sibling: it left where the other one had not begun
+    assert shown_branch(app).row.request.begin == tuple(token_ids(shown_branch(app).parent)[:1])
+    pin_step(app, 1)
+    press_button(app, "branch_again")
+    assert shown_branch(app).row.request.sampler.seed == 9
+    assert shown_branch(app).parent.parent is None  # a sibling: it left where the other one had not begun
 
 
 def test_a_typed_text_replaces_the_rest_and_what_was_left_as_it_was_stays(app):
     root = session(app).tree.outline()[0][0]
-    pin(app, 1)
-    area = app.text_area(key=f"branch_text_{place(app)}")
+    pin_step(app, 1)
+    area = app.text_area(key=f"branch_text_{widget_suffix(app)}")
     kept = root.events()[1].piece
     assert area.value.startswith(kept)
     area.set_value(kept + " Hà Nội").run()
-    press(app, "branch_take_text")
-    branch = shown(app)
+    press_button(app, "branch_take_text")
+    branch = shown_branch(app)
     assert branch.step == 2
     assert branch.text.startswith(root.events()[0].piece + kept + " Hà Nội")
     given = [branch.events()[step] for step in branch.given]
@@ -119,28 +127,28 @@ def test_a_typed_text_replaces_the_rest_and_what_was_left_as_it_was_stays(app):
 
 def test_a_text_that_was_not_changed_goes_on_after_the_end(app):
     root = session(app).tree.outline()[0][0]
-    pin(app, 2)
-    press(app, "branch_take_text")
-    branch = shown(app)
+    pin_step(app, 2)
+    press_button(app, "branch_take_text")
+    branch = shown_branch(app)
     written = len(root.events())
-    assert branch.row.request.begin == tuple(ids(root)[:written])
+    assert branch.row.request.begin == tuple(token_ids(root)[:written])
     assert len(branch.events()) > written
     assert list(branch.given) == []
 
 
 def test_a_setting_out_of_range_is_named_beside_the_panel(app):
-    pin(app, 1)
+    pin_step(app, 1)
     app.number_input(key="seed").set_value(None).run()
     app.button(key="branch_take").click().run()
-    assert any("“Seed” is empty" in error for error in errors(app))
+    assert any("“Seed” is empty" in error for error in error_messages(app))
     assert len(session(app).tree) == 1
 
 
 def test_branches_are_named_compared_pruned_and_brought_back(app):
     root = session(app).tree.outline()[0][0]
-    pin(app, 3)
-    press(app, "branch_take")
-    branch = shown(app)
+    pin_step(app, 3)
+    press_button(app, "branch_take")
+    branch = shown_branch(app)
     app.text_input(key=f"branch_name_{branch.id}").set_value("the other way").run()
     assert branch.name == "the other way"
     app.selectbox(key=f"branch_compare_{branch.id}").set_value(root.id).run()
@@ -150,11 +158,11 @@ def test_branches_are_named_compared_pruned_and_brought_back(app):
     assert any(f"log-probability **−{-total:.2f}**" in each.value for each in app.caption)
     assert math.isfinite(total)
     app.button(key="branch_prune").click().run()
-    assert shown(app) is root
+    assert shown_branch(app) is root
     assert session(app).tree.outline() == [(root, 0)]
     assert app.button(key="branch_prune").disabled  # the answer of the last run stays
     app.button(key="branch_restore").click().run()
-    assert shown(app) is branch
+    assert shown_branch(app) is branch
     assert session(app).tree.outline() == [(root, 0), (branch, 1)]
 
 
@@ -163,7 +171,7 @@ def test_the_strip_has_four_colours_and_a_table(language):
     words = texts(language)
     app = open_app(language)
     app.number_input(key="max_output_tokens").set_value(4)
-    finish(press_run(app))
+    wait_for_run(press_run(app))
     assert app.segmented_control(key="strip_mode").options == [
         words[f"strip.modes.{mode}"] for mode in ("probability", "rank", "entropy", "surprisal")
     ]
@@ -182,9 +190,9 @@ def test_the_strip_has_four_colours_and_a_table(language):
 def test_a_new_session_with_the_address_finds_the_tree_the_prompt_and_the_settings(app):
     app.text_area(key="instruction").set_value("Name a colour.")
     app.slider(key="top_p").set_value(0.5)
-    finish(press_run(app))
-    pin(app, 2)
-    press(app, "branch_take")
+    wait_for_run(press_run(app))
+    pin_step(app, 2)
+    press_button(app, "branch_take")
     session(app).tree.outline()[-1][0].name = "mine"
     app.run()
     [work_id] = [
@@ -197,18 +205,18 @@ def test_a_new_session_with_the_address_finds_the_tree_the_prompt_and_the_settin
     assert [(b.run, b.name, d) for b, d in session(again).tree.outline()] == [
         (b.run, b.name, d) for b, d in session(app).tree.outline()
     ]
-    assert shown(again).run is shown(app).run
+    assert shown_branch(again).run is shown_branch(app).run
     assert again.text_area(key="instruction").value == "Name a colour."
     assert again.slider(key="top_p").value == 0.5
     assert again.number_input(key="max_output_tokens").value == 6
 
     # a reload of another page brings it back as well
-    elsewhere = open_address(work_id)
+    elsewhere = open_work(work_id)
     elsewhere.switch_page("pages/models.py").run()
     assert elsewhere.query_params[NAME] in (work_id, [work_id])
     elsewhere.switch_page("pages/playground.py").run()
     assert elsewhere.text_area(key="instruction").value == "Name a colour."
-    again = open_address(work_id)
+    again = open_work(work_id)
 
     # two tabs with one address: each goes on with a tree of its own, and the first gets another address
     again.button(key="branch_prune").click().run()
@@ -219,7 +227,7 @@ def test_a_new_session_with_the_address_finds_the_tree_the_prompt_and_the_settin
 
 
 def test_an_address_of_work_that_has_gone_says_so_and_starts_afresh():
-    app = open_address("0" * 32)
+    app = open_work("0" * 32)
     assert [toast.value for toast in app.toast] == [EN["branches.gone"].format(hours=12)]
     assert NAME not in app.query_params
     assert session(app).askings == []

@@ -10,32 +10,32 @@ from pydantic import SecretStr
 
 from pages.ui.shell import services
 from pages.ui.shell.i18n import texts
-from tests.pages.test_playground import errors, finish, open_app, press_run, session, settled
+from tests.pages.test_playground import error_messages, open_app, press_run, session, wait_for_calls, wait_for_run
 from tests.support.fake_gemini import GeminiServer
 from tests.support.fake_openai import OpenAIServer
 from tests.support.fake_server import Reply
 
 EN = texts("en")
-KEY = "sk-planted-0123456789"
+HOSTED_KEY = "sk-planted-0123456789"
 
 
-def hosted(server: OpenAIServer | GeminiServer, language: str = "en"):
+def open_hosted_playground(server: OpenAIServer | GeminiServer, language: str = "en"):
     """Open the Playground with the server's model."""
     app = open_app(language)
     target = services.router().target(server.model)
     session(app).model_id = server.model
-    session(app).keys[f"{target.scheme}:{target.place}"] = SecretStr(KEY)
+    session(app).keys[f"{target.scheme}:{target.place}"] = SecretStr(HOSTED_KEY)
     return app.run()
 
 
 @pytest.mark.parametrize("logprobs", [True, False])
 @pytest.mark.parametrize("language", ["en", "vi"])
 def test_a_hosted_run_is_drawn(logprobs, language):
-    with OpenAIServer("vllm", KEY) as server:
+    with OpenAIServer("vllm", HOSTED_KEY) as server:
         server.logprobs = logprobs
-        app = hosted(server, language)
+        app = open_hosted_playground(server, language)
         app.number_input(key="max_output_tokens").set_value(6)
-        finish(press_run(app))
+        wait_for_run(press_run(app))
         run = session(app).run
         assert not app.exception
         assert run.model is None
@@ -53,25 +53,25 @@ def test_a_hosted_run_is_drawn(logprobs, language):
 
 
 def test_the_request_is_shown_without_the_key():
-    with OpenAIServer("vllm", KEY) as server:
-        app = hosted(server)
+    with OpenAIServer("vllm", HOSTED_KEY) as server:
+        app = open_hosted_playground(server)
         app.text_area(key="instruction").set_value("Name a colour.").run()
         app.toggle(key="show_request").set_value(True).run()
         [shown] = [code.value for code in app.code if code.language == "json"]
         body = json.loads(shown)
         assert body["messages"][-1]["content"] == "Name a colour."
-        assert KEY not in shown
+        assert HOSTED_KEY not in shown
 
 
 def test_a_server_is_asked_for_its_models_and_one_is_used():
-    with OpenAIServer("vllm", KEY) as server:
+    with OpenAIServer("vllm", HOSTED_KEY) as server:
         app = open_app().switch_page("pages/models.py").run()
         app.button_group(key="provider").set_value("server").run()
         target = services.router().target(server.model)
         app.text_input(key="server_url").set_value(target.place).run()
-        app.text_input(key="api_key_server").set_value(KEY).run()
-        settled(app.button(key="hosted_list").click().run())
-        assert not errors(app)
+        app.text_input(key="api_key_server").set_value(HOSTED_KEY).run()
+        wait_for_calls(app.button(key="hosted_list").click().run())
+        assert not error_messages(app)
         assert target.name in app.selectbox(key="hosted_model_server").options
         app.selectbox(key="hosted_model_server").set_value(target.name).run()
         app.button(key="hosted_use").click().run()
@@ -82,25 +82,25 @@ def test_a_server_is_asked_for_its_models_and_one_is_used():
 
 
 def test_what_a_provider_refuses_is_said_on_the_page():
-    with OpenAIServer("vllm", KEY) as server:
+    with OpenAIServer("vllm", HOSTED_KEY) as server:
         app = open_app().switch_page("pages/models.py").run()
         app.button_group(key="provider").set_value("server").run()
         app.text_input(key="server_url").set_value(services.router().target(server.model).place).run()
         app.text_input(key="api_key_server").set_value("wrong-key-0123456789").run()
-        settled(app.button(key="hosted_list").click().run())
-        assert errors(app) == [EN["errors.provider_key_refused"]]
+        wait_for_calls(app.button(key="hosted_list").click().run())
+        assert error_messages(app) == [EN["errors.provider_key_refused"]]
         app.text_input(key="server_url").set_value("no address").run()
-        settled(app.button(key="hosted_list").click().run())
-        assert any("no address" in error for error in errors(app))
+        wait_for_calls(app.button(key="hosted_list").click().run())
+        assert any("no address" in error for error in error_messages(app))
 
 
 def test_a_slow_listing_blocks_nothing_and_another_provider_ends_it():
     gate = threading.Event()
-    with OpenAIServer("vllm", KEY) as server:
+    with OpenAIServer("vllm", HOSTED_KEY) as server:
         app = open_app().switch_page("pages/models.py").run()
         app.button_group(key="provider").set_value("server").run()
         app.text_input(key="server_url").set_value(services.router().target(server.model).place).run()
-        app.text_input(key="api_key_server").set_value(KEY).run()
+        app.text_input(key="api_key_server").set_value(HOSTED_KEY).run()
         server.replies.append(Reply(body={"data": []}, gate=gate))
         app.button(key="hosted_list").click().run()
         assert app.button(key="hosted_list").disabled
@@ -109,4 +109,4 @@ def test_a_slow_listing_blocks_nothing_and_another_provider_ends_it():
         gate.set()
         assert errand.stopped
         assert not app.button(key="hosted_list").disabled
-        assert not errors(app)
+        assert not error_messages(app)

@@ -9,7 +9,16 @@ from llm_core.recipes.recipe import Limits
 from llm_core.recipes.replay import replayed
 from pages.ui.shell.i18n import texts
 from samplers import SamplerConfig
-from tests.pages.test_playground import APP, PATIENCE, AppTest, errors, finish, open_app, press_run, session
+from tests.pages.test_playground import (
+    APP_PATH,
+    TIMEOUT_SECONDS,
+    AppTest,
+    error_messages,
+    open_app,
+    press_run,
+    session,
+    wait_for_run,
+)
 
 RECIPE = Recipe(
     title="Colours",
@@ -25,7 +34,7 @@ RECIPE = Recipe(
 
 
 def open_link(recipe: Recipe, **more: str) -> AppTest:
-    app = AppTest.from_file(APP, default_timeout=PATIENCE)
+    app = AppTest.from_file(APP_PATH, default_timeout=TIMEOUT_SECONDS)
     app.query_params["lang"] = "en"
     app.query_params["r"] = encode_link(recipe)
     for name, value in more.items():
@@ -35,7 +44,7 @@ def open_link(recipe: Recipe, **more: str) -> AppTest:
     return app
 
 
-def shared(app: AppTest) -> Recipe:
+def share_recipe(app: AppTest) -> Recipe:
     app.button(key="share").click().run()
     assert not app.exception
     [link] = [code.value for code in app.code if "/?r=" in code.value]
@@ -49,13 +58,13 @@ def test_a_link_fills_the_page_and_runs_nothing():
     assert app.number_input(key="seed").value == 5
     assert session(app).askings == []
     assert session(app).replaced is None
-    again = shared(app)
+    again = share_recipe(app)
     assert again.model.revision.startswith("sha256:")
     assert again.changed(model=RECIPE.model) == RECIPE
 
 
 def test_it_runs_as_the_command_line_does():
-    app = finish(press_run(open_link(RECIPE)))
+    app = wait_for_run(press_run(open_link(RECIPE)))
     run = session(app).run
     assert run is not None
     assert run.request.rows == RECIPE.rows()
@@ -73,7 +82,7 @@ def test_work_is_asked_for_and_comes_back():
     app = open_app()
     app.text_area(key="instruction").set_value("Mine").run()
     app.number_input(key="max_output_tokens").set_value(3)
-    app = finish(press_run(app))
+    app = wait_for_run(press_run(app))
     mine = session(app).askings
     app.query_params["r"] = encode_link(RECIPE)
     app.run()
@@ -109,17 +118,17 @@ def test_what_the_page_cannot_show_is_named_and_kept():
     words = texts("en")
     [note] = [info.value for info in app.info if words["fields.logit_bias"] in info.value]
     assert all(words[f"fields.{name}"] in note for name in ("temperature", "order"))
-    assert shared(app).changed(model=recipe.model) == recipe
-    assert not errors(press_run(app))
+    assert share_recipe(app).changed(model=recipe.model) == recipe
+    assert not error_messages(press_run(app))
     session(app).askings[0].stop()
 
 
 @pytest.mark.parametrize("language", ["en", "vi"])
 def test_a_bad_link_is_explained(language):
-    app = AppTest.from_file(APP, default_timeout=PATIENCE)
+    app = AppTest.from_file(APP_PATH, default_timeout=TIMEOUT_SECONDS)
     app.query_params["lang"] = language
     app.query_params["r"] = "a" + "A" * 40
     app.run()
-    assert errors(app) == [texts(language)["errors.recipe_link_damaged"]]
+    assert error_messages(app) == [texts(language)["errors.recipe_link_damaged"]]
     assert "r" not in app.query_params
     assert app.button(key="run")

@@ -13,14 +13,14 @@ from llm_core.recipes.recipe import Limits
 from llm_core.recipes.replay import RecipeRun, replayed
 from llm_core.recipes.trace import Trace, record
 from llm_core.router import Router
-from pages.ui.compare.divergence import parting_of
+from pages.ui.compare.divergence import find_divergence
 from pages.ui.shell import services
 from pages.ui.shell.i18n import texts
 from samplers import SamplerConfig
-from tests.pages.test_best_of_n import finish, told
+from tests.pages.test_best_of_n import page_text, rerun_until
 from tests.pages.test_compare import EN
-from tests.pages.test_playground import APP, PATIENCE, AppTest, errors, session
-from tests.pages.test_playground_hosted import KEY
+from tests.pages.test_playground import APP_PATH, TIMEOUT_SECONDS, AppTest, error_messages, session
+from tests.pages.test_playground_hosted import HOSTED_KEY
 from tests.support.fake_openai import OpenAIServer
 from tests.support.toy_model import toy_model
 
@@ -37,7 +37,7 @@ RECIPE = Recipe(
 )
 
 
-def trace_of(recipe: Recipe, submit: Submit | None = None) -> Trace:
+def record_trace(recipe: Recipe, submit: Submit | None = None) -> Trace:
     model = toy_model()
     engine = Engine(ModelStore(loader=lambda model_id, report: model))
     run = RecipeRun(recipe, submit or engine.submit)
@@ -50,7 +50,7 @@ def trace_of(recipe: Recipe, submit: Submit | None = None) -> Trace:
 
 @pytest.fixture(scope="module")
 def recorded() -> Recipe:
-    return RECIPE.changed(trace=trace_of(RECIPE))
+    return RECIPE.changed(trace=record_trace(RECIPE))
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def alone(monkeypatch):
 
 def open_recipe(recipe: Recipe, language: str = "en"):
     """Open the app by the recipe's short link."""
-    app = AppTest.from_file(APP, default_timeout=PATIENCE)
+    app = AppTest.from_file(APP_PATH, default_timeout=TIMEOUT_SECONDS)
     app.query_params["lang"] = language
     app.query_params["s"] = services.recipes().save(recipe, "somebody else").id
     app.run()
@@ -76,8 +76,8 @@ def open_recipe(recipe: Recipe, language: str = "en"):
     return app
 
 
-def said(app) -> str:
-    return "\n".join([told(app), *(each.value for each in (*app.info, *app.warning, *app.success))])
+def all_text(app) -> str:
+    return "\n".join([page_text(app), *(each.value for each in (*app.info, *app.warning, *app.success))])
 
 
 @pytest.mark.parametrize("language", ["en", "vi"])
@@ -93,15 +93,15 @@ def test_recorded_answers_stand_side_by_side(recorded, alone, language):
     assert [shown.comparison.record(place).events() for place in range(4)] == rows
     step = first_divergence(rows[0], rows[1])
     assert step is not None
-    assert parting_of(shown, rows, 1) == (step, step)
-    assert words["recipes.other_seed"].split("{")[0].strip() in told(app)
+    assert find_divergence(shown, rows, 1) == (step, step)
+    assert words["recipes.other_seed"].split("{")[0].strip() in page_text(app)
     table = app.dataframe[-1].value
     assert [name.split("· ")[1] for name in table[words["compare.column"]]] == [
         words["compare.seed_of"].format(seed=seed) for seed in (5, 6, 7, 8)
     ]
     assert not any(value == "–" for value in table[words["compare.statistic.perplexity"]])
-    assert "2026-11-25" in said(app)
-    assert words["hosted_views.compare.seed"] not in said(app)
+    assert "2026-11-25" in all_text(app)
+    assert words["hosted_views.compare.seed"] not in all_text(app)
 
 
 @pytest.mark.parametrize("language", ["en", "vi"])
@@ -109,15 +109,15 @@ def test_recorded_answers_are_candidates(recorded, alone, language):
     words = texts(language)
     app = open_recipe(recorded, language)
     app.button(key="open_in_best").click().run()
-    finish(app)
+    rerun_until(app)
     assert app.title[0].value == words["best.title"]
     shown = session(app).best.shown
     assert [each.seed for each in shown.pool.candidates()] == [5, 6, 7, 8]
-    assert [each.id for each in shown.judging.criteria] == ["mean_logprob", "self_certainty", "vote"]
-    assert all(score.value is not None for score in shown.judging.scores("self_certainty").values())
+    assert [each.id for each in shown.scorer.criteria] == ["mean_logprob", "self_certainty", "vote"]
+    assert all(score.value is not None for score in shown.scorer.scores("self_certainty").values())
     reason = words["errors.criterion_asks_a_model"]
-    assert f"**{words['best.criterion.autorater']}**: {reason}" in told(app)
-    assert words["best.criterion.own"] in told(app)
+    assert f"**{words['best.criterion.autorater']}**: {reason}" in page_text(app)
+    assert words["best.criterion.own"] in page_text(app)
     note = next(each.value for each in app.info if words["recipes.best_not_shown"].split("{")[0] in each.value)
     assert words["best.criterion.autorater"] in note
     assert "taste" in note
@@ -130,9 +130,9 @@ def test_recorded_answers_are_candidates(recorded, alone, language):
 
 def test_a_record_without_certainties_says_so(recorded, alone):
     bare = recorded.changed(criteria={"mean_logprob": 1.0})
-    app = open_recipe(bare.changed(trace=trace_of(bare)))
+    app = open_recipe(bare.changed(trace=record_trace(bare)))
     app.button(key="open_in_best").click().run()
-    assert f"**{EN['best.criterion.self_certainty']}**: {EN['errors.criterion_needs_vocabulary']}" in told(app)
+    assert f"**{EN['best.criterion.self_certainty']}**: {EN['errors.criterion_needs_vocabulary']}" in page_text(app)
 
 
 def test_a_recipe_goes_through_the_page_unchanged(recorded):
@@ -144,10 +144,10 @@ def test_a_recipe_goes_through_the_page_unchanged(recorded):
     app.number_input(key="best_n").set_value(2).run()
     app.number_input(key="best_weight_vote").set_value(3.0).run()
     app.button(key="best_run").click().run()
-    assert not errors(app)
-    finish(app)
+    assert not error_messages(app)
+    rerun_until(app)
     shown = session(app).best.shown
-    assert shown.pool.like.deadline_seconds == 77
+    assert shown.pool.template.deadline_seconds == 77
     app.button(key="save_recipe").click().run()
     app.button(key="save_new").click().run()
     assert not app.exception
@@ -169,34 +169,34 @@ def test_a_recipe_goes_through_the_page_unchanged(recorded):
 def test_more_answers_than_columns_and_other_prompts_are_told():
     spec = PromptSpec("Say {{what}}.", values=({"what": "hello"}, {"what": "goodbye"}))
     recipe = Recipe(prompt=spec, seeds=tuple(range(10)), limits=Limits(max_output_tokens=2))
-    app = open_recipe(recipe.changed(trace=trace_of(recipe)))
+    app = open_recipe(recipe.changed(trace=record_trace(recipe)))
     app.button(key="open_in_compare").click().run()
     assert not app.exception
-    assert EN["recipes.first_columns"].format(count=20, limit=16) in told(app)
+    assert EN["recipes.first_columns"].format(count=20, limit=16) in page_text(app)
     names = list(app.dataframe[-1].value[EN["compare.column"]])
     assert (names[0], names[15]) == ("1 · prompt 1, seed 0", "16 · prompt 2, seed 5")
     app.selectbox(key="compare_other").set_value(10).run()
     assert not app.exception
-    assert EN["compare.why.model"] in told(app)
+    assert EN["compare.why.model"] in page_text(app)
     assert session(app).comparison.recorded
 
 
 def test_hosted_answers_without_probabilities_are_compared_by_their_texts():
-    with OpenAIServer("vllm", KEY) as server:
+    with OpenAIServer("vllm", HOSTED_KEY) as server:
         server.logprobs = False
-        keys = Credentials(typed={f"openai:{server.address}/v1": SecretStr(KEY)})
+        keys = Credentials(typed={f"openai:{server.address}/v1": SecretStr(HOSTED_KEY)})
         recipe = RECIPE.changed(model=ModelReference(id=server.model), criteria={}, candidates=2)
-        recipe = recipe.changed(trace=trace_of(recipe, lambda request: services.router().submit(request, keys)))
+        recipe = recipe.changed(trace=record_trace(recipe, lambda request: services.router().submit(request, keys)))
     app = open_recipe(recipe)
     app.button(key="open_in_compare").click().run()
     assert not app.exception
-    assert EN["recipes.without_probabilities"] in told(app)
-    assert EN["hosted_views.compare.no_probabilities"] in told(app)
+    assert EN["recipes.without_probabilities"] in page_text(app)
+    assert EN["hosted_views.compare.no_probabilities"] in page_text(app)
     app.switch_page("pages/playground.py").run()
     app.button(key="open_in_best").click().run()
     assert not app.exception
     for name in ("sum_logprob", "self_certainty"):
-        assert f"block: **{EN[f'best.criterion.{name}']}**" in told(app)
+        assert f"block: **{EN[f'best.criterion.{name}']}**" in page_text(app)
 
 
 def test_a_prompt_of_several_parts_runs_as_the_playground_has_it():
@@ -204,10 +204,10 @@ def test_a_prompt_of_several_parts_runs_as_the_playground_has_it():
     app = open_recipe(Recipe(prompt=parts, candidates=3, limits=Limits(max_output_tokens=2)))
     app.button(key="open_in_best").click().run()
     app.button(key="best_run").click().run()
-    assert not errors(app)
-    finish(app)
+    assert not error_messages(app)
+    rerun_until(app)
     pool = session(app).best.shown.pool
-    assert (pool.like.prompt, pool.asked) == (parts, 3)
+    assert (pool.template.prompt, pool.requested) == (parts, 3)
 
 
 @pytest.mark.parametrize("language", ["en", "vi"])
@@ -222,16 +222,16 @@ def test_other_weights_are_told_before_and_after_a_run(language):
     )
     app = open_recipe(other, language)
     before, after = (words[f"recipes.{name}"].split("{")[0] for name in ("other_weights", "written_with_others"))
-    assert before in said(app)
-    assert after not in said(app)
+    assert before in all_text(app)
+    assert after not in all_text(app)
     app.button(key="run").click().run()
     run = session(app).run
     assert run is not None
     assert run.wait(60)
     app.run()
-    assert after in said(app)
+    assert after in all_text(app)
     app.button(key="open_in_best").click().run()
-    assert before in said(app)
+    assert before in all_text(app)
     app.button(key="best_run").click().run()
-    finish(app)
-    assert after in said(app)
+    rerun_until(app)
+    assert after in all_text(app)

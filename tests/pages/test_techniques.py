@@ -9,9 +9,9 @@ import pytest
 from llm_core import Example
 from llm_core.recipes.starter_prompts import applications
 from pages.ui.shell.i18n import texts
-from tests.pages.test_playground import errors, finish, open_app, press_run, session
+from tests.pages.test_playground import error_messages, open_app, press_run, session, wait_for_run
 
-PATIENCE = 120
+TIMEOUT_SECONDS = 120
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -19,9 +19,9 @@ def model_is_there(builtin):
     """Download the built-in model, which the pages load themselves."""
 
 
-def ended(app):
+def rerun_until_done(app):
     """Rerun until every request is done, as the page's fragment does."""
-    until = time.monotonic() + PATIENCE
+    until = time.monotonic() + TIMEOUT_SECONDS
     while any(asking.active for asking in session(app).askings) and time.monotonic() < until:
         time.sleep(0.1)
         app.run()
@@ -40,7 +40,7 @@ def test_few_shot_is_composed_run_and_kept_by_another_technique(language):
     app.text_area(key="instruction").set_value("Name the country.")
     app.text_area(key="question").set_value("Lima")
     app.number_input(key="max_output_tokens").set_value(3)
-    finish(press_run(app))
+    wait_for_run(press_run(app))
     rendered = session(app).run.rendered.text
     assert "Name the country.\n\nHà Nội<|im_end|>\n<|im_start|>assistant\nVietnam<|im_end|>" in rendered
     assert rendered.endswith("<|im_start|>user\nLima<|im_end|>\n<|im_start|>assistant\n")
@@ -71,7 +71,7 @@ def test_self_consistency_votes():
     app.button_group(key="technique").set_value("self_consistency").run()
     app.number_input(key="chains").set_value(3)
     app.number_input(key="max_output_tokens").set_value(4)
-    ended(press_run(app))
+    rerun_until_done(press_run(app))
     [asking] = session(app).askings
     assert len(asking.outcomes) == 3
     assert [outcome.result for outcome in asking.outcomes] == [row.text.strip() for row in asking.main.rows]
@@ -90,14 +90,14 @@ def test_a_document_is_looked_up_shown_and_cited():
     found = texts("en")["document.found"].format(count=1)
     assert found in [caption.value for caption in app.caption]
     assert "Cards are free for students." in [code.value for code in app.code]
-    ended(press_run(app))
+    rerun_until_done(press_run(app))
     captions = [caption.value for caption in app.caption]
     assert any(texts("en")["document.cited"] in caption for caption in captions)
     assert texts("en")["document.invented"].format(numbers="[3]") in captions
     assert "[2] Cards are free" in session(app).askings[0].main.rendered.text
     app.text_area(key="instruction").set_value("Weather?").run()
     press_run(app)
-    assert errors(app) == [texts("en")["errors.passage_not_found"]]
+    assert error_messages(app) == [texts("en")["errors.passage_not_found"]]
     assert session(app).askings, "the run before is still there"
 
 
@@ -105,11 +105,11 @@ def test_variables_make_several_prompts_and_missing_values_are_named():
     app = open_app()
     app.text_area(key="instruction").set_value("The capital of {{country}} is").run()
     press_run(app)
-    assert errors(app) == [texts("en")["errors.variable_without_value"].format(variable="country")]
+    assert error_messages(app) == [texts("en")["errors.variable_without_value"].format(variable="country")]
     session(app).value_table.set([{"country": "Peru"}, {"country": "Kenya"}])
     app.number_input(key="max_output_tokens").set_value(2)
     app.run()
-    ended(press_run(app))
+    rerun_until_done(press_run(app))
     asked = [asking.main.rendered.text for asking in session(app).askings]
     assert ["Peru" in asked[0], "Kenya" in asked[1], len(asked)] == [True, True, 2]
 
@@ -123,7 +123,7 @@ def test_a_study_runs_to_its_end_and_says_what_it_found():
     app.button(key="study_run").click().run()
     assert not app.exception
     study = session(app).studies["techniques"].study
-    until = time.monotonic() + PATIENCE
+    until = time.monotonic() + TIMEOUT_SECONDS
     while not study.finished and time.monotonic() < until:
         time.sleep(0.2)
         app.run()
@@ -152,7 +152,7 @@ def test_every_gallery_prompt_opens_in_the_playground():
         assert session(app).to_open is None
         app.switch_page("pages/playground.py").run()
         assert not app.exception
-        assert not errors(app)
+        assert not error_messages(app)
         assert app.text_area(key="instruction").value == entry.prompts["en"].instruction
         assert session(app).examples.examples == entry.prompts["en"].examples
         if application is applications()[0]:

@@ -34,7 +34,7 @@ VOCAB = 200
 PROMPT, ANSWER = [1, 7, 3, 9, 1, 7, 3], [4, 9, 1, 7]
 
 
-def states(rows: int) -> list[RowState]:
+def make_states(rows: int) -> list[RowState]:
     """Rows that use every stage alone, in pairs and all together."""
     names = list(ACTIVE)
     configs = []
@@ -47,7 +47,7 @@ def states(rows: int) -> list[RowState]:
     return [RowState(config, PROMPT, ANSWER[: row % 5], end_ids=[2, 8]) for row, config in enumerate(configs)]
 
 
-def tokens_of(logits: torch.Tensor, rows: list[RowState]) -> list[int]:
+def sample_tokens(logits: torch.Tensor, rows: list[RowState]) -> list[int]:
     return SamplerChain([row.config for row in rows]).sample(logits, rows).tokens
 
 
@@ -68,24 +68,24 @@ def test_every_stage_is_covered_here_and_does_something():
 
 
 def test_a_row_alone_in_a_batch_and_shuffled_gives_the_same_bits_and_tokens():
-    rows = states(60)
+    rows = make_states(60)
     logits = random_logits(60)
     configs = [row.config for row in rows]
     together = next_token_probs(logits, configs, rows)
-    tokens = tokens_of(logits, rows)
+    tokens = sample_tokens(logits, rows)
     order = torch.randperm(60, generator=torch.Generator().manual_seed(9)).tolist()
     shuffled = [rows[row] for row in order]
     assert torch.equal(next_token_probs(logits[order], [row.config for row in shuffled], shuffled), together[order])
-    assert tokens_of(logits[order], shuffled) == [tokens[row] for row in order]
+    assert sample_tokens(logits[order], shuffled) == [tokens[row] for row in order]
     for row in range(60):
         alone = next_token_probs(logits[row : row + 1], [configs[row]], [rows[row]])
         assert torch.equal(alone[0], together[row]), configs[row]
-        assert tokens_of(logits[row : row + 1], [rows[row]]) == [tokens[row]]
+        assert sample_tokens(logits[row : row + 1], [rows[row]]) == [tokens[row]]
 
 
 @pytest.mark.parametrize("vocab", [VOCAB, 5000])
 def test_inputs_rows_and_global_random_state_stay_as_they_were(vocab):
-    rows = states(36)
+    rows = make_states(36)
     logits = random_logits(36, vocab)
     before, random = logits.clone(), torch.get_rng_state()
     past = [(row.prompt, list(row.answer), row.surprise_limit) for row in rows]
@@ -93,7 +93,7 @@ def test_inputs_rows_and_global_random_state_stay_as_they_were(vocab):
     chain = SamplerChain([row.config for row in rows])
     probs = chain.probs(logits, rows, recording)
     kept = [recorded.scores.logits.clone() for recorded in recording]
-    tokens_of(logits, rows)
+    sample_tokens(logits, rows)
     assert torch.equal(logits, before)
     assert torch.equal(torch.get_rng_state(), random)
     assert [(row.prompt, row.answer, row.surprise_limit) for row in rows] == past
@@ -104,7 +104,7 @@ def test_inputs_rows_and_global_random_state_stay_as_they_were(vocab):
 
 @pytest.mark.parametrize("vocab", [VOCAB, 5000])
 def test_sampling_draws_from_the_probabilities_it_reports(vocab):
-    rows = states(60)
+    rows = make_states(60)
     logits = random_logits(60, vocab)
     configs = [row.config for row in rows]
     probs = next_token_probs(logits, configs, rows)
@@ -192,7 +192,7 @@ def test_rows_must_belong_to_the_chain():
         SamplerChain([])
 
 
-class Only:
+class OnlyTokens:
     """A constraint to some tokens."""
 
     def __init__(self, *tokens: int, vocab: int = 4) -> None:
@@ -210,8 +210,8 @@ class Only:
 def test_a_constraint_runs_before_every_order_and_only_on_its_rows():
     logits = torch.tensor([[3.0, 2.0, 1.0, 0.0]] * 3)
     config = SamplerConfig(top_k=2, logit_bias={0: 50}, order=("top_k", "logit_bias"))
-    free, held = RowState(config), RowState(config, constraint=Only(1, 2, 3))
-    greedy = RowState(SamplerConfig(temperature=0), constraint=Only(3))
+    free, held = RowState(config), RowState(config, constraint=OnlyTokens(1, 2, 3))
+    greedy = RowState(SamplerConfig(temperature=0), constraint=OnlyTokens(3))
     recording: list = []
     out = SamplerChain([config, config, greedy.config]).logits(logits, [free, held, greedy], recording)
     possible = [{token for token in range(4) if row[token] > -math.inf} for row in out]
@@ -225,6 +225,6 @@ def test_a_constraint_runs_before_every_order_and_only_on_its_rows():
     ]
     held.accept(2, 0.5)
     assert held.constraint.taken == [2]
-    for broken, words in ((Only(), "leaves no possible token"), (Only(1, vocab=5), "expected a mask of")):
+    for broken, words in ((OnlyTokens(), "leaves no possible token"), (OnlyTokens(1, vocab=5), "expected a mask of")):
         with pytest.raises(ValueError, match=f"constraint of row 0.*{words}"):
             SamplerChain([config]).logits(logits[:1], [RowState(config, constraint=broken)])

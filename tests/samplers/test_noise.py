@@ -19,7 +19,7 @@ P_VALUE = 1e-4
 """A right sampler fails one seed in ten thousand; the seeds here are fixed."""
 
 
-def fits(tokens: torch.Tensor, probs: torch.Tensor) -> bool:
+def is_good_fit(tokens: torch.Tensor, probs: torch.Tensor) -> bool:
     """Whether the counts fit the distribution: chi-square over the tokens that can be drawn, and no other was."""
     seen = torch.bincount(tokens, minlength=len(probs)).double()
     possible = probs > 0
@@ -37,14 +37,14 @@ def test_over_steps_and_over_seeds(padding):
     batch = probs.expand(DRAWS, -1)
     over_steps = draw(batch, [4] * DRAWS, range(DRAWS))
     over_seeds = draw(batch, range(DRAWS), [0] * DRAWS)
-    assert fits(over_steps, probs)
-    assert fits(over_seeds, probs)
+    assert is_good_fit(over_steps, probs)
+    assert is_good_fit(over_seeds, probs)
     assert torch.equal(over_steps, draw(WANTED.expand(DRAWS, -1), [4] * DRAWS, range(DRAWS)))
 
 
 def test_the_fit_notices_a_wrong_distribution():
     tokens = draw(WANTED.expand(DRAWS, -1), [4] * DRAWS, range(DRAWS))
-    assert not fits(tokens, torch.tensor([0.51, 0.29, 0.15, 0.05, 0.0]))
+    assert not is_good_fit(tokens, torch.tensor([0.51, 0.29, 0.15, 0.05, 0.0]))
 
 
 @pytest.mark.parametrize("name", ACTIVE)
@@ -55,13 +55,13 @@ def test_every_sampler_draws_what_it_says(name):
     row = RowState(SamplerConfig(**fields), [1, 7, 3, 9, 1, 7, 3], [4, 9, 1, 7], end_ids=[2, 8])
     if name != "xtc":
         probs = next_token_probs(logits, [row.config], [row])
-        assert fits(draw(probs.expand(DRAWS, -1), [21] * DRAWS, range(DRAWS)), probs[0])
+        assert is_good_fit(draw(probs.expand(DRAWS, -1), [21] * DRAWS, range(DRAWS)), probs[0])
         return
     certain = SamplerConfig(**(fields | {"xtc_probability": 1.0}))
     whole, cut = next_token_probs(logits, [SamplerConfig()])[0], next_token_probs(logits, [certain])[0]
     coin = torch.tensor([step_uniform(21, step) < 0.9 for step in range(DRAWS)])
     tokens = draw(torch.where(coin[:, None], cut, whole), [21] * DRAWS, range(DRAWS))
-    assert fits(tokens, 0.9 * cut + 0.1 * whole)
+    assert is_good_fit(tokens, 0.9 * cut + 0.1 * whole)
 
 
 def test_the_noise_is_exponential_and_unrelated_between_seeds_steps_and_tokens():

@@ -15,34 +15,34 @@ from samplers.penalties import _repetitions, dry
 LOGITS = torch.tensor([[2.0, 1.0, 0.0, -1.0, -2.0]])
 
 
-def after(prompt=(), answer=(), end_ids=(), logits=LOGITS, **fields) -> list[float]:
+def processed_logits(prompt=(), answer=(), end_ids=(), logits=LOGITS, **fields) -> list[float]:
     """Logits after the stages."""
     row = RowState(SamplerConfig(**fields), prompt, answer, end_ids)
     return SamplerChain([row.config]).logits(logits, [row])[0].tolist()
 
 
 def test_repetition_penalty_divides_positive_and_multiplies_negative_logits_of_prompt_and_answer():
-    assert after([0, 3], [4, 4, 2], repetition_penalty=2.0) == [1.0, 1.0, 0.0, -2.0, -4.0]
-    assert after([0, 3], [4], repetition_penalty=0.5) == [4.0, 1.0, 0.0, -0.5, -1.0]
+    assert processed_logits([0, 3], [4, 4, 2], repetition_penalty=2.0) == [1.0, 1.0, 0.0, -2.0, -4.0]
+    assert processed_logits([0, 3], [4], repetition_penalty=0.5) == [4.0, 1.0, 0.0, -0.5, -1.0]
 
 
 def test_presence_counts_the_answers_tokens_once_and_frequency_every_time():
-    assert after([1], [0, 0, 3], presence_penalty=0.5) == [1.5, 1.0, 0.0, -1.5, -2.0]
-    assert after([1], [0, 0, 3], frequency_penalty=0.5) == [1.0, 1.0, 0.0, -1.5, -2.0]
-    assert after([1], [0, 0, 3], frequency_penalty=-1) == [4.0, 1.0, 0.0, 0.0, -2.0]
-    both = after([1], [0, 0, 3], presence_penalty=0.5, frequency_penalty=0.5)
+    assert processed_logits([1], [0, 0, 3], presence_penalty=0.5) == [1.5, 1.0, 0.0, -1.5, -2.0]
+    assert processed_logits([1], [0, 0, 3], frequency_penalty=0.5) == [1.0, 1.0, 0.0, -1.5, -2.0]
+    assert processed_logits([1], [0, 0, 3], frequency_penalty=-1) == [4.0, 1.0, 0.0, 0.0, -2.0]
+    both = processed_logits([1], [0, 0, 3], presence_penalty=0.5, frequency_penalty=0.5)
     assert both == [0.5, 1.0, 0.0, -2.0, -2.0]
 
 
 def test_bias_is_added_and_banned_tokens_are_excluded():
-    assert after(logit_bias={4: 3, 0: -0.5}) == [1.5, 1.0, 0.0, -1.0, 1.0]
-    assert after(banned_tokens=(0, 2)) == [-math.inf, 1.0, -math.inf, -1.0, -2.0]
+    assert processed_logits(logit_bias={4: 3, 0: -0.5}) == [1.5, 1.0, 0.0, -1.0, 1.0]
+    assert processed_logits(banned_tokens=(0, 2)) == [-math.inf, 1.0, -math.inf, -1.0, -2.0]
 
 
 def test_answers_may_not_end_early():
     ends = {1, 4}
-    assert after([3, 3, 3], [0], ends, min_new_tokens=2) == [2.0, -math.inf, 0.0, -1.0, -math.inf]
-    assert after([3, 3, 3], [0, 0], ends, min_new_tokens=2) == LOGITS[0].tolist()
+    assert processed_logits([3, 3, 3], [0], ends, min_new_tokens=2) == [2.0, -math.inf, 0.0, -1.0, -math.inf]
+    assert processed_logits([3, 3, 3], [0, 0], ends, min_new_tokens=2) == LOGITS[0].tolist()
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_answers_may_not_end_early():
 )
 def test_no_sequence_twice(tokens, size, excluded):
     for split in range(len(tokens) + 1):  # it does not matter where the prompt ends
-        out = after(tokens[:split], tokens[split:], no_repeat_ngram_size=size)
+        out = processed_logits(tokens[:split], tokens[split:], no_repeat_ngram_size=size)
         assert {token for token, logit in enumerate(out) if logit == -math.inf} == excluded
 
 
@@ -94,11 +94,11 @@ def test_dry(tokens, fields, expected):
     assert dry(RowState(config, tokens)) == pytest.approx(expected)
     before = LOGITS[0].tolist()
     wanted = [logit - expected.get(token, 0) for token, logit in enumerate(before)]
-    assert after(tokens, **({"dry_multiplier": 1.0} | fields)) == pytest.approx(wanted)
+    assert processed_logits(tokens, **({"dry_multiplier": 1.0} | fields)) == pytest.approx(wanted)
 
 
 def test_dry_stays_finite_in_an_endless_repetition():
-    out = after([0] * 5000, dry_multiplier=100, dry_base=10)
+    out = processed_logits([0] * 5000, dry_multiplier=100, dry_base=10)
     assert out[0] < -1e29
     assert math.isfinite(out[0])
 
@@ -139,7 +139,7 @@ def test_tokens_outside_the_vocabulary_are_refused_by_name(field):
     with pytest.raises(ValueError, match=rf"{field}: token 5 is outside .* below 5"):
         next_token_probs(LOGITS, [SamplerConfig(**{field: value})])
     with pytest.raises(ValueError, match="repetition_penalty: token 9"):
-        after([9], repetition_penalty=1.1)
+        processed_logits([9], repetition_penalty=1.1)
     with pytest.raises(ValueError, match="history contains -3"):
         RowState(SamplerConfig(), [1, -3])
 

@@ -25,19 +25,19 @@ from samplers import (
     vocabulary_snapshot,
 )
 from samplers.shortlist import spread
-from tests.samplers.test_chain import random_logits, states
+from tests.samplers.test_chain import make_states, random_logits
 
 LOGITS = torch.tensor([[0.5, 0.25, 0.15, 0.1]]).log()
 
 
-def trace(config: SamplerConfig, token_id: int, logits: torch.Tensor = LOGITS, also=(), **options) -> StepTrace:
+def make_trace(config: SamplerConfig, token_id: int, logits: torch.Tensor = LOGITS, also=(), **options) -> StepTrace:
     recording: list = []
     SamplerChain([config]).probs(logits, None, recording)
     return summarize(recording, [token_id], also=[also], **options)[0]
 
 
 def test_each_stage_by_hand():
-    step = trace(SamplerConfig(temperature=0.5, top_k=3, top_p=0.8), token_id=1)
+    step = make_trace(SamplerConfig(temperature=0.5, top_k=3, top_p=0.8), token_id=1)
     assert [stage.name for stage in step.stages] == ["raw", "temperature", "top_k", "top_p"]
     assert [stage.kept for stage in step.stages] == [4, 4, 3, 2]
     assert [stage.kept_mass for stage in step.stages] == pytest.approx([1, 1, 0.9, 0.75])
@@ -62,7 +62,7 @@ def test_self_certainty_is_kl_from_uniform_for_the_rows_that_want_it():
 
 @pytest.mark.parametrize("vocab", [200, 3000])
 def test_every_number_of_a_mixed_batch_against_the_full_distributions(vocab):
-    rows = states(40)
+    rows = make_states(40)
     logits = random_logits(40, vocab)
     recording: list = []
     SamplerChain([row.config for row in rows]).probs(logits, rows, recording)
@@ -96,7 +96,7 @@ def test_neutral_stages_leave_no_snapshot_even_beside_rows_that_use_them():
 
 def test_candidates_are_the_likeliest_and_always_hold_the_chosen_and_the_asked_for():
     logits = torch.arange(100.0)[None] / 20
-    step = trace(SamplerConfig(), token_id=3, logits=logits, n=5, also=[50, 99])
+    step = make_trace(SamplerConfig(), token_id=3, logits=logits, n=5, also=[50, 99])
     assert list(step.candidates) == [99, 98, 97, 96, 95, 50, 3]
     assert step.rank == 97
     full = logits[0].log_softmax(-1)
@@ -116,15 +116,15 @@ def test_the_whole_vocabulary_of_one_row_on_request():
     assert len(vocabulary_snapshot(recording, 0).stages) == 1
 
 
-def example_traces() -> list[StepTrace]:
-    rows = states(20)
+def make_example_traces() -> list[StepTrace]:
+    rows = make_states(20)
     recording: list = []
     SamplerChain([row.config for row in rows]).probs(random_logits(20, 3000), rows, recording)
     return summarize(recording, list(range(20)))
 
 
 def test_packing_keeps_every_bit_in_a_few_hundred_bytes_a_step():
-    traces = example_traces()
+    traces = make_example_traces()
     packed = pack_traces(traces)
     assert unpack_traces(packed) == traces
     assert len(packed) / len(traces) < 700
@@ -132,7 +132,7 @@ def test_packing_keeps_every_bit_in_a_few_hundred_bytes_a_step():
 
 
 def test_a_trace_is_read_without_torch(tmp_path: Path):
-    (tmp_path / "trace").write_bytes(pack_traces(example_traces()))
+    (tmp_path / "trace").write_bytes(pack_traces(make_example_traces()))
     code = (
         "import sys; from pathlib import Path; from samplers import unpack_traces; "
         f"steps = unpack_traces(Path({str(tmp_path / 'trace')!r}).read_bytes()); "
@@ -140,11 +140,11 @@ def test_a_trace_is_read_without_torch(tmp_path: Path):
     )
     root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["20", str(round(example_traces()[3].surprisal_bits, 6)), "False"]
+    assert done.stdout.split() == ["20", str(round(make_example_traces()[3].surprisal_bits, 6)), "False"]
 
 
-def tampered(change) -> bytes:
-    line, _, body = zlib.decompress(pack_traces(example_traces()[:2])).partition(b"\n")
+def tamper(change) -> bytes:
+    line, _, body = zlib.decompress(pack_traces(make_example_traces()[:2])).partition(b"\n")
     header = json.loads(line)
     body = change(header, body) or body
     return zlib.compress(json.dumps(header).encode() + b"\n" + body)
@@ -160,15 +160,15 @@ def tampered(change) -> bytes:
         zlib.compress(b"{}\n"),
         zlib.compress(b'{"version":1,"steps":[[1,2]]}\n'),
         zlib.compress(b"[" * 100_000 + b"\n"),
-        pack_traces(example_traces())[:-30],
-        tampered(lambda header, body: header.update(version=2)),
-        tampered(lambda header, body: body[:-4]),
-        tampered(lambda header, body: body + b"\0"),
-        tampered(lambda header, body: header["steps"][0].__setitem__(2, 10**9)),
-        tampered(lambda header, body: header["steps"][0].__setitem__(2, -1)),
-        tampered(lambda header, body: header["steps"][0].__setitem__(0, 10**6)),
-        tampered(lambda header, body: header["steps"][0].__setitem__(3, [])),
-        tampered(lambda header, body: header["steps"][0][3][0].__setitem__(1, None)),
+        pack_traces(make_example_traces())[:-30],
+        tamper(lambda header, body: header.update(version=2)),
+        tamper(lambda header, body: body[:-4]),
+        tamper(lambda header, body: body + b"\0"),
+        tamper(lambda header, body: header["steps"][0].__setitem__(2, 10**9)),
+        tamper(lambda header, body: header["steps"][0].__setitem__(2, -1)),
+        tamper(lambda header, body: header["steps"][0].__setitem__(0, 10**6)),
+        tamper(lambda header, body: header["steps"][0].__setitem__(3, [])),
+        tamper(lambda header, body: header["steps"][0][3][0].__setitem__(1, None)),
     ],
 )
 def test_strangers_bytes_are_refused(packed):
@@ -177,7 +177,7 @@ def test_strangers_bytes_are_refused(packed):
 
 
 def test_a_small_file_cannot_fill_the_memory(monkeypatch):
-    packed = pack_traces(example_traces())
+    packed = pack_traces(make_example_traces())
     monkeypatch.setattr(trace_codec, "LARGEST", 1000)
     with pytest.raises(ValueError, match="longer than 1000 bytes"):
         unpack_traces(packed)
@@ -185,4 +185,4 @@ def test_a_small_file_cannot_fill_the_memory(monkeypatch):
 
 def test_traces_are_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
-        example_traces()[0].rank = 3
+        make_example_traces()[0].rank = 3

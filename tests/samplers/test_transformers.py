@@ -16,7 +16,9 @@ from samplers import RowState, SamplerChain, SamplerConfig
 END = 0
 
 
-def processors(config: SamplerConfig, history: list[int], prompt_length: int, vocab: int) -> hf.LogitsProcessorList:
+def make_processors(
+    config: SamplerConfig, history: list[int], prompt_length: int, vocab: int
+) -> hf.LogitsProcessorList:
     """The peer's chain in the order in which its `generate` builds it."""
     chain = hf.LogitsProcessorList()
     if config.logit_bias:
@@ -46,7 +48,7 @@ def processors(config: SamplerConfig, history: list[int], prompt_length: int, vo
     return chain
 
 
-def check(logits: torch.Tensor, fields: dict, prompt: list[int], answer: list[int]) -> None:
+def assert_same_probs(logits: torch.Tensor, fields: dict, prompt: list[int], answer: list[int]) -> None:
     """Same probabilities. A token on the very edge of a stage may fall either way, since sums and exponents round apart
     there: at most two may, and without them the distributions must agree."""
     config = SamplerConfig(**fields)
@@ -54,7 +56,7 @@ def check(logits: torch.Tensor, fields: dict, prompt: list[int], answer: list[in
     ours = SamplerChain([config] * len(logits)).logits(logits, rows)
     history = [*prompt, *answer]
     ids = torch.tensor([history] * len(logits), dtype=torch.int64).reshape(len(logits), -1)
-    theirs = processors(config, history, len(prompt), logits.shape[-1])(ids, logits.clone())
+    theirs = make_processors(config, history, len(prompt), logits.shape[-1])(ids, logits.clone())
     for mine, other in zip(ours, theirs, strict=True):
         apart = (mine > -math.inf) != (other > -math.inf)
         assert int(apart.sum()) <= 2, fields
@@ -95,7 +97,7 @@ def test_equal_for_any_settings(vocab, seed, spread, fields, data):
     if len(set(history)) == vocab or not history:  # the peer excludes everything, or cannot take an empty history
         fields.pop("no_repeat_ngram_size", None)
         fields.pop("repetition_penalty", None) if not history else None
-    check(random_logits(2, vocab, seed, spread), fields, history[:5], history[5:])
+    assert_same_probs(random_logits(2, vocab, seed, spread), fields, history[:5], history[5:])
 
 
 PAIRABLE: dict[str, dict] = {
@@ -122,21 +124,21 @@ FIRST_SELECTION = list(PAIRABLE).index("temperature")
 def test_equal_in_every_pair(first, second):
     fields = PAIRABLE[first] | PAIRABLE[second]
     for vocab, seed in ((50, 1), (3000, 2)):
-        check(random_logits(3, vocab, seed), fields, [1, 3, 1, 6], [3, 9, 1])
+        assert_same_probs(random_logits(3, vocab, seed), fields, [1, 3, 1, 6], [3, 9, 1])
 
 
 def test_equal_with_everything_at_once():
     fields = {name: value for each in PAIRABLE.values() for name, value in each.items()}
-    check(random_logits(4, 2000, 3), fields, [1, 3, 1, 6], [3, 9, 1])
+    assert_same_probs(random_logits(4, 2000, 3), fields, [1, 3, 1, 6], [3, 9, 1])
 
 
 @pytest.mark.parametrize("vocab", [49_152, 262_144])
 @pytest.mark.parametrize("name", PAIRABLE)
 def test_equal_for_large_vocabularies(name, vocab):
-    check(random_logits(2, vocab, 5), PAIRABLE[name], [1, 3, 1, 6, 3, 9, 1], [])
+    assert_same_probs(random_logits(2, vocab, 5), PAIRABLE[name], [1, 3, 1, 6, 3, 9, 1], [])
 
 
 @pytest.mark.parametrize("vocab", [1, 2])
 @pytest.mark.parametrize("name", ["repetition_penalty", *list(PAIRABLE)[FIRST_SELECTION:]])
 def test_equal_for_tiny_vocabularies(name, vocab):
-    check(random_logits(2, vocab, 5), PAIRABLE[name], [0], [])
+    assert_same_probs(random_logits(2, vocab, 5), PAIRABLE[name], [0], [])

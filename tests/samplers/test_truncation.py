@@ -17,12 +17,12 @@ HALF = torch.tensor([[0.5, 0.25, 0.15, 0.1]]).log()
 FLAT = torch.tensor([[0.2, 0.1, 0.3, 0.05, 0.25, 0.1]]).log()
 
 
-def probs(logits: torch.Tensor, **fields) -> list[float]:
+def token_probs(logits: torch.Tensor, **fields) -> list[float]:
     return next_token_probs(logits, [SamplerConfig(**fields)])[0].tolist()
 
 
-def kept(logits: torch.Tensor, **fields) -> list[int]:
-    return [token for token, p in enumerate(probs(logits, **fields)) if p > 0]
+def kept_tokens(logits: torch.Tensor, **fields) -> list[int]:
+    return [token for token, p in enumerate(token_probs(logits, **fields)) if p > 0]
 
 
 @pytest.mark.parametrize(
@@ -78,8 +78,8 @@ def kept(logits: torch.Tensor, **fields) -> list[int]:
     ],
 )
 def test_four_tokens_by_hand(fields, expected):
-    assert probs(HALF, **fields) == pytest.approx(expected, abs=1e-6)
-    assert [p == 0 for p in probs(HALF, **fields)] == [e == 0 for e in expected]
+    assert token_probs(HALF, **fields) == pytest.approx(expected, abs=1e-6)
+    assert [p == 0 for p in token_probs(HALF, **fields)] == [e == 0 for e in expected]
 
 
 @pytest.mark.parametrize(
@@ -104,31 +104,31 @@ def test_four_tokens_by_hand(fields, expected):
     ],
 )
 def test_six_unsorted_tokens_by_hand(fields, expected):
-    assert kept(FLAT, **fields) == expected
+    assert kept_tokens(FLAT, **fields) == expected
 
 
 @pytest.mark.parametrize(("n", "expected"), [(0.5, [1]), (1.1, [1, 4]), (1.7, [1, 2, 4]), (3, [0, 1, 2, 3, 4])])
 def test_top_n_sigma_by_hand(n, expected):
     """Logits 0, 4, 2, 0, 3 (mean 1.8, variance (3.24 + 4.84 + 0.04 + 3.24 + 1.44) / 5 = 2.56, sigma 1.6)."""
     logits = torch.tensor([[0.0, 4.0, 2.0, 0.0, 3.0]])
-    assert kept(logits, top_n_sigma=n) == expected
-    hotter = kept(logits, top_n_sigma=n, temperature=3.0)
+    assert kept_tokens(logits, top_n_sigma=n) == expected
+    hotter = kept_tokens(logits, top_n_sigma=n, temperature=3.0)
     assert hotter == expected, "the kept set does not depend on the temperature"
     # excluded tokens count neither in the mean nor in the deviation
-    assert kept(torch.cat([logits, torch.full((1, 4), -math.inf)], -1), top_n_sigma=n) == expected
+    assert kept_tokens(torch.cat([logits, torch.full((1, 4), -math.inf)], -1), top_n_sigma=n) == expected
 
 
 def test_order_decides_which_tokens_survive():
     settings = {"temperature": 2.0, "top_p": 0.75}
-    assert len(kept(HALF, order="huggingface", **settings)) == 3  # flattened first: 3 tokens needed
-    assert len(kept(HALF, order="llama_cpp", **settings)) == 2
-    assert kept(HALF, order=("top_p", "temperature"), **settings) == [0, 1]
+    assert len(kept_tokens(HALF, order="huggingface", **settings)) == 3  # flattened first: 3 tokens needed
+    assert len(kept_tokens(HALF, order="llama_cpp", **settings)) == 2
+    assert kept_tokens(HALF, order=("top_p", "temperature"), **settings) == [0, 1]
 
 
 def test_top_k_keeps_exactly_k_of_equal_tokens_lowest_ids_first():
     level = torch.zeros(1, 6)
-    assert probs(level, top_k=4) == pytest.approx([0.25, 0.25, 0.25, 0.25, 0, 0])
-    assert kept(torch.tensor([[1.0, 3.0, 1.0, 2.0, 1.0]]), top_k=3) == [0, 1, 3]
+    assert token_probs(level, top_k=4) == pytest.approx([0.25, 0.25, 0.25, 0.25, 0, 0])
+    assert kept_tokens(torch.tensor([[1.0, 3.0, 1.0, 2.0, 1.0]]), top_k=3) == [0, 1, 3]
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_top_k_keeps_exactly_k_of_equal_tokens_lowest_ids_first():
     ],
 )
 def test_equal_tokens(fields, expected):
-    assert kept(torch.zeros(1, 4), **fields) == expected
+    assert kept_tokens(torch.zeros(1, 4), **fields) == expected
 
 
 def test_xtc_happens_as_often_as_its_probability_says():
@@ -186,7 +186,7 @@ def test_mirostat_update_by_hand():
 
 @pytest.mark.parametrize("fields", [{"temperature": 0.3, "top_k": 5, "top_p": 0.1}, {"typical_p": 0.1}, {"min_p": 1}])
 def test_one_token_vocabulary(fields):
-    assert probs(torch.zeros(1, 1), **fields) == [1]
+    assert token_probs(torch.zeros(1, 1), **fields) == [1]
 
 
 ONE_OF_EACH = [
@@ -208,8 +208,10 @@ ONE_OF_EACH = [
 def test_excluded_input_tokens_stay_excluded_and_do_not_count(fields):
     padded = torch.full((1, 9), -math.inf)
     padded[:, 1:8:2] = HALF
-    assert [probs(padded, **fields)[token] for token in (1, 3, 5, 7)] == pytest.approx(probs(HALF, **fields))
-    assert set(kept(padded, **fields)) <= {1, 3, 5, 7}
+    assert [token_probs(padded, **fields)[token] for token in (1, 3, 5, 7)] == pytest.approx(
+        token_probs(HALF, **fields)
+    )
+    assert set(kept_tokens(padded, **fields)) <= {1, 3, 5, 7}
 
 
 @settings(deadline=None, max_examples=60)

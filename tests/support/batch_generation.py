@@ -14,11 +14,13 @@ from samplers import SamplerConfig
 MEGABYTE = 2**20
 
 
-def new_batch(model: LanguageModel, precision: str = "float32", prefix_bytes: int = 64 * MEGABYTE) -> Batch:
+def make_batch(model: LanguageModel, precision: str = "float32", prefix_bytes: int = 64 * MEGABYTE) -> Batch:
     return Batch(make_decoder(model, precision), 256 * MEGABYTE, prefix_bytes)
 
 
-def write_all(batch: Batch, model: LanguageModel, asked: Sequence[tuple[Sequence[int], RowRequest]]) -> list[RowRecord]:
+def generate_all(
+    batch: Batch, model: LanguageModel, asked: Sequence[tuple[Sequence[int], RowRequest]]
+) -> list[RowRecord]:
     """Generate one sample for each `(prompt ids, request)`, all in one batch at the same time."""
     records = [RowRecord(request) for _, request in asked]
     for (ids, _), record in zip(asked, records, strict=True):
@@ -30,10 +32,10 @@ def write_all(batch: Batch, model: LanguageModel, asked: Sequence[tuple[Sequence
     return records
 
 
-def write(model: LanguageModel, ids: Sequence[int], sampler: SamplerConfig, **fields) -> RowRecord:
+def generate(model: LanguageModel, ids: Sequence[int], sampler: SamplerConfig, **fields) -> RowRecord:
     """Generate one sample on its own."""
-    return write_all(new_batch(model), model, [(ids, RowRequest(sampler, **fields))])[0]
+    return generate_all(make_batch(model), model, [(ids, RowRequest(sampler, **fields))])[0]
 
 
-def ids_of(record: RowRecord) -> list[int]:
+def token_ids(record: RowRecord) -> list[int]:
     return [event.token_id for event in record.events()]

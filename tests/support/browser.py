@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO
 
 ROOT = Path(__file__).parents[2]
-FLAGS = [
+BROWSER_FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
     "--disable-quic",
@@ -24,8 +24,16 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge", "microsoft-edge")
-PLACES = (
+BROWSER_NAMES = (
+    "chromium",
+    "chromium-browser",
+    "google-chrome",
+    "google-chrome-stable",
+    "chrome",
+    "msedge",
+    "microsoft-edge",
+)
+BROWSER_PATHS = (
     "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
     "/Applications/Microsoft Edge.app/Contents/MacOS/Microsoft Edge",
     "/Applications/Chromium.app/Contents/MacOS/Chromium",
@@ -36,20 +44,20 @@ PLACES = (
 
 
 def find_browser() -> str | None:
-    on_path = (shutil.which(name) for name in NAMES)
-    return next((place for place in [*on_path, *PLACES] if place and Path(place).exists()), None)
+    on_path = (shutil.which(name) for name in BROWSER_NAMES)
+    return next((place for place in [*on_path, *BROWSER_PATHS] if place and Path(place).exists()), None)
 
 
-def free_port() -> int:
+def find_free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
 
 
 @contextlib.contextmanager
-def serve(output: IO[bytes] | None = None, /, **environment: str) -> Iterator[str]:
+def run_server(output: IO[bytes] | None = None, /, **environment: str) -> Iterator[str]:
     """Run a new server process on a free port and yield its URL; its output goes to `output` if given."""
-    port = free_port()
+    port = find_free_port()
     command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.headless", "true"]
     command += ["--server.address", "127.0.0.1", "--server.port", str(port)]
     process = subprocess.Popen(command, cwd=ROOT, env=os.environ | environment, stdout=output, stderr=output)

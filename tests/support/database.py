@@ -23,7 +23,7 @@ def find_postgresql() -> Path | None:
 
 
 @contextlib.contextmanager
-def postgresql(programs: Path) -> Iterator[str]:
+def run_postgresql(programs: Path) -> Iterator[str]:
     """Run a new server and yield its URL, without a database's name."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

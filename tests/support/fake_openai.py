@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from samplers import SamplerConfig
-from tests.support.fake_server import WORDS, Asked, Drawn, Reply, WireServer, in_turn, tokens
+from tests.support.fake_server import WORDS, FakeServer, ReceivedRequest, Reply, SampledToken, interleave, sample_tokens
 
 Dialect = Literal["openai", "vllm", "llama_cpp"]
 NUMBER = (int, float)
-OFFICIAL = {
+OFFICIAL_FIELDS = {
     "model": str,
     "messages": list,
     "stream": bool,
@@ -38,73 +38,81 @@ OFFICIAL = {
 LLAMA_CPP_DEFAULTS = {"temperature": 0.8, "top_k": 40, "top_p": 0.95, "min_p": 0.05}
 
 
-class OpenAIServer(WireServer):
+class OpenAIServer(FakeServer):
     def __init__(self, dialect: Dialect = "vllm", key: str = "", tls: Path | None = None) -> None:
         super().__init__(tls)
         self.dialect = dialect
         self.key = key
-        self.honours = {"temperature", "top_p", "top_k", "min_p", "presence_penalty", "frequency_penalty", "seed"}
+        self.applied_fields = {
+            "temperature",
+            "top_p",
+            "top_k",
+            "min_p",
+            "presence_penalty",
+            "frequency_penalty",
+            "seed",
+        }
         """Sampler fields that the model applies."""
-        self.refuses: dict[str, str] = {}
+        self.refused_fields: dict[str, str] = {}
         """Error messages by field that the model refuses."""
         self.logprobs = True
         self.candidates = 8
         """Most candidates that the model gives a call."""
         self.has_chat_template = True
-        self.detokenizes = True
-        self.looked_up: list[int] = []
+        self.has_detokenizer = True
+        self.detokenized_ids: list[int] = []
         """Tokens whose texts were requested; these requests are not among `asked`."""
 
     @property
     def model(self) -> str:
         return f"openai:sea@{self.address}/v1"
 
-    def keep(self, asked: Asked) -> None:
+    def record_request(self, asked: ReceivedRequest) -> None:
         if asked.path.endswith("/detokenize"):
-            self.looked_up += asked.body["tokens"]
+            self.detokenized_ids += asked.body["tokens"]
         else:
-            super().keep(asked)
+            super().record_request(asked)
 
-    def check(self, asked: Asked) -> Reply | None:
-        if asked.path == "/detokenize" and self.dialect == "vllm" and self.detokenizes:
+    def check(self, asked: ReceivedRequest) -> Reply | None:
+        if asked.path == "/detokenize" and self.dialect == "vllm" and self.has_detokenizer:
             return None
         if asked.path not in ("/v1/chat/completions", "/v1/completions", "/v1/models"):
-            return error(404, f"Invalid URL ({asked.method} {asked.path})")
+            return error_reply(404, f"Invalid URL ({asked.method} {asked.path})")
         if self.key and asked.headers.get("authorization") != f"Bearer {self.key}":
-            return error(401, "Incorrect API key provided.", code="invalid_api_key")
+            return error_reply(401, "Incorrect API key provided.", code="invalid_api_key")
         if asked.path == "/v1/models":
-            return None if asked.method == "GET" else error(405, "Method not allowed")
+            return None if asked.method == "GET" else error_reply(405, "Method not allowed")
         if not isinstance(asked.body, dict):
-            return error(400, "We could not parse the JSON body of your request.")
+            return error_reply(400, "We could not parse the JSON body of your request.")
         return self._check_fields(asked.path, asked.body)
 
     def _check_fields(self, path: str, body: dict[str, Any]) -> Reply | None:
         if ("messages" in body) != (path == "/v1/chat/completions") or ("prompt" in body) == ("messages" in body):
-            return error(400, "Missing required parameter: 'messages'.")
+            return error_reply(400, "Missing required parameter: 'messages'.")
         for name, value in body.items():
-            if name in self.refuses:
-                return error(400, self.refuses[name])
-            kind = OFFICIAL.get(name)
+            if name in self.refused_fields:
+                return error_reply(400, self.refused_fields[name])
+            kind = OFFICIAL_FIELDS.get(name)
             if kind is None and self.dialect == "openai":
-                return error(400, f"Unrecognized request argument supplied: {name}")
+                return error_reply(400, f"Unrecognized request argument supplied: {name}")
             if kind and (not isinstance(value, kind) or (isinstance(value, bool) and kind == NUMBER)):
-                return error(400, f"Invalid type for '{name}'", param=name)
+                return error_reply(400, f"Invalid type for '{name}'", param=name)
         if body.get("n", 1) < 1:
-            return error(400, "Invalid 'n': integer below minimum value", param="n")
+            return error_reply(400, "Invalid 'n': integer below minimum value", param="n")
         if body.get("n", 1) > 1 and self.dialect == "vllm" and body.get("temperature") == 0:
-            return error(400, f"n must be 1 when using greedy sampling, got {body['n']}.")
+            return error_reply(400, f"n must be 1 when using greedy sampling, got {body['n']}.")
         for message in body.get("messages", []):
             if set(message) != {"role", "content"} or message["role"] not in ("system", "user", "assistant"):
-                return error(400, "Invalid value for 'messages'", param="messages")
+                return error_reply(400, "Invalid value for 'messages'", param="messages")
         if "top_logprobs" in body and body.get("logprobs") is not True:
-            return error(400, "top_logprobs requires logprobs to be set to true")
+            return error_reply(400, "top_logprobs requires logprobs to be set to true")
         if body["model"] != "sea":
-            return error(404, f"The model `{body['model']}` does not exist.", code="model_not_found")
+            return error_reply(404, f"The model `{body['model']}` does not exist.", code="model_not_found")
         if "messages" in body and not self.has_chat_template:
-            return error(400, "As of transformers v4.44, default chat template is no longer allowed.")
+            return error_reply(400, "As of transformers v4.44, default chat template is no longer allowed.")
         return None
 
-    def answer(self, asked: Asked) -> Reply:
+    def answer(self, asked: ReceivedRequest) -> Reply:
         if asked.path == "/v1/models":
             meta = {"meta": {"n_vocab": len(WORDS), "n_ctx": 4096}} if self.dialect == "llama_cpp" else {}
             return Reply(body={"object": "list", "data": [{"id": "sea", "object": "model", **meta}]})
@@ -114,36 +122,39 @@ class OpenAIServer(WireServer):
         most = body.get("max_tokens") or body["max_completion_tokens"]
         chat = "messages" in body
         count = min(body.get("n", 1), self.candidates)
-        drawn = [list(tokens(self._config(body, place), most)) for place in range(count)]
+        drawn = [list(sample_tokens(self._sampler_config(body, place), most)) for place in range(count)]
         events: list[Any] = [
-            at(place, event) for place, event in in_turn([self._answer(body, each, chat) for each in drawn])
+            set_candidate(place, event)
+            for place, event in interleave([self._answer_events(body, each, chat) for each in drawn])
         ]
         if body.get("stream_options", {}).get("include_usage"):
             events.append({"choices": [], "usage": usage(sum(map(len, drawn)))})
         return Reply(events=[*events, "data: [DONE]"])
 
-    def _answer(self, body: dict[str, Any], drawn: list[Drawn], chat: bool) -> list[Any]:
+    def _answer_events(self, body: dict[str, Any], drawn: list[SampledToken], chat: bool) -> list[Any]:
         ended = drawn[-1].token_id == 0
         events = [self.event(body, each, chat) for each in drawn if each.token_id]
-        return [*events, finish("stop" if ended else "length", chat)]
+        return [*events, finish_event("stop" if ended else "length", chat)]
 
-    def _config(self, body: dict[str, Any], candidate: int = 0) -> SamplerConfig:
+    def _sampler_config(self, body: dict[str, Any], candidate: int = 0) -> SamplerConfig:
         """Return the sampler of a candidate. Without a seed candidates differ; one seed makes them all the same."""
         own = LLAMA_CPP_DEFAULTS if self.dialect == "llama_cpp" else {}
-        values = own | {"seed": 1000 + candidate} | {name: body[name] for name in self.honours if name in body}
+        values = own | {"seed": 1000 + candidate} | {name: body[name] for name in self.applied_fields if name in body}
         return SamplerConfig(**values)
 
-    def event(self, body: dict[str, Any], drawn: Drawn, chat: bool = True) -> dict[str, Any]:
+    def event(self, body: dict[str, Any], drawn: SampledToken, chat: bool = True) -> dict[str, Any]:
         text = WORDS[drawn.token_id]
         choice: dict[str, Any] = {"index": 0, "finish_reason": None}
         choice |= {"delta": {"content": text}} if chat else {"text": text}
         if self.logprobs and "logprobs" in body and body["logprobs"] is not False:
             count = body["top_logprobs"] if chat else body["logprobs"]
             chatty = chat or self.dialect == "llama_cpp"
-            choice["logprobs"] = self._chat(body, drawn, count) if chatty else self._legacy(body, drawn, count)
+            choice["logprobs"] = (
+                self._chat_logprobs(body, drawn, count) if chatty else self._completion_logprobs(body, drawn, count)
+            )
         return {"object": "chat.completion.chunk", "model": "sea", "choices": [choice]}
 
-    def _chat(self, body: dict[str, Any], drawn: Drawn, count: int) -> dict[str, Any]:
+    def _chat_logprobs(self, body: dict[str, Any], drawn: SampledToken, count: int) -> dict[str, Any]:
         by_id = self.dialect == "vllm" and body.get("return_tokens_as_token_ids")
 
         def entry(token: int, text: str) -> dict[str, Any]:
@@ -157,7 +168,7 @@ class OpenAIServer(WireServer):
         chosen = entry(drawn.token_id, name(drawn.token_id)) | {"bytes": list(WORDS[drawn.token_id].encode())}
         return {"content": [chosen | {"top_logprobs": top}]}  # as vLLM does, whose ids have bytes of their own
 
-    def _legacy(self, body: dict[str, Any], drawn: Drawn, count: int) -> dict[str, Any]:
+    def _completion_logprobs(self, body: dict[str, Any], drawn: SampledToken, count: int) -> dict[str, Any]:
         by_id = body.get("return_tokens_as_token_ids")
 
         def name(token: int) -> str:
@@ -172,16 +183,16 @@ class OpenAIServer(WireServer):
         }
 
 
-def said(text: str) -> dict[str, Any]:
+def text_event(text: str) -> dict[str, Any]:
     return {"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": None}]}
 
 
-def at(candidate: int, event: dict[str, Any]) -> dict[str, Any]:
+def set_candidate(candidate: int, event: dict[str, Any]) -> dict[str, Any]:
     """Return the event as another candidate's."""
     return event | {"choices": [choice | {"index": candidate} for choice in event["choices"]]}
 
 
-def finish(reason: str, chat: bool = True) -> dict[str, Any]:
+def finish_event(reason: str, chat: bool = True) -> dict[str, Any]:
     said = {"delta": {}} if chat else {"text": ""}
     return {"choices": [{"index": 0, "finish_reason": reason, **said}]}
 
@@ -195,5 +206,5 @@ def usage(written: int) -> dict[str, Any]:
     }
 
 
-def error(status: int, message: str, **more: Any) -> Reply:
+def error_reply(status: int, message: str, **more: Any) -> Reply:
     return Reply(status, {"error": {"message": message, "type": "invalid_request_error", **more}})

@@ -39,7 +39,7 @@ class Reply:
 
 
 @dataclass
-class Asked:
+class ReceivedRequest:
     """A request as it arrived."""
 
     method: str
@@ -48,8 +48,8 @@ class Asked:
     body: Any
 
 
-BEARER = "ya29.planted-token-55c1"
-TOKEN = Reply(body={"access_token": BEARER, "token_type": "Bearer", "expires_in": 3600})
+ACCESS_TOKEN = "ya29.planted-token-55c1"
+TOKEN_REPLY = Reply(body={"access_token": ACCESS_TOKEN, "token_type": "Bearer", "expires_in": 3600})
 """The response of Google's token service to a service account."""
 
 
@@ -58,12 +58,12 @@ class _QuietServer(ThreadingHTTPServer):
         """Ignore clients that hang up, because some tests are about them."""
 
 
-class WireServer:
+class FakeServer:
     """An HTTP server that checks each request, then sends the next of `replies` or, once they are used up, `answer`."""
 
     def __init__(self, tls: Path | None = None) -> None:
         """Listen on a free port. `tls` is a file with a private key and its certificate."""
-        self.asked: list[Asked] = []
+        self.requests: list[ReceivedRequest] = []
         self.replies: deque[Reply] = deque()
         outer = self
 
@@ -91,8 +91,8 @@ class WireServer:
                     body = json.loads(raw) if raw and "json" in headers.get("content-type", "") else raw.decode()
                 except ValueError:
                     body = raw.decode()
-                asked = Asked(self.command, self.path, headers, body)
-                outer.keep(asked)
+                asked = ReceivedRequest(self.command, self.path, headers, body)
+                outer.record_request(asked)
                 with suppress(OSError):
                     self._send(outer._reply(asked))
 
@@ -143,7 +143,7 @@ class WireServer:
                 self._server.socket, server_side=True, do_handshake_on_connect=False
             )
 
-    def __enter__(self) -> WireServer:
+    def __enter__(self) -> FakeServer:
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
         return self
 
@@ -151,7 +151,7 @@ class WireServer:
         self._server.shutdown()
         self._server.server_close()
 
-    def service_account(self, file: Path) -> Path:
+    def write_service_account(self, file: Path) -> Path:
         """Write application-default credentials whose tokens come from this server, and return the file."""
         account = {
             "type": "service_account",
@@ -164,21 +164,21 @@ class WireServer:
         file.write_text(json.dumps(account))
         return file
 
-    def keep(self, asked: Asked) -> None:
+    def record_request(self, asked: ReceivedRequest) -> None:
         """Append the request to those that tests read."""
-        self.asked.append(asked)
+        self.requests.append(asked)
 
-    def _reply(self, asked: Asked) -> Reply:
+    def _reply(self, asked: ReceivedRequest) -> Reply:
         refusal = self.check(asked)
         if refusal is not None:
             return refusal
         return self.replies.popleft() if self.replies else self.answer(asked)
 
-    def check(self, asked: Asked) -> Reply | None:
+    def check(self, asked: ReceivedRequest) -> Reply | None:
         """Return the error that the real service would send for a wrong request, or None."""
         raise NotImplementedError
 
-    def answer(self, asked: Asked) -> Reply:
+    def answer(self, asked: ReceivedRequest) -> Reply:
         raise NotImplementedError
 
 
@@ -200,7 +200,7 @@ WORDS = (
 
 
 @dataclass(frozen=True)
-class Drawn:
+class SampledToken:
     """One token of the tiny language model `tokens`."""
 
     token_id: int
@@ -211,7 +211,7 @@ class Drawn:
         return sorted(range(len(WORDS)), key=lambda token: -self.logprobs[token])[:count]
 
 
-def in_turn(answers: Sequence[Sequence[Any]]) -> Iterator[tuple[int, Any]]:
+def interleave(answers: Sequence[Sequence[Any]]) -> Iterator[tuple[int, Any]]:
     """Yield `(answer index, part)`: the first part of each answer, the second of each, and so on."""
     for step in range(max(map(len, answers))):
         for place, answer in enumerate(answers):
@@ -219,7 +219,7 @@ def in_turn(answers: Sequence[Sequence[Any]]) -> Iterator[tuple[int, Any]]:
                 yield place, answer[step]
 
 
-def tokens(config: SamplerConfig, most: int) -> Iterator[Drawn]:
+def sample_tokens(config: SamplerConfig, most: int) -> Iterator[SampledToken]:
     """Sample the answer of a tiny language model by the real sampler chain; the same seed gives the same answer."""
     state = RowState(config)
     chain = SamplerChain([config])
@@ -230,6 +230,6 @@ def tokens(config: SamplerConfig, most: int) -> Iterator[Drawn]:
         drawn = chain.sample(logits, [state])
         state.accept(drawn.tokens[0], drawn.probabilities[0])
         raw = logits.log_softmax(-1)[0].tolist()
-        yield Drawn(drawn.tokens[0], tuple(max(value, -100.0) for value in raw))
+        yield SampledToken(drawn.tokens[0], tuple(max(value, -100.0) for value in raw))
         if drawn.tokens[0] == 0:
             return

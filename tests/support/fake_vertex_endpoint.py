@@ -9,9 +9,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from tests.support.fake_gemini import error
+from tests.support.fake_gemini import error_reply
 from tests.support.fake_openai import OpenAIServer
-from tests.support.fake_server import BEARER, TOKEN, WORDS, Asked, Reply, tokens
+from tests.support.fake_server import ACCESS_TOKEN, TOKEN_REPLY, WORDS, ReceivedRequest, Reply, sample_tokens
 
 PLACE = "my-project/us-central1"
 ENDPOINTS = "/v1/projects/my-project/locations/us-central1/endpoints"
@@ -29,18 +29,18 @@ class EndpointServer(OpenAIServer):
     def model(self) -> str:
         return f"endpoint:{self.endpoint}@{PLACE}"
 
-    def check(self, asked: Asked) -> Reply | None:
+    def check(self, asked: ReceivedRequest) -> Reply | None:
         path = asked.path.partition("?")[0]
         if path == "/token":
             return None
-        if asked.headers.get("authorization") != f"Bearer {BEARER}":
-            return error(401, "Request had invalid authentication credentials.", "UNAUTHENTICATED")
+        if asked.headers.get("authorization") != f"Bearer {ACCESS_TOKEN}":
+            return error_reply(401, "Request had invalid authentication credentials.", "UNAUTHENTICATED")
         if asked.method == "GET" and re.fullmatch(f"{ENDPOINTS}(/({DEDICATED}|{SHARED}))?", path):
             return None
         if path == f"{ENDPOINTS}/{SHARED}:predict":
             return self._check_instances(asked.body)
         if not path.startswith(f"{ENDPOINTS}/{DEDICATED}/invoke/"):
-            return error(404, "The Endpoint does not exist.", "NOT_FOUND")
+            return error_reply(404, "The Endpoint does not exist.", "NOT_FOUND")
         inner = path.removeprefix(f"{ENDPOINTS}/{DEDICATED}/invoke")
         if inner == "/detokenize":
             return None
@@ -48,28 +48,28 @@ class EndpointServer(OpenAIServer):
 
     def _check_instances(self, body: Any) -> Reply | None:
         if set(body) != {"instances"} or len(body["instances"]) != 1:
-            return error(400, "Exactly one instance is expected.", "INVALID_ARGUMENT")
+            return error_reply(400, "Exactly one instance is expected.", "INVALID_ARGUMENT")
         instance = dict(body["instances"][0])
         if instance.pop("@requestFormat", "") != "chatCompletions" or "stream" in instance:
-            return error(400, "Unknown request format.", "INVALID_ARGUMENT")
+            return error_reply(400, "Unknown request format.", "INVALID_ARGUMENT")
         return self._check_chat("/v1/chat/completions", instance | {"model": ""})
 
     def _check_chat(self, path: str, body: Any) -> Reply | None:
         if path not in ("/v1/chat/completions", "/v1/completions") or body.get("model") != "":
-            return error(404, "Not Found", "NOT_FOUND")
+            return error_reply(404, "Not Found", "NOT_FOUND")
         return self._check_fields(path, body | {"model": "sea"})
 
-    def answer(self, asked: Asked) -> Reply:
+    def answer(self, asked: ReceivedRequest) -> Reply:
         path = asked.path.partition("?")[0]
         if path == "/token":
-            return TOKEN
+            return TOKEN_REPLY
         if path == ENDPOINTS:
             return Reply(body={"endpoints": [self._entry(each) for each in (DEDICATED, SHARED, EMPTY)]})
         if asked.method == "GET":
             return Reply(body=self._entry(path.rpartition("/")[2]))
         if path.endswith(":predict"):
             return self._prediction(asked.body["instances"][0])
-        return super().answer(Asked(asked.method, path.partition("/invoke")[2], asked.headers, asked.body))
+        return super().answer(ReceivedRequest(asked.method, path.partition("/invoke")[2], asked.headers, asked.body))
 
     def _entry(self, endpoint: str) -> dict[str, Any]:
         entry: dict[str, Any] = {"name": ENDPOINTS[4:] + f"/{endpoint}", "displayName": f"gemma {endpoint}"}
@@ -81,7 +81,7 @@ class EndpointServer(OpenAIServer):
         return entry
 
     def _prediction(self, instance: dict[str, Any]) -> Reply:
-        drawn = list(tokens(self._config(instance), instance["max_tokens"]))
+        drawn = list(sample_tokens(self._sampler_config(instance), instance["max_tokens"]))
         text = "".join(WORDS[each.token_id] for each in drawn if each.token_id)
         if self.plain:
             return Reply(body={"predictions": [f"Prompt:\n{instance['messages']}\nOutput:\n{text}"]})
@@ -91,6 +91,6 @@ class EndpointServer(OpenAIServer):
         return Reply(body={"predictions": {"object": "chat.completion", "choices": [choice]}})
 
 
-def account(server: EndpointServer, folder: Path) -> str:
+def write_account(server: EndpointServer, folder: Path) -> str:
     """Write application-default credentials to a file and return its path."""
-    return str(server.service_account(folder / "account.json"))
+    return str(server.write_service_account(folder / "account.json"))

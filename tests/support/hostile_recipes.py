@@ -17,9 +17,9 @@ PIECES = [
     *("file:///etc/passwd", "=1+1", "*", "${x}", "%s", "!!python/object:os.system", "&a", "*a", "no", "1e5", "null"),
 ]
 TEXT = st.lists(st.sampled_from(PIECES), max_size=7).map("".join)
-FULL = TEXT.map(lambda text: f"x{text}")
+NONEMPTY_TEXT = TEXT.map(lambda text: f"x{text}")
 LINE = st.sampled_from(["", "Title", "A: b", "{{x}}", "'", "<script>", "file://x", "a {% b", "Đường về"])
-NUMBERS = {
+SAMPLER_FIELDS = {
     "temperature": st.sampled_from([0.0, 0.3, 1.0, 1.7]),
     "top_k": st.integers(0, 50),
     "top_p": st.sampled_from([0.1, 0.9, 1.0]),
@@ -58,13 +58,13 @@ def specs(draw: st.DrawFn) -> PromptSpec:
         [OutputFormat(), OutputFormat("choice", ("a", "{{7*7}}")), OutputFormat("json", schema='{"type": "object"}')]
     )
     return PromptSpec(
-        draw(FULL),
+        draw(NONEMPTY_TEXT),
         system=draw(TEXT),
         technique=draw(st.sampled_from([*TECHNIQUES])),
         role=draw(st.just("") | TEXT),
         context=draw(st.just("") | TEXT),
         question=draw(st.just("") | TEXT),
-        examples=tuple(draw(st.lists(st.builds(Example, FULL, FULL, TEXT), max_size=2))),
+        examples=tuple(draw(st.lists(st.builds(Example, NONEMPTY_TEXT, NONEMPTY_TEXT, TEXT), max_size=2))),
         examples_as=draw(st.sampled_from(["turns", "text"])),
         prefill=draw(st.just("") | TEXT),
         output=draw(output),
@@ -78,7 +78,7 @@ def recipes(draw: st.DrawFn) -> Recipe:
     """Draw any recipe that is accepted; refused ones, as with unbalanced braces, are filtered out."""
     from hypothesis import assume
 
-    fields = {name: draw(each) for name, each in NUMBERS.items() if draw(st.booleans())}
+    fields = {name: draw(each) for name, each in SAMPLER_FIELDS.items() if draw(st.booleans())}
     try:
         spec = draw(specs())
         spec.variables()

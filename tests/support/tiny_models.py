@@ -8,9 +8,9 @@ from typing import Any
 import torch
 import transformers
 
-VOCABULARY = 96
+VOCABULARY_SIZE = 96
 _COMMON = {
-    "vocab_size": VOCABULARY,
+    "vocab_size": VOCABULARY_SIZE,
     "initializer_range": 0.4,
     "bos_token_id": None,
     "eos_token_id": 0,
@@ -33,7 +33,7 @@ _LLAMA3 = {
     "original_max_position_embeddings": 64,
 }
 
-LEAN: dict[str, tuple[str, dict[str, Any]]] = {
+LLAMA_MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("Llama", _LLAMA),
     "llama with biases": ("Llama", _LLAMA | {"attention_bias": True, "mlp_bias": True}),
     "llama3 rotary scaling": ("Llama", _LLAMA | {"rope_parameters": _LLAMA3}),
@@ -47,7 +47,7 @@ LEAN: dict[str, tuple[str, dict[str, Any]]] = {
 }
 """Models that the llama decoder runs."""
 
-PLAIN: dict[str, tuple[str, dict[str, Any]]] = {
+TRANSFORMERS_MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "gpt2": ("GPT2", _COMMON | {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 128}),
     "mistral with a window": ("Mistral", _LLAMA | {"sliding_window": 6}),
     "gemma3, windows and not": (
@@ -80,7 +80,7 @@ PLAIN: dict[str, tuple[str, dict[str, Any]]] = {
 }
 """Models that run through transformers' own forward pass."""
 
-REFUSED: dict[str, tuple[str, dict[str, Any]]] = {
+UNSUPPORTED_MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "mamba": ("Mamba", _COMMON | {"hidden_size": 32, "num_hidden_layers": 2, "state_size": 4}),
     "bloom": ("Bloom", _COMMON | {"hidden_size": 32, "n_layer": 2, "n_head": 4}),
     "gpt-neo": (
@@ -100,7 +100,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any]]] = {
 
 @functools.cache
 def tiny_model(name: str) -> Any:
-    family, settings = (LEAN | PLAIN | REFUSED)[name]
+    family, settings = (LLAMA_MODELS | TRANSFORMERS_MODELS | UNSUPPORTED_MODELS)[name]
     config_name = f"{family}TextConfig" if family == "Gemma3" else f"{family}Config"
     config = getattr(transformers, config_name)(**settings)
     with torch.random.fork_rng():

@@ -18,19 +18,19 @@ CHAT_TEMPLATE = (
     "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}<|end|>{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
-SPECIAL = ["<|end|>", "<|system|>", "<|user|>", "<|assistant|>"]
+SPECIAL_TOKENS = ["<|end|>", "<|system|>", "<|user|>", "<|assistant|>"]
 CONTEXT_WINDOW = 256
 
 
 def toy_tokenizer(chat: bool = True) -> PreTrainedTokenizerFast:
     """Return a tokenizer with one token for each byte, and four special tokens."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = {piece: place for place, piece in enumerate([*SPECIAL, *alphabet])}
+    vocabulary = {piece: place for place, piece in enumerate([*SPECIAL_TOKENS, *alphabet])}
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|end|>", pad_token="<|end|>")
-    wrapped.add_special_tokens({"additional_special_tokens": SPECIAL[1:]})
+    wrapped.add_special_tokens({"additional_special_tokens": SPECIAL_TOKENS[1:]})
     if chat:
         wrapped.chat_template = CHAT_TEMPLATE
     return wrapped
@@ -59,7 +59,7 @@ def toy_model(chat: bool = True) -> LanguageModel:
     return LanguageModel(id="toy", name="Toy", model=model, tokenizer=tokenizer)
 
 
-def save_toy(directory: Path) -> Path:
+def save_toy_model(directory: Path) -> Path:
     """Save the toy model as a local model directory and return the directory."""
     toy = toy_model()
     toy.model.save_pretrained(directory)

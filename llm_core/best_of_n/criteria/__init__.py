@@ -8,34 +8,47 @@ does.
 
 from __future__ import annotations
 
-from llm_core.best_of_n.criteria.base import Criterion, Need, OwnCriterion, Score
+from llm_core.best_of_n.criteria.base import Criterion, FunctionCriterion, Need, Score
 from llm_core.best_of_n.criteria.consensus import Consensus
-from llm_core.best_of_n.criteria.correctness import Exact, Numeric, Pattern, Schema, Verifier, Vote
+from llm_core.best_of_n.criteria.correctness import (
+    ExactMatch,
+    MajorityVote,
+    NumericMatch,
+    PatternMatch,
+    SchemaMatch,
+    TaskVerifier,
+)
 from llm_core.best_of_n.criteria.likelihood import Likelihood, SelfCertainty
-from llm_core.best_of_n.criteria.llm_judge import PREFERENCE, RATING, Autorater, Pairwise, judge_request
+from llm_core.best_of_n.criteria.llm_judge import (
+    PREFERENCE_PROMPT,
+    RATING_PROMPT,
+    PairwiseJudge,
+    PointwiseJudge,
+    judge_request,
+)
 from llm_core.best_of_n.criteria.reward_model import RewardModel
 from llm_core.best_of_n.criteria.sentiment import Sentiment
 
 __all__ = [
-    "PREFERENCE",
-    "RATING",
-    "Autorater",
+    "PREFERENCE_PROMPT",
+    "RATING_PROMPT",
     "Consensus",
     "Criterion",
-    "Exact",
+    "ExactMatch",
+    "FunctionCriterion",
     "Likelihood",
+    "MajorityVote",
     "Need",
-    "Numeric",
-    "OwnCriterion",
-    "Pairwise",
-    "Pattern",
+    "NumericMatch",
+    "PairwiseJudge",
+    "PatternMatch",
+    "PointwiseJudge",
     "RewardModel",
-    "Schema",
+    "SchemaMatch",
     "Score",
     "SelfCertainty",
     "Sentiment",
-    "Verifier",
-    "Vote",
+    "TaskVerifier",
     "judge_request",
 ]
 

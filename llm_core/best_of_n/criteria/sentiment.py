@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from threading import Event
 
-from llm_core.best_of_n.criteria.base import Need, Score, each_text, scored
+from llm_core.best_of_n.criteria.base import Need, Score, make_score, score_each_text
 from llm_core.errors import NucleusError
 from llm_core.experiments.candidate_pool import Candidate
 
@@ -24,7 +24,7 @@ class Sentiment:
     relative: bool = False
     timeout: float | None = None
 
-    def unavailable(self, candidates: Sequence[Candidate]) -> NucleusError | None:
+    def unavailable_reason(self, candidates: Sequence[Candidate]) -> NucleusError | None:
         return None
 
     def score(self, candidates: Sequence[Candidate], stop: Event) -> Iterable[Score]:
@@ -32,6 +32,6 @@ class Sentiment:
 
         def one(text: str) -> Score:
             found = polarity_scores(text)
-            return scored(found["compound"], positive=found["pos"], neutral=found["neu"], negative=found["neg"])
+            return make_score(found["compound"], positive=found["pos"], neutral=found["neu"], negative=found["neg"])
 
-        return each_text(candidates, one, stop)
+        return score_each_text(candidates, one, stop)

@@ -20,32 +20,32 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-START_SECONDS = 30.0
+START_TIMEOUT_SECONDS = 30.0
 """Limit for the process to start, packages included."""
-MEMORY_BYTES = 2 * 1024**3
+MAX_MEMORY_BYTES = 2 * 1024**3
 _READY = "ready"
 
 
-class BoundedWorker:
+class WorkerProcess:
     """Subprocess that serves calls from any thread, one after the other."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[str] | None = None
-        self._lines: queue.Queue[str] = queue.Queue()
+        self._output_lines: queue.Queue[str] = queue.Queue()
         self._warm: set[str] = set()
         """Functions whose packages the process has loaded, which takes longer than the call itself."""
         atexit.register(self.close)
 
-    def ask(self, work: str, *arguments: Any, seconds: float) -> Any:
+    def call(self, function: str, *arguments: Any, seconds: float) -> Any:
         """Return the result of a function of `FUNCTIONS`. Raises `TimeoutError` if it takes longer than `seconds` once
         the process runs, and `RuntimeError` for what it raises itself."""
         with self._lock:
             self._start()
-            if work in WORK and work not in self._warm:
-                self._exchange([work, WARM_UPS[work]], START_SECONDS)
-                self._warm.add(work)
-            answer = self._exchange([work, arguments], seconds)
+            if function in FUNCTIONS and function not in self._warm:
+                self._exchange([function, WARM_UP_ARGUMENTS[function]], START_TIMEOUT_SECONDS)
+                self._warm.add(function)
+            answer = self._exchange([function, arguments], seconds)
         if "error" in answer:
             raise RuntimeError(answer["error"])
         return answer["value"]
@@ -60,7 +60,7 @@ class BoundedWorker:
         except OSError as error:
             self._kill()
             raise RuntimeError("the process ended") from error
-        return json.loads(self._line(seconds))
+        return json.loads(self._read_line(seconds))
 
     def close(self) -> None:
         """End the process. The next call starts another one."""
@@ -81,13 +81,15 @@ class BoundedWorker:
             encoding="utf-8",
             env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
         )
-        self._lines, self._warm = queue.Queue(), set()
-        threading.Thread(target=_read, args=(self._process, self._lines), name="bounded worker", daemon=True).start()
-        self._line(START_SECONDS)
+        self._output_lines, self._warm = queue.Queue(), set()
+        threading.Thread(
+            target=_read_lines, args=(self._process, self._output_lines), name="bounded worker", daemon=True
+        ).start()
+        self._read_line(START_TIMEOUT_SECONDS)
 
-    def _line(self, seconds: float) -> str:
+    def _read_line(self, seconds: float) -> str:
         try:
-            line = self._lines.get(timeout=seconds)
+            line = self._output_lines.get(timeout=seconds)
         except queue.Empty:
             self._kill()
             raise TimeoutError from None
@@ -107,7 +109,7 @@ class BoundedWorker:
             self._process = None
 
 
-def _read(process: subprocess.Popen[str], lines: queue.Queue[str]) -> None:
+def _read_lines(process: subprocess.Popen[str], lines: queue.Queue[str]) -> None:
     assert process.stdout is not None
     with contextlib.suppress(ValueError, OSError):  # closed when the process is killed
         for line in process.stdout:
@@ -120,12 +122,12 @@ def mathematically_equal(one: str, other: str) -> bool:
     as LaTeX only, because its parser for plain expressions hands text to `eval`."""
     from math_verify import verify
 
-    first, second = _expressions(one), _expressions(other)
+    first, second = _parse_expressions(one), _parse_expressions(other)
     return bool(first and second and verify(first, second, timeout_seconds=None))
 
 
 @functools.lru_cache(maxsize=256)  # a vote compares every answer with many others
-def _expressions(text: str) -> list[Any]:
+def _parse_expressions(text: str) -> list[Any]:
     from math_verify import LatexExtractionConfig, parse
 
     delimited = any(mark in text for mark in ("$", "\\(", "\\[", "\\boxed"))
@@ -146,8 +148,11 @@ def schema_errors(schema: dict[str, Any], value: Any) -> list[str]:
     return [f"{error.json_path}: {error.validator}" for error in itertools.islice(errors, 20)]
 
 
-WORK: dict[str, Callable[..., Any]] = {"mathematically_equal": mathematically_equal, "schema_errors": schema_errors}
-WARM_UPS: dict[str, Sequence[Any]] = {"mathematically_equal": ("1/2", "0.5"), "schema_errors": ({}, 1)}
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "mathematically_equal": mathematically_equal,
+    "schema_errors": schema_errors,
+}
+WARM_UP_ARGUMENTS: dict[str, Sequence[Any]] = {"mathematically_equal": ("1/2", "0.5"), "schema_errors": ({}, 1)}
 
 
 def serve() -> None:
@@ -155,7 +160,7 @@ def serve() -> None:
     with contextlib.suppress(ImportError, ValueError, OSError):  # not on Windows; a container may allow less
         import resource
 
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+        resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
     answers, sys.stdout = sys.stdout, sys.stderr  # output that a package prints must not mix with the responses
     import logging
 
@@ -164,13 +169,13 @@ def serve() -> None:
     for line in sys.stdin:
         work, arguments = json.loads(line)
         try:
-            answer = {"value": WORK[work](*arguments)}
+            answer = {"value": FUNCTIONS[work](*arguments)}
         except (Exception, MemoryError, RecursionError) as error:
             answer = {"error": f"{type(error).__name__}: {error}"[:300]}
         print(json.dumps(answer), file=answers, flush=True)
 
 
-WORKER = BoundedWorker()
+WORKER = WorkerProcess()
 
 if __name__ == "__main__":
     serve()

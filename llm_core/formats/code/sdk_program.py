@@ -100,7 +100,7 @@ def openai(recipe: Recipe) -> Program:
         place = f"{place}/v1"
     without = frozenset() if place else frozenset({"continue_final_message"})
     calls = _calls(recipe, target or Target("openai", "?"), without)
-    sent = openai_wire.body(calls[0])
+    sent = openai_wire.request_body(calls[0])
     settings = {name: sent[name] for name in _OPENAI_OWN if name in sent}
     base = ("model", "messages", "stream", "stream_options", "seed")
     extra = {name: value for name, value in sent.items() if name not in (*base, *settings)}
@@ -120,7 +120,7 @@ def openai(recipe: Recipe) -> Program:
             recipe,
             target,
             BASE_URL=place or None,
-            PROMPTS=[openai_wire.body(call)["messages"] for call in calls],
+            PROMPTS=[openai_wire.request_body(call)["messages"] for call in calls],
             SETTINGS=settings,
             EXTRA=extra,
             SEEDS=_seeds(recipe),

@@ -19,36 +19,36 @@ from pydantic import SecretStr
 from llm_core.errors import NucleusError
 from llm_core.generation.fair_queue import FairQueue
 from llm_core.generation.request import FinishReason, RowRecord, Run
-from llm_core.providers.dispatch.answer_writer import HostedAnswer, TokenNames
-from llm_core.providers.dispatch.response_cache import AnswerCache
-from llm_core.providers.http.connection import SILENCE_SECONDS, Line, LineCut
+from llm_core.providers.dispatch.answer_writer import AnswerWriter, TokenIdAssigner
+from llm_core.providers.dispatch.response_cache import ResponseCache
+from llm_core.providers.http.connection import READ_TIMEOUT_SECONDS, Connection, RequestCancelled
 from llm_core.providers.provider import Target
 
 log = logging.getLogger(__name__)
 
-MAX_WAITING = 1024
+MAX_QUEUED_SAMPLES = 1024
 """Samples that may wait at one endpoint."""
-Verdict = FinishReason | NucleusError
+EndReason = FinishReason | NucleusError
 _WATCH_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class DispatchLimits:
     """Limits of an installation on its calls to providers."""
 
     parallel: int = 8
     """Calls to one endpoint at the same time."""
-    attempts: int = 4
+    max_attempts: int = 4
     """Attempts per call; only retryable failures lead to another one."""
-    longest_wait: float = 30.0
+    max_wait: float = 30.0
     """Seconds to wait at most before another attempt. If a provider asks for more, the user is told instead."""
     first_wait: float = 0.5
-    refusals: int = 10
+    max_refusals: int = 10
     """Fields that a model may refuse before the call is given up."""
-    silence_seconds: float = SILENCE_SECONDS
+    read_timeout: float = READ_TIMEOUT_SECONDS
 
 
-class Job(NamedTuple):
+class QueuedCall(NamedTuple):
     """One call waiting to be sent, or being sent."""
 
     run: Run
@@ -56,13 +56,13 @@ class Job(NamedTuple):
     """Records of its samples; several differ in nothing but their seeds."""
     target: Target
     secret: SecretStr | None
-    names: TokenNames
-    line: Line
-    answers: AnswerCache | None = None
+    token_ids: TokenIdAssigner
+    connection: Connection
+    cache: ResponseCache | None = None
     """Response cache of the user who asked."""
 
 
-class Waiting(NamedTuple):
+class QueueState(NamedTuple):
     """Number of samples of some runs that were not sent yet, and of those before them."""
 
     own: int = 0
@@ -71,42 +71,42 @@ class Waiting(NamedTuple):
     """Samples of other runs that will be sent before the first of these."""
 
 
-Send = Callable[[Job, Sequence[HostedAnswer]], Iterable[Job]]
+SendCall = Callable[[QueuedCall, Sequence[AnswerWriter]], Iterable[QueuedCall]]
 """Send one call and fill its records. Returns new calls for samples that the response did not contain."""
 
 
-class _Lane:
+class _EndpointQueue:
     """Calls that wait for one endpoint, and the number of its workers."""
 
     def __init__(self) -> None:
-        self.queue: FairQueue[Job] = FairQueue()
+        self.queue: FairQueue[QueuedCall] = FairQueue()
         self.workers = 0
 
 
-class Lanes:
+class CallQueue:
     """Bounded, fair queue of calls for each endpoint. Called from any thread."""
 
-    def __init__(self, parallel: int, send: Send) -> None:
+    def __init__(self, parallel: int, send: SendCall) -> None:
         """Create empty queues; `send` is called on at most `parallel` threads per endpoint."""
         self._parallel = parallel
         self._send = send
-        self._lanes: dict[Target, _Lane] = {}
-        self._active: dict[int, tuple[Job, tuple[HostedAnswer, ...]]] = {}
+        self._queues: dict[Target, _EndpointQueue] = {}
+        self._active: dict[int, tuple[QueuedCall, tuple[AnswerWriter, ...]]] = {}
         self._watcher: threading.Thread | None = None
         self._lock = threading.RLock()
 
-    def push(self, jobs: Sequence[Job]) -> None:
+    def push(self, jobs: Sequence[QueuedCall]) -> None:
         """Queue the calls of one run. Raises `NucleusError` if too many samples wait already."""
         with self._lock:
-            lane = self._lanes.get(_address(jobs[0]))
-            if lane and _rows(lane.queue) + _rows(jobs) > MAX_WAITING:
-                raise NucleusError("queue_full", limit=MAX_WAITING)
+            lane = self._queues.get(_endpoint(jobs[0]))
+            if lane and _count_samples(lane.queue) + _count_samples(jobs) > MAX_QUEUED_SAMPLES:
+                raise NucleusError("queue_full", limit=MAX_QUEUED_SAMPLES)
             self._push(jobs)
 
     def position(self, run: Run) -> int:
         """Return how many runs will begin before this one; 0 once it has begun."""
         with self._lock:
-            for lane in self._lanes.values():
+            for lane in self._queues.values():
                 ahead: dict[str, None] = {}
                 for job in lane.queue:
                     if job.run is run:
@@ -115,48 +115,48 @@ class Lanes:
                         ahead[job.run.id] = None
         return 0
 
-    def waiting(self, runs: Collection[Run]) -> Waiting:
+    def queue_state(self, runs: Collection[Run]) -> QueueState:
         """Return how many samples of these runs wait, and how many of other runs are ahead of them."""
         wanted = {run.id for run in runs}
         own = ahead = 0
         with self._lock:
-            for lane in self._lanes.values():
+            for lane in self._queues.values():
                 before = 0
                 for job in lane.queue:
                     if job.run.id not in wanted:
-                        before += _unwritten(job)
+                        before += _count_unfinished(job)
                     else:
-                        own, ahead = own + _unwritten(job), ahead + before
+                        own, ahead = own + _count_unfinished(job), ahead + before
                         before = 0
-        return Waiting(own, ahead) if own else Waiting()
+        return QueueState(own, ahead) if own else QueueState()
 
-    def place(self, record: RowRecord) -> int:
+    def samples_ahead(self, record: RowRecord) -> int:
         """Return how many samples will be sent before this one's call; 0 once it was sent."""
         with self._lock:
-            for lane in self._lanes.values():
+            for lane in self._queues.values():
                 before = 0
                 for job in lane.queue:
                     if record in job.records:
                         return before
-                    before += _unwritten(job)
+                    before += _count_unfinished(job)
         return 0
 
     @property
-    def active_rows(self) -> int:
+    def active_samples(self) -> int:
         """Samples whose calls are being sent."""
         with self._lock:
             return sum(len(answers) for _, answers in self._active.values())
 
     @property
-    def waiting_rows(self) -> int:
+    def waiting_samples(self) -> int:
         """Samples that wait to be sent."""
         with self._lock:
-            return sum(_rows(lane.queue) for lane in self._lanes.values())
+            return sum(_count_samples(lane.queue) for lane in self._queues.values())
 
-    def _push(self, jobs: Iterable[Job]) -> None:
+    def _push(self, jobs: Iterable[QueuedCall]) -> None:
         for job in jobs:
-            address = _address(job)
-            lane = self._lanes.setdefault(address, _Lane())
+            address = _endpoint(job)
+            lane = self._queues.setdefault(address, _EndpointQueue())
             lane.queue.push(job.run.request.session or job.run.id, job)
             if lane.workers < self._parallel:
                 lane.workers += 1
@@ -166,21 +166,21 @@ class Lanes:
                 self._watcher = threading.Thread(target=self._watch, name="hosted runs", daemon=True)
                 self._watcher.start()
 
-    def _work(self, address: Target, lane: _Lane) -> None:
+    def _work(self, address: Target, lane: _EndpointQueue) -> None:
         while True:
             with self._lock:
                 job = lane.queue.pop(lambda _: True)
                 if job is None:
                     lane.workers -= 1
                     if not lane.workers:
-                        del self._lanes[address]
+                        del self._queues[address]
                     return
-                answers = tuple(HostedAnswer(job.run, record, job.names) for record in job.records if record.active)
+                answers = tuple(AnswerWriter(job.run, record, job.token_ids) for record in job.records if record.active)
                 self._active[id(job)] = (job, answers)
-            left: Iterable[Job] = ()
+            left: Iterable[QueuedCall] = ()
             try:
                 left = self._send(job, answers)
-            except LineCut:
+            except RequestCancelled:
                 pass  # the watcher has ended the records
             except Exception as error:  # one bad call must not end the thread; its text could quote a header
                 where = "".join(traceback.format_tb(error.__traceback__))
@@ -197,17 +197,17 @@ class Lanes:
         while True:
             with self._lock:
                 active = list(self._active.values())
-                waiting = [(lane, job) for lane in self._lanes.values() for job in lane.queue]
+                waiting = [(lane, job) for lane in self._queues.values() for job in lane.queue]
                 if not active and not waiting:
                     self._watcher = None
                     return
             for job, answers in active:
-                _end(job, answers)
+                _end_unwanted(job, answers)
             for lane, job in waiting:
                 self._drop(lane, job)
             time.sleep(_WATCH_SECONDS)
 
-    def _drop(self, lane: _Lane, job: Job) -> None:
+    def _drop(self, lane: _EndpointQueue, job: QueuedCall) -> None:
         """End the unwanted samples of a waiting call, and remove the call when none is left."""
         verdicts = {place: job.run.verdict(record) for place, record in enumerate(job.records) if record.active}
         with self._lock:
@@ -223,7 +223,7 @@ class Lanes:
         job.run.settle()
 
 
-def _end(job: Job, answers: Sequence[HostedAnswer]) -> None:
+def _end_unwanted(job: QueuedCall, answers: Sequence[AnswerWriter]) -> None:
     """End the unwanted answers of an active call, and cancel the call when none is left."""
     unwanted = [
         (answer, verdict)
@@ -233,17 +233,17 @@ def _end(job: Job, answers: Sequence[HostedAnswer]) -> None:
     for answer, verdict in unwanted:
         answer.conclude(verdict)
     if unwanted and not any(answer.record.active for answer in answers):
-        job.line.cut()
+        job.connection.cancel()
         job.run.settle()
 
 
-def _address(job: Job) -> Target:
+def _endpoint(job: QueuedCall) -> Target:
     return job.target._replace(name="")
 
 
-def _unwritten(job: Job) -> int:
+def _count_unfinished(job: QueuedCall) -> int:
     return sum(record.active for record in job.records)
 
 
-def _rows(jobs: Iterable[Job]) -> int:
-    return sum(map(_unwritten, jobs))
+def _count_samples(jobs: Iterable[QueuedCall]) -> int:
+    return sum(map(_count_unfinished, jobs))

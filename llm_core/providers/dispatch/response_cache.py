@@ -23,36 +23,36 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from llm_core.providers.provider import Call, Chunk
+from llm_core.providers.provider import Call, StreamDelta
 
-MOST_ANSWERS = 256
-MOST_BYTES = 4_000_000
-LONGEST_SECONDS = 3600.0
+MAX_RESPONSES = 256
+MAX_BYTES = 4_000_000
+MAX_AGE_SECONDS = 3600.0
 
 
-class _Kept(NamedTuple):
+class _Entry(NamedTuple):
     data: bytes
     at: float
 
 
-class AnswerCache:
+class ResponseCache:
     """Cache of provider responses. Any thread may read and write."""
 
     def __init__(
         self,
-        answers: int = MOST_ANSWERS,
-        size: int = MOST_BYTES,
-        seconds: float = LONGEST_SECONDS,
+        max_responses: int = MAX_RESPONSES,
+        max_bytes: int = MAX_BYTES,
+        max_age: float = MAX_AGE_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Create an empty cache of at most `max_responses` responses and `max_bytes` compressed bytes, each kept for
         `max_age` seconds by `clock`."""
-        self.on = True
+        self.enabled = True
         """Whether the cache is read and written; turning it off keeps its content."""
         self.hits = 0
         """Responses served since the last `clear`."""
-        self._answers, self._most, self._seconds, self._clock = answers, size, seconds, clock
-        self._kept: OrderedDict[bytes, _Kept] = OrderedDict()
+        self._max_responses, self._max_bytes, self._max_age, self._clock = max_responses, max_bytes, max_age, clock
+        self._entries: OrderedDict[bytes, _Entry] = OrderedDict()
         self._secret = secrets.token_bytes(32)
         self._size = 0
         self._lock = threading.Lock()
@@ -60,7 +60,7 @@ class AnswerCache:
     def __len__(self) -> int:
         with self._lock:
             self._expire()
-            return len(self._kept)
+            return len(self._entries)
 
     @property
     def size(self) -> int:
@@ -76,41 +76,41 @@ class AnswerCache:
         text = json.dumps(parts, sort_keys=True, default=repr)
         return hmac.new(self._secret, text.encode(errors="surrogatepass"), hashlib.sha256).digest()
 
-    def get(self, key: bytes) -> tuple[Chunk, ...] | None:
+    def get(self, key: bytes) -> tuple[StreamDelta, ...] | None:
         """Return the deltas of a cached response and count a hit, or None."""
         with self._lock:
             self._expire()
-            if not self.on or key not in self._kept:
+            if not self.enabled or key not in self._entries:
                 return None
             self.hits += 1
-            data = self._kept[key].data
+            data = self._entries[key].data
         return pickle.loads(zlib.decompress(data))  # safe: only `put` writes this data
 
-    def put(self, key: bytes, chunks: Sequence[Chunk]) -> None:
+    def put(self, key: bytes, chunks: Sequence[StreamDelta]) -> None:
         """Store a complete response; one of more than a quarter of the byte limit is dropped."""
-        if not self.on:
+        if not self.enabled:
             return
         data = zlib.compress(pickle.dumps(tuple(chunks)))
-        if len(data) > self._most // 4:
+        if len(data) > self._max_bytes // 4:
             return
         with self._lock:
             self._drop(key)
-            self._kept[key] = _Kept(data, self._clock())
+            self._entries[key] = _Entry(data, self._clock())
             self._size += len(data)
-            while len(self._kept) > self._answers or self._size > self._most:
-                self._drop(next(iter(self._kept)))
+            while len(self._entries) > self._max_responses or self._size > self._max_bytes:
+                self._drop(next(iter(self._entries)))
 
     def clear(self) -> None:
         """Remove all responses and reset the hit count."""
         with self._lock:
-            self._kept.clear()
+            self._entries.clear()
             self._size = self.hits = 0
 
     def _expire(self) -> None:
         now = self._clock()
-        while self._kept and now - next(iter(self._kept.values())).at > self._seconds:
-            self._drop(next(iter(self._kept)))
+        while self._entries and now - next(iter(self._entries.values())).at > self._max_age:
+            self._drop(next(iter(self._entries)))
 
     def _drop(self, key: bytes) -> None:
-        if kept := self._kept.pop(key, None):
+        if kept := self._entries.pop(key, None):
             self._size -= len(kept.data)

@@ -13,7 +13,7 @@ from samplers import SamplerConfig
 from samplers.config import ORDERS, SETTINGS, SWITCHES
 
 
-def asked(request: GenerationRequest) -> Iterator[str]:
+def requested_settings(request: GenerationRequest) -> Iterator[str]:
     """Yield the fields of `Provider.settings` that the request uses."""
     yield from sorted({SWITCHES[stage] for row in request.rows for stage in row.sampler.stages})
     if any(row.stop_sequences for row in request.rows):
@@ -34,14 +34,14 @@ def asked(request: GenerationRequest) -> Iterator[str]:
         yield "candidate_count"
 
 
-def together(rows: Sequence[RowRequest], most: int) -> list[tuple[int, ...]]:
+def group_samples_by_call(samples: Sequence[RowRequest], limit: int) -> list[tuple[int, ...]]:
     """Return the indices of the samples of each call: neighbours that differ in nothing but their seeds, at most
     `limit` a call."""
     found: list[tuple[int, ...]] = []
     last = None
-    for place, row in enumerate(rows):
+    for place, row in enumerate(samples):
         kind = dataclasses.replace(row, sampler=dataclasses.replace(row.sampler, seed=0))
-        if kind == last and len(found[-1]) < most:
+        if kind == last and len(found[-1]) < limit:
             found[-1] += (place,)
         else:
             found.append((place,))
@@ -49,11 +49,11 @@ def together(rows: Sequence[RowRequest], most: int) -> list[tuple[int, ...]]:
     return found
 
 
-def why_dead(field: str, provider: Provider, known: Capabilities) -> NucleusError | None:
+def unsupported_reason(field: str, provider: Provider, known: Capabilities) -> NucleusError | None:
     """Return why a field of `Provider.settings`, or the `order` of the stages, has no effect with this model; None if
     it has one, or if nothing is known yet."""
     if field == "order":
-        return _own_order(provider)
+        return _fixed_order_reason(provider)
     names = provider.settings.get(field)
     if names is None:
         return NucleusError("provider_setting_unknown", setting=field)
@@ -64,24 +64,24 @@ def why_dead(field: str, provider: Provider, known: Capabilities) -> NucleusErro
     if support == "ignored" and field == "candidate_count":
         return NucleusError("provider_candidates_ignored")
     if support == "ignored":
-        how = "documented" if field in known.documented else "ignored"
+        how = "documented" if field in known.documented_ignored else "ignored"
         return NucleusError(f"provider_setting_{how}", setting=field)
     return None
 
 
-def _own_order(provider: Provider) -> NucleusError | None:
+def _fixed_order_reason(provider: Provider) -> NucleusError | None:
     if provider.order is None:
         return None
     has = [stage for stage in ORDERS[provider.order] if SWITCHES[stage] in provider.settings]
     return NucleusError("provider_order_own", stages=" → ".join(has))
 
 
-def left_out(
+def dropped_settings(
     request: GenerationRequest, provider: Provider, known: Capabilities, refused: Failure | None = None
 ) -> Iterator[NucleusError]:
     """Yield a notice for each requested setting that cannot be sent, that the model is known to refuse or to ignore, or
     that it has just `refused`."""
-    for field in asked(request):
+    for field in requested_settings(request):
         names = provider.settings.get(field)
         if names is None:
             yield NucleusError("provider_setting_unknown", setting=field)
@@ -94,18 +94,18 @@ def left_out(
             yield NucleusError(
                 "provider_setting_rejected", setting=field, detail=refused.error.details.get("detail", "")
             )
-        elif dead := why_dead(field, provider, known):
+        elif dead := unsupported_reason(field, provider, known):
             yield dead
 
 
-def as_run(call: Call, provider: Provider, known: Capabilities) -> SamplerConfig:
+def effective_sampler(call: Call, provider: Provider, known: Capabilities) -> SamplerConfig:
     """Return the sample's sampler as the provider runs it: in the provider's order, without settings that are not sent
     or are ignored."""
     neutral: dict[str, object] = {}
     for stage in call.row.sampler.stages:
         field = SWITCHES[stage]
         names = provider.settings.get(field, ())
-        if call.without.issuperset(names) or known.support(field, names) == "ignored":
+        if call.omitted.issuperset(names) or known.support(field, names) == "ignored":
             neutral[field] = SETTINGS[field].default if field in SETTINGS else ()
     if provider.order:
         neutral["order"] = provider.order

@@ -19,14 +19,14 @@ from llm_core.errors import NucleusError
 from llm_core.providers.google import wire
 from llm_core.providers.google.identity import GoogleIdentity
 from llm_core.providers.http import error_mapping
-from llm_core.providers.http.connection import Line
-from llm_core.providers.provider import Call, Chunk, Failure, HostedModel
+from llm_core.providers.http.connection import Connection
+from llm_core.providers.provider import Call, Failure, HostedModel, StreamDelta
 
 if TYPE_CHECKING:
     from google.genai import Client
 
-_MOST_MODELS = 1000
-_NAME = re.compile(r"[\w.-]+(/[\w.-]+)*", re.ASCII)
+_MAX_MODELS = 1000
+_MODEL_NAME = re.compile(r"[\w.-]+(/[\w.-]+)*", re.ASCII)
 """Pattern of a model's name, which becomes a part of the request's path."""
 PROJECT_AND_LOCATION = re.compile(r"[a-z0-9][a-z0-9.:-]*/[a-z0-9-]+")
 
@@ -36,7 +36,7 @@ class Gemini:
 
     settings = wire.SETTINGS
     order: str | None = "gemini"
-    own_place = "https://generativelanguage.googleapis.com"
+    default_place = "https://generativelanguage.googleapis.com"
     scheme = "gemini"
 
     def needs_key(self, place: str) -> bool:
@@ -45,10 +45,13 @@ class Gemini:
     def body(self, call: Call) -> dict[str, Any]:
         return {"model": call.target.name, "contents": wire.contents(call), "config": wire.config(call)}
 
-    def stream(self, call: Call) -> Generator[Chunk, None, None]:
+    def stream(self, call: Call) -> Generator[StreamDelta, None, None]:
         begun = False
-        _check_name(call)
-        with self._client(call.target.place, call.secret, call.line) as client, _explained(call, lambda: begun):
+        _check_model_name(call)
+        with (
+            self._client(call.target.place, call.secret, call.connection) as client,
+            _raise_sdk_errors_as_failures(call, lambda: begun),
+        ):
             responses = client.models.generate_content_stream(
                 model=call.target.name,
                 contents=wire.contents(call),  # type: ignore[arg-type]
@@ -56,35 +59,38 @@ class Gemini:
             )
             for response in responses:
                 begun = True
-                yield from wire.chunks(response.model_dump(mode="json", exclude_none=True))
+                yield from wire.stream_deltas(response.model_dump(mode="json", exclude_none=True))
 
-    def models(self, place: str, secret: SecretStr | None, line: Line) -> tuple[HostedModel, ...]:
+    def models(self, place: str, secret: SecretStr | None, connection: Connection) -> tuple[HostedModel, ...]:
         found = []
-        with self._client(place, secret, line) as client, _explained():
+        with self._client(place, secret, connection) as client, _raise_sdk_errors_as_failures():
             for each in client.models.list(config={"page_size": 200}):
-                model = wire.model(each.model_dump(mode="json", exclude_none=True), self.scheme, place)
+                model = wire.hosted_model(each.model_dump(mode="json", exclude_none=True), self.scheme, place)
                 found += [model] if model else []
-                if len(found) >= _MOST_MODELS:
+                if len(found) >= _MAX_MODELS:
                     break
         return tuple(found)
 
     def count_tokens(self, call: Call) -> int | None:
         """Return the number of tokens of the prompt, system text included: it is sent as its own turn, since this API
         counts no other."""
-        _check_name(call)
+        _check_model_name(call)
         turns = wire.contents(call)
         if system := wire.config(call).get("system_instruction"):
             turns.insert(0, {"role": "user", "parts": [{"text": system}]})
-        with self._client(call.target.place, call.secret, call.line) as client, _explained(call):
+        with (
+            self._client(call.target.place, call.secret, call.connection) as client,
+            _raise_sdk_errors_as_failures(call),
+        ):
             return client.models.count_tokens(model=call.target.name, contents=turns).total_tokens  # type: ignore[arg-type]
 
     @contextmanager
-    def _client(self, place: str, secret: SecretStr | None, line: Line) -> Iterator[Client]:
+    def _client(self, place: str, secret: SecretStr | None, connection: Connection) -> Iterator[Client]:
         from google import genai
 
         key = secret.get_secret_value() if secret else "none"  # a gateway may need none, but the SDK does
-        with http_for(line) as http:
-            options = http_options(http, place or self.own_place, "v1beta", line)
+        with open_http_client(connection) as http:
+            options = http_options(http, place or self.default_place, "v1beta", connection)
             yield genai.Client(vertexai=False, api_key=key, http_options=options)
 
 
@@ -92,7 +98,7 @@ class Vertex(Gemini):
     """Gemini on Vertex AI. A place is `project/location` and uses the server's application-default credentials; without
     one, a key selects express mode."""
 
-    own_place = "https://aiplatform.googleapis.com"
+    default_place = "https://aiplatform.googleapis.com"
     scheme = "vertex"
 
     def __init__(self, base_url: str = "") -> None:
@@ -101,14 +107,14 @@ class Vertex(Gemini):
         self._identity = GoogleIdentity()
 
     @contextmanager
-    def _client(self, place: str, secret: SecretStr | None, line: Line) -> Iterator[Client]:
+    def _client(self, place: str, secret: SecretStr | None, connection: Connection) -> Iterator[Client]:
         from google import genai
 
         if place and not PROJECT_AND_LOCATION.fullmatch(place):
             raise Failure(NucleusError("provider_place_invalid", place=place))
         project, _, location = place.partition("/")
-        with http_for(line) as http:
-            options = http_options(http, self._base_url or location_url(location), "v1beta1", line)
+        with open_http_client(connection) as http:
+            options = http_options(http, self._base_url or location_url(location), "v1beta1", connection)
             if place:
                 yield genai.Client(
                     vertexai=True,
@@ -122,7 +128,7 @@ class Vertex(Gemini):
                 yield genai.Client(vertexai=True, api_key=key, http_options=options)
 
 
-class EscapedSeparators(httpx.SyncByteStream):
+class SeparatorEscapingStream(httpx.SyncByteStream):
     """JSON byte stream with U+2028, U+2029 and U+0085 escaped, because the SDK takes them for line ends."""
 
     _ESCAPES = ((b"\xe2\x80\xa8", b"\\u2028"), (b"\xe2\x80\xa9", b"\\u2029"), (b"\xc2\x85", b"\\u0085"))
@@ -146,8 +152,8 @@ class EscapedSeparators(httpx.SyncByteStream):
         self._body.close()
 
 
-def _check_name(call: Call) -> None:
-    if not _NAME.fullmatch(call.target.name) or ".." in call.target.name:
+def _check_model_name(call: Call) -> None:
+    if not _MODEL_NAME.fullmatch(call.target.name) or ".." in call.target.name:
         raise Failure(NucleusError("provider_model_unnamed", model=call.target.model_id))
 
 
@@ -160,33 +166,33 @@ def location_url(location: str) -> str:
 
 
 @contextmanager
-def http_for(line: Line) -> Iterator[httpx.Client]:
+def open_http_client(connection: Connection) -> Iterator[httpx.Client]:
     """Open the connection's HTTP client with the hooks that the SDK needs."""
-    with line.client() as http:
-        http.event_hooks["request"].append(_uncompressed)
-        http.event_hooks["response"].append(_escaped)
+    with connection.open_client() as http:
+        http.event_hooks["request"].append(_disable_compression)
+        http.event_hooks["response"].append(_escape_separators)
         yield http
 
 
-def _uncompressed(request: httpx.Request) -> None:
+def _disable_compression(request: httpx.Request) -> None:
     request.headers["accept-encoding"] = "identity"
 
 
-def _escaped(response: httpx.Response) -> None:
+def _escape_separators(response: httpx.Response) -> None:
     assert isinstance(response.stream, httpx.SyncByteStream)
-    response.stream = EscapedSeparators(response.stream)
+    response.stream = SeparatorEscapingStream(response.stream)
 
 
-def http_options(http: httpx.Client, base_url: str, version: str, line: Line) -> Any:
+def http_options(http: httpx.Client, base_url: str, version: str, connection: Connection) -> Any:
     """Return the SDK's `HttpOptions` with a timeout and without anything from the environment."""
     from google.genai import types
 
-    milliseconds = int(line.silence_seconds * 1000)
+    milliseconds = int(connection.read_timeout * 1000)
     return types.HttpOptions(base_url=base_url, api_version=version, timeout=milliseconds, httpx_client=http)
 
 
 @contextmanager
-def _explained(call: Call | None = None, begun: Any = lambda: False) -> Iterator[None]:
+def _raise_sdk_errors_as_failures(call: Call | None = None, begun: Any = lambda: False) -> Iterator[None]:
     """Raise the SDK's errors as `Failure`. `begun` returns whether a part of the stream has arrived."""
     from google.auth.exceptions import GoogleAuthError, TransportError
     from google.genai import errors
@@ -197,14 +203,14 @@ def _explained(call: Call | None = None, begun: Any = lambda: False) -> Iterator
         body = error.details if isinstance(error.details, (dict, list)) else {}
         key = call.secret.get_secret_value() if call and call.secret else ""
         if begun():
-            raise error_mapping.from_event(error_object(body), key) from None
+            raise error_mapping.failure_from_event(error_object(body), key) from None
         text = json.dumps(body) if error_object(body) else str(error.message)
         headers = getattr(error.response, "headers", None) or {}
         name = call.target.name if call else ""
-        sent: Iterable[str] = wire.asked(call) if call else ()
-        raise error_mapping.from_response(error.code or 0, text, sent, headers, name, key) from None
+        sent: Iterable[str] = wire.call_fields(call) if call else ()
+        raise error_mapping.failure_from_response(error.code or 0, text, sent, headers, name, key) from None
     except TransportError as error:
-        raise Failure(NucleusError("provider_unreachable", host="oauth2.googleapis.com"), passing=True) from error
+        raise Failure(NucleusError("provider_unreachable", host="oauth2.googleapis.com"), retryable=True) from error
     except GoogleAuthError:
         raise Failure(NucleusError("provider_credentials_missing")) from None
 

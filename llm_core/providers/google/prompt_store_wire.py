@@ -17,39 +17,39 @@ from llm_core.generation.request import MAX_ROWS, MAX_TOKENS, THINKING, Generati
 from llm_core.prompts.output_format import OutputFormat
 from llm_core.prompts.spec import Example, PromptSpec
 from llm_core.providers.google import wire
-from llm_core.providers.http.connection import Line
-from llm_core.providers.http.url_policy import Addresses
+from llm_core.providers.http.connection import Connection
+from llm_core.providers.http.url_policy import UrlPolicy
 from llm_core.providers.provider import Call, Target
 from samplers import SamplerConfig
 from samplers.config import SETTINGS, SWITCHES
 
-_CARRIED = {"temperature", "top_k", "top_p", "presence_penalty", "frequency_penalty", "seed"}
+_SUPPORTED_FIELDS = {"temperature", "top_k", "top_p", "presence_penalty", "frequency_penalty", "seed"}
 """Fields of `SamplerConfig` that a prompt there can hold."""
-_NAME = re.compile(r"\w[\w\- ]*?")
-_BLANK_CONFIG = {"automatic_continuation", "system_instruction", "safety_settings"}
+_VARIABLE_NAME = re.compile(r"\w[\w\- ]*?")
+_EXCLUDED_CONFIG = {"automatic_continuation", "system_instruction", "safety_settings"}
 """Fields of a request's configuration that a prompt's does not have."""
 
 
-class Saved(NamedTuple):
+class PromptExport(NamedTuple):
     """Request converted for Vertex AI."""
 
     data: dict[str, Any]
     """Fields of `agentplatform.types.PromptData`."""
     merged: tuple[str, ...]
     """Fields whose text is kept as a part of the one text."""
-    lost: tuple[str, ...]
+    dropped: tuple[str, ...]
     """Fields that are not kept."""
 
 
-class Opened(NamedTuple):
+class PromptImport(NamedTuple):
     """Request converted from a prompt of Vertex AI."""
 
     request: GenerationRequest
-    lost: tuple[str, ...]
+    dropped: tuple[str, ...]
     """Fields of the prompt that Nucleus has no field for."""
 
 
-def saved(request: GenerationRequest, model: str) -> Saved:
+def export_prompt(request: GenerationRequest, model: str) -> PromptExport:
     """Return the prompt that keeps as much of the request as possible. Raises `NucleusError` for a prompt that is not
     valid."""
     request.validate()
@@ -60,13 +60,13 @@ def saved(request: GenerationRequest, model: str) -> Saved:
     options = dataclasses.replace(
         request.hosted, images=(), top_logprobs=0
     )  # log-probabilities are for viewing, not part of the prompt
-    line = Line(Addresses())
+    line = Connection(UrlPolicy())
     call = Call(Target("vertex", model), dataclasses.replace(filled, prefill=""), row, options, None, line)
     config = wire.config(call)
     data: dict[str, Any] = {
         "model": model,
         "contents": [{"role": "user", "parts": [{"text": message.content}]}],
-        "generation_config": {name: value for name, value in config.items() if name not in _BLANK_CONFIG},
+        "generation_config": {name: value for name, value in config.items() if name not in _EXCLUDED_CONFIG},
     }
     if len(request.rows) > 1:
         data["generation_config"]["candidate_count"] = len(request.rows)
@@ -78,41 +78,43 @@ def saved(request: GenerationRequest, model: str) -> Saved:
         rows = spec.values or ({},)
         data["variables"] = [{name: {"text": str(values.get(name, ""))} for name in names} for values in rows]
     lost = [] if request.model_id.partition(":")[2].partition("@")[0] == model else ["model"]
-    lost += _lost(request, names, config)
-    return Saved(data, tuple(_merged(spec)), tuple(dict.fromkeys(lost)))
+    lost += _dropped_fields(request, names, config)
+    return PromptExport(data, tuple(_merged_fields(spec)), tuple(dict.fromkeys(lost)))
 
 
-def opened(message: Mapping[str, Any], executions: Sequence[Mapping[str, Any]], place: str) -> Opened:
+def import_prompt(message: Mapping[str, Any], executions: Sequence[Mapping[str, Any]], place: str) -> PromptImport:
     """Return the request that a prompt stands for, from `prompt_message` and `executions` of its schema."""
     lost: list[str] = []
-    rows = _values(executions)
-    names = tuple(name for name in dict.fromkeys(name for row in rows for name in row) if _NAME.fullmatch(name))
+    rows = _read_values(executions)
+    names = tuple(
+        name for name in dict.fromkeys(name for row in rows for name in row) if _VARIABLE_NAME.fullmatch(name)
+    )
     if any(name not in names for row in rows for name in row):
         lost.append("values")
-    turns = [(turn.get("role") or "user", _text(turn, names, lost)) for turn in message.get("contents") or ()]
-    spec = _spec(turns, lost)
-    sampler, limits, options, output = _settings(dict(message.get("generation_config") or {}), lost)
+    turns = [(turn.get("role") or "user", _read_text(turn, names, lost)) for turn in message.get("contents") or ()]
+    spec = _build_spec(turns, lost)
+    sampler, limits, options, output = _read_settings(dict(message.get("generation_config") or {}), lost)
     lost += [name for name in ("tools", "tool_config") if message.get(name)]
     safety, system = message.get("safety_settings") or (), message.get("system_instruction") or {}
     values = tuple({name: row.get(name, "") for name in names} for row in rows)
     spec = dataclasses.replace(
         spec,
-        system=_text(system, names, lost),
+        system=_read_text(system, names, lost),
         output=output,
         stop_sequences=limits["stop_sequences"],
         values=values if any(any(row.values()) for row in values) else (),
     )
     count = limits.pop("candidate_count")
     drawn = [dataclasses.replace(sampler, seed=sampler.seed + place) for place in range(count)]
-    hosted = dataclasses.replace(options, safety=tuple(_safety(safety, lost)))
+    hosted = dataclasses.replace(options, safety=tuple(_read_safety(safety, lost)))
     name = str(message.get("model") or "").rpartition("models/")[2] or "unnamed"
     request = GenerationRequest(
         f"vertex:{name}@{place}", spec, tuple(RowRequest(each, **limits) for each in drawn), hosted=hosted
     )
-    return Opened(request, tuple(dict.fromkeys(lost)))
+    return PromptImport(request, tuple(dict.fromkeys(lost)))
 
 
-def _merged(spec: PromptSpec) -> Iterator[str]:
+def _merged_fields(spec: PromptSpec) -> Iterator[str]:
     """Yield the fields that the one text is made of, if there are several, and those that decide how."""
     parts = [name for name in ("context", "instruction", "question") if getattr(spec, name).strip()]
     shown = bool(spec.shown_examples)
@@ -124,7 +126,7 @@ def _merged(spec: PromptSpec) -> Iterator[str]:
         yield "trigger"
 
 
-def _lost(request: GenerationRequest, names: Sequence[str], config: Mapping[str, Any]) -> Iterator[str]:
+def _dropped_fields(request: GenerationRequest, names: Sequence[str], config: Mapping[str, Any]) -> Iterator[str]:
     """Yield the fields of the request that the prompt does not keep."""
     spec, row, options = request.prompt, request.rows[0], request.hosted
     if len(spec.examples) > len(spec.shown_examples):
@@ -137,43 +139,43 @@ def _lost(request: GenerationRequest, names: Sequence[str], config: Mapping[str,
     if any(re.search(rf"(?<!\{{)\{{{re.escape(name)}\}}(?!\}})", text) for name in names for _, text in spec.texts()):
         yield "values"  # plain text here, but a variable there
     for stage in row.sampler.stages:
-        if SWITCHES[stage] not in _CARRIED:
+        if SWITCHES[stage] not in _SUPPORTED_FIELDS:
             yield SWITCHES[stage]
     if row.sampler.order != "gemini" and len(row.sampler.stages) > 1:
         yield "order"
-    yield from ("seed",) if config["seed"] != row.sampler.seed or not _in_line(request) else ()
+    yield from ("seed",) if config["seed"] != row.sampler.seed or not _has_consecutive_seeds(request) else ()
     yield from ("stop_sequences",) if len(config.get("stop_sequences", ())) < len(row.stop_sequences) else ()
     yield from ("images",) if options.images else ()
-    yield from ("candidates",) if any(each.sampler != _as(each, row) for each in request.rows) else ()
+    yield from ("candidates",) if any(each.sampler != _sampler_with_seed(each, row) for each in request.rows) else ()
 
 
-def _in_line(request: GenerationRequest) -> bool:
+def _has_consecutive_seeds(request: GenerationRequest) -> bool:
     """Return whether the samples' seeds are consecutive."""
     first = request.rows[0].sampler.seed
     return all(each.sampler.seed == first + place for place, each in enumerate(request.rows))
 
 
-def _as(each: RowRequest, row: RowRequest) -> SamplerConfig:
-    return dataclasses.replace(row.sampler, seed=each.sampler.seed)
+def _sampler_with_seed(sample: RowRequest, first: RowRequest) -> SamplerConfig:
+    return dataclasses.replace(first.sampler, seed=sample.sampler.seed)
 
 
-def _spec(turns: list[tuple[str, str]], lost: list[str]) -> PromptSpec:
+def _build_spec(turns: list[tuple[str, str]], dropped: list[str]) -> PromptSpec:
     """Return the prompt of a chat. Earlier turns become examples; a model turn at the end becomes the prefill."""
     prefill = turns.pop()[1] if turns and turns[-1][0] == "model" else ""
     final = turns.pop()[1] if turns else ""
     pairs = list(zip(turns[::2], turns[1::2], strict=False))
     if len(turns) % 2 or any((asked[0], said[0]) != ("user", "model") for asked, said in pairs):
-        lost.append("contents")
+        dropped.append("contents")
         pairs = []
     examples = tuple(Example(asked[1], said[1]) for asked, said in pairs)
     return PromptSpec(final, technique="few_shot" if examples else "zero_shot", examples=examples, prefill=prefill)
 
 
-def _text(content: Mapping[str, Any], names: Sequence[str], lost: list[str]) -> str:
+def _read_text(content: Mapping[str, Any], names: Sequence[str], dropped: list[str]) -> str:
     """Return the text of a turn, with variables in Nucleus's form, and with text that looks like one escaped."""
     parts = content.get("parts") or ()
     if any(part.get("text") is None for part in parts):
-        lost.append("images" if any("inline_data" in part or "file_data" in part for part in parts) else "contents")
+        dropped.append("images" if any("inline_data" in part or "file_data" in part for part in parts) else "contents")
     text = "\n\n".join(part["text"] for part in parts if part.get("text"))
     known = "|".join(map(re.escape, names)) or "(?!)"
     return re.sub(
@@ -183,7 +185,7 @@ def _text(content: Mapping[str, Any], names: Sequence[str], lost: list[str]) -> 
     )
 
 
-def _values(executions: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+def _read_values(executions: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
     rows = []
     for execution in executions:
         row = {}
@@ -194,12 +196,12 @@ def _values(executions: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
     return rows
 
 
-def _settings(
-    config: dict[str, Any], lost: list[str]
+def _read_settings(
+    config: dict[str, Any], dropped: list[str]
 ) -> tuple[SamplerConfig, dict[str, Any], HostedOptions, OutputFormat]:
     """Return the settings of the configuration that are within range; the others are added to `dropped`."""
     chosen: dict[str, Any] = {}
-    for name in sorted(_CARRIED):
+    for name in sorted(_SUPPORTED_FIELDS):
         if (value := config.pop(name, None)) is None:
             continue
         if SETTINGS[name].whole and value == int(value):
@@ -208,34 +210,34 @@ def _settings(
             SETTINGS[name].check(name, value)
             chosen[name] = value
         except ValueError:
-            lost.append(name)
+            dropped.append(name)
     stops = tuple(stop for stop in config.pop("stop_sequences", None) or () if stop)
     limits: dict[str, Any] = {"stop_sequences": stops}
     for name, most in (("max_output_tokens", MAX_TOKENS), ("candidate_count", MAX_ROWS)):
         value = config.pop(name, None)
         if value is not None and not 1 <= value <= most:
-            lost.append(name)
+            dropped.append(name)
             value = None
         if value is not None:
             limits[name] = value
     limits.setdefault("candidate_count", 1)
     for name in ("logprobs", "response_logprobs"):  # always requested
         config.pop(name, None)
-    options = _options(config.pop("thinking_config", None) or {}, lost)
-    output = _output(config, lost)
-    lost += [name for name, value in config.items() if value not in (None, [], {})]
+    options = _read_thinking(config.pop("thinking_config", None) or {}, dropped)
+    output = _read_output(config, dropped)
+    dropped += [name for name, value in config.items() if value not in (None, [], {})]
     return SamplerConfig(**chosen, order="gemini"), limits, options, output
 
 
-def _options(thinking: Mapping[str, Any], lost: list[str]) -> HostedOptions:
+def _read_thinking(thinking: Mapping[str, Any], dropped: list[str]) -> HostedOptions:
     level, budget = str(thinking.get("thinking_level") or "").lower(), thinking.get("thinking_budget")
     how: Any = "off" if budget == 0 else budget if budget and budget > 0 else level if level in THINKING else "default"
     if how == "default" and (level or budget is not None):
-        lost.append("thinking")
+        dropped.append("thinking")
     return HostedOptions(how, bool(thinking.get("include_thoughts")))
 
 
-def _output(config: dict[str, Any], lost: list[str]) -> OutputFormat:
+def _read_output(config: dict[str, Any], dropped: list[str]) -> OutputFormat:
     kind = config.pop("response_mime_type", None)
     schema, plain = config.pop("response_json_schema", None), config.pop("response_schema", None)
     if isinstance(schema, dict):
@@ -243,14 +245,14 @@ def _output(config: dict[str, Any], lost: list[str]) -> OutputFormat:
     if plain and kind == "text/x.enum" and plain.get("enum"):
         return OutputFormat("choice", tuple(plain["enum"]))
     if plain or kind not in (None, "text/plain"):
-        lost.append("output")
+        dropped.append("output")
     return OutputFormat()
 
 
-def _safety(settings: Sequence[Mapping[str, Any]], lost: list[str]) -> Iterator[tuple[str, str]]:
+def _read_safety(settings: Sequence[Mapping[str, Any]], dropped: list[str]) -> Iterator[tuple[str, str]]:
     for each in settings:
         category, threshold = str(each.get("category") or ""), str(each.get("threshold") or "")
         if each.get("method") or not category.startswith("HARM_CATEGORY_"):
-            lost.append("safety")
+            dropped.append("safety")
         else:
             yield category.removeprefix("HARM_CATEGORY_"), threshold

@@ -13,10 +13,16 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from llm_core.errors import NucleusError
-from llm_core.providers.google.client import PROJECT_AND_LOCATION, error_object, http_for, http_options, location_url
+from llm_core.providers.google.client import (
+    PROJECT_AND_LOCATION,
+    error_object,
+    http_options,
+    location_url,
+    open_http_client,
+)
 from llm_core.providers.google.identity import GoogleIdentity
 from llm_core.providers.http import error_mapping
-from llm_core.providers.http.connection import Line
+from llm_core.providers.http.connection import Connection
 from llm_core.providers.provider import Failure
 
 if TYPE_CHECKING:
@@ -24,7 +30,9 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def platform(place: str, identity: GoogleIdentity, line: Line, base_url: str = "") -> Iterator[Client]:
+def open_vertex_client(
+    place: str, identity: GoogleIdentity, connection: Connection, base_url: str = ""
+) -> Iterator[Client]:
     """Open a client for `project/location` with application-default credentials. Raises `NucleusError` for what fails
     inside; if the connection was cancelled, the original exception is raised."""
     if not PROJECT_AND_LOCATION.fullmatch(place):
@@ -34,22 +42,22 @@ def platform(place: str, identity: GoogleIdentity, line: Line, base_url: str = "
     try:
         import agentplatform
 
-        with http_for(line) as http:
+        with open_http_client(connection) as http:
             yield agentplatform.Client(
                 project=project,
                 location=location,
                 credentials=identity.credentials(),
-                http_options=http_options(http, url, "v1beta1", line),
+                http_options=http_options(http, url, "v1beta1", connection),
             )
     except NucleusError:
         raise
     except Exception as error:
-        if line.is_cut:
+        if connection.is_cancelled:
             raise
-        raise explained(error, urlsplit(url).hostname or "", line.silence_seconds) from None
+        raise error_from_exception(error, urlsplit(url).hostname or "", connection.read_timeout) from None
 
 
-def explained(error: Exception, host: str, seconds: float) -> NucleusError:
+def error_from_exception(error: Exception, host: str, seconds: float) -> NucleusError:
     """Return the error behind an exception of the SDK or the network. Other exceptions are raised again."""
     from google.auth.exceptions import GoogleAuthError, TransportError
     from google.genai.errors import APIError
@@ -61,8 +69,8 @@ def explained(error: Exception, host: str, seconds: float) -> NucleusError:
         text = json.dumps(body) if error_object(body) else str(error.message)
         headers = getattr(error.response, "headers", None) or {}
         if error.code == 404:
-            return NucleusError("vertex_not_found", detail=error_mapping.said(text))
-        return error_mapping.from_response(error.code or 0, text, (), headers).error
+            return NucleusError("vertex_not_found", detail=error_mapping.error_message_from_body(text))
+        return error_mapping.failure_from_response(error.code or 0, text, (), headers).error
     if isinstance(error, TransportError):
         return NucleusError("provider_unreachable", host="oauth2.googleapis.com")
     if isinstance(error, GoogleAuthError):
@@ -71,4 +79,4 @@ def explained(error: Exception, host: str, seconds: float) -> NucleusError:
         return NucleusError("provider_timeout", seconds=round(seconds))
     if isinstance(error, (AttributeError, LookupError, TypeError)):  # the SDK failed to read a malformed answer
         return NucleusError("provider_malformed", detail=type(error).__name__)
-    return error_mapping.from_exception(error, host, seconds).error
+    return error_mapping.failure_from_exception(error, host, seconds).error

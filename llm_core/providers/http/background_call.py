@@ -14,22 +14,26 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from llm_core.errors import NucleusError
-from llm_core.providers.http.connection import Line
+from llm_core.providers.http.connection import Connection
 
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
-LIMIT_SECONDS = 60.0
+TIMEOUT_SECONDS = 60.0
 """Default limit for the whole call, however many requests it makes."""
 
 
-class Errand(Generic[T]):
+class BackgroundCall(Generic[T]):
     """Call on its own thread, started at once. Any thread may read and stop it; a call that hangs outside of its
     connection is left behind."""
 
     def __init__(
-        self, ask: Callable[[Line], T], line: Line, limit: float = LIMIT_SECONDS, usual: float | None = None
+        self,
+        function: Callable[[Connection], T],
+        connection: Connection,
+        timeout: float = TIMEOUT_SECONDS,
+        expected_seconds: float | None = None,
     ) -> None:
         """Start `function` on a thread. It sends over `connection` and may raise `NucleusError`; it is given up after
         `timeout` seconds. `expected_seconds` is its usual duration, where known."""
@@ -37,15 +41,15 @@ class Errand(Generic[T]):
         self.stopped = False
         """Whether the caller stopped waiting; a request that was already sent may still have its effect."""
         self._value: T | None = None
-        self._line = line
+        self._connection = connection
         self._began = time.monotonic()
-        self._usual = usual or limit
+        self._expected = expected_seconds or timeout
         self._done = threading.Event()
         self._lock = threading.Lock()
-        self._bell = threading.Timer(limit, self._give_up, (NucleusError("provider_slow", seconds=round(limit)),))
-        self._bell.daemon = True
-        self._bell.start()
-        threading.Thread(target=self._work, args=(ask,), name="errand", daemon=True).start()
+        self._timer = threading.Timer(timeout, self._give_up, (NucleusError("provider_slow", seconds=round(timeout)),))
+        self._timer.daemon = True
+        self._timer.start()
+        threading.Thread(target=self._work, args=(function,), name="errand", daemon=True).start()
 
     @property
     def active(self) -> bool:
@@ -60,7 +64,7 @@ class Errand(Generic[T]):
     @property
     def fraction(self) -> float:
         """Estimated progress in [0, 1] from the expected duration; below 1 until the call has ended."""
-        return min(0.97, self.seconds / self._usual) if self.active else 1.0
+        return min(0.97, self.seconds / self._expected) if self.active else 1.0
 
     def value(self) -> T:
         """Return the function's result. Raises the `NucleusError` of a failed call, and `RuntimeError` if the call was
@@ -81,15 +85,15 @@ class Errand(Generic[T]):
 
     def _give_up(self, error: NucleusError | None) -> None:
         self._end(None, error, stopped=error is None)
-        self._line.cut()
+        self._connection.cancel()
 
-    def _work(self, ask: Callable[[Line], T]) -> None:
+    def _work(self, function: Callable[[Connection], T]) -> None:
         try:
-            self._end(ask(self._line), None)
+            self._end(function(self._connection), None)
         except NucleusError as error:
             self._end(None, error)
         except Exception as error:  # log the type only: the error's text could quote a header
-            if not self._line.is_cut:
+            if not self._connection.is_cancelled:
                 where = "".join(traceback.format_tb(error.__traceback__))
                 log.error("a question to a service failed: %s\n%s", type(error).__name__, where)
             self._end(None, NucleusError("engine_failed", detail=type(error).__name__))
@@ -100,4 +104,4 @@ class Errand(Generic[T]):
             if self.active:
                 self._value, self.error, self.stopped = value, error, stopped
                 self._done.set()
-        self._bell.cancel()
+        self._timer.cancel()

@@ -8,20 +8,20 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-LARGEST = 32 * 2**20
+MAX_EVENT_SIZE = 32 * 2**20
 """Characters of one event at most; llama.cpp sends 5.4 MB where the whole vocabulary is requested."""
 
 _LINE_END = re.compile(rb"\r\n|\n|\r(?!\Z)")
 
 
-def events(pieces: Iterable[bytes]) -> Iterator[str]:
+def parse_events(pieces: Iterable[bytes]) -> Iterator[str]:
     """Yield the data of each event. An event that the end of the stream cuts short is yielded too: it may be an error
     message.
 
     Raises `ValueError` for an event over `MAX_EVENT_SIZE`, and for bytes that are not UTF-8.
     """
     data: list[str] = []
-    for line in _lines(pieces):
+    for line in _split_lines(pieces):
         name, _, value = line.partition(":")
         if not line:
             if data:
@@ -29,18 +29,18 @@ def events(pieces: Iterable[bytes]) -> Iterator[str]:
             data = []
         elif name == "data":
             data.append(value.removeprefix(" "))
-            if sum(map(len, data)) > LARGEST:
+            if sum(map(len, data)) > MAX_EVENT_SIZE:
                 raise ValueError("event too large")
     if data:
         yield "\n".join(data)
 
 
-def _lines(pieces: Iterable[bytes]) -> Iterator[str]:
+def _split_lines(pieces: Iterable[bytes]) -> Iterator[str]:
     held = bytearray()
     for piece in pieces:
         searched = max(0, len(held) - 1)
         held += piece
-        if len(held) > LARGEST:
+        if len(held) > MAX_EVENT_SIZE:
             raise ValueError("event too large")
         if not (b"\n" in piece or b"\r" in held[searched:]):
             continue

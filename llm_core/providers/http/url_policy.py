@@ -16,11 +16,11 @@ from urllib.parse import SplitResult, urlsplit
 
 from llm_core.errors import NucleusError
 
-MAX_LENGTH = 500
+MAX_URL_LENGTH = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Addresses:
+class UrlPolicy:
     """Rules of one installation about the URLs and Google Cloud projects that it may call."""
 
     hosted: bool = False
@@ -29,14 +29,14 @@ class Addresses:
     """Allowed Google Cloud projects, each as `project/location`."""
 
     @classmethod
-    def from_environment(cls, environment: Mapping[str, str]) -> Addresses:
+    def from_environment(cls, environment: Mapping[str, str]) -> UrlPolicy:
         """Read the rules from environment variables. Raises `NucleusError` for a listed URL that is malformed."""
         urls, projects = (
             environment.get(name, "").replace(",", " ").split()
             for name in ("NUCLEUS_ALLOWED_URLS", "NUCLEUS_VERTEX_PROJECTS")
         )
         hosted = environment.get("NUCLEUS_HOSTED", "") not in ("", "0")
-        return cls(hosted, tuple(map(normalised, urls)), tuple(projects))
+        return cls(hosted, tuple(map(normalize_url, urls)), tuple(projects))
 
     def check(self, url: str) -> str:
         """Return the URL normalized. Raises `NucleusError` for a URL that is malformed or may not be called.
@@ -44,13 +44,13 @@ class Addresses:
         The host name is resolved here; `check_peer` checks the connected address again, since DNS can change in
         between.
         """
-        url = normalised(url)
+        url = normalize_url(url)
         if self._is_listed(url):
             return url
         if self.allowed:
             raise NucleusError("provider_address_not_allowed", url=url, known=", ".join(self.allowed))
         if self.hosted:
-            for address in _looked_up(urlsplit(url)):
+            for address in _resolve_host(urlsplit(url)):
                 self.check_peer(address, url)
         return url
 
@@ -69,12 +69,12 @@ class Addresses:
         return any(url == base or url.startswith(f"{base}/") for base in self.allowed)
 
 
-def normalised(url: str) -> str:
+def normalize_url(url: str) -> str:
     """Return the URL without a trailing slash, scheme and host in lower case. Raises `NucleusError` for a malformed
     URL, and for one with credentials, a query or a fragment, since any of these may hold a key."""
     url = url.strip()
-    if len(url) > MAX_LENGTH or not url.isprintable() or " " in url or "\\" in url:
-        raise NucleusError("provider_address_invalid", url=url[:MAX_LENGTH])
+    if len(url) > MAX_URL_LENGTH or not url.isprintable() or " " in url or "\\" in url:
+        raise NucleusError("provider_address_invalid", url=url[:MAX_URL_LENGTH])
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
@@ -103,7 +103,7 @@ def is_public(address: str) -> bool:
     return ip.is_global and not ip.is_multicast
 
 
-def _looked_up(parts: SplitResult) -> list[str]:
+def _resolve_host(parts: SplitResult) -> list[str]:
     """Return the IP addresses of the URL's host. Raises `NucleusError` if its name cannot be resolved."""
     host = parts.hostname or ""
     try:

@@ -16,19 +16,19 @@ from pydantic import SecretStr
 
 from llm_core.errors import NucleusError
 from llm_core.providers.http import error_mapping
-from llm_core.providers.http.connection import Line
-from llm_core.providers.http.sse import LARGEST, events
+from llm_core.providers.http.connection import Connection
+from llm_core.providers.http.sse import MAX_EVENT_SIZE, parse_events
 from llm_core.providers.openai import wire
-from llm_core.providers.openai.token_lookup import TokenTexts
-from llm_core.providers.provider import Call, Chunk, Failure, HostedModel
+from llm_core.providers.openai.token_lookup import TokenTextCache
+from llm_core.providers.provider import Call, Failure, HostedModel, StreamDelta
 
-OWN_PLACE = "https://api.openai.com/v1"
+DEFAULT_PLACE = "https://api.openai.com/v1"
 
 
-class Way(NamedTuple):
+class ApiServer(NamedTuple):
     """Base URL of a server's API, and the key for it."""
 
-    base: str
+    base_url: str
     """URL under which the API begins."""
     key: str
 
@@ -43,45 +43,52 @@ class OpenAICompatible:
 
     settings = wire.SETTINGS
     order: str | None = None
-    own_place = OWN_PLACE
+    default_place = DEFAULT_PLACE
 
     def __init__(self) -> None:
-        self._texts = TokenTexts()
+        self._token_texts = TokenTextCache()
 
     def needs_key(self, place: str) -> bool:
         return not place
 
     def body(self, call: Call) -> dict[str, Any]:
-        return wire.body(call)
+        return wire.request_body(call)
 
-    def stream(self, call: Call) -> Generator[Chunk, None, None]:
+    def stream(self, call: Call) -> Generator[StreamDelta, None, None]:
         body, name = self.body(call), call.target.name
-        with call.line.client() as client:
-            way = self._way(client, call)
-            url = f"{way.base}/{wire.path(call.without)}"
+        with call.connection.open_client() as client:
+            way = self._resolve_server(client, call)
+            url = f"{way.base_url}/{wire.endpoint_path(call.omitted)}"
             with client.stream("POST", url, json=body, headers=way.headers) as response:
                 if response.status_code >= 300:
-                    sent, text = body.keys() - call.without, some_of(response)
-                    raise error_mapping.from_response(response.status_code, text, sent, response.headers, name, way.key)
+                    sent, text = body.keys() - call.omitted, read_text(response)
+                    raise error_mapping.failure_from_response(
+                        response.status_code, text, sent, response.headers, name, way.key
+                    )
                 if "text/event-stream" in response.headers.get("content-type", ""):
-                    with call.line.client(kept_connections=1) as other:  # many small requests beside the long one
-                        reader = self._texts.reader(other, way.base, body["model"], way.headers)
-                        for chunk in _streamed(response, way.key):
-                            yield chunk._replace(labels=reader.texts(chunk.steps))
+                    with call.connection.open_client(
+                        max_keepalive=1
+                    ) as other:  # many small requests beside the long one
+                        reader = self._token_texts.make_reader(other, way.base_url, body["model"], way.headers)
+                        for chunk in _parse_stream(response, way.key):
+                            yield chunk._replace(labels=reader.look_up(chunk.steps))
                 else:
-                    yield from wire.chunks(json_of(response), way.key)
+                    yield from wire.stream_deltas(read_json(response), way.key)
 
-    def _way(self, client: httpx.Client, call: Call) -> Way:
-        return _way(call.target.place, call.secret)
+    def _resolve_server(self, client: httpx.Client, call: Call) -> ApiServer:
+        return _resolve_server(call.target.place, call.secret)
 
-    def models(self, place: str, secret: SecretStr | None, line: Line) -> tuple[HostedModel, ...]:
-        way = _way(place, secret)
-        with line.client() as client, client.stream("GET", f"{way.base}/models", headers=way.headers) as response:
+    def models(self, place: str, secret: SecretStr | None, connection: Connection) -> tuple[HostedModel, ...]:
+        way = _resolve_server(place, secret)
+        with (
+            connection.open_client() as client,
+            client.stream("GET", f"{way.base_url}/models", headers=way.headers) as response,
+        ):
             if response.status_code >= 300:
-                text = some_of(response)
-                raise error_mapping.from_response(response.status_code, text, (), response.headers, key=way.key)
+                text = read_text(response)
+                raise error_mapping.failure_from_response(response.status_code, text, (), response.headers, key=way.key)
             try:
-                return wire.models(json_of(response), "openai", place)
+                return wire.hosted_models(read_json(response), "openai", place)
             except (KeyError, TypeError, AttributeError) as error:
                 raise Failure(NucleusError("provider_malformed", detail=type(error).__name__)) from error
 
@@ -90,21 +97,21 @@ class OpenAICompatible:
         return None
 
 
-def _way(place: str, secret: SecretStr | None) -> Way:
+def _resolve_server(place: str, secret: SecretStr | None) -> ApiServer:
     """Return the server of a place. Its API is under `/v1`, unless the place has a path."""
-    place = place or OWN_PLACE
+    place = place or DEFAULT_PLACE
     base = place if httpx.URL(place).path not in ("", "/") else f"{place}/v1"
-    return Way(base, secret.get_secret_value() if secret else "")
+    return ApiServer(base, secret.get_secret_value() if secret else "")
 
 
-def _streamed(response: httpx.Response, key: str) -> Iterator[Chunk]:
-    for data in events(response.iter_bytes()):
+def _parse_stream(response: httpx.Response, key: str) -> Iterator[StreamDelta]:
+    for data in parse_events(response.iter_bytes()):
         if data.strip() == "[DONE]":
             return
-        yield from wire.chunks(_object(data), key)
+        yield from wire.stream_deltas(_parse_object(data), key)
 
 
-def _object(text: str) -> dict[str, Any]:
+def _parse_object(text: str) -> dict[str, Any]:
     try:
         data = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -114,19 +121,19 @@ def _object(text: str) -> dict[str, Any]:
     return data
 
 
-def json_of(response: httpx.Response) -> dict[str, Any]:
+def read_json(response: httpx.Response) -> dict[str, Any]:
     """Return the JSON object of a response. Raises `Failure` for a web page and the like."""
-    text = some_of(response, LARGEST)
+    text = read_text(response, MAX_EVENT_SIZE)
     try:
         data = json.loads(text)
     except (ValueError, RecursionError):
         data = None
     if not isinstance(data, dict):
-        raise error_mapping.not_an_api(response.status_code, text)
+        raise error_mapping.not_an_api_failure(response.status_code, text)
     return data
 
 
-def some_of(response: httpx.Response, limit: int = error_mapping.MAX_BODY) -> str:
+def read_text(response: httpx.Response, limit: int = error_mapping.MAX_BODY_BYTES) -> str:
     """Return the response's text, up to `limit` bytes."""
     read = bytearray()
     for piece in response.iter_bytes():

@@ -17,7 +17,16 @@ from llm_core.errors import NucleusError
 from llm_core.generation.request import FinishReason, Usage
 from llm_core.prompts.spec import SEPARATOR, Message
 from llm_core.providers.http import error_mapping
-from llm_core.providers.provider import CONTINUE, FEW_LOGPROBS, Call, Chunk, Failure, HostedModel, Scored, Step
+from llm_core.providers.provider import (
+    CONTINUE_PROMPT,
+    REDUCED_TOP_LOGPROBS,
+    Call,
+    Failure,
+    HostedModel,
+    StreamDelta,
+    TokenLogprob,
+    TokenLogprobs,
+)
 from samplers import ORDERS, SamplerConfig
 
 SETTINGS: dict[str, tuple[str, ...]] = {
@@ -50,74 +59,74 @@ _LLAMA_CPP_STAGES = {
     "xtc": "xtc",
     "temperature": "temperature",
 }
-_SEEDS = 2**31
+_SEED_RANGE = 2**31
 """Upper bound of a seed. Servers differ in how large a seed may be; llama.cpp takes 2**32 - 1 for none."""
 _TOKEN_ID = re.compile(r"token_id:(\d+)")
-_BY_ID = "return_tokens_as_token_ids"
+_TOKENS_AS_IDS = "return_tokens_as_token_ids"
 
 
-def path(without: frozenset[str]) -> str:
+def endpoint_path(omitted: frozenset[str]) -> str:
     """Return the endpoint's path: chat, or plain completions for a model that has no chat template."""
-    return "completions" if "messages" in without else "chat/completions"
+    return "completions" if "messages" in omitted else "chat/completions"
 
 
-def body(call: Call) -> dict[str, Any]:
+def request_body(call: Call) -> dict[str, Any]:
     """Return the JSON body of the request."""
-    prompt, row, without = call.prompt, call.row, call.without
+    prompt, row, without = call.prompt, call.row, call.omitted
     sent: dict[str, Any] = {"model": call.target.name, "stream": True, "stream_options": {"include_usage": True}}
     if "messages" in without:
         pieces = [piece.text for message in prompt.messages(examples_as="text") for piece in message.pieces]
         sent["prompt"] = SEPARATOR.join(pieces) + (f" {prompt.prefill}" if prompt.prefill else "")
     else:
-        sent["messages"] = [_message(message) for message in prompt.messages()]
+        sent["messages"] = [_wire_message(message) for message in prompt.messages()]
         if call.options.images and "image_url" not in without:
-            sent["messages"][-1]["content"] = _with_images(call, sent["messages"][-1]["content"])
+            sent["messages"][-1]["content"] = _content_with_images(call, sent["messages"][-1]["content"])
         if prompt.prefill:
             sent["messages"].append({"role": "assistant", "content": prompt.prefill})
             if "continue_final_message" in without:
-                sent["messages"].append({"role": "user", "content": CONTINUE})
+                sent["messages"].append({"role": "user", "content": CONTINUE_PROMPT})
             else:
                 sent |= {"continue_final_message": True, "add_generation_prompt": False}
     sent["max_completion_tokens" if "max_tokens" in without else "max_tokens"] = row.max_output_tokens
-    sent |= _sampling(row.sampler)
+    sent |= _sampling_fields(row.sampler)
     if call.candidates > 1:
         sent["n"] = call.candidates
     if row.stop_sequences:
         sent["stop"] = list(row.stop_sequences)
-    sent |= _output(call)
-    sent |= _thinking(call)
-    return {name: value for name, value in sent.items() if name not in without} | _logprobs(call)
+    sent |= _output_fields(call)
+    sent |= _thinking_fields(call)
+    return {name: value for name, value in sent.items() if name not in without} | _logprob_fields(call)
 
 
-def chunks(data: Mapping[str, Any], key: str = "") -> list[Chunk]:
+def stream_deltas(data: Mapping[str, Any], key: str = "") -> list[StreamDelta]:
     """Return the deltas of one event, or of the whole response of a server that does not stream: one for each
     candidate.
 
     Raises `Failure` for an error in it.
     """
     if error := data.get("error"):
-        raise error_mapping.from_event(error if isinstance(error, Mapping) else {"message": str(error)}, key)
+        raise error_mapping.failure_from_event(error if isinstance(error, Mapping) else {"message": str(error)}, key)
     try:
         usage = _usage(data.get("usage"))
-        counted = [Chunk(usage=usage, candidate=None)] if usage else []
-        return counted + [_chunk(choice) for choice in data.get("choices") or ()]
+        counted = [StreamDelta(usage=usage, candidate=None)] if usage else []
+        return counted + [_candidate_delta(choice) for choice in data.get("choices") or ()]
     except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
         raise Failure(NucleusError("provider_malformed", detail=type(error).__name__)) from error
 
 
-def _chunk(choice: Mapping[str, Any]) -> Chunk:
+def _candidate_delta(choice: Mapping[str, Any]) -> StreamDelta:
     said = choice.get("delta") or choice.get("message") or {}
     index = choice.get("index")
-    return Chunk(
-        text=_text(said.get("content") or choice.get("text")),
-        thought=_text(said.get("reasoning_content") or said.get("reasoning")),
-        steps=_steps(choice.get("logprobs")),
-        end=_end(choice, said),
+    return StreamDelta(
+        text=_require_text(said.get("content") or choice.get("text")),
+        thought=_require_text(said.get("reasoning_content") or said.get("reasoning")),
+        steps=_token_logprobs(choice.get("logprobs")),
+        end=_finish_reason(choice, said),
         candidate=index if isinstance(index, int) else 0,
     )
 
 
-def models(data: Mapping[str, Any], scheme: str, place: str) -> tuple[HostedModel, ...]:
+def hosted_models(data: Mapping[str, Any], scheme: str, place: str) -> tuple[HostedModel, ...]:
     """Return the models of a `/models` response; llama.cpp and vLLM give sizes too."""
     suffix = f"@{place}" if place else ""
     found = []
@@ -134,11 +143,11 @@ def models(data: Mapping[str, Any], scheme: str, place: str) -> tuple[HostedMode
     return tuple(found)
 
 
-def _message(message: Message) -> dict[str, Any]:
+def _wire_message(message: Message) -> dict[str, Any]:
     return {"role": message.role, "content": message.content}
 
 
-def _with_images(call: Call, text: str) -> list[dict[str, Any]]:
+def _content_with_images(call: Call, text: str) -> list[dict[str, Any]]:
     parts: list[dict[str, Any]] = [{"type": "text", "text": text}]
     for image in call.options.images:
         url = f"data:{image.media_type};base64,{base64.b64encode(image.data).decode()}"
@@ -146,11 +155,11 @@ def _with_images(call: Call, text: str) -> list[dict[str, Any]]:
     return parts
 
 
-def _sampling(config: SamplerConfig) -> dict[str, Any]:
+def _sampling_fields(config: SamplerConfig) -> dict[str, Any]:
     order = ORDERS[config.order] if isinstance(config.order, str) else config.order
     sent: dict[str, Any] = {
         **{name: getattr(config, name) for name in ("temperature", "top_p", "top_k", "min_p")},
-        "seed": config.seed % _SEEDS,
+        "seed": config.seed % _SEED_RANGE,
         "samplers": [_LLAMA_CPP_STAGES[stage] for stage in order if stage in _LLAMA_CPP_STAGES],
     }
     for field in ("typical_p", "top_n_sigma", "presence_penalty", "frequency_penalty"):
@@ -174,36 +183,36 @@ def _sampling(config: SamplerConfig) -> dict[str, Any]:
     return sent
 
 
-def _logprobs(call: Call) -> dict[str, Any]:
+def _logprob_fields(call: Call) -> dict[str, Any]:
     asked = call.options.top_logprobs
-    if not asked or "logprobs" in call.without:
+    if not asked or "logprobs" in call.omitted:
         return {}
-    count = min(asked, FEW_LOGPROBS) if "top_logprobs" in call.without else asked
+    count = min(asked, REDUCED_TOP_LOGPROBS) if "top_logprobs" in call.omitted else asked
     sent: dict[str, Any] = {"logprobs": True, "top_logprobs": count}
-    if "messages" in call.without:
+    if "messages" in call.omitted:
         sent = {"logprobs": count}
     # vLLM names tokens by texts that several share (empty for a part of a letter); ids are unique
-    return sent | ({} if _BY_ID in call.without else {_BY_ID: True})
+    return sent | ({} if _TOKENS_AS_IDS in call.omitted else {_TOKENS_AS_IDS: True})
 
 
-def _output(call: Call) -> dict[str, Any]:
+def _output_fields(call: Call) -> dict[str, Any]:
     output = call.prompt.output
     if output.kind == "json":
         schema = {"name": "answer", "schema": output.parsed_schema()}
         return {"response_format": {"type": "json_schema", "json_schema": schema}}
     if output.kind == "choice":
-        alternatives = " | ".join(map(_quoted, output.choices))
+        alternatives = " | ".join(map(_quote_gbnf, output.choices))
         return {"structured_outputs": {"choice": list(output.choices)}, "grammar": f"root ::= {alternatives}"}
     return {}
 
 
-def _quoted(text: str) -> str:
+def _quote_gbnf(text: str) -> str:
     """Return the text as a string of llama.cpp's grammar language (GBNF)."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\r", "\\r")
     return f'"{escaped}"'
 
 
-def _thinking(call: Call) -> dict[str, Any]:
+def _thinking_fields(call: Call) -> dict[str, Any]:
     level = call.options.thinking
     if level == "default":
         return {}
@@ -214,56 +223,60 @@ def _thinking(call: Call) -> dict[str, Any]:
     return {"reasoning_effort": level, "chat_template_kwargs": {"enable_thinking": True}}
 
 
-def _text(value: object) -> str:
+def _require_text(value: object) -> str:
     if value is not None and not isinstance(value, str):
         raise TypeError
     return value or ""
 
 
-def _steps(logprobs: Mapping[str, Any] | None) -> tuple[Step, ...]:
+def _token_logprobs(logprobs: Mapping[str, Any] | None) -> tuple[TokenLogprobs, ...]:
     if not logprobs:
         return ()
     if logprobs.get("content") is not None:
-        return tuple(_chat_step(entry) for entry in logprobs["content"])
+        return tuple(_chat_token_logprobs(entry) for entry in logprobs["content"])
     if not logprobs.get("tokens"):
         return ()
     tops = logprobs.get("top_logprobs") or [None] * len(logprobs["tokens"])
     return tuple(
-        Step(_scored(token, logprob), tuple(_scored(text, value) for text, value in (top or {}).items()))
+        TokenLogprobs(
+            _token_logprob(token, logprob), tuple(_token_logprob(text, value) for text, value in (top or {}).items())
+        )
         for token, logprob, top in zip(logprobs["tokens"], logprobs["token_logprobs"], tops, strict=True)
     )
 
 
-def _chat_step(entry: Mapping[str, Any]) -> Step:
-    likeliest = tuple(_chat_scored(each) for each in entry.get("top_logprobs") or ())
+def _chat_token_logprobs(entry: Mapping[str, Any]) -> TokenLogprobs:
+    likeliest = tuple(_chat_token_logprob(each) for each in entry.get("top_logprobs") or ())
     data = entry.get("bytes")
     placeholder = data is not None and bytes(data) == entry["token"].encode() and _TOKEN_ID.fullmatch(entry["token"])
-    return Step(_chat_scored(entry), likeliest, bytes(data) if data is not None and not placeholder else None)
+    return TokenLogprobs(
+        _chat_token_logprob(entry), likeliest, bytes(data) if data is not None and not placeholder else None
+    )
 
 
-def _chat_scored(entry: Mapping[str, Any]) -> Scored:
-    scored = _scored(entry["token"], entry["logprob"])
+def _chat_token_logprob(entry: Mapping[str, Any]) -> TokenLogprob:
+    scored = _token_logprob(entry["token"], entry["logprob"])
     if scored.token_id is not None:
         return scored
     data = entry.get("bytes")
     text = scored.text
     if data and "\ufffd" in bytes(data).decode(errors="replace"):
         text = "<" + bytes(data).hex(" ").upper() + ">"
-    return Scored(text, scored.logprob, entry["id"] if isinstance(entry.get("id"), int) else None)
+    return TokenLogprob(text, scored.logprob, entry["id"] if isinstance(entry.get("id"), int) else None)
 
 
-def _scored(token: str, logprob: float) -> Scored:
+def _token_logprob(token: str, logprob: float) -> TokenLogprob:
     if found := _TOKEN_ID.fullmatch(token):
-        return Scored(nameless(int(found[1])), float(logprob), int(found[1]))
-    return Scored(token, float(logprob))
+        return TokenLogprob(placeholder_text(int(found[1])), float(logprob), int(found[1]))
+    return TokenLogprob(token, float(logprob))
 
 
-def nameless(token: int) -> str:
+def placeholder_text(token: int) -> str:
     """Return the text that stands for a token of which only the id is known."""
     return f"<{token}>"
 
 
-def _end(choice: Mapping[str, Any], said: Mapping[str, Any]) -> FinishReason | NucleusError | None:
+def _finish_reason(choice: Mapping[str, Any], said: Mapping[str, Any]) -> FinishReason | NucleusError | None:
     reason = choice.get("finish_reason")
     if said.get("refusal"):
         return NucleusError("provider_answer_blocked", reason="refusal")

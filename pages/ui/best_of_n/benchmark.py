@@ -9,11 +9,11 @@ import streamlit as st
 
 from llm_core import GenerationRequest, NucleusError, RowRequest
 from llm_core.experiments.tasks import load_task, task_names
-from pages.ui.best_of_n.criteria_picker import LOCAL_ONLY, criterion_name, possible
-from pages.ui.best_of_n.drafts import ShownItems
-from pages.ui.best_of_n.figures import Line, line_table, over_n
-from pages.ui.best_of_n.request_estimate import Asked, asked, plans, read_best_hosted
-from pages.ui.best_of_n.scaling import steps
+from pages.ui.best_of_n.criteria_picker import LOCAL_ONLY_CRITERIA, criterion_name, make_criteria
+from pages.ui.best_of_n.drafts import ShownBenchmark
+from pages.ui.best_of_n.figures import ScalingCurve, scaling_figure, scaling_table
+from pages.ui.best_of_n.request_estimate import RequestGroup, estimate_requests, merge_by_model, read_best_hosted
+from pages.ui.best_of_n.scaling import n_values
 from pages.ui.components.live_plot import live_plot
 from pages.ui.model.hosted_notes import queue_note, told
 from pages.ui.model.request_estimate import check_plan
@@ -29,30 +29,48 @@ if TYPE_CHECKING:
     from llm_core.experiments.tasks import Task
 
 REFRESH_SECONDS = 1.0
-MAX_ITEMS = 100
-TASK, ITEMS, N, CRITERIA = "best_items_task", "best_items_count", "best_items_n", "best_items_criteria"
-_START = {TASK: "capitals", ITEMS: 12, N: 8, CRITERIA: ["sum_logprob", "mean_logprob", "self_certainty"]}
-FOLLOWED = ("sum_logprob", "mean_logprob", "self_certainty", "consensus", "sentiment", "autorater", "reward_model")
+MAX_BENCHMARK_ITEMS = 100
+TASK_KEY, ITEM_COUNT_KEY, N_KEY, CRITERIA_KEY = (
+    "best_items_task",
+    "best_items_count",
+    "best_items_n",
+    "best_items_criteria",
+)
+_DEFAULTS = {
+    TASK_KEY: "capitals",
+    ITEM_COUNT_KEY: 12,
+    N_KEY: 8,
+    CRITERIA_KEY: ["sum_logprob", "mean_logprob", "self_certainty"],
+}
+BENCHMARK_CRITERIA = (
+    "sum_logprob",
+    "mean_logprob",
+    "self_certainty",
+    "consensus",
+    "sentiment",
+    "autorater",
+    "reward_model",
+)
 """Criteria evaluated for every n: their score depends on one candidate or on a pair, never on the whole pool."""
 
 
-def items_settings() -> None:
-    for key, value in _START.items():
+def show_benchmark_settings() -> None:
+    for key, value in _DEFAULTS.items():
         if not has(key):
             put(key, value)
     names = {name: t(f"tasks.{name}") for name in task_names()}
     task, items, n = st.columns([2, 1, 1])
-    task.selectbox(t("study.task"), list(names), format_func=names.__getitem__, key=TASK, persist_state="session")
-    items.number_input(t("study.count"), value=None, step=1, key=ITEMS, persist_state="session")
-    n.number_input(t("best.n"), value=None, step=1, key=N, persist_state="session")
-    without = LOCAL_ONLY if is_hosted() else {}
-    put(CRITERIA, [name for name in get(CRITERIA) or () if name not in without])
+    task.selectbox(t("study.task"), list(names), format_func=names.__getitem__, key=TASK_KEY, persist_state="session")
+    items.number_input(t("study.count"), value=None, step=1, key=ITEM_COUNT_KEY, persist_state="session")
+    n.number_input(t("best.n"), value=None, step=1, key=N_KEY, persist_state="session")
+    without = LOCAL_ONLY_CRITERIA if is_hosted() else {}
+    put(CRITERIA_KEY, [name for name in get(CRITERIA_KEY) or () if name not in without])
     st.pills(
         t("best.criteria"),
-        [name for name in FOLLOWED if name not in without],
+        [name for name in BENCHMARK_CRITERIA if name not in without],
         selection_mode="multi",
         format_func=criterion_name,
-        key=CRITERIA,
+        key=CRITERIA_KEY,
         help=t("best.items_help"),
         persist_state="session",
     )
@@ -60,49 +78,49 @@ def items_settings() -> None:
         st.caption(f":material/block: **{criterion_name(name)}**: {i18n.explain(NucleusError(reason))}")
 
 
-def _task() -> Task:
+def _load_task() -> Task:
     """Load the chosen task with the requested number of items. Raises `NucleusError`."""
-    count = int(get(ITEMS) or 0)
-    if not 1 <= count <= MAX_ITEMS:
-        raise NucleusError("best_items_out_of_range", value=count, limit=MAX_ITEMS)
-    return load_task(str(get(TASK)), count)
+    count = int(get(ITEM_COUNT_KEY) or 0)
+    if not 1 <= count <= MAX_BENCHMARK_ITEMS:
+        raise NucleusError("best_items_out_of_range", value=count, limit=MAX_BENCHMARK_ITEMS)
+    return load_task(str(get(TASK_KEY)), count)
 
 
-def _like() -> GenerationRequest:
+def _read_template() -> GenerationRequest:
     """Return the request that each candidate is generated with, for the first item. Raises `NucleusError`."""
     state, settings = session(), read_settings()
     row = RowRequest(settings.sampler, settings.max_output_tokens, settings.stop_sequences)
-    prompt = _task().prompt("zero_shot", 0)
+    prompt = _load_task().prompt("zero_shot", 0)
     return GenerationRequest(state.model_id, prompt, (row,), state.precision, state.id, hosted=read_best_hosted())
 
 
-def _chosen() -> list[Criterion]:
-    return [each for name, each in possible().items() if name in (get(CRITERIA) or ())]
+def _chosen_criteria() -> list[Criterion]:
+    return [each for name, each in make_criteria().items() if name in (get(CRITERIA_KEY) or ())]
 
 
-def items_asked() -> list[Asked]:
+def estimate_benchmark() -> list[RequestGroup]:
     """Estimate the provider requests that Run would send. Raises `NucleusError`."""
-    return asked(_like(), int(get(N) or 0), _chosen(), len(_task().items))
+    return estimate_requests(_read_template(), int(get(N_KEY) or 0), _chosen_criteria(), len(_load_task().items))
 
 
-def start_items() -> None:
+def start_benchmark() -> None:
     """Start the benchmark and stop the one before it. An error leaves that one in place."""
     from llm_core.best_of_n.study import BestOfNStudy
 
     state = session()
     state.best.notice = None
     try:
-        task, like, chosen = _task(), _like(), _chosen()
+        task, like, chosen = _load_task(), _read_template(), _chosen_criteria()
         for each in chosen:
-            if reason := each.unavailable(()):
+            if reason := each.unavailable_reason(()):
                 raise reason
-        check_plan(plans(items_asked()))
+        check_plan(merge_by_model(estimate_benchmark()))
         study = BestOfNStudy(
             services.submit,
             len(task.items),
             lambda item: dataclasses.replace(like, prompt=task.prompt("zero_shot", item)),
             task.score,
-            int(get(N) or 0),
+            int(get(N_KEY) or 0),
             lambda item: chosen,
         )
     except NucleusError as error:
@@ -110,10 +128,10 @@ def start_items() -> None:
         return
     if state.best.items is not None:
         state.best.items.study.stop()
-    state.best.items = ShownItems(study, task)
+    state.best.items = ShownBenchmark(study, task)
 
 
-def items_view() -> None:
+def show_benchmark() -> None:
     shown = session().best.items
     if shown is None:
         st.caption(t("best.items_empty"))
@@ -121,10 +139,10 @@ def items_view() -> None:
     with st.container(border=True, key="best-items"):
         st.markdown(f"**{t(f'tasks.{shown.task.name}')}**")
         running = shown.study.running
-        st.fragment(_step, run_every=REFRESH_SECONDS if running else None)(shown, running)
+        st.fragment(_refresh_benchmark, run_every=REFRESH_SECONDS if running else None)(shown, running)
 
 
-def _step(shown: ShownItems, was_running: bool) -> None:
+def _refresh_benchmark(shown: ShownBenchmark, was_running: bool) -> None:
     study = shown.study
     study.advance()
     queue_note(study.runs)
@@ -137,13 +155,13 @@ def _step(shown: ShownItems, was_running: bool) -> None:
             disabled=study.running or study.finished,
             key="best_items_resume",
         )
-    _results(study)
+    _show_accuracy(study)
     if errors := [result.error for result in study.results.values() if result.error]:
         st.warning(t("study.failures", count=len(errors)))
         st.caption(i18n.explain(errors[0]))
     if study.missing:
         asked_for = study.n * len(study.results)
-        reason = i18n.explain(study.lost) if study.lost else t("best.missing_unknown")
+        reason = i18n.explain(study.first_error) if study.first_error else t("best.missing_unknown")
         came = asked_for - study.missing
         st.warning(t("best.missing", came=came, asked=asked_for, reason=reason), icon=":material/warning:")
     told(study.notices)
@@ -151,40 +169,40 @@ def _step(shown: ShownItems, was_running: bool) -> None:
         st.rerun()
 
 
-def way_name(way: str) -> str:
+def strategy_name(way: str) -> str:
     return t(f"best.ways.{way}") if way in ("greedy", "single", "vote") else criterion_name(way)
 
 
-def _results(study: BestOfNStudy) -> None:
+def _show_accuracy(study: BestOfNStudy) -> None:
     if not study.results:
         return
-    ns = steps(study.n)
+    ns = n_values(study.n)
     lines = []
-    for way in study.ways:
+    for way in study.strategies:
         found = [study.accuracy(way, n).value for n in ns]
-        lines.append(Line(way_name(way), ns, found, reference=way in ("greedy", "single")))
+        lines.append(ScalingCurve(strategy_name(way), ns, found, reference=way in ("greedy", "single")))
     axis = (t("best.n_axis"), t("best.items_axis"))
     live_plot(
-        over_n(lines, axis, limits=(-0.04, 1.04)),
+        scaling_figure(lines, axis, limits=(-0.04, 1.04)),
         key="best_items_plot",
         label="; ".join(f"{line.name} {number(line.values[-1])}" for line in lines),
         step=str(len(study.results)),
         min_width=560,
     )
     if st.toggle(t("step.as_table"), key="best_items_table"):
-        st.dataframe(line_table(lines, t("best.n_axis")), hide_index=True)
+        st.dataframe(scaling_table(lines, t("best.n_axis")), hide_index=True)
     st.markdown(f"**{t('best.cost', n=study.n)}**")
-    st.dataframe([_row(study, way) for way in study.ways], hide_index=True)
+    st.dataframe([_cost_row(study, way) for way in study.strategies], hide_index=True)
     st.caption(t("best.cost_text"))
 
 
-def _row(study: BestOfNStudy, way: str) -> dict[str, str]:
+def _cost_row(study: BestOfNStudy, way: str) -> dict[str, str]:
     share, cost = study.accuracy(way, study.n), study.cost(way, study.n)
-    proxy = study.proxy(way, study.n) if way not in ("greedy", "single", "vote") else None
-    first = study.proxy(way, 1) if proxy is not None else None
+    proxy = study.expected_score(way, study.n) if way not in ("greedy", "single", "vote") else None
+    first = study.expected_score(way, 1) if proxy is not None else None
     rises = "–" if proxy is None or first is None else f"{number(first)} → {number(proxy)}"
     return {
-        t("study.way"): way_name(way),
+        t("study.way"): strategy_name(way),
         t("study.accuracy"): f"{number(100 * share.value, 0)} %",
         t("study.interval"): f"{number(100 * share.low, 0)}–{number(100 * share.high, 0)} %",
         t("study.tokens"): number(cost.tokens, 0),

@@ -10,7 +10,7 @@ import streamlit as st
 
 from llm_core import GenerationRequest, NucleusError, PromptSpec, RowRequest
 from llm_core.models import builtin
-from pages.ui.best_of_n.prompt_and_check import CHECK, CRITERIA, read_check, read_equality
+from pages.ui.best_of_n.prompt_and_check import CHECK_KEY, CRITERIA_KEY, read_check, read_equality
 from pages.ui.model.status import is_hosted
 from pages.ui.shell import i18n, services
 from pages.ui.shell.i18n import t
@@ -19,31 +19,31 @@ from samplers import SamplerConfig
 
 if TYPE_CHECKING:
     from llm_core.best_of_n.criteria import Criterion, Score
-    from llm_core.best_of_n.scoring import Judging
+    from llm_core.best_of_n.scoring import CandidateScorer
     from llm_core.experiments.candidate_pool import Candidate
 
-JUDGE, REWARD, OPPONENTS = "best_judge", "best_reward", "best_opponents"
-OWN = "own"
+JUDGE_KEY, REWARD_MODEL_KEY, OPPONENTS_KEY = "best_judge", "best_reward", "best_opponents"
+OWN_SCORE = "own"
 MAX_OPPONENTS = 8
-LOCAL_ONLY = {"self_certainty": "criterion_needs_vocabulary"}
+LOCAL_ONLY_CRITERIA = {"self_certainty": "criterion_needs_vocabulary"}
 """Criteria that hosted models cannot support, with the error that says why."""
 
 
-def criteria_card() -> None:
+def show_criteria() -> None:
     """Draw the choice of criteria with their explanations, judge models and weights."""
-    if not has(OPPONENTS):
-        for key, value in {JUDGE: session().model_id, REWARD: "", OPPONENTS: 2}.items():
+    if not has(OPPONENTS_KEY):
+        for key, value in {JUDGE_KEY: session().model_id, REWARD_MODEL_KEY: "", OPPONENTS_KEY: 2}.items():
             put(key, value)
-    everything, truth = possible(), truth_id()
-    reasons = {name: reason for name, each in everything.items() if (reason := reason_against(each))}
+    everything, truth = make_criteria(), ground_truth_id()
+    reasons = {name: reason for name, each in everything.items() if (reason := unavailable_reason(each))}
     free = [name for name in everything if name not in (*reasons, truth)]
-    put(CRITERIA, [name for name in get(CRITERIA) or () if name in free])
+    put(CRITERIA_KEY, [name for name in get(CRITERIA_KEY) or () if name in free])
     st.pills(
         t("best.criteria"),
         free,
         selection_mode="multi",
         format_func=criterion_name,
-        key=CRITERIA,
+        key=CRITERIA_KEY,
         help=t("best.criteria_help"),
         persist_state="session",
     )
@@ -52,9 +52,9 @@ def criteria_card() -> None:
     with st.expander(t("best.what_they_say")):
         st.markdown("\n".join(f"- **{criterion_name(name)}**: {t(f'best.means.{name}')}" for name in everything))
     with st.expander(t("best.judges")):
-        _judges()
+        _show_judges()
     with st.expander(t("best.weights")):
-        _weights([each.id for each in chosen_criteria()])
+        _show_weights([each.id for each in chosen_criteria()])
 
 
 def weight_key(name: str) -> str:
@@ -66,40 +66,42 @@ def criterion_name(name: str) -> str:
     return t(f"best.criterion.{name}")
 
 
-def possible() -> dict[str, Criterion]:
+def make_criteria() -> dict[str, Criterion]:
     """Make every criterion from the fields, by id; the check of the right answer is among them if one is chosen."""
     from llm_core.best_of_n import criteria
 
     like = GenerationRequest(
         session().model_id, PromptSpec("?"), (RowRequest(SamplerConfig()),), session().precision, session().id
     )
-    judge, submit = str(get(JUDGE) or "").strip(), services.submitter()  # judges call it from their own threads
-    check = read_check(str(get(CHECK)))
+    judge, submit = str(get(JUDGE_KEY) or "").strip(), services.submitter()  # judges call it from their own threads
+    check = read_check(str(get(CHECK_KEY)))
     found: list[Criterion] = [
         criteria.Likelihood("sum"),
         criteria.Likelihood("mean"),
         criteria.SelfCertainty(),
-        criteria.Vote(read_equality()),
+        criteria.MajorityVote(read_equality()),
         *([check] if check else []),
         criteria.Consensus(),
-        criteria.Autorater(submit, criteria.judge_request(judge, like, criteria.RATING)),
-        criteria.Pairwise(submit, criteria.judge_request(judge, like, criteria.PREFERENCE), int(get(OPPONENTS) or 1)),
-        *_vertex(),
-        criteria.RewardModel(str(get(REWARD) or "")),
+        criteria.PointwiseJudge(submit, criteria.judge_request(judge, like, criteria.RATING_PROMPT)),
+        criteria.PairwiseJudge(
+            submit, criteria.judge_request(judge, like, criteria.PREFERENCE_PROMPT), int(get(OPPONENTS_KEY) or 1)
+        ),
+        *_vertex_criteria(),
+        criteria.RewardModel(str(get(REWARD_MODEL_KEY) or "")),
         criteria.Sentiment(),
     ]
     return {each.id: each for each in found}
 
 
-def _vertex() -> list[Criterion]:
+def _vertex_criteria() -> list[Criterion]:
     """Return Vertex AI's evaluation as a criterion, if the Models page names a project."""
     place = str(get(Key.VERTEX_PLACE) or "").strip()
     if not place:
         return []
-    from llm_core.best_of_n.criteria.vertex_eval import VertexRating
-    from llm_core.providers.http.url_policy import Addresses
+    from llm_core.best_of_n.criteria.vertex_eval import VertexJudge
+    from llm_core.providers.http.url_policy import UrlPolicy
 
-    return [VertexRating(place, addresses=Addresses.from_environment(os.environ))]
+    return [VertexJudge(place, url_policy=UrlPolicy.from_environment(os.environ))]
 
 
 def chosen_criteria() -> list[Criterion]:
@@ -107,38 +109,38 @@ def chosen_criteria() -> list[Criterion]:
 
     A recorded run is only read, so criteria that would call a model are left out.
     """
-    everything, shown = possible(), session().best.shown
-    chosen = [each for name, each in everything.items() if name in (*(get(CRITERIA) or ()), truth_id())]
-    return [each for each in chosen if not (shown and shown.recorded and reason_against(each))]
+    everything, shown = make_criteria(), session().best.shown
+    chosen = [each for name, each in everything.items() if name in (*(get(CRITERIA_KEY) or ()), ground_truth_id())]
+    return [each for each in chosen if not (shown and shown.recorded and unavailable_reason(each))]
 
 
-def truth_id() -> str | None:
+def ground_truth_id() -> str | None:
     """Return the id of the criterion that checks against the right answer, or None."""
-    check = read_check(str(get(CHECK)))
+    check = read_check(str(get(CHECK_KEY)))
     return check.id if check else None
 
 
-def reason_against(criterion: Criterion) -> NucleusError | None:
+def unavailable_reason(criterion: Criterion) -> NucleusError | None:
     """Return the error that says why the criterion is unavailable for the current pool or settings, or None."""
     shown = session().best.shown
     if shown and shown.recorded and "judge" in criterion.needs:
         return NucleusError("criterion_asks_a_model")
     candidates: Sequence[Candidate] = shown.pool.candidates() if shown and not shown.pool.active else ()
-    if not candidates and is_hosted() and criterion.id in LOCAL_ONLY:
-        return NucleusError(LOCAL_ONLY[criterion.id])
-    return criterion.unavailable(candidates)
+    if not candidates and is_hosted() and criterion.id in LOCAL_ONLY_CRITERIA:
+        return NucleusError(LOCAL_ONLY_CRITERIA[criterion.id])
+    return criterion.unavailable_reason(candidates)
 
 
-def _judges() -> None:
+def _show_judges() -> None:
     st.caption(t("best.judge_text"))
     judge, opponents = st.columns([2, 1])
     listed = (model.id for models in session().listed_models.values() for model in models)
-    known = dict.fromkeys([session().model_id, builtin.MODEL_ID, *listed, str(get(JUDGE) or session().model_id)])
+    known = dict.fromkeys([session().model_id, builtin.MODEL_ID, *listed, str(get(JUDGE_KEY) or session().model_id)])
     judge.selectbox(
         t("best.judge"),
         list(known),
         format_func=lambda model_id: builtin.NAME if model_id == builtin.MODEL_ID else model_id,
-        key=JUDGE,
+        key=JUDGE_KEY,
         accept_new_options=True,
         help=t("best.judge_help"),
         persist_state="session",
@@ -148,15 +150,17 @@ def _judges() -> None:
         1,
         MAX_OPPONENTS,
         step=1,
-        key=OPPONENTS,
+        key=OPPONENTS_KEY,
         help=t("best.opponents_help"),
         persist_state="session",
     )
-    st.text_input(t("best.reward"), key=REWARD, max_chars=300, help=t("best.reward_help"), persist_state="session")
+    st.text_input(
+        t("best.reward"), key=REWARD_MODEL_KEY, max_chars=300, help=t("best.reward_help"), persist_state="session"
+    )
     st.caption(t("best.reward_text"))
 
 
-def _weights(names: Sequence[str]) -> None:
+def _show_weights(names: Sequence[str]) -> None:
     st.caption(t("best.weights_text"))
     if not names:
         st.caption(t("best.weights_empty"))
@@ -171,12 +175,12 @@ def _weights(names: Sequence[str]) -> None:
         )
 
 
-def all_scores(judging: Judging) -> dict[str, dict[int, Score]]:
+def scores_by_criterion(scorer: CandidateScorer) -> dict[str, dict[int, Score]]:
     """Return scores by criterion and candidate index, the weighted combination last, without unavailable criteria."""
     scores: dict[str, dict[int, Score]] = {
-        each.id: judging.scores(each.id) for each in judging.criteria if judging.unavailable(each.id) is None
+        each.id: scorer.scores(each.id) for each in scorer.criteria if scorer.unavailable_reason(each.id) is None
     }
     weights = {name: float(get(weight_key(name)) or 0) for name in scores}
     if used := {name: weight for name, weight in weights.items() if weight}:
-        scores[OWN] = judging.combined(used)
+        scores[OWN_SCORE] = scorer.combine(used)
     return scores

@@ -10,7 +10,7 @@ from llm_core.recipes.recorded_views import RecordedPool
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from llm_core.best_of_n.scoring import Judging
+    from llm_core.best_of_n.scoring import CandidateScorer
     from llm_core.best_of_n.study import BestOfNStudy
     from llm_core.experiments.candidate_pool import CandidatePool
     from llm_core.experiments.tasks import Task
@@ -23,7 +23,7 @@ CHECKS = ("none", "number", "exact", "pattern", "schema", "task")
 
 
 @dataclass(frozen=True, slots=True)
-class Ready:
+class BestOfNPreset:
     """A preset. Prompts are English, because the built-in model writes English."""
 
     prompt: str
@@ -35,11 +35,11 @@ class Ready:
     """Values of further fields, by widget."""
 
 
-SCHEMA = """{"type": "object", "required": ["city", "country"],
+EXAMPLE_SCHEMA = """{"type": "object", "required": ["city", "country"],
  "properties": {"city": {"type": "string"}, "country": {"type": "string"}}}"""
 
-READY: dict[str, Ready] = {
-    "sum": Ready(
+BEST_OF_N_PRESETS: dict[str, BestOfNPreset] = {
+    "sum": BestOfNPreset(
         "What is 12 + 7?",
         16,
         ("sum_logprob", "mean_logprob", "self_certainty", "vote"),
@@ -47,15 +47,15 @@ READY: dict[str, Ready] = {
         "number",
         {"best_target": 19.0, "best_tolerance": 0.0},
     ),
-    "json": Ready(
+    "json": BestOfNPreset(
         'Name a city and its country as JSON, like {"city": "Paris", "country": "France"}. Choose another city.',
         24,
         ("mean_logprob", "self_certainty", "sentiment"),
         "schema",
         "whole",
-        {"best_schema": SCHEMA},
+        {"best_schema": EXAMPLE_SCHEMA},
     ),
-    "open": Ready(
+    "open": BestOfNPreset(
         "Write a one-sentence slogan for a small bookshop.",
         12,
         ("sum_logprob", "mean_logprob", "self_certainty", "consensus", "sentiment"),
@@ -68,8 +68,8 @@ class ShownPool:
     """Candidates with their scorer, and the candidate that is looked at."""
 
     pool: CandidatePool
-    judging: Judging
-    truth: str | None = None
+    scorer: CandidateScorer
+    ground_truth: str | None = None
     """Id of the criterion that checks against the right answer, or None."""
     chosen: int | None = None
     recipe: Recipe | None = None
@@ -81,15 +81,15 @@ class ShownPool:
 
     @property
     def active(self) -> bool:
-        return self.pool.active or self.judging.active
+        return self.pool.active or self.scorer.active
 
     def stop(self) -> None:
         self.pool.stop()
-        self.judging.stop()
+        self.scorer.stop()
 
 
 @dataclass
-class ShownItems:
+class ShownBenchmark:
     """A benchmark over the items of a task."""
 
     study: BestOfNStudy
@@ -97,7 +97,7 @@ class ShownItems:
 
 
 @dataclass(frozen=True)
-class Before:
+class PreviousState:
     """The page's state before a recipe was opened."""
 
     fields: Mapping[str, object]
@@ -107,17 +107,17 @@ class Before:
 
 
 @dataclass
-class BestOfN:
+class BestOfNState:
     """What the Best-of-N page of one browser tab remembers."""
 
     shown: ShownPool | None = None
-    items: ShownItems | None = None
+    items: ShownBenchmark | None = None
     notice: str | None = None
     """The error of the last attempt, in the reader's language."""
-    follow_to: str | None = None
+    next_page: str | None = None
     """The page to switch to, on which a candidate is shown."""
     opened: OpenedRecipe | None = None
     """The recipe that was last opened here or saved from here."""
-    before: Before | None = None
-    said: tuple[str, str] | None = None
+    before: PreviousState | None = None
+    recipe_notice: tuple[str, str] | None = None
     """The result of opening or saving: "success", "info", "warning" or "error", and the words."""

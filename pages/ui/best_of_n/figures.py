@@ -9,18 +9,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from llm_core.best_of_n.estimators import Estimate
+from llm_core.best_of_n.estimators import MeanEstimate
 from pages.ui.compare.figures import COLOURS
 from pages.ui.components.charts import RAW, plain_label
 
-_CLEAR = {"paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)"}
+_TRANSPARENT = {"paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)"}
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
-_MARKS = ("circle", "square", "diamond", "triangle-up", "x", "cross", "star", "hexagon")
-_MOST_ON_AXIS = (1, 2, 4, 8, 16, 32, 64)
+_SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "cross", "star", "hexagon")
+_AXIS_TICKS = (1, 2, 4, 8, 16, 32, 64)
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class ScalingCurve:
     """One curve over n, the number of candidates. A `reference` is grey and dotted: a baseline to compare with."""
 
     name: str
@@ -31,8 +31,8 @@ class Line:
     reference: bool = False
 
 
-def over_n(
-    lines: Sequence[Line], titles: tuple[str, str], band: str = "", limits: tuple[float, float] | None = None
+def scaling_figure(
+    lines: Sequence[ScalingCurve], titles: tuple[str, str], band: str = "", limits: tuple[float, float] | None = None
 ) -> dict:
     """Return curves over n on a logarithmic axis; `band` names the confidence band of a curve that has one."""
     data: list[dict] = []
@@ -49,7 +49,7 @@ def over_n(
                     "x": [*line.ns, *reversed(line.ns)],
                     "y": [*line.high, *reversed(line.low)],
                     "fill": "toself",
-                    "fillcolor": _faint(colour),
+                    "fillcolor": _fade_colour(colour),
                     "line": {"width": 0},
                     "hoverinfo": "skip",
                     "showlegend": bool(band),
@@ -67,7 +67,7 @@ def over_n(
                     "width": 2,
                     "dash": "dot" if line.reference else _DASHES[place // 2 % len(_DASHES)],
                 },
-                "marker": {"color": colour, "size": 8, "symbol": _MARKS[place % len(_MARKS)]},
+                "marker": {"color": colour, "size": 8, "symbol": _SYMBOLS[place % len(_SYMBOLS)]},
                 "hovertemplate": "n = %{x}: %{y:.3g}<extra>%{fullData.name}</extra>",
             }
         )
@@ -80,8 +80,8 @@ def over_n(
             "xaxis": {
                 "title": {"text": titles[0]},
                 "type": "log",
-                "tickvals": [n for n in _MOST_ON_AXIS if n <= most],
-                "ticktext": [str(n) for n in _MOST_ON_AXIS if n <= most],
+                "tickvals": [n for n in _AXIS_TICKS if n <= most],
+                "ticktext": [str(n) for n in _AXIS_TICKS if n <= most],
                 "zeroline": False,
             },
             "yaxis": {
@@ -91,13 +91,15 @@ def over_n(
             },
             "legend": {"orientation": "h", "yref": "container", "y": 0.01, "yanchor": "bottom"},
             "showlegend": True,
-            **_CLEAR,
+            **_TRANSPARENT,
         },
     }
 
 
-def estimates(name: str, ns: Sequence[int], found: Sequence[Estimate]) -> Line:
-    return Line(name, ns, [each.value for each in found], [each.low for each in found], [each.high for each in found])
+def estimate_curve(name: str, ns: Sequence[int], values: Sequence[MeanEstimate]) -> ScalingCurve:
+    return ScalingCurve(
+        name, ns, [each.value for each in values], [each.low for each in values], [each.high for each in values]
+    )
 
 
 def agreement_figure(names: Sequence[str], matrix: Sequence[Sequence[float | None]], axis: str, title: str) -> dict:
@@ -134,7 +136,7 @@ def agreement_figure(names: Sequence[str], matrix: Sequence[Sequence[float | Non
                 "autorange": "reversed",
                 "showgrid": False,
             },
-            **_CLEAR,
+            **_TRANSPARENT,
         },
     }
 
@@ -181,12 +183,12 @@ def length_figure(
             "yaxis": {"title": {"text": titles[1]}, "zeroline": False},
             "yaxis2": {"title": {"text": titles[2]}, "zeroline": False, "anchor": "x2"},
             "showlegend": False,
-            **_CLEAR,
+            **_TRANSPARENT,
         },
     }
 
 
-def line_table(lines: Sequence[Line], n_title: str, show: Mapping[str, str] | None = None) -> list[dict]:
+def scaling_table(lines: Sequence[ScalingCurve], n_title: str, show: Mapping[str, str] | None = None) -> list[dict]:
     """Return the chart's numbers as a table, one row for each n."""
     ns = sorted({n for line in lines for n in line.ns})
     rows = []
@@ -203,6 +205,6 @@ def line_table(lines: Sequence[Line], n_title: str, show: Mapping[str, str] | No
     return rows
 
 
-def _faint(colour: str) -> str:
+def _fade_colour(colour: str) -> str:
     red, green, blue = (int(colour[at : at + 2], 16) for at in (1, 3, 5))
     return f"rgba({red},{green},{blue},0.18)"

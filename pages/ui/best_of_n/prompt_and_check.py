@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, get_args
 import streamlit as st
 
 from llm_core import NucleusError, PromptSpec
-from llm_core.experiments.candidate_pool import MAX_CANDIDATES
 from llm_core.experiments.tasks import Task, load_task, task_names
+from llm_core.generation.request import MAX_ROWS as MAX_SAMPLES_PER_REQUEST
 from llm_core.prompts.extraction import Extraction, ExtractionKind
-from pages.ui.best_of_n.drafts import CHECKS, READY
+from pages.ui.best_of_n.drafts import BEST_OF_N_PRESETS, CHECKS
 from pages.ui.prompt.composer import read_prompt
 from pages.ui.shell.i18n import t
 from pages.ui.shell.session import Key, get, has, put
@@ -21,10 +21,15 @@ from pages.ui.shell.session import Key, get, has, put
 if TYPE_CHECKING:
     from llm_core.best_of_n.criteria import Criterion
 
-PROMPT, WHOLE, N, CHECK = "best_prompt", "best_whole_prompt", "best_n", "best_check"
-CRITERIA, EXTRACTION, ARGUMENT, EQUALITY = "best_criteria", "best_extraction", "best_argument", "best_equality"
-TASK_ITEMS, TASK_SEED = 40, 1
-_START: dict[str, Any] = {
+PROMPT_KEY, WHOLE_PROMPT_KEY, N_KEY, CHECK_KEY = "best_prompt", "best_whole_prompt", "best_n", "best_check"
+CRITERIA_KEY, EXTRACTION_KEY, ARGUMENT_KEY, EQUALITY_KEY = (
+    "best_criteria",
+    "best_extraction",
+    "best_argument",
+    "best_equality",
+)
+TASK_ITEM_COUNT, TASK_SEED = 40, 1
+_DEFAULTS: dict[str, Any] = {
     "best_answer": "",
     "best_target": 19.0,
     "best_tolerance": 0.0,
@@ -32,49 +37,55 @@ _START: dict[str, Any] = {
     "best_schema": "",
     "best_task": task_names()[0],
     "best_item": 1,
-    ARGUMENT: "",
-    EQUALITY: False,
+    ARGUMENT_KEY: "",
+    EQUALITY_KEY: False,
 }
 
 
-def start() -> None:
+def fill_once() -> None:
     """Fill the page with the first preset when it is opened for the first time."""
-    if not has(PROMPT):
-        for key, value in _START.items():
+    if not has(PROMPT_KEY):
+        for key, value in _DEFAULTS.items():
             put(key, value)
-        fill("sum")
+        apply_preset("sum")
 
 
-def fill(name: str) -> None:
+def apply_preset(name: str) -> None:
     """Fill the fields with a preset. Candidates of an earlier run stay."""
-    ready = READY[name]
-    values = {PROMPT: ready.prompt, N: ready.n, CHECK: ready.check, EXTRACTION: ready.extraction, WHOLE: False}
-    for key, value in (values | {CRITERIA: list(ready.criteria)} | ready.fields).items():
+    ready = BEST_OF_N_PRESETS[name]
+    values = {
+        PROMPT_KEY: ready.prompt,
+        N_KEY: ready.n,
+        CHECK_KEY: ready.check,
+        EXTRACTION_KEY: ready.extraction,
+        WHOLE_PROMPT_KEY: False,
+    }
+    for key, value in (values | {CRITERIA_KEY: list(ready.criteria)} | ready.fields).items():
         put(key, value)
 
 
-def examples() -> None:
+def show_presets() -> None:
     st.caption(t("best.start_from"))
     with st.container(horizontal=True):
-        for name in READY:
-            st.button(t(f"best.ready.{name}"), on_click=fill, args=(name,), key=f"best_ready_{name}")
+        for name in BEST_OF_N_PRESETS:
+            st.button(t(f"best.ready.{name}"), on_click=apply_preset, args=(name,), key=f"best_ready_{name}")
 
 
-def prompt_fields() -> None:
+def show_prompt_fields() -> None:
     """Draw the prompt's field: the page's own prompt, the Playground's whole prompt, or an item of a task."""
-    if get(CHECK) == "task":
-        task, item = chosen_item()
+    if get(CHECK_KEY) == "task":
+        task, item = read_task_item()
         st.caption(t("best.task_prompt"))
         st.code(f"{task.instruction}\n{task.items[item].question}", language=None, wrap_lines=True)
         return
     whole = has(Key.INSTRUCTION) and st.toggle(
-        t("compare.whole_prompt"), key=WHOLE, help=t("compare.whole_prompt_help"), persist_state="session"
+        t("compare.whole_prompt"), key=WHOLE_PROMPT_KEY, help=t("compare.whole_prompt_help"), persist_state="session"
     )
     if not whole:
-        st.text_area(t("playground.prompt"), key=PROMPT, height=68, persist_state="session")
+        st.text_area(t("playground.prompt"), key=PROMPT_KEY, height=68, persist_state="session")
 
 
-def check_fields() -> None:
+def show_check_fields() -> None:
     """Draw the fields of the right answer's check, of the number of candidates and of the result's extraction."""
     kinds = {kind: t(f"best.checks.{kind}") for kind in CHECKS}
     how, what, count = st.columns([1.5, 1.6, 1.1])
@@ -82,20 +93,25 @@ def check_fields() -> None:
         t("best.check"),
         list(kinds),
         format_func=kinds.__getitem__,
-        key=CHECK,
+        key=CHECK_KEY,
         help=t("best.check_help"),
         persist_state="session",
     )
     with what:
-        _FIELDS[str(get(CHECK))]()
+        _CHECK_FIELDS[str(get(CHECK_KEY))]()
     count.number_input(
-        t("best.n"), value=None, step=1, key=N, help=t("best.n_help", limit=MAX_CANDIDATES), persist_state="session"
+        t("best.n"),
+        value=None,
+        step=1,
+        key=N_KEY,
+        help=t("best.n_help", limit=MAX_SAMPLES_PER_REQUEST),
+        persist_state="session",
     )
-    if get(CHECK) != "task" and not get(WHOLE):
-        _extraction()
+    if get(CHECK_KEY) != "task" and not get(WHOLE_PROMPT_KEY):
+        _show_extraction()
 
 
-def _extraction() -> None:
+def _show_extraction() -> None:
     with st.expander(t("best.result")):
         kind, argument = st.columns(2, vertical_alignment="bottom")
         names = {name: t(f"extraction.{name}") for name in get_args(ExtractionKind)}
@@ -103,20 +119,20 @@ def _extraction() -> None:
             t("extraction.title"),
             list(names),
             format_func=names.__getitem__,
-            key=EXTRACTION,
+            key=EXTRACTION_KEY,
             help=t("extraction.help"),
             persist_state="session",
         )
-        if (name := get(EXTRACTION)) in ("marker", "regex", "json_path"):
-            argument.text_input(t(f"extraction.{name}_argument"), key=ARGUMENT, persist_state="session")
-        st.toggle(t("best.mathematics"), key=EQUALITY, help=t("best.mathematics_help"), persist_state="session")
+        if (name := get(EXTRACTION_KEY)) in ("marker", "regex", "json_path"):
+            argument.text_input(t(f"extraction.{name}_argument"), key=ARGUMENT_KEY, persist_state="session")
+        st.toggle(t("best.mathematics"), key=EQUALITY_KEY, help=t("best.mathematics_help"), persist_state="session")
 
 
-def _none() -> None:
+def _show_no_check() -> None:
     st.caption(t("best.no_check"))
 
 
-def _number() -> None:
+def _show_number_check() -> None:
     target, tolerance = st.columns(2)
     target.number_input(
         t("best.target"), value=None, step=1.0, format="%.6g", key="best_target", persist_state="session"
@@ -126,19 +142,19 @@ def _number() -> None:
     )
 
 
-def _exact() -> None:
+def _show_exact_check() -> None:
     st.text_input(t("best.answers"), key="best_answer", help=t("best.answers_help"), persist_state="session")
 
 
-def _pattern() -> None:
+def _show_pattern_check() -> None:
     st.text_input(t("best.pattern"), key="best_pattern", help=t("best.pattern_help"), persist_state="session")
 
 
-def _schema() -> None:
+def _show_schema_check() -> None:
     st.text_area(t("best.schema"), key="best_schema", height=90, persist_state="session")
 
 
-def _task() -> None:
+def _show_task_check() -> None:
     names = {name: t(f"tasks.{name}") for name in task_names()}
     name, item = st.columns([2, 1])
     name.selectbox(
@@ -147,30 +163,37 @@ def _task() -> None:
     item.number_input(t("best.item"), value=None, step=1, key="best_item", persist_state="session")
 
 
-_FIELDS = {"none": _none, "number": _number, "exact": _exact, "pattern": _pattern, "schema": _schema, "task": _task}
+_CHECK_FIELDS = {
+    "none": _show_no_check,
+    "number": _show_number_check,
+    "exact": _show_exact_check,
+    "pattern": _show_pattern_check,
+    "schema": _show_schema_check,
+    "task": _show_task_check,
+}
 
 
-def chosen_item() -> tuple[Task, int]:
+def read_task_item() -> tuple[Task, int]:
     """Return the task and the index of its item, clamped to the items that exist."""
-    task = load_task(str(get("best_task")), TASK_ITEMS, TASK_SEED)
+    task = load_task(str(get("best_task")), TASK_ITEM_COUNT, TASK_SEED)
     return task, min(max(int(get("best_item") or 1), 1), len(task.items)) - 1
 
 
 def read_best_prompt() -> PromptSpec:
     """Return the prompt of the fields. Raises `NucleusError`."""
-    if get(CHECK) == "task":
-        task, item = chosen_item()
+    if get(CHECK_KEY) == "task":
+        task, item = read_task_item()
         return task.prompt("zero_shot", item)
-    if get(WHOLE) and has(Key.INSTRUCTION):
+    if get(WHOLE_PROMPT_KEY) and has(Key.INSTRUCTION):
         return read_prompt().prompts()[0]
-    extraction = Extraction(get(EXTRACTION) or "whole", get(ARGUMENT) or "")
+    extraction = Extraction(get(EXTRACTION_KEY) or "whole", get(ARGUMENT_KEY) or "")
     extraction.validate()
-    return PromptSpec(get(PROMPT) or "", extraction=extraction)
+    return PromptSpec(get(PROMPT_KEY) or "", extraction=extraction)
 
 
 def read_n() -> int:
     """Return the number of candidates; 0 while the field is empty, which every pool refuses."""
-    return int(get(N) or 0)
+    return int(get(N_KEY) or 0)
 
 
 def read_check(check: str) -> Criterion | None:
@@ -181,25 +204,25 @@ def read_check(check: str) -> Criterion | None:
     from llm_core.best_of_n import criteria
 
     if check == "number":
-        return criteria.Numeric(_float("best_target"), _float("best_tolerance"))
+        return criteria.NumericMatch(_read_float("best_target"), _read_float("best_tolerance"))
     if check == "exact":
         answers = tuple(part.strip() for part in str(get("best_answer") or "").split("|") if part.strip())
-        return criteria.Exact(answers, read_equality())
+        return criteria.ExactMatch(answers, read_equality())
     if check == "pattern":
-        return criteria.Pattern(str(get("best_pattern") or ""))
+        return criteria.PatternMatch(str(get("best_pattern") or ""))
     if check == "schema":
-        return read_schema(str(get("best_schema") or ""))
+        return make_schema_criterion(str(get("best_schema") or ""))
     if check == "task":
-        return criteria.Verifier(*chosen_item())
+        return criteria.TaskVerifier(*read_task_item())
     return None
 
 
 def read_equality() -> Any:
-    return "mathematics" if get(EQUALITY) else "text"
+    return "mathematics" if get(EQUALITY_KEY) else "text"
 
 
 @functools.lru_cache(maxsize=32)
-def read_schema(text: str) -> Criterion:
+def make_schema_criterion(text: str) -> Criterion:
     """Make a criterion from a JSON schema; an invalid schema makes one that is unavailable and says why."""
     from llm_core.best_of_n import criteria
 
@@ -208,12 +231,12 @@ def read_schema(text: str) -> Criterion:
         if not isinstance(schema, dict):
             raise ValueError("no object")
     except ValueError as error:
-        return _Unreadable(NucleusError("criterion_schema_invalid", detail=str(error)[:200]))
-    return criteria.Schema(schema)
+        return _InvalidCheck(NucleusError("criterion_schema_invalid", detail=str(error)[:200]))
+    return criteria.SchemaMatch(schema)
 
 
 @dataclasses.dataclass(frozen=True)
-class _Unreadable:
+class _InvalidCheck:
     """A criterion that stands for a check whose fields are invalid."""
 
     reason: NucleusError
@@ -222,13 +245,13 @@ class _Unreadable:
     relative: bool = False
     timeout: float | None = None
 
-    def unavailable(self, candidates: Any) -> NucleusError | None:
+    def unavailable_reason(self, candidates: Any) -> NucleusError | None:
         return self.reason
 
     def score(self, candidates: Any, stop: Any) -> Any:
         return ()
 
 
-def _float(key: str) -> float:
+def _read_float(key: str) -> float:
     value = get(key)
     return float("nan") if value is None else float(value)

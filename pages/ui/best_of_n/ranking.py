@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import streamlit as st
 
-from llm_core.best_of_n.scoring import kendall, rank_correlation, ranking
+from llm_core.best_of_n.scoring import kendall_tau, rank_candidates, rank_correlation
 from llm_core.generation.branches import Branch
-from pages.ui.best_of_n.criteria_picker import OWN, criterion_name
+from pages.ui.best_of_n.criteria_picker import OWN_SCORE, criterion_name
 from pages.ui.best_of_n.drafts import ShownPool
 from pages.ui.best_of_n.figures import agreement_figure, length_figure
 from pages.ui.components.live_plot import live_plot
@@ -26,22 +26,22 @@ from pages.ui.shell.session import get, put, session
 if TYPE_CHECKING:
     from llm_core.best_of_n.criteria import Score
 
-Scores = Mapping[str, Mapping[int, "Score"]]
-_WINNER = "background-color: rgba(230, 159, 0, 0.3); font-weight: 600"
-_STRONG, _WEAK = 0.6, 0.2
+ScoresByCriterion = Mapping[str, Mapping[int, "Score"]]
+_WINNER_STYLE = "background-color: rgba(230, 159, 0, 0.3); font-weight: 600"
+_STRONG_TAU, _WEAK_TAU = 0.6, 0.2
 
 
-def winners_of(scores: Mapping[int, Score]) -> tuple[int, ...]:
+def find_winners(scores: Mapping[int, Score]) -> tuple[int, ...]:
     """Return every candidate with the highest score; empty where all of several score the same."""
-    places, winners = ranking(scores)
+    places, winners = rank_candidates(scores)
     return () if 1 < len(places) == len(winners) else winners
 
 
-def score_text(score: Score) -> str:
+def format_score(score: Score) -> str:
     return t("best.failed") if score.value is None else number(score.value, 3)
 
 
-def candidate_panel(shown: ShownPool, scores: Scores) -> None:
+def show_candidate(shown: ShownPool, scores: ScoresByCriterion) -> None:
     """Draw the chosen candidate's tokens and scores, with another candidate beside it."""
     candidates = {candidate.index: candidate for candidate in shown.pool.candidates()}
     if shown.chosen is None or shown.chosen not in candidates:
@@ -55,7 +55,7 @@ def candidate_panel(shown: ShownPool, scores: Scores) -> None:
             t("best.beside"),
             others,
             index=None,
-            format_func=lambda index: _named(index, scores),
+            format_func=lambda index: _candidate_name(index, scores),
             key="best_beside",
             placeholder=t("best.beside_placeholder"),
         )
@@ -63,17 +63,17 @@ def candidate_panel(shown: ShownPool, scores: Scores) -> None:
         beside = get("best_beside")
         for box, index in zip(st.columns(1 if beside is None else 2), (shown.chosen, beside), strict=False):
             with box:
-                _one(shown, scores, index, mode)
+                _show_candidate_scores(shown, scores, index, mode)
 
 
-def _named(index: int, scores: Scores) -> str:
-    won = [criterion_name(name) for name, each in scores.items() if winners_of(each)[:1] == (index,)]
+def _candidate_name(index: int, scores: ScoresByCriterion) -> str:
+    won = [criterion_name(name) for name, each in scores.items() if find_winners(each)[:1] == (index,)]
     name = t("best.candidate", number=index + 1)
     return f"{name} · {', '.join(won)}" if won else name
 
 
-def _one(shown: ShownPool, scores: Scores, index: int, mode: Any) -> None:
-    run = shown.pool.run_of(index)
+def _show_candidate_scores(shown: ShownPool, scores: ScoresByCriterion, index: int, mode: Any) -> None:
+    run = shown.pool.find_run(index)
     row = shown.pool.records[index]
     branch = Branch(0, run, run.rows.index(row))
     token_strip(
@@ -81,11 +81,15 @@ def _one(shown: ShownPool, scores: Scores, index: int, mode: Any) -> None:
         key=f"best_strip_{run.id}_{index}",
         mode=mode,
         selected=None,
-        words=strip_words(mode, _named(index, scores)),
+        words=strip_words(mode, _candidate_name(index, scores)),
         on_pick=lambda step: None,
     )
     st.dataframe(
-        [_said(name, each[index], ranking(each).places.get(index)) for name, each in scores.items() if index in each],
+        [
+            _score_row(name, each[index], rank_candidates(each).places.get(index))
+            for name, each in scores.items()
+            if index in each
+        ],
         hide_index=True,
     )
     with st.container(horizontal=True):
@@ -94,20 +98,20 @@ def _one(shown: ShownPool, scores: Scores, index: int, mode: Any) -> None:
                 state = session()
                 state.branch, state.selected_step = state.tree.root(run, branch.chain).id, None
                 # Not from within a fragment, because fields outside of it would lose their values.
-                state.best.follow_to = page
+                state.best.next_page = page
                 st.rerun()
 
 
-def _said(name: str, score: Score, place: int | None) -> dict[str, str]:
+def _score_row(name: str, score: Score, place: int | None) -> dict[str, str]:
     return {
         t("best.criterion_title"): criterion_name(name),
-        t("best.score"): score_text(score),
+        t("best.score"): format_score(score),
         t("best.place"): "–" if place is None else str(place),
-        t("best.parts_title"): _parts(name, score),
+        t("best.parts_title"): _format_parts(name, score),
     }
 
 
-def _parts(name: str, score: Score) -> str:
+def _format_parts(name: str, score: Score) -> str:
     """Return the parts that a score was computed from, or the error in place of a score."""
     if score.error:
         return i18n.explain(score.error).replace("\\", "")
@@ -117,7 +121,7 @@ def _parts(name: str, score: Score) -> str:
         if part in ("nearest", "first_same"):
             value = int(value) + 1
         shown = value if isinstance(value, str) else number(value, 0 if isinstance(value, int) else 3)
-        if name == OWN:
+        if name == OWN_SCORE:
             part = criterion_name(part)
         elif f"best.parts.{part}" in known:
             part = t(f"best.parts.{part}")
@@ -125,40 +129,40 @@ def _parts(name: str, score: Score) -> str:
     return " · ".join(told)
 
 
-def ranking_panel(shown: ShownPool, scores: Scores) -> None:
+def show_ranking(shown: ShownPool, scores: ScoresByCriterion) -> None:
     """Draw every score of every candidate as a table that sorts by a click on a heading."""
     if not scores:
         st.caption(t("best.no_scores"))
         return
-    groups = shown.pool.folded
+    groups = shown.pool.duplicate_groups
     titles = {name: criterion_name(name) for name in scores}
     rows = [
         {
             t("best.number"): group.first.index + 1,
             t("best.times"): group.count,
             t("best.text"): group.first.text,
-            **{titles[name]: _value(each.get(group.first.index)) for name, each in scores.items()},
+            **{titles[name]: _score_value(each.get(group.first.index)) for name, each in scores.items()},
             t("best.length"): group.first.tokens,
         }
         for group in groups
     ]
     frame = pd.DataFrame(rows)
-    best = {titles[name]: each[found[0]].value for name, each in scores.items() if (found := winners_of(each))}
+    best = {titles[name]: each[found[0]].value for name, each in scores.items() if (found := find_winners(each))}
     style = frame.style.apply(
-        lambda column: [_WINNER if value == best.get(column.name, math.nan) else "" for value in column],
+        lambda column: [_WINNER_STYLE if value == best.get(column.name, math.nan) else "" for value in column],
         subset=list(titles.values()),
     ).format(lambda value: "–" if pd.isna(value) else number(value, 3), subset=list(titles.values()))
     help_texts = {titles[name]: st.column_config.Column(help=t(f"best.means.{name}")) for name in scores}
     help_texts[t("best.text")] = st.column_config.Column(width="medium")
     st.dataframe(style, hide_index=True, column_config=help_texts, height="auto" if len(rows) < 12 else 420)
     st.caption(t("best.table_help"))
-    _failures(scores)
+    _show_failures(scores)
     if st.toggle(t("best.with_parts"), key="best_parts"):
         st.dataframe(
             [
                 {t("best.number"): group.first.index + 1}
                 | {
-                    titles[name]: _parts(name, each[group.first.index])
+                    titles[name]: _format_parts(name, each[group.first.index])
                     for name, each in scores.items()
                     if group.first.index in each
                 }
@@ -167,14 +171,14 @@ def ranking_panel(shown: ShownPool, scores: Scores) -> None:
             hide_index=True,
         )
     if judge := scores.get("pairwise"):
-        _position_bias(judge)
+        _show_position_bias(judge)
 
 
-def _value(score: Score | None) -> float | None:
+def _score_value(score: Score | None) -> float | None:
     return None if score is None else score.value
 
 
-def _failures(scores: Scores) -> None:
+def _show_failures(scores: ScoresByCriterion) -> None:
     """List the scores that are missing, with the reason; candidates with the same reason are named together."""
     lost: dict[tuple[str, str], list[int]] = {}
     for name, each in scores.items():
@@ -186,7 +190,7 @@ def _failures(scores: Scores) -> None:
         st.markdown(f":material/error: **{criterion_name(name)}** ({t('best.failed_for', numbers=which)}): {reason}")
 
 
-def _position_bias(scores: Mapping[int, Score]) -> None:
+def _show_position_bias(scores: Mapping[int, Score]) -> None:
     found = next((score.parts for score in scores.values() if "prefers_first" in score.parts), None)
     if found:
         first, steady = float(found["prefers_first"]), float(found["consistent"])
@@ -195,7 +199,7 @@ def _position_bias(scores: Mapping[int, Score]) -> None:
             st.caption(t("best.biased"))
 
 
-def agreement_panel(shown: ShownPool, scores: Scores) -> None:
+def show_agreement(shown: ShownPool, scores: ScoresByCriterion) -> None:
     """Draw how alike criteria rank the candidates, as a map and in words, and how scores depend on length."""
     pairs = {pair: rank_correlation(scores[pair[0]], scores[pair[1]]) for pair in combinations(scores, 2)}
     if pairs:
@@ -209,13 +213,15 @@ def agreement_panel(shown: ShownPool, scores: Scores) -> None:
         live_plot(
             agreement_figure(names, matrix, t("best.agreement_axis"), t("best.criterion_title")),
             key="best_agreement",
-            label="; ".join(_pair_words(pair, tau) for pair, tau in pairs.items()),
+            label="; ".join(_describe_agreement(pair, tau) for pair, tau in pairs.items()),
             step=f"{len(scores)}",
             min_width=140 + 62 * len(names),
         )
         known = sorted(((tau, pair) for pair, tau in pairs.items() if tau is not None), key=lambda each: each[0])
-        lines = [_pair_words(pair, tau) for tau, pair in (known if len(known) < 5 else [*known[:2], *known[-2:]])]
-        lines += [_pair_words(pair, None) for pair, tau in pairs.items() if tau is None][:2]
+        lines = [
+            _describe_agreement(pair, tau) for tau, pair in (known if len(known) < 5 else [*known[:2], *known[-2:]])
+        ]
+        lines += [_describe_agreement(pair, None) for pair, tau in pairs.items() if tau is None][:2]
         st.markdown("\n".join(f"- {line}" for line in lines))
         if st.toggle(t("step.as_table"), key="best_agreement_table"):
             rows = [
@@ -226,18 +232,26 @@ def agreement_panel(shown: ShownPool, scores: Scores) -> None:
             st.dataframe(rows, hide_index=True)
     else:
         st.caption(t("best.agreement_needs_two"))
-    _length_bias(shown)
+    _show_length_bias(shown)
 
 
-def _pair_words(pair: tuple[str, str], tau: float | None) -> str:
+def _describe_agreement(pair: tuple[str, str], tau: float | None) -> str:
     one, other = map(criterion_name, pair)
     if tau is None:
         return t("best.agree.constant", one=one, other=other)
-    word = "alike" if tau >= _STRONG else "partly" if tau >= _WEAK else "unrelated" if tau > -_WEAK else "opposite"
+    word = (
+        "alike"
+        if tau >= _STRONG_TAU
+        else "partly"
+        if tau >= _WEAK_TAU
+        else "unrelated"
+        if tau > -_WEAK_TAU
+        else "opposite"
+    )
     return t(f"best.agree.{word}", one=one, other=other, tau=number(tau))
 
 
-def _length_bias(shown: ShownPool) -> None:
+def _show_length_bias(shown: ShownPool) -> None:
     """Draw the sum and the mean of log-probabilities against length, side by side."""
     points = [
         (candidate.tokens, math.fsum(candidate.logprobs), candidate.index)
@@ -249,7 +263,7 @@ def _length_bias(shown: ShownPool) -> None:
     lengths, sums = [point[0] for point in points], [point[1] for point in points]
     means = [total / length for total, length in zip(sums, lengths, strict=True)]
     st.markdown(f"**{t('best.length_bias')}**")
-    by_sum, by_mean = (kendall(lengths, values) for values in (sums, means))
+    by_sum, by_mean = (kendall_tau(lengths, values) for values in (sums, means))
     tau = {"sum": "–" if by_sum is None else number(by_sum), "mean": "–" if by_mean is None else number(by_mean)}
     st.caption(t("best.length_bias_text", **tau))
     live_plot(
@@ -263,7 +277,7 @@ def _length_bias(shown: ShownPool) -> None:
         label=t("best.length_bias_text", **tau),
         step=f"{len(points)}",
         min_width=560,
-        on_pick=_pick,
+        on_pick=_select_candidate,
     )
     if st.toggle(t("step.as_table"), key="best_length_table"):
         st.dataframe(
@@ -280,6 +294,6 @@ def _length_bias(shown: ShownPool) -> None:
         )
 
 
-def _pick(index: int) -> None:
+def _select_candidate(index: int) -> None:
     if (shown := session().best.shown) is not None:
         shown.chosen = index

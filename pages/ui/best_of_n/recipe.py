@@ -14,33 +14,33 @@ import streamlit as st
 
 from llm_core import GenerationRequest, NucleusError, PromptSpec, RowRequest
 from llm_core.best_of_n.criteria import CRITERIA as KNOWN
-from llm_core.best_of_n.scoring import Judging
-from llm_core.experiments.candidate_pool import MAX_CANDIDATES
+from llm_core.best_of_n.scoring import CandidateScorer
+from llm_core.generation.request import MAX_ROWS as MAX_SAMPLES_PER_REQUEST
 from llm_core.recipes.recipe import ModelReference, Recipe
 from llm_core.recipes.recorded_views import RecordedPool
 from pages.ui.best_of_n.criteria_picker import (
     chosen_criteria,
     criterion_name,
-    possible,
-    reason_against,
-    truth_id,
+    ground_truth_id,
+    make_criteria,
+    unavailable_reason,
     weight_key,
 )
-from pages.ui.best_of_n.drafts import Before, ShownPool
+from pages.ui.best_of_n.drafts import PreviousState, ShownPool
 from pages.ui.best_of_n.prompt_and_check import (
-    ARGUMENT,
-    CHECK,
-    CRITERIA,
-    EQUALITY,
-    EXTRACTION,
-    PROMPT,
-    WHOLE,
-    N,
+    ARGUMENT_KEY,
+    CHECK_KEY,
+    CRITERIA_KEY,
+    EQUALITY_KEY,
+    EXTRACTION_KEY,
+    N_KEY,
+    PROMPT_KEY,
+    WHOLE_PROMPT_KEY,
+    fill_once,
     read_best_prompt,
     read_n,
-    start,
 )
-from pages.ui.best_of_n.request_estimate import ONE_CALL, read_best_hosted
+from pages.ui.best_of_n.request_estimate import ONE_CALL_KEY, read_best_hosted
 from pages.ui.recipes.provenance import name_of, recorded_note, weights_after, weights_before
 from pages.ui.recipes.recipe_fields import Source, deadline_of, hidden_fields, kept
 from pages.ui.settings.sampler_panel import read_settings
@@ -51,11 +51,11 @@ from pages.ui.shell.session import OpenedRecipe, get, has, put, session
 if TYPE_CHECKING:
     from llm_core.storage.recipe_store import Saved
 
-MOST_WEIGHT = 10.0
-NAMES = (*KNOWN, "vertex_rating")
+MAX_WEIGHT = 10.0
+CRITERION_IDS = (*KNOWN, "vertex_rating")
 
 
-def open_in_best(opened: OpenedRecipe, place: int = 0) -> None:
+def open_in_best_of_n(opened: OpenedRecipe, place: int = 0) -> None:
     """Fill the page with a recipe and show the recorded answers to its prompt at `place` as candidates.
 
     Call it before the page is drawn, as from a button's `on_click`. Raises `NucleusError` and then changes nothing.
@@ -66,36 +66,53 @@ def open_in_best(opened: OpenedRecipe, place: int = 0) -> None:
     here, recipe = state.best, opened.recipe
     answers = replayed(recipe) if recipe.trace else []
     pool = RecordedPool(answers[min(place, len(answers) - 1)]) if answers else None
-    start()
-    keys = (PROMPT, WHOLE, N, ONE_CALL, CHECK, CRITERIA, EXTRACTION, ARGUMENT, EQUALITY, *map(weight_key, NAMES))
-    before = Before({key: get(key) for key in keys if has(key)}, here.shown, here.opened)
+    fill_once()
+    keys = (
+        PROMPT_KEY,
+        WHOLE_PROMPT_KEY,
+        N_KEY,
+        ONE_CALL_KEY,
+        CHECK_KEY,
+        CRITERIA_KEY,
+        EXTRACTION_KEY,
+        ARGUMENT_KEY,
+        EQUALITY_KEY,
+        *map(weight_key, CRITERION_IDS),
+    )
+    before = PreviousState({key: get(key) for key in keys if has(key)}, here.shown, here.opened)
     if here.shown:
         here.shown.stop()
-    here.shown = ShownPool(pool, Judging(pool, []), recipe=recipe) if pool else None
+    here.shown = ShownPool(pool, CandidateScorer(pool, []), recipe=recipe) if pool else None
     here.before, here.opened, here.notice = before, opened, None
     try:
-        _fill(recipe, pool.like.prompt if pool else recipe.prompt.prompts()[0], pool.asked if pool else recipe.count)
-        here.opened = dataclasses.replace(opened, shown=_fields())
+        _fill_fields(
+            recipe,
+            pool.template.prompt if pool else recipe.prompt.prompts()[0],
+            pool.requested if pool else recipe.count,
+        )
+        here.opened = dataclasses.replace(opened, shown=_read_fields())
     except NucleusError:
-        _bring_back()
+        _restore_previous()
         raise
-    here.said = _not_shown(recipe, here.opened.shown or recipe)
+    here.recipe_notice = _hidden_fields_notice(recipe, here.opened.shown or recipe)
     put("best_kind", "candidates")
     state.go_to = "best_of_n"
 
 
-def recipe_line() -> None:
+def show_recipe_line() -> None:
     """Draw the name of the open recipe, the result of opening or saving, and the provenance of its run."""
     here = session().best
-    if here.said:
-        kind, words = here.said
+    if here.recipe_notice:
+        kind, words = here.recipe_notice
         getattr(st, kind)(words)
     if here.opened or here.before:
         with st.container(horizontal=True, vertical_alignment="center"):
             if here.opened:
                 st.markdown(f":material/menu_book: {name_of(here.opened)}", width="content")
             if here.before:
-                st.button(t("recipes.bring_back"), key="best_bring_back", icon=":material/undo:", on_click=_bring_back)
+                st.button(
+                    t("recipes.bring_back"), key="best_bring_back", icon=":material/undo:", on_click=_restore_previous
+                )
     shown = here.shown
     if shown:
         recorded_note(shown.pool.runs[0])
@@ -116,12 +133,12 @@ def read_best_recipe(with_run: bool = False, **about: Any) -> Recipe:
 
     shown = session().best.shown
     if not with_run or shown is None or shown.recorded:
-        return Recipe.read(kept(_fields(), session().best.opened).data() | about)
+        return Recipe.read(kept(_read_fields(), session().best.opened).data() | about)
     pool = shown.pool
     at = datetime.now(UTC).isoformat(timespec="seconds")
-    trace = record((Recording(pool.run_of(index), row) for index, row in enumerate(pool.records)), at)
-    model = ModelReference(id=pool.like.model_id, revision=revision_of(pool.runs[0].model))
-    recipe = Recipe.of(pool.like, candidates=pool.asked, criteria=_weights(), model=model)
+    trace = record((Recording(pool.find_run(index), row) for index, row in enumerate(pool.records)), at)
+    model = ModelReference(id=pool.template.model_id, revision=revision_of(pool.runs[0].model))
+    recipe = Recipe.of(pool.template, candidates=pool.requested, criteria=_read_weights(), model=model)
     return Recipe.read(recipe.changed(trace=trace).data() | about)
 
 
@@ -131,23 +148,23 @@ def can_record() -> bool:
     return bool(shown and not shown.pool.active and not shown.recorded)
 
 
-def left_out() -> str:
+def unsaved_note() -> str:
     """Return a note that the right answer is not saved, because recipes cannot hold it; empty without one."""
-    return t("recipes.without_answer") if truth_id() else ""
+    return t("recipes.without_answer") if ground_truth_id() else ""
 
 
-def saved_as(recipe: Recipe, saved: Saved, words: tuple[str, str]) -> None:
+def mark_saved(recipe: Recipe, saved: Saved, words: tuple[str, str]) -> None:
     here = session().best
-    here.opened, here.said = OpenedRecipe(recipe, _fields(), saved.id, saved.number, mine=True), words
+    here.opened, here.recipe_notice = OpenedRecipe(recipe, _read_fields(), saved.id, saved.number, mine=True), words
     if here.shown:
         here.shown.recipe = recipe
 
 
-SOURCE = Source(read_best_recipe, lambda: session().best.opened, saved_as, can_record, left_out)
+RECIPE_SOURCE = Source(read_best_recipe, lambda: session().best.opened, mark_saved, can_record, unsaved_note)
 """What the save dialog reads from this page."""
 
 
-def _fields() -> Recipe:
+def _read_fields() -> Recipe:
     """Return a recipe of the fields alone. Raises `NucleusError`."""
     state, settings = session(), read_settings()
     row = RowRequest(settings.sampler, settings.max_output_tokens, settings.stop_sequences)
@@ -155,42 +172,45 @@ def _fields() -> Recipe:
     like = GenerationRequest(
         state.model_id, read_best_prompt(), (row,), state.precision, "", deadline, read_best_hosted()
     )
-    return Recipe.of(like, candidates=max(1, read_n()), criteria=_weights())
+    return Recipe.of(like, candidates=max(1, read_n()), criteria=_read_weights())
 
 
-def _weights() -> dict[str, float]:
+def _read_weights() -> dict[str, float]:
     """Return weights by chosen criterion, without the ground-truth check, which no recipe holds."""
-    chosen = (each.id for each in chosen_criteria() if each.id != truth_id())
+    chosen = (each.id for each in chosen_criteria() if each.id != ground_truth_id())
     return {name: float(get(weight_key(name)) or 0) for name in chosen}
 
 
-def _fill(recipe: Recipe, prompt: PromptSpec, count: int) -> None:
+def _fill_fields(recipe: Recipe, prompt: PromptSpec, count: int) -> None:
     plain = PromptSpec(prompt.instruction, extraction=prompt.extraction)
     own = (plain.messages(), plain.prefill, plain.output) == (prompt.messages(), prompt.prefill, prompt.output)
-    values = {WHOLE: not (own and prompt.technique == "zero_shot"), PROMPT: prompt.instruction or get(PROMPT)}
-    values |= {EXTRACTION: prompt.extraction.kind, ARGUMENT: prompt.extraction.argument, EQUALITY: False}
-    values |= {ONE_CALL: recipe.hosted.candidate_count > 1}
-    values |= {CHECK: "none", N: min(count, MAX_CANDIDATES) if count > 1 else get(N)}
+    values = {
+        WHOLE_PROMPT_KEY: not (own and prompt.technique == "zero_shot"),
+        PROMPT_KEY: prompt.instruction or get(PROMPT_KEY),
+    }
+    values |= {EXTRACTION_KEY: prompt.extraction.kind, ARGUMENT_KEY: prompt.extraction.argument, EQUALITY_KEY: False}
+    values |= {ONE_CALL_KEY: recipe.hosted.candidate_count > 1}
+    values |= {CHECK_KEY: "none", N_KEY: min(count, MAX_SAMPLES_PER_REQUEST) if count > 1 else get(N_KEY)}
     for key, value in values.items():
         put(key, value)
-    free = [name for name, each in possible().items() if not reason_against(each)]
-    put(CRITERIA, [name for name in free if name in recipe.criteria])
+    free = [name for name, each in make_criteria().items() if not unavailable_reason(each)]
+    put(CRITERIA_KEY, [name for name in free if name in recipe.criteria])
     for name in free:
-        put(weight_key(name), min(max(float(recipe.criteria.get(name, 0)), -MOST_WEIGHT), MOST_WEIGHT))
+        put(weight_key(name), min(max(float(recipe.criteria.get(name, 0)), -MAX_WEIGHT), MAX_WEIGHT))
 
 
-def _not_shown(recipe: Recipe, shown: Recipe) -> tuple[str, str] | None:
+def _hidden_fields_notice(recipe: Recipe, shown: Recipe) -> tuple[str, str] | None:
     """Return a notice of the recipe's parts that the page cannot show, or None."""
     hidden = [t(f"fields.{name}") for name in hidden_fields(recipe, shown) if name != "criteria"]
     if recipe.prompt.values and len(recipe.prompt.prompts()) > 1:
         hidden.append(t("fields.values"))
     left = {name: weight for name, weight in recipe.criteria.items() if shown.criteria.get(name) != weight}
-    known = [criterion_name(name) if name in NAMES else i18n.plain(name) for name in left]
+    known = [criterion_name(name) if name in CRITERION_IDS else i18n.plain(name) for name in left]
     words = [*hidden, *known]
     return ("info", t("recipes.best_not_shown", fields=", ".join(words))) if words else None
 
 
-def _bring_back() -> None:
+def _restore_previous() -> None:
     here = session().best
     if here.before:
         for key, value in here.before.fields.items():
@@ -198,4 +218,4 @@ def _bring_back() -> None:
         if here.shown:
             here.shown.stop()
         here.shown, here.opened = here.before.shown, here.before.opened
-        here.before = here.said = None
+        here.before = here.recipe_notice = None

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import streamlit as st
 
 from llm_core import GenerationRequest, HostedOptions, NucleusError
-from llm_core.experiments.candidate_pool import MAX_CANDIDATES
 from llm_core.generation.request import MAX_CANDIDATES_A_CALL
+from llm_core.generation.request import MAX_ROWS as MAX_SAMPLES_PER_REQUEST
 from pages.ui.best_of_n.criteria_picker import criterion_name
 from pages.ui.model.hosted_options import read_hosted
 from pages.ui.model.request_estimate import CHARACTERS_A_TOKEN, Plan, plan_note, together
@@ -24,30 +24,30 @@ from pages.ui.shell.session import get, has, put
 if TYPE_CHECKING:
     from llm_core.best_of_n.criteria import Criterion
 
-ONE_CALL = "best_one_call"
+ONE_CALL_KEY = "best_one_call"
 
 
-class Asked(NamedTuple):
+class RequestGroup(NamedTuple):
     """An estimate of requests of one kind: of candidates, or of one judge."""
 
     words: str
-    plan: Plan | None = None
+    estimate: Plan | None = None
     """None for a service that is not a model."""
 
 
-def one_call_field() -> None:
+def show_one_call_field() -> None:
     """Draw the switch for several candidates in one request; nothing for a local model, which shares the prompt."""
     if not is_hosted():
         return
-    if not has(ONE_CALL):
-        put(ONE_CALL, True)
+    if not has(ONE_CALL_KEY):
+        put(ONE_CALL_KEY, True)
     dead = dead_settings(fields=("candidate_count",))
     st.toggle(
-        t("best.one_call"), key=ONE_CALL, disabled=bool(dead), help=t("best.one_call_help"), persist_state="session"
+        t("best.one_call"), key=ONE_CALL_KEY, disabled=bool(dead), help=t("best.one_call_help"), persist_state="session"
     )
     dead_note(dead, dead)
     if not dead:
-        st.caption(t("best.one_call_on", most=MAX_CANDIDATES_A_CALL) if get(ONE_CALL) else t("best.one_call_off"))
+        st.caption(t("best.one_call_on", most=MAX_CANDIDATES_A_CALL) if get(ONE_CALL_KEY) else t("best.one_call_off"))
 
 
 def read_best_hosted() -> HostedOptions:
@@ -55,22 +55,24 @@ def read_best_hosted() -> HostedOptions:
 
     A switch that is on is sent even where the model is known to refuse it; the provider's refusal is then reported.
     """
-    count = MAX_CANDIDATES_A_CALL if get(ONE_CALL) and is_hosted() else 1
+    count = MAX_CANDIDATES_A_CALL if get(ONE_CALL_KEY) and is_hosted() else 1
     return dataclasses.replace(read_hosted(), candidate_count=count)
 
 
-def asked(like: GenerationRequest, n: int, criteria: Sequence[Criterion], items: int = 0) -> list[Asked]:
+def estimate_requests(
+    like: GenerationRequest, n: int, criteria: Sequence[Criterion], items: int = 0
+) -> list[RequestGroup]:
     """Estimate the requests for `n` candidates of a request with one sample, and those of their judges.
 
     Over `items` items the estimate is for all together, and each item has a greedy answer too. Empty if `n` is invalid.
     """
-    if not 1 <= n <= MAX_CANDIDATES:
+    if not 1 <= n <= MAX_SAMPLES_PER_REQUEST:
         return []
     times, [row] = max(1, items), like.rows
     characters = sum(len(message.content) for message in like.prompt.messages())
     found = []
     if is_hosted(like.model_id):
-        calls = services.router().hosted.calls(dataclasses.replace(like, rows=(row,) * n))
+        calls = services.router().hosted.plan_calls(dataclasses.replace(like, rows=(row,) * n))
         requests = times * (len(calls) + bool(items))
         answers = times * (n + bool(items))
         kind = "items" if items else "candidates" if len(calls) < n else "alone"
@@ -82,13 +84,13 @@ def asked(like: GenerationRequest, n: int, criteria: Sequence[Criterion], items:
             each=max(map(len, calls)),
         )
         tokens = math.ceil(answers * row.max_output_tokens / requests)
-        found.append(Asked(words, Plan(like.model_id, requests, characters, tokens)))
+        found.append(RequestGroup(words, Plan(like.model_id, requests, characters, tokens)))
     said = characters + CHARACTERS_A_TOKEN * row.max_output_tokens
-    judges = (_judge(criterion, n, times, said) for criterion in criteria)
+    judges = (_estimate_judge(criterion, n, times, said) for criterion in criteria)
     return found + [judge for judge in judges if judge]
 
 
-def _judge(criterion: Criterion, n: int, times: int, characters: int) -> Asked | None:
+def _estimate_judge(criterion: Criterion, n: int, times: int, characters: int) -> RequestGroup | None:
     """Estimate a hosted judge's requests, or None for others; `characters` counts a question with its answer."""
     questions = getattr(criterion, "questions", None)
     request: GenerationRequest | None = getattr(criterion, "like", None)
@@ -97,21 +99,21 @@ def _judge(criterion: Criterion, n: int, times: int, characters: int) -> Asked |
     requests = times * questions(n)
     words = t("best.plan.judge", name=criterion_name(criterion.id), requests=number(requests, 0))
     if request is None:
-        return Asked(words)
+        return RequestGroup(words)
     prompt = request.prompt
     own = sum(map(len, (prompt.role, prompt.context, prompt.instruction, prompt.question)))
     shown = own + characters * (2 if criterion.id == "pairwise" else 1)
-    return Asked(words, Plan(request.model_id, requests, shown, request.rows[0].max_output_tokens))
+    return RequestGroup(words, Plan(request.model_id, requests, shown, request.rows[0].max_output_tokens))
 
 
-def plans(found: Sequence[Asked]) -> list[Plan]:
+def merge_by_model(groups: Sequence[RequestGroup]) -> list[Plan]:
     """Merge the estimates of each model."""
-    known = [each.plan for each in found if each.plan is not None]
+    known = [each.estimate for each in groups if each.estimate is not None]
     models = dict.fromkeys(plan.model_id for plan in known)
     return [plan for model in models for plan in together([each for each in known if each.model_id == model])]
 
 
-def requests_note(read: Callable[[], list[Asked]]) -> None:
+def show_request_estimate(read: Callable[[], list[RequestGroup]]) -> None:
     """Draw the estimate that `read` returns; no text while a field is invalid.
 
     Always draws one container, so that the buttons keep their place.
@@ -123,4 +125,4 @@ def requests_note(read: Callable[[], list[Asked]]) -> None:
             return
         if found:
             st.caption(" ".join(each.words for each in found))
-            plan_note(plans(found))
+            plan_note(merge_by_model(found))

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from llm_core.best_of_n.estimators import (
-    best_with_band,
-    expected_true,
+    bootstrap_expected_best,
+    expected_worth,
     kl_bound,
     pass_at_k,
     vote_accuracy,
@@ -19,7 +19,7 @@ from llm_core.best_of_n.estimators import (
 )
 from pages.ui.best_of_n.criteria_picker import criterion_name
 from pages.ui.best_of_n.drafts import ShownPool
-from pages.ui.best_of_n.figures import Line, estimates, line_table, over_n
+from pages.ui.best_of_n.figures import ScalingCurve, estimate_curve, scaling_figure, scaling_table
 from pages.ui.components.live_plot import live_plot
 from pages.ui.shell.i18n import number, t
 from pages.ui.shell.session import get, put
@@ -27,23 +27,25 @@ from pages.ui.shell.session import get, put
 if TYPE_CHECKING:
     from llm_core.best_of_n.criteria import Score
 
-Scores = Mapping[str, Mapping[int, "Score"]]
-STEPS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
-LEAST_CANDIDATES = 2
-_WIDE = 560
+ScoresByCriterion = Mapping[str, Mapping[int, "Score"]]
+N_VALUES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
+MIN_CANDIDATES = 2
+_CHART_MIN_WIDTH = 560
 """Pixels that a legend of several lines needs; a phone scrolls sideways."""
-_FALLS = 0.03
+_MIN_REPORTED_DROP = 0.03
 """Smallest drop of accuracy, in [0, 1], that is reported."""
 
 
-def steps(most: int) -> list[int]:
+def n_values(maximum: int) -> list[int]:
     """Return the n that curves are computed at, up to `most`, denser where n is small."""
-    return sorted({n for n in STEPS if n < most} | {most})
+    return sorted({n for n in N_VALUES if n < maximum} | {maximum})
 
 
-def theory_panel(shown: ShownPool, scores: Scores) -> None:
+def show_scaling(shown: ShownPool, scores: ScoresByCriterion) -> None:
     whole = {
-        name: complete for name, each in scores.items() if len(complete := _complete(shown, each)) >= LEAST_CANDIDATES
+        name: complete
+        for name, each in scores.items()
+        if len(complete := _finite_scores(shown, each)) >= MIN_CANDIDATES
     }
     if not whole:
         st.caption(t("best.theory_needs_scores"))
@@ -56,21 +58,21 @@ def theory_panel(shown: ShownPool, scores: Scores) -> None:
         )
     )
     values = tuple(whole[about].values())
-    ns = steps(len(values))
-    _expected(about, values, ns)
-    truth = whole.get(shown.truth or "")
+    ns = n_values(len(values))
+    _show_expected_best(about, values, ns)
+    truth = whole.get(shown.ground_truth or "")
     if truth is None:
         st.caption(t("best.no_truth"))
     else:
-        _accuracy(shown, scores, whole, about, truth)
+        _show_accuracy(shown, scores, whole, about, truth)
     left, right = st.columns(2)
     with left:
-        _win_rate(about, values)
+        _show_win_rate(about, values)
     with right:
-        _divergence(ns)
+        _show_kl_bound(ns)
 
 
-def _complete(shown: ShownPool, scores: Mapping[int, Score]) -> dict[int, float]:
+def _finite_scores(shown: ShownPool, scores: Mapping[int, Score]) -> dict[int, float]:
     """Return the finite scores by candidate index."""
     wanted = (candidate.index for candidate in shown.pool.candidates())
     return {
@@ -80,13 +82,13 @@ def _complete(shown: ShownPool, scores: Mapping[int, Score]) -> dict[int, float]
     }
 
 
-def _chart(
-    key: str, lines: Sequence[Line], axis: str, limits: tuple[float, float] | None = None, min_width: int = 0
+def _show_chart(
+    key: str, lines: Sequence[ScalingCurve], axis: str, limits: tuple[float, float] | None = None, min_width: int = 0
 ) -> None:
     """Draw the chart with a switch for its table."""
     said = "; ".join(f"{line.name}: {', '.join(number(value, 3) for value in line.values)}" for line in lines)
     live_plot(
-        over_n(lines, (t("best.n_axis"), axis), t("best.band"), limits),
+        scaling_figure(lines, (t("best.n_axis"), axis), t("best.band"), limits),
         key=f"best_{key}",
         label=said,
         step=f"{len(lines)}:{len(lines[0].ns)}",
@@ -94,64 +96,68 @@ def _chart(
     )
     if st.toggle(t("step.as_table"), key=f"best_{key}_table"):
         bounds = {"low": t("best.low"), "high": t("best.high")}
-        st.dataframe(line_table(lines, t("best.n_axis"), bounds), hide_index=True)
+        st.dataframe(scaling_table(lines, t("best.n_axis"), bounds), hide_index=True)
 
 
-def _expected(about: str, values: tuple[float, ...], ns: Sequence[int]) -> None:
+def _show_expected_best(about: str, values: tuple[float, ...], ns: Sequence[int]) -> None:
     st.markdown(f"**{t('best.expected')}**")
     st.caption(t("best.expected_text"))
     so_far = [max(values[:n]) for n in ns]
     lines = [
-        estimates(t("best.expected_line"), ns, [best_with_band(values, n) for n in ns]),
-        Line(t("best.path_line"), ns, so_far, reference=True),
+        estimate_curve(t("best.expected_line"), ns, [bootstrap_expected_best(values, n) for n in ns]),
+        ScalingCurve(t("best.path_line"), ns, so_far, reference=True),
     ]
-    _chart("expected", lines, criterion_name(about), min_width=_WIDE)
+    _show_chart("expected", lines, criterion_name(about), min_width=_CHART_MIN_WIDTH)
 
 
 @functools.lru_cache(maxsize=64)
-def _expected_true(proxy: tuple[float, ...], true: tuple[float, ...], n: int) -> float:
-    return expected_true(proxy, true, n)
+def _cached_expected_worth(proxy: tuple[float, ...], true: tuple[float, ...], n: int) -> float:
+    return expected_worth(proxy, true, n)
 
 
 @functools.lru_cache(maxsize=64)
-def _win_rate_of(values: tuple[float, ...], n: int) -> float:
+def _cached_win_rate(values: tuple[float, ...], n: int) -> float:
     return win_rate(values, values, n)
 
 
-def _accuracy(shown: ShownPool, scores: Scores, whole: Mapping, about: str, truth: Mapping[int, float]) -> None:
+def _show_accuracy(
+    shown: ShownPool, scores: ScoresByCriterion, whole: Mapping, about: str, truth: Mapping[int, float]
+) -> None:
     """Draw how often the winner under each criterion is right: where a line falls, optimising the criterion harms."""
     st.markdown(f"**{t('best.accuracy')}**")
     st.caption(t("best.accuracy_text"))
-    lines: list[Line] = []
+    lines: list[ScalingCurve] = []
     falls = []
     right = sum(value >= 1 for value in truth.values())
-    ns = steps(len(truth))
-    lines.append(Line(t("best.any_right"), ns, [pass_at_k(len(truth), right, n) for n in ns]))
+    ns = n_values(len(truth))
+    lines.append(ScalingCurve(t("best.any_right"), ns, [pass_at_k(len(truth), right, n) for n in ns]))
     for name, proxy in whole.items():
         both = [index for index in proxy if index in truth]
-        if name == shown.truth or len(both) < LEAST_CANDIDATES:
+        if name == shown.ground_truth or len(both) < MIN_CANDIDATES:
             continue
         own, worth, here = (
             tuple(proxy[index] for index in both),
             tuple(truth[index] for index in both),
-            steps(len(both)),
+            n_values(len(both)),
         )
         if name == "vote":  # candidates without a result count among the n but do not vote
-            here, found = ns, votes_right(scores[name], truth, ns)
+            here, found = ns, vote_accuracies(scores[name], truth, ns)
         else:
-            found = [_expected_true(own, worth, n) for n in here]
-        lines.append(Line(criterion_name(name), here, found))
+            found = [_cached_expected_worth(own, worth, n) for n in here]
+        lines.append(ScalingCurve(criterion_name(name), here, found))
         peak = max(found)
-        if peak - found[-1] > _FALLS:
+        if peak - found[-1] > _MIN_REPORTED_DROP:
             at = here[found.index(peak)]
             falls.append((criterion_name(name), at, peak, here[-1], found[-1]))
         if name == about:
             lowest, highest = min(own), max(own)
             if highest > lowest:
-                known = steps(len(own))
-                scaled = [(best_with_band(own, n).value - lowest) / (highest - lowest) for n in known]
-                lines.append(Line(t("best.proxy_line", name=criterion_name(name)), known, scaled, reference=True))
-    _chart("accuracy", lines, t("best.accuracy_axis"), (-0.04, 1.04), _WIDE)
+                known = n_values(len(own))
+                scaled = [(bootstrap_expected_best(own, n).value - lowest) / (highest - lowest) for n in known]
+                lines.append(
+                    ScalingCurve(t("best.proxy_line", name=criterion_name(name)), known, scaled, reference=True)
+                )
+    _show_chart("accuracy", lines, t("best.accuracy_axis"), (-0.04, 1.04), _CHART_MIN_WIDTH)
     single = sum(truth.values()) / len(truth)
     st.markdown(t("best.single", share=number(100 * single, 0), right=right, count=len(truth)))
     if falls:
@@ -163,7 +169,7 @@ def _accuracy(shown: ShownPool, scores: Scores, whole: Mapping, about: str, trut
         st.warning(f"{t('best.over_optimised')}\n{listed}", icon=":material/trending_down:")
 
 
-def votes_right(votes: Mapping[int, Score], truth: Mapping[int, float], ns: Sequence[int]) -> list[float]:
+def vote_accuracies(votes: Mapping[int, Score], truth: Mapping[int, float], ns: Sequence[int]) -> list[float]:
     """Return the expected worth of a majority vote's winner, for each n.
 
     Results count as the same where the criterion `vote` says so.
@@ -172,18 +178,18 @@ def votes_right(votes: Mapping[int, Score], truth: Mapping[int, float], ns: Sequ
     return [vote_accuracy(named, tuple(truth.values()), n) for n in ns]
 
 
-def _win_rate(about: str, values: tuple[float, ...]) -> None:
+def _show_win_rate(about: str, values: tuple[float, ...]) -> None:
     st.markdown(f"**{t('best.win_rate')}**")
     st.caption(t("best.win_rate_text"))
-    ns = steps(len(values) - 1)
+    ns = n_values(len(values) - 1)
     lines = [
-        Line(t("best.measured", name=criterion_name(about)), ns, [_win_rate_of(values, n) for n in ns]),
-        Line(t("best.bound"), ns, [win_rate_bound(n) for n in ns], reference=True),
+        ScalingCurve(t("best.measured", name=criterion_name(about)), ns, [_cached_win_rate(values, n) for n in ns]),
+        ScalingCurve(t("best.bound"), ns, [win_rate_bound(n) for n in ns], reference=True),
     ]
-    _chart("win_rate", lines, t("best.win_rate_axis"), (0.4, 1.04))
+    _show_chart("win_rate", lines, t("best.win_rate_axis"), (0.4, 1.04))
 
 
-def _divergence(ns: Sequence[int]) -> None:
+def _show_kl_bound(ns: Sequence[int]) -> None:
     st.markdown(f"**{t('best.kl')}**")
     st.caption(t("best.kl_text", n=ns[-1], value=number(kl_bound(ns[-1]))))
-    _chart("kl", [Line(t("best.bound"), ns, [kl_bound(n) for n in ns], reference=True)], t("best.kl_axis"))
+    _show_chart("kl", [ScalingCurve(t("best.bound"), ns, [kl_bound(n) for n in ns], reference=True)], t("best.kl_axis"))

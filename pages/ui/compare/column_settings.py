@@ -10,8 +10,8 @@ import streamlit as st
 
 from llm_core.errors import NucleusError
 from llm_core.experiments.comparison import MIN_COLUMNS
-from llm_core.experiments.sweep import out_of_range
-from pages.ui.compare.drafts import FIELDS, PRESETS, ColumnDraft, differing, used_fields
+from llm_core.experiments.sweep import out_of_range_error
+from pages.ui.compare.drafts import COLUMN_FIELDS, PRESETS, ColumnDraft, differing_fields, used_fields
 from pages.ui.settings.stage_controls import FURTHER
 from pages.ui.settings.unsupported_settings import dead_note, dead_settings
 from pages.ui.shell import i18n
@@ -19,44 +19,48 @@ from pages.ui.shell.i18n import t
 from pages.ui.shell.session import get, has, put, session
 from samplers import ORDERS, SETTINGS
 
-CHOSEN, FIELD = "compare_column", "compare_field"
-_STEPS = {"temperature": 0.1, "top_k": 1, "top_p": 0.05} | {
+COLUMN_KEY, FIELD_KEY = "compare_column", "compare_field"
+_STEP_SIZES = {"temperature": 0.1, "top_k": 1, "top_p": 0.05} | {
     name: control.step for controls in FURTHER.values() for name, control in controls.items()
 }
-_TEXTS = ("model_id", "prompt")
-_DIFFERS = "background-color: rgba(230, 159, 0, 0.22); font-weight: 600"
+_TEXT_FIELDS = ("model_id", "prompt")
+_DIFFERENCE_STYLE = "background-color: rgba(230, 159, 0, 0.22); font-weight: 600"
 
 
-def settings_editor() -> None:
+def show_column_settings() -> None:
     """Draw the presets, the column that is edited and the table of all columns."""
     columns = session().columns
     st.caption(t("compare.start_from"))
     with st.container(horizontal=True):
         for name in PRESETS:
-            st.button(t(f"compare.presets.{name}"), on_click=_start_from, args=(name,), key=f"compare_from_{name}")
+            st.button(t(f"compare.presets.{name}"), on_click=_apply_preset, args=(name,), key=f"compare_from_{name}")
     ids = [draft.id for draft in columns.drafts]
-    if get(CHOSEN) not in ids:
-        put(CHOSEN, ids[0])
+    if get(COLUMN_KEY) not in ids:
+        put(COLUMN_KEY, ids[0])
     names = dict(zip(ids, column_names(columns.drafts), strict=True))
     st.pills(
         t("compare.columns", count=len(ids)),
         ids,
         format_func=names.__getitem__,
-        key=CHOSEN,
+        key=COLUMN_KEY,
         required=True,
         persist_state="session",
     )
-    draft = columns.get(get(CHOSEN))
+    draft = columns.get(get(COLUMN_KEY))
     field, value, actions = st.columns([2, 2, 2], vertical_alignment="bottom")
     name = field.selectbox(
-        t("compare.setting"), FIELDS, format_func=setting_label, key=FIELD, help=t("compare.setting_help")
+        t("compare.setting"), COLUMN_FIELDS, format_func=setting_label, key=FIELD_KEY, help=t("compare.setting_help")
     )
     dead = dead_settings(draft.model_id)
     with value:
-        _value_field(draft, name, name in dead)
+        _show_value_field(draft, name, name in dead)
     with actions.container(horizontal=True):
         st.button(
-            t("compare.duplicate"), on_click=_duplicate, args=(draft,), disabled=columns.full, key="compare_duplicate"
+            t("compare.duplicate"),
+            on_click=_duplicate_column,
+            args=(draft,),
+            disabled=columns.full,
+            key="compare_duplicate",
         )
         st.button(
             t("compare.remove"),
@@ -66,11 +70,11 @@ def settings_editor() -> None:
             key="compare_remove",
         )
     dead_note([name], dead)
-    _dead_columns(columns.drafts)
-    _table(columns.drafts, list(names.values()))
+    _show_unsupported_columns(columns.drafts)
+    _show_settings_table(columns.drafts, list(names.values()))
 
 
-def _dead_columns(drafts: Sequence[ColumnDraft]) -> None:
+def _show_unsupported_columns(drafts: Sequence[ColumnDraft]) -> None:
     """List the columns with settings that their model does not support; columns that differ only there answer alike."""
     for place, draft in enumerate(drafts, 1):
         dead = dead_settings(draft.model_id)
@@ -80,11 +84,11 @@ def _dead_columns(drafts: Sequence[ColumnDraft]) -> None:
 
 
 def setting_label(name: str) -> str:
-    return t(f"compare.{name}") if name in (*_TEXTS, "order") else t(f"fields.{name}")
+    return t(f"compare.{name}") if name in (*_TEXT_FIELDS, "order") else t(f"fields.{name}")
 
 
-def setting_value(name: str, value: Any) -> str:
-    if name in _TEXTS:
+def format_setting(name: str, value: Any) -> str:
+    if name in _TEXT_FIELDS:
         return str(value) or t("compare.as_page")
     if name == "order":
         return t(f"orders.{value}")
@@ -97,12 +101,12 @@ def column_names(drafts: Sequence[ColumnDraft]) -> list[str]:
     Columns of recorded answers are named by what differs between them.
     """
     return [
-        f"{place} · " + ", ".join(text for text, _ in _recorded(draft, drafts) or chips(draft, drafts))
+        f"{place} · " + ", ".join(text for text, _ in _recorded_chips(draft, drafts) or setting_chips(draft, drafts))
         for place, draft in enumerate(drafts, 1)
     ]
 
 
-def _recorded(draft: ColumnDraft, drafts: Sequence[ColumnDraft]) -> list[tuple[str, bool]]:
+def _recorded_chips(draft: ColumnDraft, drafts: Sequence[ColumnDraft]) -> list[tuple[str, bool]]:
     """Return the prompt number and the seed that identify a recorded answer, each with whether it differs."""
     if draft.recorded is None:
         return []
@@ -112,30 +116,30 @@ def _recorded(draft: ColumnDraft, drafts: Sequence[ColumnDraft]) -> list[tuple[s
     return shown if seed is None else [*shown, (t("compare.seed_of", seed=seed), seeds)]
 
 
-def chips(draft: ColumnDraft, drafts: Sequence[ColumnDraft]) -> list[tuple[str, bool]]:
+def setting_chips(draft: ColumnDraft, drafts: Sequence[ColumnDraft]) -> list[tuple[str, bool]]:
     """Return the column's settings as text, each with whether it differs between columns."""
-    different = differing(drafts)
-    texts = _recorded(draft, drafts)
-    texts += [(_in_words(name, value), name in different) for name, value in draft.settings.items()]
+    different = differing_fields(drafts)
+    texts = _recorded_chips(draft, drafts)
+    texts += [(_format_chip(name, value), name in different) for name, value in draft.settings.items()]
     return texts or [(t("sampler.random.name"), bool(different))]
 
 
-def _in_words(name: str, value: Any) -> str:
+def _format_chip(name: str, value: Any) -> str:
     if name == "temperature" and value == 0:
         return t("sampler.greedy.name")
     if name == "prompt":
         return t("compare.own_prompt")
-    return f"{setting_label(name)} {setting_value(name, value)}"
+    return f"{setting_label(name)} {format_setting(name, value)}"
 
 
-def _value_field(draft: ColumnDraft, name: str, dead: bool) -> None:
+def _show_value_field(draft: ColumnDraft, name: str, dead: bool) -> None:
     """Draw the field of the chosen setting of the chosen column. Its key names both, so that no value carries over."""
     key = f"compare_{draft.id}_{name}"
     if not has(key):
         current = draft.value(name)
         put(key, float(current) if name in SETTINGS and not SETTINGS[name].whole else current)
     label = t("compare.value")
-    arguments: dict[str, Any] = {"key": key, "on_change": _change, "args": (draft, name, key)}
+    arguments: dict[str, Any] = {"key": key, "on_change": _change_setting, "args": (draft, name, key)}
     arguments["disabled"] = dead
     if name == "order":
         st.selectbox(label, list(ORDERS), format_func=lambda order: t(f"orders.{order}"), **arguments)
@@ -148,43 +152,43 @@ def _value_field(draft: ColumnDraft, name: str, dead: bool) -> None:
         st.number_input(
             label,
             value=None,
-            step=1 if whole else float(_STEPS.get(name, 0.1)),
+            step=1 if whole else float(_STEP_SIZES.get(name, 0.1)),
             format=None if whole else "%.4g",
             help=t("compare.neutral", value=i18n.compact(SETTINGS[name].default)),
             **arguments,
         )
 
 
-def _start_from(preset: str) -> None:
+def _apply_preset(preset: str) -> None:
     session().columns.start(PRESETS[preset])
     session().compare_notice = None
 
 
-def _duplicate(draft: ColumnDraft) -> None:
-    put(CHOSEN, session().columns.duplicate(draft).id)
+def _duplicate_column(draft: ColumnDraft) -> None:
+    put(COLUMN_KEY, session().columns.duplicate(draft).id)
 
 
-def _change(draft: ColumnDraft, name: str, key: str) -> None:
+def _change_setting(draft: ColumnDraft, name: str, key: str) -> None:
     """Apply the typed value to the column, or show why it is refused; the column then keeps its value."""
     state, value = session(), get(key)
     state.compare_notice = None
     try:
-        if name in _TEXTS:
+        if name in _TEXT_FIELDS:
             value = (value or "").strip()
         elif value is None:
             raise NucleusError("setting_empty", field=name)
         draft.change(name, value)
     except ValueError:
-        state.compare_notice = i18n.explain(out_of_range(name, value))
+        state.compare_notice = i18n.explain(out_of_range_error(name, value))
     except NucleusError as error:
         state.compare_notice = i18n.explain(error)
 
 
-def _table(drafts: Sequence[ColumnDraft], names: Sequence[str]) -> None:
+def _show_settings_table(drafts: Sequence[ColumnDraft], names: Sequence[str]) -> None:
     fields = used_fields(drafts) or ["temperature"]
-    different = differing(drafts)
+    different = differing_fields(drafts)
     rows = {
-        name: {setting_label(field): setting_value(field, draft.value(field)) for field in fields}
+        name: {setting_label(field): format_setting(field, draft.value(field)) for field in fields}
         for name, draft in zip(names, drafts, strict=True)
     }
     frame = pd.DataFrame.from_dict(rows, orient="index")
@@ -197,7 +201,8 @@ def _table(drafts: Sequence[ColumnDraft], names: Sequence[str]) -> None:
     }
     style = frame.style.apply(
         lambda column: [
-            _DIFFERS if column.name in marked and (row, column.name) not in neutral else "" for row in column.index
+            _DIFFERENCE_STYLE if column.name in marked and (row, column.name) not in neutral else ""
+            for row in column.index
         ]
     )
     with st.expander(t("compare.table")):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from llm_core.analysis.text_metrics import difference
-from llm_core.experiments.comparison import Place, Reason, parting, reasons
+from llm_core.experiments.comparison import DivergencePoint, DivergenceReason, divergence_point, explain_divergence
 from pages.ui.compare.drafts import ShownComparison
 from pages.ui.components import charts
 from pages.ui.components.live_plot import live_plot
@@ -26,21 +26,23 @@ if TYPE_CHECKING:
     from samplers import StepTrace
 
 
-def parting_of(shown: ShownComparison, events: Sequence[Sequence[TokenEvent]], column: int) -> Place | None:
+def find_divergence(
+    shown: ShownComparison, events: Sequence[Sequence[TokenEvent]], column: int
+) -> DivergencePoint | None:
     """Return the point where a column diverges from the reference, or None."""
     reference = shown.reference
-    return parting(events[reference], events[column], shown.comparison.share_ids(reference, column))
+    return divergence_point(events[reference], events[column], shown.comparison.has_shared_ids(reference, column))
 
 
-def divergence_panel(
-    shown: ShownComparison, names: Sequence[str], events: Sequence[Sequence[TokenEvent]], place: Place | None
+def show_divergence(
+    shown: ShownComparison, names: Sequence[str], events: Sequence[Sequence[TokenEvent]], place: DivergencePoint | None
 ) -> None:
     """Draw both distributions at a point, with the reasons where it is the point at which the columns diverge."""
     pair = (shown.reference, shown.other)
     if not all(events[place] for place in pair):
         return
     with st.container(border=True, key="compare-divergence"):
-        parts = parting_of(shown, events, shown.other)
+        parts = find_divergence(shown, events, shown.other)
         st.markdown(f"**{_heading(shown, names, events, parts)}**")
         if place is None:
             return
@@ -48,25 +50,27 @@ def divergence_panel(
             events[column][step] if step < len(events[column]) else None
             for column, step in zip(pair, place, strict=True)
         ]
-        share_ids = shown.comparison.share_ids(*pair)
+        share_ids = shown.comparison.has_shared_ids(*pair)
         if parts is not None and place.other > parts.other:
             st.caption(t("compare.after_parting", step=parts.other + 1))
         elif place == parts:
-            _why(shown, names, both, share_ids)
+            _show_reasons(shown, names, both, share_ids)
         for side, (box, column, event) in enumerate(zip(st.columns(2), pair, both, strict=True)):
             with box:
-                _figure(shown.comparison.run(column), names[column], event, place[side], side)
+                _show_step_figure(shown.comparison.run(column), names[column], event, place[side], side)
         if not any(event and event.trace for event in both):
             return
         st.caption(t("compare.step_legend"))
         first, second = both
         if share_ids and first and second and first.trace and second.trace:
-            st.caption(_distances(first.trace, second.trace, parts is None or place.other <= parts.other))
+            st.caption(_format_distances(first.trace, second.trace, parts is None or place.other <= parts.other))
         if first and second and st.toggle(t("step.as_table"), key="compare_step_table"):
-            st.dataframe(_table(shown, names, first, second), hide_index=True)
+            st.dataframe(_step_table(shown, names, first, second), hide_index=True)
 
 
-def _why(shown: ShownComparison, names: Sequence[str], both: Sequence[TokenEvent | None], share_ids: bool) -> None:
+def _show_reasons(
+    shown: ShownComparison, names: Sequence[str], both: Sequence[TokenEvent | None], share_ids: bool
+) -> None:
     """Draw the reasons for the divergence, where both distributions are known and their tokens can be identified."""
     first, second = both
     if not (first and second and first.trace and second.trace):
@@ -77,16 +81,16 @@ def _why(shown: ShownComparison, names: Sequence[str], both: Sequence[TokenEvent
     if max(first.error_bound, second.error_bound) >= 1:
         st.markdown("- " + t("hosted_views.compare.no_reason"))
         return
-    found = reasons(first.trace, second.trace)
-    if _other_noise(shown) and not any(reason.code in ("model", "cut") for reason in found):
-        st.markdown("- " + _by_their_seeds(shown, names, (first, second)))
+    found = explain_divergence(first.trace, second.trace)
+    if _has_different_seeds(shown) and not any(reason.code in ("model", "cut") for reason in found):
+        st.markdown("- " + _explain_seeds(shown, names, (first, second)))
         return
     for reason in found:
-        st.markdown("- " + _explained(reason, shown, names, first, second))
+        st.markdown("- " + _explain_reason(reason, shown, names, first, second))
 
 
 def _heading(
-    shown: ShownComparison, names: Sequence[str], events: Sequence[Sequence[TokenEvent]], parts: Place | None
+    shown: ShownComparison, names: Sequence[str], events: Sequence[Sequence[TokenEvent]], parts: DivergencePoint | None
 ) -> str:
     pair = (shown.reference, shown.other)
     first, second = (i18n.plain(names[place]) for place in pair)
@@ -94,7 +98,7 @@ def _heading(
         return t("compare.same_column")
     if parts is None:
         return t("compare.together", first=first, second=second, count=min(len(events[place]) for place in pair))
-    tokens = [_token(shown, place, events[place][step]) for place, step in zip(pair, parts, strict=True)]
+    tokens = [_quote_token(shown, place, events[place][step]) for place, step in zip(pair, parts, strict=True)]
     return t(
         "compare.parting",
         first=first,
@@ -106,13 +110,13 @@ def _heading(
     )
 
 
-def _explained(
-    reason: Reason, shown: ShownComparison, names: Sequence[str], first: TokenEvent, second: TokenEvent
+def _explain_reason(
+    reason: DivergenceReason, shown: ShownComparison, names: Sequence[str], first: TokenEvent, second: TokenEvent
 ) -> str:
     """Return the reason as a sentence in the reader's language."""
     places, chosen = (shown.reference, shown.other), (first, second)
     columns = [i18n.plain(names[place]) for place in places]
-    tokens = [_token(shown, place, event) for place, event in zip(places, chosen, strict=True)]
+    tokens = [_quote_token(shown, place, event) for place, event in zip(places, chosen, strict=True)]
     if reason.code == "model":
         return t("compare.why.model")
     if reason.code == "reweighted":
@@ -136,29 +140,29 @@ def _explained(
     return t("compare.why.cut", **values, stage=t(f"stages.{reason.stage}.name"))
 
 
-def _other_noise(shown: ShownComparison) -> bool:
+def _has_different_seeds(shown: ShownComparison) -> bool:
     """Return whether both columns are recorded answers with different seeds. Other columns share their seeds."""
     one, other = shown.drafts[shown.reference].recorded, shown.drafts[shown.other].recorded
     return one is not None and other is not None and (one[1] is None or one[1] != other[1])
 
 
-def _by_their_seeds(shown: ShownComparison, names: Sequence[str], both: Sequence[TokenEvent]) -> str:
+def _explain_seeds(shown: ShownComparison, names: Sequence[str], both: Sequence[TokenEvent]) -> str:
     """Explain a divergence by the seeds: with one sampler and one text, only the noise is left."""
     words: dict[str, str] = {}
     for side, place, event in zip(("first", "second"), (shown.reference, shown.other), both, strict=True):
         trace = event.known_trace
         words[side] = i18n.plain(names[place])
-        words[f"{side}_token"] = _token(shown, place, event)
+        words[f"{side}_token"] = _quote_token(shown, place, event)
         words[f"{side}_share"] = share(math.exp(trace.final.logprobs[trace.candidates.index(trace.token_id)]))
     return t("recipes.other_seed", **words)
 
 
-def _token(shown: ShownComparison, place: int, event: TokenEvent) -> str:
+def _quote_token(shown: ShownComparison, place: int, event: TokenEvent) -> str:
     label = event.piece if event.token_id is None else shown.comparison.run(place).label(event.token_id)
     return i18n.plain(f"“{charts.visible(label)}”")
 
 
-def _figure(run: Run, name: str, event: TokenEvent | None, step: int, side: int) -> None:
+def _show_step_figure(run: Run, name: str, event: TokenEvent | None, step: int, side: int) -> None:
     st.markdown(i18n.plain(name))
     if event and event.trace is None:
         st.caption(t("hosted_views.compare.no_probabilities"))
@@ -177,21 +181,26 @@ def _figure(run: Run, name: str, event: TokenEvent | None, step: int, side: int)
         st.caption(step_note(event))
 
 
-def _distances(first: StepTrace, second: StepTrace, same_text: bool) -> str:
+def _format_distances(first: StepTrace, second: StepTrace, same_text: bool) -> str:
     forth = difference(first.candidates, first.final, second.candidates, second.final)
     back = difference(second.candidates, second.final, first.candidates, first.final)
-    words = t("compare.distances", forth=bits(forth.kl_bits), back=bits(back.kl_bits), jaccard=share(forth.jaccard))
+    words = t(
+        "compare.distances",
+        forth=format_bits(forth.kl_bits),
+        back=format_bits(back.kl_bits),
+        jaccard=share(forth.jaccard),
+    )
     return words if same_text else f"{words} {t('compare.other_text')}"
 
 
-def bits(value: float) -> str:
+def format_bits(value: float) -> str:
     return "∞" if value == float("inf") else number(value)
 
 
-def _table(shown: ShownComparison, names: Sequence[str], first: TokenEvent, second: TokenEvent) -> list[dict]:
+def _step_table(shown: ShownComparison, names: Sequence[str], first: TokenEvent, second: TokenEvent) -> list[dict]:
     """Return the tokens of both steps with their probability in the model and after each sampler."""
     rows: dict[int | str, dict] = {}
-    share_ids = shown.comparison.share_ids(shown.reference, shown.other)
+    share_ids = shown.comparison.has_shared_ids(shown.reference, shown.other)
     for place, event in ((shown.reference, first), (shown.other, second)):
         label = shown.comparison.run(place).label
         for candidate in charts.top_candidates(event.trace, label) if event.trace else []:

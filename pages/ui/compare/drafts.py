@@ -36,7 +36,7 @@ PRESETS: dict[str, tuple[SamplerConfig, ...]] = {
 }
 """Sampler settings of comparisons to start from, by name."""
 
-FIELDS = (*(name for name in SETTINGS if name != "seed"), "order", "model_id", "prompt")
+COLUMN_FIELDS = (*(name for name in SETTINGS if name != "seed"), "order", "model_id", "prompt")
 """What a column may change. The seed is shared."""
 
 
@@ -65,7 +65,7 @@ class ColumnDraft:
     def settings(self) -> dict[str, Any]:
         """The fields that differ from a neutral sampler, with their values."""
         neutral = ColumnDraft(0, SamplerConfig())
-        return {name: self.value(name) for name in FIELDS if self.value(name) != neutral.value(name)}
+        return {name: self.value(name) for name in COLUMN_FIELDS if self.value(name) != neutral.value(name)}
 
 
 class ColumnList:
@@ -110,13 +110,13 @@ class ColumnList:
 def used_fields(drafts: Iterable[ColumnDraft]) -> list[str]:
     """Return the fields that are not neutral in some column."""
     used = {name for draft in drafts for name in draft.settings}
-    return [name for name in FIELDS if name in used]
+    return [name for name in COLUMN_FIELDS if name in used]
 
 
-def differing(drafts: Iterable[ColumnDraft]) -> set[str]:
+def differing_fields(drafts: Iterable[ColumnDraft]) -> set[str]:
     """Return the fields whose values are not the same in all columns."""
     drafts = tuple(drafts)
-    return {name for name in FIELDS if len({draft.value(name) for draft in drafts}) > 1}
+    return {name for name in COLUMN_FIELDS if len({draft.value(name) for draft in drafts}) > 1}
 
 
 @dataclass
@@ -130,9 +130,9 @@ class ShownComparison:
     repeat: int = 0
     step: int | None = None
     """The pinned step of the other column; None shows where the two columns diverge."""
-    figures: dict[int | tuple[int, int], dict[str, float | None]] = field(default_factory=dict)
+    statistics: dict[int | tuple[int, int], dict[str, float | None]] = field(default_factory=dict)
     """Statistics of each column, and of a column against a reference. Cached, because they take a while."""
-    titles: dict[tuple[int, int, str], list[str]] = field(default_factory=dict)
+    tooltips: dict[tuple[int, int, str], list[str]] = field(default_factory=dict)
     """Tooltips of the tokens, by column, repetition and language."""
 
     @property

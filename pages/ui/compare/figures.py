@@ -14,9 +14,9 @@ from pages.ui.components.charts import RAW
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f8998", "#a6761d")
 _DASHES = ("solid", "dash")
-_CLEAR = {"paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)"}
-_WIDE = 30
-_MOST_NUMBERS = 100
+_TRANSPARENT = {"paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)"}
+_LOG_SCALE_RATIO = 30
+_MAX_NUMBERED_CELLS = 100
 """Most cells of a map in which their numbers are written."""
 
 
@@ -27,7 +27,7 @@ def entropy_figure(lines: Mapping[str, Sequence[float]], position: str, bits: st
             {
                 "type": "scatter",
                 "mode": "lines",
-                "name": _plain(name),
+                "name": _escape_tags(name),
                 "x": list(range(1, len(values) + 1)),
                 "y": [round(value, 3) for value in values],
                 "line": {"color": COLOURS[place % 8], "dash": _DASHES[place // 8 % 2], "width": 2},
@@ -42,7 +42,7 @@ def entropy_figure(lines: Mapping[str, Sequence[float]], position: str, bits: st
             "legend": {"orientation": "h", "y": -0.28, "yanchor": "top"},
             "hovermode": "x unified",
             "showlegend": True,
-            **_CLEAR,
+            **_TRANSPARENT,
         },
     }
 
@@ -64,9 +64,9 @@ def curve_figure(
     dots = [(place, value) for place, each in enumerate(seeds) for value in each]
     numbers = [value for value in values if not isinstance(value, str)]
     named = len(numbers) < len(values)
-    xs = [_plain(str(value)) for value in values] if named else list(values)
+    xs = [_escape_tags(str(value)) for value in values] if named else list(values)
     everything = [*(figure for figure in figures if figure is not None), *lines.values(), *(y for _, y in dots)]
-    wide = _wide(everything)
+    wide = _needs_log_scale(everything)
     return {
         "data": [
             {
@@ -100,7 +100,7 @@ def curve_figure(
                 "title": {"text": titles[0]},
                 "zeroline": False,
                 "automargin": True,
-                **({"type": "category", "categoryarray": xs} if named else {"range": _around(numbers)}),
+                **({"type": "category", "categoryarray": xs} if named else {"range": _padded_range(numbers)}),
             },
             "yaxis": {
                 "title": {"text": titles[1]},
@@ -109,7 +109,7 @@ def curve_figure(
                 **({} if everything else {"range": [0, 1]}),
             },
             "shapes": [
-                {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": y, "y1": y, "line": _dashed()}
+                {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": y, "y1": y, "line": _reference_line_style()}
                 for y in lines.values()
             ],
             "annotations": [
@@ -123,15 +123,15 @@ def curve_figure(
                     "showarrow": False,
                     "font": {"size": 11},
                 }
-                for name, y in _apart(lines, everything, wide)
+                for name, y in _merge_close_labels(lines, everything, wide)
             ],
             "showlegend": False,
-            **_CLEAR,
+            **_TRANSPARENT,
         },
     }
 
 
-def map_figure(
+def heatmap_figure(
     values: tuple[Sequence[float | str], Sequence[float | str]],
     figures: Sequence[Sequence[float | None]],
     titles: tuple[str, str, str],
@@ -141,7 +141,7 @@ def map_figure(
 
     Cells carry the index of their grid point: `values[1]` varies fastest.
     """
-    across, down = ([_plain(str(value)) for value in each] for each in values)
+    across, down = ([_escape_tags(str(value)) for value in each] for each in values)
     shapes = []
     if chosen:
         x, y = chosen
@@ -153,14 +153,14 @@ def map_figure(
             }
         ]
     everything = [figure for row in figures for figure in row if figure is not None]
-    wide = _wide(everything)
+    wide = _needs_log_scale(everything)
     bar: dict[str, Any] = {"title": {"text": titles[2], "side": "right"}, "thickness": 14, "outlinewidth": 0}
     if wide:
         ticks = [10**power for power in range(math.floor(math.log10(min(everything))), 10)]
         ticks = [tick for tick in ticks if min(everything) <= tick <= max(everything)]
         bar |= {"tickvals": [math.log10(tick) for tick in ticks], "ticktext": [f"{tick:g}" for tick in ticks]}
     cells: dict[str, Any] = {}
-    if len(across) * len(down) <= _MOST_NUMBERS:
+    if len(across) * len(down) <= _MAX_NUMBERED_CELLS:
         cells = {"texttemplate": "%{text}", "textfont": {"size": 12}}
     return {
         "data": [
@@ -172,7 +172,7 @@ def map_figure(
                     [None if figure is None else math.log10(figure) if wide else figure for figure in row]
                     for row in figures
                 ],
-                "text": [["" if figure is None else _short(figure) for figure in row] for row in figures],
+                "text": [["" if figure is None else _format_short(figure) for figure in row] for row in figures],
                 "customdata": [[x * len(down) + y for x in range(len(across))] for y in range(len(down))],
                 "colorscale": "Cividis",
                 "colorbar": bar,
@@ -189,24 +189,24 @@ def map_figure(
             "xaxis": {"title": {"text": titles[0]}, "type": "category", "showgrid": False, "categoryarray": across},
             "yaxis": {"title": {"text": titles[1]}, "type": "category", "showgrid": False, "categoryarray": down},
             "shapes": shapes,
-            **_CLEAR,
+            **_TRANSPARENT,
             "plot_bgcolor": "rgba(127,137,152,0.16)",  # shows through cells without a value
         },
     }
 
 
-def _around(values: Sequence[float]) -> list[float]:
+def _padded_range(values: Sequence[float]) -> list[float]:
     """Return an axis range around all values, which stays fixed while points come in."""
     room = (max(values) - min(values)) / 20 or 0.5
     return [min(values) - room, max(values) + room]
 
 
-def _wide(values: Sequence[float]) -> bool:
+def _needs_log_scale(values: Sequence[float]) -> bool:
     """Return whether the values span so much that only a logarithmic scale shows them all."""
-    return bool(values) and min(values) > 0 and max(values) / min(values) > _WIDE
+    return bool(values) and min(values) > 0 and max(values) / min(values) > _LOG_SCALE_RATIO
 
 
-def _apart(lines: Mapping[str, float], everything: Sequence[float], wide: bool) -> list[tuple[str, float]]:
+def _merge_close_labels(lines: Mapping[str, float], everything: Sequence[float], wide: bool) -> list[tuple[str, float]]:
     """Merge the names of lines that are too close to be labelled separately."""
 
     def height(value: float) -> float:
@@ -223,15 +223,15 @@ def _apart(lines: Mapping[str, float], everything: Sequence[float], wide: bool) 
     return groups
 
 
-def _short(value: float) -> str:
+def _format_short(value: float) -> str:
     """Format a value with two or three digits, without a power of ten."""
     return f"{value:.0f}" if abs(value) >= 10 else f"{value:.2g}"
 
 
-def _dashed() -> dict:
+def _reference_line_style() -> dict:
     return {"color": COLOURS[1], "width": 1.5, "dash": "dot"}
 
 
-def _plain(text: str) -> str:
+def _escape_tags(text: str) -> str:
     """Escape the characters that plotly would read as tags, because names may hold what people typed."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

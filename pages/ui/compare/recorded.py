@@ -35,7 +35,7 @@ def open_in_compare(recipe: Recipe) -> None:
     state.go_to = "compare"
 
 
-def recorded_line(shown: ShownComparison, recorded: RecordedComparison) -> None:
+def show_recorded_comparison(shown: ShownComparison, recorded: RecordedComparison) -> None:
     """Draw the provenance of the recorded run, and what its record lacks."""
     recorded_note(recorded.runs[0])
     st.caption(t("recipes.columns"))
@@ -45,9 +45,11 @@ def recorded_line(shown: ShownComparison, recorded: RecordedComparison) -> None:
     if not all(event.trace for event in events):
         st.caption(t("recipes.without_probabilities"))
     if session().compared_before:
-        st.button(t("recipes.bring_back"), key="compare_bring_back", icon=":material/undo:", on_click=_bring_back)
+        st.button(
+            t("recipes.bring_back"), key="compare_bring_back", icon=":material/undo:", on_click=_restore_comparison
+        )
 
 
-def _bring_back() -> None:
+def _restore_comparison() -> None:
     state = session()
     state.comparison, state.compared_before = state.compared_before, None

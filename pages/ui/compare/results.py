@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import streamlit as st
 
 from llm_core.analysis.text_metrics import text_diff
-from llm_core.experiments.comparison import Place, place_of
-from pages.ui.compare.column_settings import chips, column_names
-from pages.ui.compare.divergence import divergence_panel, parting_of
+from llm_core.experiments.comparison import DivergencePoint, aligned_point
+from pages.ui.compare.column_settings import column_names, setting_chips
+from pages.ui.compare.divergence import find_divergence, show_divergence
 from pages.ui.compare.drafts import ShownComparison
-from pages.ui.compare.recorded import recorded_line
-from pages.ui.compare.statistics import statistics_panel
+from pages.ui.compare.recorded import show_recorded_comparison
+from pages.ui.compare.statistics import show_statistics
 from pages.ui.components import charts
 from pages.ui.components.answer_columns import ShownColumn, compare_columns
 from pages.ui.model.hosted_notes import comparison_notes, queue_note
@@ -31,26 +31,26 @@ if TYPE_CHECKING:
     from llm_core.generation.request import RowRecord, Run, TokenEvent
 
 REFRESH_SECONDS = 0.3
-EXPLAIN_SECONDS = 1.0
+EXPLANATION_REFRESH_SECONDS = 1.0
 
 
-def compare_view() -> None:
+def show_comparison() -> None:
     """Draw the session's comparison and redraw it while it is active."""
     shown = session().comparison
     if shown is None:
         st.caption(t("compare.empty"))
         return
     if shown.recorded:
-        recorded_line(shown, shown.recorded)
+        show_recorded_comparison(shown, shown.recorded)
     names = column_names(shown.drafts)
-    now = _situation(shown)
-    _which(shown, names)
+    now = _view_state(shown)
+    _show_column_choice(shown, names)
     # The same fragments whether active or idle, because Streamlit redraws the elements of a different fragment.
-    st.fragment(_answers, run_every=REFRESH_SECONDS if now.active else None)(shown, names, now)
-    st.fragment(_explanation, run_every=EXPLAIN_SECONDS if now.active else None)(shown, names, now)
+    st.fragment(_show_answers, run_every=REFRESH_SECONDS if now.active else None)(shown, names, now)
+    st.fragment(_show_explanation, run_every=EXPLANATION_REFRESH_SECONDS if now.active else None)(shown, names, now)
 
 
-class _Situation(NamedTuple):
+class _ViewState(NamedTuple):
     """The state that the whole page is drawn by; a change of it redraws the page."""
 
     active: bool
@@ -58,56 +58,56 @@ class _Situation(NamedTuple):
     step: int | None
 
 
-def _situation(shown: ShownComparison) -> _Situation:
-    return _Situation(shown.comparison.active, shown.other, shown.step)
+def _view_state(shown: ShownComparison) -> _ViewState:
+    return _ViewState(shown.comparison.active, shown.other, shown.step)
 
 
-def _answers(shown: ShownComparison, names: Sequence[str], drawn: _Situation) -> None:
+def _show_answers(shown: ShownComparison, names: Sequence[str], drawn: _ViewState) -> None:
     shown.comparison.touch()
-    now = _situation(shown)  # before the events are read, so none is missed
-    events = _events(shown)
-    place = looked_at(shown, events)
+    now = _view_state(shown)  # before the events are read, so none is missed
+    events = _column_events(shown)
+    place = find_selected_point(shown, events)
     compare_columns(
-        [_column(shown, column, name, events, not now.active) for column, name in enumerate(names)],
+        [_answer_column(shown, column, name, events, not now.active) for column, name in enumerate(names)],
         key="compare_columns",
         selected=None if place is None else (shown.other, place.other),
         legend=[
             ("first", "abc", t("compare.legend_first", reference=names[shown.reference])),
             ("other", "abc", t("compare.legend_other")),
         ],
-        totals=_totals(shown),
-        on_pick=_pick,
+        totals=_totals_text(shown),
+        on_pick=_toggle_step,
     )
     queue_note(shown.comparison.runs)
     if now != drawn:
         st.rerun()
 
 
-def _explanation(shown: ShownComparison, names: Sequence[str], drawn: _Situation) -> None:
-    events = _events(shown)
-    divergence_panel(shown, names, events, looked_at(shown, events))
+def _show_explanation(shown: ShownComparison, names: Sequence[str], drawn: _ViewState) -> None:
+    events = _column_events(shown)
+    show_divergence(shown, names, events, find_selected_point(shown, events))
     if not shown.recorded:  # the notes on seeds are about answers that share one
         comparison_notes(shown.comparison)
     if drawn.active:
         st.caption(t("compare.figures_later"))
     else:
-        statistics_panel(shown, names)
+        show_statistics(shown, names)
 
 
-def _events(shown: ShownComparison) -> list[list[TokenEvent]]:
+def _column_events(shown: ShownComparison) -> list[list[TokenEvent]]:
     """Return the events of every column, in the repetition that is shown."""
     return [shown.comparison.record(place, shown.repeat).events() for place in range(len(shown.drafts))]
 
 
-def looked_at(shown: ShownComparison, events: Sequence[Sequence[TokenEvent]]) -> Place | None:
+def find_selected_point(shown: ShownComparison, events: Sequence[Sequence[TokenEvent]]) -> DivergencePoint | None:
     """Return the point that is shown: the pinned step, or where the two columns diverge."""
     if shown.step is not None and shown.step < len(events[shown.other]):
-        share_ids = shown.comparison.share_ids(shown.reference, shown.other)
-        return place_of(events[shown.reference], events[shown.other], shown.step, share_ids)
-    return parting_of(shown, events, shown.other)
+        share_ids = shown.comparison.has_shared_ids(shown.reference, shown.other)
+        return aligned_point(events[shown.reference], events[shown.other], shown.step, share_ids)
+    return find_divergence(shown, events, shown.other)
 
 
-def _which(shown: ShownComparison, names: Sequence[str]) -> None:
+def _show_column_choice(shown: ShownComparison, names: Sequence[str]) -> None:
     """Draw the choice of the two columns that are compared and of the repetition."""
     choices = [("reference", t("compare.reference")), ("other", t("compare.other"))]
     boxes = st.columns(2 + (shown.comparison.repeats > 1))
@@ -115,19 +115,19 @@ def _which(shown: ShownComparison, names: Sequence[str]) -> None:
         key = f"compare_{field}"
         if get(key) != getattr(shown, field):
             put(key, getattr(shown, field))
-        box.selectbox(label, range(len(names)), format_func=names.__getitem__, key=key, on_change=_choose)
+        box.selectbox(label, range(len(names)), format_func=names.__getitem__, key=key, on_change=_apply_column_choice)
     if shown.comparison.repeats > 1:
         boxes[2].selectbox(
             t("compare.repeat"),
             range(shown.comparison.repeats),
             index=shown.repeat,
-            format_func=lambda repeat: t("compare.seed_of", seed=_seed(shown, repeat)),
+            format_func=lambda repeat: t("compare.seed_of", seed=_repeat_seed(shown, repeat)),
             key="compare_repeat",
-            on_change=_choose,
+            on_change=_apply_column_choice,
         )
 
 
-def _choose() -> None:
+def _apply_column_choice() -> None:
     shown = session().comparison
     if shown is None:
         return
@@ -135,7 +135,7 @@ def _choose() -> None:
     shown.repeat, shown.step = get("compare_repeat") or 0, None
 
 
-def _pick(column: int, step: int) -> None:
+def _toggle_step(column: int, step: int) -> None:
     """Pin this token's step. Picking it again unpins it, which shows where the two columns diverge."""
     shown = session().comparison
     if shown is None:
@@ -145,37 +145,37 @@ def _pick(column: int, step: int) -> None:
     put("compare_other", column)
 
 
-def _seed(shown: ShownComparison, repeat: int) -> int:
+def _repeat_seed(shown: ShownComparison, repeat: int) -> int:
     return shown.comparison.record(0, repeat).request.sampler.seed
 
 
-def _column(
+def _answer_column(
     shown: ShownComparison, place: int, name: str, events: Sequence[Sequence[TokenEvent]], ended: bool
 ) -> ShownColumn:
     record, run = shown.comparison.record(place, shown.repeat), shown.comparison.run(place)
     own, reference = events[place], events[shown.reference]
     kinds = [""] * len(own)
     tag = t("compare.is_reference") if place == shown.reference else ""
-    if place != shown.reference and (parts := parting_of(shown, events, place)) is not None:
-        kinds = _kinds(reference, own, parts, ended, shown.comparison.share_ids(shown.reference, place))
+    if place != shown.reference and (parts := find_divergence(shown, events, place)) is not None:
+        kinds = _token_kinds(reference, own, parts, ended, shown.comparison.has_shared_ids(shown.reference, place))
         tag = t("compare.parts_at", step=parts.other + 1)
     elif place != shown.reference and ended and own:
         tag = t("compare.never_parts")
     return ShownColumn(
         name=name,
         tag=tag,
-        chips=chips(shown.drafts[place], shown.drafts),
+        chips=setting_chips(shown.drafts[place], shown.drafts),
         cells=[
             (event.piece or "‥", kind, title)
-            for event, kind, title in zip(own, kinds, _titles(shown, place, own), strict=True)
+            for event, kind, title in zip(own, kinds, _token_tooltips(shown, place, own), strict=True)
         ],
-        empty=_waiting(run, record),
-        foot=_foot(record, own),
+        empty=_status_text(run, record),
+        foot=_footer_text(record, own),
     )
 
 
-def _kinds(
-    reference: Sequence[TokenEvent], own: Sequence[TokenEvent], parts: Place, ended: bool, share_ids: bool
+def _token_kinds(
+    reference: Sequence[TokenEvent], own: Sequence[TokenEvent], parts: DivergencePoint, ended: bool, share_ids: bool
 ) -> list[str]:
     """Return how each token relates to the reference: same, first difference or other.
 
@@ -192,15 +192,15 @@ def _kinds(
     return kinds
 
 
-def _titles(shown: ShownComparison, place: int, events: Sequence[TokenEvent]) -> list[str]:
+def _token_tooltips(shown: ShownComparison, place: int, events: Sequence[TokenEvent]) -> list[str]:
     """Return the tooltips of the tokens. Cached, because a growing answer is redrawn several times a second."""
-    titles = shown.titles.setdefault((place, shown.repeat, i18n.language()), [])
+    titles = shown.tooltips.setdefault((place, shown.repeat, i18n.language()), [])
     run = shown.comparison.run(place)
-    titles += [_title(run, step, event) for step, event in enumerate(events[len(titles) :], len(titles))]
+    titles += [_format_tooltip(run, step, event) for step, event in enumerate(events[len(titles) :], len(titles))]
     return titles[: len(events)]
 
 
-def _title(run: Run, step: int, event: TokenEvent) -> str:
+def _format_tooltip(run: Run, step: int, event: TokenEvent) -> str:
     label = charts.visible(event.piece if event.token_id is None else run.label(event.token_id))
     if event.trace is None:
         return t("hosted_views.compare.token", step=step + 1, token=label)
@@ -208,18 +208,18 @@ def _title(run: Run, step: int, event: TokenEvent) -> str:
     return t("compare.token", step=step + 1, token=label, value=value, rank=event.trace.rank)
 
 
-def _waiting(run: Run, record: RowRecord) -> str:
+def _status_text(run: Run, record: RowRecord) -> str:
     if record.error:
         return i18n.explain(record.error)
     if run.status == "waiting":
         ahead = services.router().position(run)
         return t("run.queued", ahead=ahead) if ahead else t("run.starting")
     if record.status == "waiting":
-        return t("hosted_views.queue.place", ahead=services.router().hosted.place(record))
+        return t("hosted_views.queue.place", ahead=services.router().hosted.samples_ahead(record))
     return t("run.reading") if record.active else t("run.nothing")
 
 
-def _foot(record: RowRecord, own: Sequence[TokenEvent]) -> str:
+def _footer_text(record: RowRecord, own: Sequence[TokenEvent]) -> str:
     told = all(event.token_id is not None for event in own)
     parts = [t("compare.tokens" if told else "hosted_views.compare.pieces", count=len(own))] if own else []
     traces = [event.trace for event in own if event.trace]
@@ -235,7 +235,7 @@ def _foot(record: RowRecord, own: Sequence[TokenEvent]) -> str:
     return " · ".join(parts)
 
 
-def _totals(shown: ShownComparison) -> str:
+def _totals_text(shown: ShownComparison) -> str:
     comparison = shown.comparison
     columns, repeats = range(len(shown.drafts)), range(comparison.repeats)
     records = [comparison.record(column, repeat) for column in columns for repeat in repeats]

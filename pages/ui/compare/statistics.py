@@ -8,26 +8,26 @@ from collections.abc import Sequence
 import streamlit as st
 
 from llm_core.analysis.text_metrics import STATISTICS, difference, written
-from pages.ui.compare.divergence import bits, parting_of
+from pages.ui.compare.divergence import find_divergence, format_bits
 from pages.ui.compare.drafts import ShownComparison
 from pages.ui.compare.figures import entropy_figure
 from pages.ui.components.live_plot import live_plot
 from pages.ui.model.status import is_hosted
 from pages.ui.shell.i18n import number, t
 
-DIGITS = {"length": 0, "perplexity": 1}
-_AGAINST = ("kl", "jaccard")
+_DIGITS = {"length": 0, "perplexity": 1}
+_REFERENCE_STATISTICS = ("kl", "jaccard")
 """Statistics of a column against the reference."""
 
 
-def statistics_panel(shown: ShownComparison, names: Sequence[str]) -> None:
+def show_statistics(shown: ShownComparison, names: Sequence[str]) -> None:
     with st.container(border=True, key="compare-statistics"):
         st.markdown(f"**{t('compare.statistics', count=shown.comparison.repeats)}**")
-        rows = [_row(shown, place, name) for place, name in enumerate(names)]
+        rows = [_statistics_row(shown, place, name) for place, name in enumerate(names)]
         hosted = any(is_hosted(run.request.model_id) for run in shown.comparison.runs)
         help_texts = {
             statistic_name(name): st.column_config.Column(help=t(f"compare.means.{name}"))
-            for name in (*STATISTICS, *_AGAINST)
+            for name in (*STATISTICS, *_REFERENCE_STATISTICS)
         }
         st.dataframe(rows, hide_index=True, column_config=help_texts)
         if hosted:
@@ -35,54 +35,55 @@ def statistics_panel(shown: ShownComparison, names: Sequence[str]) -> None:
         with st.expander(t("compare.what_they_say")):
             st.markdown(
                 "\n".join(
-                    f"- **{statistic_name(name)}**: {t(f'compare.means.{name}')}" for name in (*STATISTICS, *_AGAINST)
+                    f"- **{statistic_name(name)}**: {t(f'compare.means.{name}')}"
+                    for name in (*STATISTICS, *_REFERENCE_STATISTICS)
                 )
             )
-        _entropies(shown, names)
+        _show_entropy(shown, names)
 
 
 def statistic_name(name: str) -> str:
     return t(f"compare.statistic.{name}")
 
 
-def shown_figure(name: str, value: float | None) -> str:
-    return "–" if value is None else bits(value) if math.isinf(value) else number(value, DIGITS.get(name, 2))
+def format_statistic(name: str, value: float | None) -> str:
+    return "–" if value is None else format_bits(value) if math.isinf(value) else number(value, _DIGITS.get(name, 2))
 
 
-def _row(shown: ShownComparison, place: int, name: str) -> dict[str, str]:
+def _statistics_row(shown: ShownComparison, place: int, name: str) -> dict[str, str]:
     pair = (shown.reference, place)
-    if place not in shown.figures:
+    if place not in shown.statistics:
         texts = [written(shown.comparison.record(place, repeat).events()) for repeat in range(shown.comparison.repeats)]
-        shown.figures[place] = {each: compute(texts) for each, compute in STATISTICS.items()}
-    if pair not in shown.figures:
-        shown.figures[pair] = _against(shown, place)
-    figures = shown.figures[place] | shown.figures[pair]
+        shown.statistics[place] = {each: compute(texts) for each, compute in STATISTICS.items()}
+    if pair not in shown.statistics:
+        shown.statistics[pair] = _compare_with_reference(shown, place)
+    figures = shown.statistics[place] | shown.statistics[pair]
     return {t("compare.column"): name} | {
-        statistic_name(each): shown_figure(each, figure) for each, figure in figures.items()
+        statistic_name(each): format_statistic(each, figure) for each, figure in figures.items()
     }
 
 
-def _against(shown: ShownComparison, place: int) -> dict[str, float | None]:
+def _compare_with_reference(shown: ShownComparison, place: int) -> dict[str, float | None]:
     """Return KL and Jaccard of the column's distributions against the reference's.
 
     Each is the mean over the steps at which both had the same text before them, in all repetitions; None without any.
     """
     comparison, found = shown.comparison, []
-    for repeat in range(comparison.repeats if comparison.share_ids(shown.reference, place) else 0):
+    for repeat in range(comparison.repeats if comparison.has_shared_ids(shown.reference, place) else 0):
         events = [comparison.record(each, repeat).events() for each in range(len(shown.drafts))]
         reference, own = events[shown.reference], events[place]
-        parts = parting_of(shown, events, place)
+        parts = find_divergence(shown, events, place)
         steps = min(len(reference), len(own)) if parts is None else parts.other + 1
         for event, other in zip(own[:steps], reference[:steps], strict=True):
             if (one := event.trace) and (two := other.trace):
                 found.append(difference(one.candidates, one.final, two.candidates, two.final))
     if not found or place == shown.reference:
-        return dict.fromkeys(_AGAINST)
+        return dict.fromkeys(_REFERENCE_STATISTICS)
     kl, jaccard = (sum(column) / len(found) for column in zip(*found, strict=True))
     return {"kl": kl, "jaccard": jaccard}
 
 
-def _entropies(shown: ShownComparison, names: Sequence[str]) -> None:
+def _show_entropy(shown: ShownComparison, names: Sequence[str]) -> None:
     lines = {
         name: [event.trace.raw.entropy_bits for event in events if event.trace]
         for place, name in enumerate(names)

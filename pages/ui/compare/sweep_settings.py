@@ -9,7 +9,7 @@ import streamlit as st
 
 from llm_core.analysis.text_metrics import STATISTICS
 from llm_core.errors import NucleusError
-from llm_core.experiments.sweep import Axis, Place, grid, out_of_range, with_settings
+from llm_core.experiments.sweep import Axis, GridPoint, expand_grid, out_of_range_error, replace_settings
 from pages.ui.compare.column_settings import column_names
 from pages.ui.compare.statistics import statistic_name
 from pages.ui.settings.unsupported_settings import dead_note, dead_settings
@@ -17,12 +17,12 @@ from pages.ui.shell.i18n import t
 from pages.ui.shell.session import get, has, put, session
 from samplers import SETTINGS, SamplerConfig
 
-COLUMNS, NONE = "columns", "none"
-NUMBERS = tuple(name for name in SETTINGS if name != "seed")
+COLUMNS_AXIS, NO_AXIS = "columns", "none"
+NUMERIC_FIELDS = tuple(name for name in SETTINGS if name != "seed")
 
 
 @dataclass(frozen=True, slots=True)
-class Ready:
+class SweepPreset:
     """A sweep that reproduces a known result."""
 
     first: str
@@ -34,50 +34,54 @@ class Ready:
     tokens: int
 
 
-READY: dict[str, Ready] = {
-    "repetition_temperature": Ready(
-        "temperature", "0 0.2 0.4 0.6 0.8 1 1.2 1.5", NONE, "", "repetition", seeds=3, tokens=160
+SWEEP_PRESETS: dict[str, SweepPreset] = {
+    "repetition_temperature": SweepPreset(
+        "temperature", "0 0.2 0.4 0.6 0.8 1 1.2 1.5", NO_AXIS, "", "repetition", seeds=3, tokens=160
     ),
-    "repetition_top_p": Ready("top_p", "0.1 0.3 0.5 0.7 0.8 0.9 0.95 1", NONE, "", "repetition", seeds=3, tokens=160),
-    "perplexity_samplers": Ready(COLUMNS, "", NONE, "", "perplexity", seeds=4, tokens=96),
-    "map": Ready("temperature", "0.3 0.6 0.9 1.2 1.5", "top_p", "0.3 0.5 0.7 0.9 1", "perplexity", seeds=2, tokens=64),
-    "repetition_penalty": Ready(
+    "repetition_top_p": SweepPreset(
+        "top_p", "0.1 0.3 0.5 0.7 0.8 0.9 0.95 1", NO_AXIS, "", "repetition", seeds=3, tokens=160
+    ),
+    "perplexity_samplers": SweepPreset(COLUMNS_AXIS, "", NO_AXIS, "", "perplexity", seeds=4, tokens=96),
+    "map": SweepPreset(
+        "temperature", "0.3 0.6 0.9 1.2 1.5", "top_p", "0.3 0.5 0.7 0.9 1", "perplexity", seeds=2, tokens=64
+    ),
+    "repetition_penalty": SweepPreset(
         "repetition_penalty", "1 1.05 1.1 1.2 1.4", "temperature", "0 0.5 1", "repetition", seeds=2, tokens=128
     ),
 }
 
 
-def sweep_settings() -> None:
+def show_sweep_settings() -> None:
     """Draw the presets and the fields that they fill."""
     if not has("sweep_first"):
-        _fill("repetition_temperature")
+        _apply_preset("repetition_temperature")
         put("sweep_full", True)
     st.caption(t("sweep.ready_title"))
     with st.container(horizontal=True):
-        for name in READY:
-            st.button(t(f"sweep.ready.{name}"), on_click=_fill, args=(name,), key=f"sweep_ready_{name}")
-    labels = {field: axis_label(field) for field in (*NUMBERS, COLUMNS, NONE)}
+        for name in SWEEP_PRESETS:
+            st.button(t(f"sweep.ready.{name}"), on_click=_apply_preset, args=(name,), key=f"sweep_ready_{name}")
+    labels = {field: axis_label(field) for field in (*NUMERIC_FIELDS, COLUMNS_AXIS, NO_AXIS)}
     first, values = st.columns([1, 2])
     first.selectbox(
         t("sweep.first"),
-        (*NUMBERS, COLUMNS),
+        (*NUMERIC_FIELDS, COLUMNS_AXIS),
         format_func=labels.__getitem__,
         key="sweep_first",
         persist_state="session",
     )
-    if get("sweep_first") == COLUMNS:
+    if get("sweep_first") == COLUMNS_AXIS:
         values.caption(t("sweep.columns_help"))
     else:
         values.text_input(t("sweep.values"), key="sweep_values", help=t("sweep.values_help"), persist_state="session")
         second, second_values = st.columns([1, 2])
         second.selectbox(
             t("sweep.second"),
-            (NONE, *NUMBERS),
+            (NO_AXIS, *NUMERIC_FIELDS),
             format_func=labels.__getitem__,
             key="sweep_second",
             persist_state="session",
         )
-        if get("sweep_second") != NONE:
+        if get("sweep_second") != NO_AXIS:
             second_values.text_input(
                 t("sweep.values"), key="sweep_second_values", help=t("sweep.values_help"), persist_state="session"
             )
@@ -92,7 +96,7 @@ def sweep_settings() -> None:
     st.toggle(t("sweep.full"), key="sweep_full", help=t("sweep.full_help"), persist_state="session")
 
 
-def statistic_picker() -> str:
+def select_statistic() -> str:
     """Draw the choice of the statistic and return it. A change needs no new run."""
     names = {name: statistic_name(name) for name in STATISTICS}
     chosen = st.selectbox(t("sweep.statistic"), list(names), format_func=names.__getitem__, key="sweep_statistic")
@@ -102,39 +106,39 @@ def statistic_picker() -> str:
 
 def read_points(
     tokens: int,
-) -> tuple[dict[Place, SamplerConfig], tuple[str, ...], tuple[tuple[float | str, ...], ...]]:
+) -> tuple[dict[GridPoint, SamplerConfig], tuple[str, ...], tuple[tuple[float | str, ...], ...]]:
     """Return the grid points with their settings, the fields of the axes and the values of each axis.
 
     With equal lengths chosen, every text has at least `tokens` tokens. Raises `NucleusError` naming the wrong field.
     """
     base = SamplerConfig(min_new_tokens=tokens if get("sweep_full") else 0)
     first, second = str(get("sweep_first")), str(get("sweep_second"))
-    if first == COLUMNS:
+    if first == COLUMNS_AXIS:
         drafts = session().columns.drafts
         names = column_names(drafts)
         least = base.min_new_tokens
-        points: dict[Place, SamplerConfig] = {
+        points: dict[GridPoint, SamplerConfig] = {
             (name,): dataclasses.replace(draft.sampler, min_new_tokens=max(least, draft.sampler.min_new_tokens))
             for name, draft in zip(names, drafts, strict=True)
         }
-        return points, (COLUMNS,), (tuple(names),)
-    axes = [_axis(first, "sweep_values")]
-    if second not in (NONE, first):
-        axes.append(_axis(second, "sweep_second_values"))
-    points = grid(base, axes)
+        return points, (COLUMNS_AXIS,), (tuple(names),)
+    axes = [_read_axis(first, "sweep_values")]
+    if second not in (NO_AXIS, first):
+        axes.append(_read_axis(second, "sweep_second_values"))
+    points = expand_grid(base, axes)
     return points, tuple(axis.field for axis in axes), tuple(axis.values for axis in axes)
 
 
-def read_seeds() -> int:
+def read_seed_count() -> int:
     """Return the number of seeds; 0 while the field is empty, which every sweep refuses."""
     return int(get("sweep_seeds") or 0)
 
 
 def axis_label(field: str) -> str:
-    return t(f"sweep.{field}") if field in (COLUMNS, NONE) else t(f"fields.{field}")
+    return t(f"sweep.{field}") if field in (COLUMNS_AXIS, NO_AXIS) else t(f"fields.{field}")
 
 
-def _axis(field: str, key: str) -> Axis:
+def _read_axis(field: str, key: str) -> Axis:
     """Parse the values of an axis, separated by spaces or semicolons. Raises `NucleusError`.
 
     A comma between digits is a decimal point and elsewhere a separator.
@@ -145,16 +149,16 @@ def _axis(field: str, key: str) -> Axis:
         try:
             value = float(part.strip(",").replace(",", "."))
         except ValueError:
-            raise out_of_range(field, part) from None
-        with_settings(SamplerConfig(), {field: value})
+            raise out_of_range_error(field, part) from None
+        replace_settings(SamplerConfig(), {field: value})
         numbers[value] = None
     if not numbers:
         raise NucleusError("setting_empty", field=field)
     return Axis(field, tuple(numbers))
 
 
-def _fill(name: str) -> None:
-    ready = READY[name]
+def _apply_preset(name: str) -> None:
+    ready = SWEEP_PRESETS[name]
     fields = {
         "sweep_first": ready.first,
         "sweep_values": ready.values,

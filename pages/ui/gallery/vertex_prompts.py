@@ -20,10 +20,10 @@ from pages.ui.shell.i18n import t
 from pages.ui.shell.session import Key, OpenedRecipe, get, has, put, session
 
 if TYPE_CHECKING:
-    from llm_core.providers.google.prompt_store import Kept, PromptEntry, VersionEntry, VertexPrompts
-    from llm_core.providers.google.prompt_store_wire import Opened
-    from llm_core.providers.http.background_call import Errand
-    from llm_core.providers.http.connection import Line
+    from llm_core.providers.google.prompt_store import PromptEntry, SavedPrompt, VersionEntry, VertexPromptStore
+    from llm_core.providers.google.prompt_store_wire import PromptImport
+    from llm_core.providers.http.background_call import BackgroundCall
+    from llm_core.providers.http.connection import Connection
 
 T = TypeVar("T")
 
@@ -89,7 +89,7 @@ def _save_form(saving: bool) -> None:
 def _saved() -> None:
     if kept := session().vertex.kept:
         st.success(t("vertex_prompts.saved", name=i18n.plain(kept.name), version=i18n.plain(kept.version_id)))
-        for kind, fields in (("merged", kept.merged), ("lost", kept.lost)):
+        for kind, fields in (("merged", kept.merged), ("lost", kept.dropped)):
             if fields:
                 st.info(t(f"vertex_prompts.{kind}", fields=_words(fields)))
 
@@ -132,7 +132,7 @@ def _open_form(asking: bool) -> None:
 def _fetched() -> None:
     if fetched := session().vertex.fetched:
         with st.container(border=True):
-            st.markdown(t("vertex_prompts.not_opened", fields=_words(fetched.lost)))
+            st.markdown(t("vertex_prompts.not_opened", fields=_words(fetched.dropped)))
             with st.container(horizontal=True):
                 st.button(t("vertex_prompts.yes"), key="vertex_prompt_yes", type="primary", on_click=_open)
                 st.button(t("vertex_prompts.no"), key="vertex_prompt_no", on_click=_leave)
@@ -142,14 +142,14 @@ def _save() -> None:
     state, name, model = session().vertex, str(get(NAME) or ""), str(get(MODEL) or "").strip()
     state.kept = None
 
-    def begin() -> Errand[Kept]:
+    def begin() -> BackgroundCall[SavedPrompt]:
         settings = read_settings()
         row = RowRequest(settings.sampler, settings.max_output_tokens, settings.stop_sequences)
         spec = read_prompt(settings.stop_sequences)
         request = GenerationRequest(session().model_id, spec, (row,), hosted=read_hosted())
         return services.vertex_prompts().save(_place(), request, name, model, str(get(NEXT_OF) or ""))
 
-    def take(kept: Kept) -> None:
+    def take(kept: SavedPrompt) -> None:
         state.kept = kept
 
     shown = i18n.plain(name)
@@ -183,22 +183,22 @@ def _fetch() -> None:
     """Get the version, and open it unless the reader should know before what does not come along."""
     state, chosen, version = session().vertex, str(get(PROMPT)), str(get(VERSION) or "")
 
-    def take(found: Opened) -> None:
+    def take(found: PromptImport) -> None:
         state.fetched = found
-        if not found.lost:
+        if not found.dropped:
             _open()
 
     _ask(lambda kept, line: kept.open(state.place, chosen, version, line), take)
 
 
-def _ask(what: Callable[[VertexPrompts, Line], T], take: Callable[[T], None]) -> None:
+def _ask(what: Callable[[VertexPromptStore, Connection], T], take: Callable[[T], None]) -> None:
     """Where the form to open waits: for one thing at a time."""
 
-    def begin() -> Errand[T]:
-        from llm_core.providers.http.background_call import Errand
+    def begin() -> BackgroundCall[T]:
+        from llm_core.providers.http.background_call import BackgroundCall
 
         kept = services.vertex_prompts()
-        return Errand(lambda line: what(kept, line), kept.line())
+        return BackgroundCall(lambda line: what(kept, line), kept.make_connection())
 
     ask(OPEN, t("vertex_prompts.listing"), begin, take)
 

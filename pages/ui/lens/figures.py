@@ -11,29 +11,29 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pages.ui.components.charts import AFTER, DRAWN, RAW, plain_label
-from samplers.top_logprobs import LARGEST_VOCABULARY
+from samplers.top_logprobs import MAX_VOCABULARY_SIZE
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from llm_core.analysis.step_inspector import Draws, StageView, View
 
-ROWS = 12
+MAX_TOKENS_SHOWN = 12
 PANEL_WIDTH = 88
 """Pixels that one stage needs; narrower screens scroll sideways."""
 LABEL_WIDTH = 108
 _ROW_HEIGHT, _HEAD_HEIGHT, _LINE_HEIGHT = 25, 72, 16
-_SMALLEST = 1e-6
+_MIN_LOG_PROBABILITY = 1e-6
 """Lowest probability on logarithmic scales."""
-_VISIBLE = 5e-4
-_HEADROOM = 1.45
+_MIN_VISIBLE_ERROR = 5e-4
+_HEADROOM_FACTOR = 1.45
 """Factor beyond the longest bar, which leaves room for its number."""
 _TRANSPARENT = {"paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)"}
 Figure = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class WaterfallColumn:
     """One panel of the waterfall: a distribution over the shown tokens and the sum of all other tokens."""
 
     title: str
@@ -46,8 +46,8 @@ class Column:
     """Error bounds of a value and of the rest, in [0, 1]."""
 
 
-def waterfall(
-    columns: Sequence[Column],
+def waterfall_figure(
+    columns: Sequence[WaterfallColumn],
     labels: Sequence[str],
     *,
     marked: int | None,
@@ -61,7 +61,7 @@ def waterfall(
     """
     names = [*labels, words["rest"]]
     longest = max((max(*column.values, column.rest) for column in columns), default=1.0)
-    end = 1.0 if logarithmic else min(1.0, longest) * _HEADROOM
+    end = 1.0 if logarithmic else min(1.0, longest) * _HEADROOM_FACTOR
     head = _HEAD_HEIGHT + _LINE_HEIGHT * max(0, max((len(column.lines) for column in columns), default=0) - 3)
     figure: Figure = {"data": [], "layout": _waterfall_layout(names, marked, head)}
     gap, width = 0.018, 1 / max(1, len(columns))
@@ -70,15 +70,15 @@ def waterfall(
         domain = [place * width + (gap / 2 if place else 0), (place + 1) * width - gap / 2]
         figure["layout"][f"xaxis{axis}"] = {
             "domain": domain,
-            "range": [math.log10(_SMALLEST), 0.9] if logarithmic else [0, end],
+            "range": [math.log10(_MIN_LOG_PROBABILITY), 0.9] if logarithmic else [0, end],
             "type": "log" if logarithmic else "linear",
             "showticklabels": False,
             "zeroline": False,
             "showgrid": False,
             "fixedrange": True,
         }
-        figure["data"] += _panel(column, names, f"x{axis}", marked, logarithmic, end, number, words)
-        figure["layout"]["annotations"].append(_head(column, domain))
+        figure["data"] += _column_traces(column, names, f"x{axis}", marked, logarithmic, end, number, words)
+        figure["layout"]["annotations"].append(_column_heading(column, domain))
     return figure
 
 
@@ -87,8 +87,8 @@ def waterfall_width(columns: int) -> int:
     return LABEL_WIDTH + PANEL_WIDTH * columns
 
 
-def _panel(
-    column: Column,
+def _column_traces(
+    column: WaterfallColumn,
     names: Sequence[str],
     axis: str,
     marked: int | None,
@@ -102,7 +102,7 @@ def _panel(
     cut = [row for row in rows if values[row] == 0]
     last = len(values) - 1
     colours = [DRAWN if row == marked else RAW if row == last else AFTER for row in rows]
-    floor = _SMALLEST if logarithmic else 0.0
+    floor = _MIN_LOG_PROBABILITY if logarithmic else 0.0
     far = 7.0 if logarithmic else end
     error, rest_error = (0.0 if each >= 1 else each for each in column.errors)
     if column.rest + rest_error > end * 0.7:
@@ -120,7 +120,7 @@ def _panel(
             ],
             "hoverinfo": "text",
         }
-        | _whiskers([*[error] * last, rest_error]),
+        | _error_bars([*[error] * last, rest_error]),
         shared
         | {
             "x": [far] * len(cut),
@@ -147,14 +147,14 @@ def _panel(
     ]
 
 
-def _whiskers(errors: Sequence[float]) -> Figure:
+def _error_bars(errors: Sequence[float]) -> Figure:
     """Return error bars, or nothing where they would be too small to see."""
-    if max(errors) < _VISIBLE:
+    if max(errors) < _MIN_VISIBLE_ERROR:
         return {}
     return {"error_x": {"type": "data", "array": list(errors), "thickness": 1.2, "width": 3, "color": "#7f8998"}}
 
 
-def _head(column: Column, domain: list[float]) -> Figure:
+def _column_heading(column: WaterfallColumn, domain: list[float]) -> Figure:
     lines = [f"<b>{plain_label(column.title)}</b>", *(f"<span>{plain_label(line)}</span>" for line in column.lines)]
     return {
         "xref": "paper",
@@ -193,18 +193,18 @@ def _waterfall_layout(names: Sequence[str], marked: int | None, head: int) -> Fi
     }
 
 
-def cumulative(view: View, words: dict[str, str], top_p: float | None) -> Figure:
+def cumulative_figure(view: View, words: dict[str, str], top_p: float | None) -> Figure:
     """Return cumulative probability by rank, before and after the sampler, with `top_p` as a line."""
-    figure = _curves(
+    figure = _curve_figure(
         [
-            (words["raw"], RAW, *_points(view.raw.descending.cumsum(0))),
-            (words["after"], AFTER, *_points(view.final.descending.cumsum(0), view.final.kept)),
+            (words["raw"], RAW, *_thin_points(view.raw.descending.cumsum(0))),
+            (words["after"], AFTER, *_thin_points(view.final.descending.cumsum(0), view.final.kept)),
         ],
         words["rank"],
         words["cumulative"],
     )
     for stage, colour in ((view.raw, RAW), (view.final, AFTER)):
-        figure["data"] += _band(stage, colour, words["beyond"])
+        figure["data"] += _cumulative_band(stage, colour, words["beyond"])
     figure["layout"]["yaxis"]["range"] = [0, 1.03]
     if top_p is not None:
         line = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": top_p, "y1": top_p}
@@ -223,18 +223,18 @@ def cumulative(view: View, words: dict[str, str], top_p: float | None) -> Figure
     return figure
 
 
-def rank_frequency(view: View, words: dict[str, str]) -> Figure:
+def rank_probability_figure(view: View, words: dict[str, str]) -> Figure:
     """Return probability against rank, both logarithmic: a straight line would be Zipf's law."""
-    figure = _curves(
+    figure = _curve_figure(
         [
-            (words["raw"], RAW, *_points(view.raw.descending)),
-            (words["after"], AFTER, *_points(view.final.descending, view.final.kept)),
+            (words["raw"], RAW, *_thin_points(view.raw.descending)),
+            (words["after"], AFTER, *_thin_points(view.final.descending, view.final.kept)),
         ],
         words["rank"],
         words["probability"],
     )
     for stage, colour in ((view.raw, RAW), (view.final, AFTER)):
-        figure["data"] += _ceiling(stage, colour, words["beyond"])
+        figure["data"] += _probability_ceiling(stage, colour, words["beyond"])
     figure["layout"]["yaxis"] |= {"type": "log", "exponentformat": "power", "range": [-9, 0.1]}
     return figure
 
@@ -244,7 +244,7 @@ def draws_figure(draws: Draws, labels: Sequence[str], words: dict[str, str]) -> 
 
     The last row is the sum of the tokens that are not shown.
     """
-    shown = min(ROWS, len(draws.token_ids))
+    shown = min(MAX_TOKENS_SHOWN, len(draws.token_ids))
     total = sum(draws.observed)
     expected = [*draws.expected[:shown], math.fsum(draws.expected[shown:])]
     observed = [*draws.observed[:shown], sum(draws.observed[shown:])]
@@ -294,7 +294,7 @@ def draws_figure(draws: Draws, labels: Sequence[str], words: dict[str, str]) -> 
     }
 
 
-def _curves(lines: list[tuple[str, str, list[int], list[float]]], x: str, y: str) -> Figure:
+def _curve_figure(lines: list[tuple[str, str, list[int], list[float]]], x: str, y: str) -> Figure:
     return {
         "data": [
             {
@@ -318,20 +318,20 @@ def _curves(lines: list[tuple[str, str, list[int], list[float]]], x: str, y: str
     }
 
 
-def _beyond(stage: StageView) -> list[int]:
+def _unseen_ranks(stage: StageView) -> list[int]:
     """Return ranks of unseen tokens, evenly spaced on a logarithmic scale; empty where no token is unseen."""
     if stage.unseen is None or not stage.unseen.possible or not stage.kept:
         return []
-    last = max(stage.kept + 1, stage.unseen.vocabulary or LARGEST_VOCABULARY)
+    last = max(stage.kept + 1, stage.unseen.vocabulary or MAX_VOCABULARY_SIZE)
     return sorted({round(stage.kept * (last / stage.kept) ** (k / 60)) for k in range(61)})
 
 
-def _band(stage: StageView, colour: str, name: str) -> list[Figure]:
+def _cumulative_band(stage: StageView, colour: str, name: str) -> list[Figure]:
     """Return the band between the lowest and the highest cumulative sums that the unseen tokens allow.
 
     The upper edge gives as few tokens as possible as much as possible, the lower edge makes all equally likely.
     """
-    if not (ranks := _beyond(stage)) or stage.unseen is None:
+    if not (ranks := _unseen_ranks(stage)) or stage.unseen is None:
         return []
     known, unseen = float(stage.probs.sum()), stage.unseen
     most = [min(1.0, known + unseen.mass_bound + (rank - stage.kept) * unseen.ceiling) for rank in ranks]
@@ -344,12 +344,12 @@ def _band(stage: StageView, colour: str, name: str) -> list[Figure]:
     ]
 
 
-def _ceiling(stage: StageView, colour: str, name: str) -> list[Figure]:
+def _probability_ceiling(stage: StageView, colour: str, name: str) -> list[Figure]:
     """Return the highest probability that a token of each unseen rank can have.
 
     No unseen token is likelier than the least likely seen one, and all tokens up to a rank share the mass that is left.
     """
-    if not (ranks := _beyond(stage)) or stage.unseen is None:
+    if not (ranks := _unseen_ranks(stage)) or stage.unseen is None:
         return []
     left, ceiling = min(1.0, stage.unseen.mass + stage.unseen.mass_bound), stage.unseen.ceiling
     ys = [min(ceiling, left / max(1, rank - stage.kept)) for rank in ranks]
@@ -357,7 +357,7 @@ def _ceiling(stage: StageView, colour: str, name: str) -> list[Figure]:
     return [{"type": "scatter", "mode": "lines", "name": name, "x": ranks, "y": ys, "line": line}]
 
 
-def _points(values: Tensor, kept: int | None = None) -> tuple[list[int], list[float]]:
+def _thin_points(values: Tensor, kept: int | None = None) -> tuple[list[int], list[float]]:
     """Return ranks and values, thinned out evenly on a logarithmic scale, because more points could not be seen."""
     count = len(values) if kept is None else kept
     ranks = sorted({round(count ** (k / 160)) for k in range(161)}) if count > 1 else [1]

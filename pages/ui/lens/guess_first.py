@@ -6,25 +6,25 @@ import math
 
 import streamlit as st
 
-from pages.ui.lens.views import Scene
+from pages.ui.lens.views import ViewContext
 from pages.ui.shell.i18n import number, plain, share, t
 from pages.ui.shell.session import Guess, get, session
 
 
-def guessing(scene: Scene, step: int) -> bool:
+def show_guess(scene: ViewContext, step: int) -> bool:
     """Draw the form for a guess, or the result of the guess. Returns whether the distribution may be shown."""
     guesses = session().lens.guesses
     with st.container(border=True):
         if step in guesses:
-            _revealed(scene, guesses[step])
+            _show_guess_result(scene, guesses[step])
             return True
         with st.form("lens_guess_form", border=False):
             st.text_input(t("lens.guess.ask"), key=f"lens_guess_{step}", help=t("lens.guess.help"))
-            st.form_submit_button(t("lens.guess.reveal"), on_click=_take, args=(scene, step), type="primary")
+            st.form_submit_button(t("lens.guess.reveal"), on_click=_record_guess, args=(scene, step), type="primary")
         return False
 
 
-def _take(scene: Scene, step: int) -> None:
+def _record_guess(scene: ViewContext, step: int) -> None:
     """Record the guess by the likelier of its spellings.
 
     Whether a word begins with a space is known to the tokenizer, not to the learner.
@@ -40,7 +40,7 @@ def _take(scene: Scene, step: int) -> None:
         session().lens.guesses[step] = Guess(None, most, False)
 
 
-def _revealed(scene: Scene, guess: Guess) -> None:
+def _show_guess_result(scene: ViewContext, guess: Guess) -> None:
     raw = scene.view.raw
     if guess.token is not None and guess.probability is not None:
         token, rank = plain(scene.label(guess.token)), number(raw.rank(guess.token), 0)

@@ -12,11 +12,11 @@ from llm_core.analysis.step_inspector import Lens, Sighting, StageView, View
 from pages.ui.shell.i18n import number, share, t
 from samplers import SamplerConfig
 
-_SURE = 5e-5
+_MIN_VISIBLE_ERROR = 5e-5
 """Smallest error that a percentage with one digit shows."""
 
 
-def kept_words(stage: StageView) -> str:
+def format_kept(stage: StageView) -> str:
     """Return how many tokens are possible after a stage, and whether unseen tokens may be possible too."""
     if stage.unseen is None:
         return t("lens.kept", count=number(stage.kept, 0))
@@ -24,7 +24,7 @@ def kept_words(stage: StageView) -> str:
     return f"{words} {t('hosted_views.and_others')}" if stage.unseen.possible else words
 
 
-def entropy_words(stage: StageView) -> str:
+def format_entropy(stage: StageView) -> str:
     """Return the entropy in bits, or the two numbers that it lies between."""
     low = number(stage.entropy_bits)
     if stage.unseen is None or (high := number(stage.unseen.entropy_most)) == low:
@@ -32,35 +32,35 @@ def entropy_words(stage: StageView) -> str:
     return f"{low}–{high}"
 
 
-def bound_words(stage: StageView) -> str:
+def format_error_bound(stage: StageView) -> str:
     """Return the error bound of the stage's probabilities; empty where they are exact."""
     if stage.unseen is None:
         return ""
     if stage.error_bound >= 1:
         return t("hosted_views.no_bound")
-    return f"± {share(stage.error_bound)}" if stage.error_bound >= _SURE else t("hosted_views.exact")
+    return f"± {share(stage.error_bound)}" if stage.error_bound >= _MIN_VISIBLE_ERROR else t("hosted_views.exact")
 
 
-def rest_words(view: View) -> str:
+def rest_label(view: View) -> str:
     return t("lens.rest" if view.raw.unseen is None else "hosted_views.rest")
 
 
-def probability_words(seen: Sighting, shown: bool) -> str:
+def format_probability(seen: Sighting, shown: bool) -> str:
     """Return a probability with its error bound, or an upper bound for a token that was not shown."""
     if not shown:
         return t("hosted_views.at_most", value=f"{seen.probability:.3g}") if seen.probability else "0"
-    bound = f" ± {seen.error_bound:.2g}" if seen.error_bound >= _SURE else ""
+    bound = f" ± {seen.error_bound:.2g}" if seen.error_bound >= _MIN_VISIBLE_ERROR else ""
     return f"{seen.probability:.3g}{bound}"
 
 
-def rank_words(seen: Sighting, shown: bool) -> str:
+def format_rank(seen: Sighting, shown: bool) -> str:
     if seen.rank is None:
         return t("step.cut")
     rank = number(seen.rank, 0)
     return rank if shown else t("hosted_views.at_least", value=rank)
 
 
-def partial_note(lens: Lens, view: View, config: SamplerConfig) -> None:
+def show_partial_note(lens: Lens, view: View, config: SamplerConfig) -> None:
     """Draw a note on what is missing from the step, and on the error bound; nothing for a wholly known step."""
     raw, final = view.raw.unseen, view.final
     if raw is None:

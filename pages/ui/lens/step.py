@@ -15,13 +15,13 @@ from pages.ui.playground.run_view import shown_branch
 from pages.ui.shell import services
 from pages.ui.shell.session import session
 
-KEPT = 8
+MAX_CACHED_STEPS = 8
 """Steps whose inspectors a tab keeps, so that going back and forth needs no forward pass."""
-_AT_ONCE = 1.5
+_WAIT_SECONDS = 1.5
 """Seconds to wait for the logits before the page is drawn without them."""
 
 
-class Place(NamedTuple):
+class SelectedStep(NamedTuple):
     """One step of the answer that the Playground shows."""
 
     branch: Branch
@@ -29,7 +29,7 @@ class Place(NamedTuple):
     step: int
 
 
-def current_place() -> Place | None:
+def find_selected_step() -> SelectedStep | None:
     """Return the step that the Lens inspects, or None without a run that has generated something.
 
     It starts at the step that is pinned in the Playground, or at the newest one.
@@ -42,10 +42,10 @@ def current_place() -> Place | None:
     if state.lens.of != (branch.run.id, branch.chain):
         pinned = state.selected_step
         state.lens.start((branch.run.id, branch.chain), len(events) - 1 if pinned is None else pinned)
-    return Place(branch, events, min(state.lens.step, len(events) - 1))
+    return SelectedStep(branch, events, min(state.lens.step, len(events) - 1))
 
 
-def lens_at(place: Place) -> Lens | None:
+def inspect_step(place: SelectedStep) -> Lens | None:
     """Return the inspector of the step, or None while the engine is busy.
 
     Raises the error that the forward pass failed with.
@@ -61,21 +61,21 @@ def lens_at(place: Place) -> Lens | None:
             vocabulary: int | None = trace.raw.kept
         else:
             vocabulary = services.router().hosted.vocabulary(asked.request.model_id)
-        return _kept(key, partial_lens_of(asked, place.events, place.step, vocabulary))
+        return _cache_inspector(key, partial_lens_of(asked, place.events, place.step, vocabulary))
     if key not in state.runs:
         for run in state.runs.values():  # the learner has moved to another step
             run.cancel()
         answer = [event.known_id for event in place.events[: place.step]]
         request = request_for(place.branch.run.request, place.branch.row.request, answer)
         state.runs = {key: services.submit(request)}
-    if not state.runs[key].wait(_AT_ONCE):
+    if not state.runs[key].wait(_WAIT_SECONDS):
         return None
-    return _kept(key, lens_of(state.runs.pop(key)))
+    return _cache_inspector(key, lens_of(state.runs.pop(key)))
 
 
-def _kept(key: tuple[str, int, int], lens: Lens) -> Lens:
+def _cache_inspector(key: tuple[str, int, int], lens: Lens) -> Lens:
     state = session().lens
     state.lenses[key] = lens
-    while len(state.lenses) > KEPT:
+    while len(state.lenses) > MAX_CACHED_STEPS:
         del state.lenses[next(iter(state.lenses))]
     return state.lenses[key]

@@ -12,8 +12,15 @@ from llm_core.analysis.step_inspector import Draws, Found, Lens, StageView, View
 from pages.ui.components.charts import visible
 from pages.ui.components.live_plot import live_plot
 from pages.ui.lens import figures
-from pages.ui.lens.figures import Column
-from pages.ui.lens.partial import bound_words, entropy_words, kept_words, probability_words, rank_words, rest_words
+from pages.ui.lens.figures import WaterfallColumn
+from pages.ui.lens.partial import (
+    format_entropy,
+    format_error_bound,
+    format_kept,
+    format_probability,
+    format_rank,
+    rest_label,
+)
 from pages.ui.shell.i18n import number, plain, share, t
 from pages.ui.shell.session import session
 from samplers import ORDERS, SamplerConfig
@@ -23,7 +30,7 @@ DRAW_COUNTS = (100, 1_000, 10_000, 100_000)
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
+class ViewContext:
     """The step that the views draw, with the sampler settings applied to it."""
 
     lens: Lens
@@ -38,26 +45,26 @@ class Scene:
         return visible(self.name(token_id))
 
     @property
-    def shown(self) -> list[int]:
+    def shown_tokens(self) -> list[int]:
         """The tokens in the figures, with the run's token: all that a provider shows, otherwise the likeliest."""
         ids = self.view.raw.ids
-        return self.view.likeliest(figures.ROWS if ids is None else len(ids), also=[self.token_id])
+        return self.view.likeliest(figures.MAX_TOKENS_SHOWN if ids is None else len(ids), also=[self.token_id])
 
 
-def stages(scene: Scene) -> None:
+def show_stages(scene: ViewContext) -> None:
     """Draw the waterfall: one panel for each stage, in the order in which the stages run."""
     columns = {stage.name: stage for stage in scene.view.stages}
-    _waterfall(scene, columns, stage_title, _stage_lines, "lens_stages")
+    _show_waterfall(scene, columns, stage_title, _stage_summary, "lens_stages")
     st.caption(t("lens.stages_help"))
 
 
-def orders(scene: Scene) -> None:
+def show_orders(scene: ViewContext) -> None:
     """Draw the same settings in the stage order of each provider and in the learner's own order."""
     st.caption(t("lens.orders_help"))
-    own = _own_order(scene.config)
+    own = _edit_own_order(scene.config)
     views = scene.lens.orders(scene.config, own)
     finals = {name: view.final for name, view in views.items()}
-    _waterfall(scene, finals, lambda name: t(f"lens.order_names.{name}"), _final_lines, "lens_orders")
+    _show_waterfall(scene, finals, lambda name: t(f"lens.order_names.{name}"), _final_summary, "lens_orders")
     kept = {name: view.final.possible for name, view in views.items()}
     if len(set(kept.values())) == 1:
         st.caption(t("lens.orders_same"))
@@ -67,11 +74,11 @@ def orders(scene: Scene) -> None:
         more = sorted(ids - common, key=lambda token: -scene.view.raw.probability(token))
         listed = ", ".join(f"`{scene.label(token).replace('`', 'ˋ')}`" for token in more[:6])
         more_than = t("lens.order_more", count=number(len(more), 0), tokens=listed) if more else t("lens.order_common")
-        title, chain = t(f"lens.order_names.{name}"), _chain(ORDERS.get(name, own), scene.config)
+        title, chain = t(f"lens.order_names.{name}"), _format_chain(ORDERS.get(name, own), scene.config)
         st.markdown(f"**{title}** ({chain}): {more_than}")
 
 
-def _own_order(config: SamplerConfig) -> tuple[str, ...]:
+def _edit_own_order(config: SamplerConfig) -> tuple[str, ...]:
     """Draw buttons that reorder the stages in use. Returns the learner's order, with stages added since at the end."""
     active = config.stages
     known = [name for name in session().lens.own_order if name in active]
@@ -86,44 +93,44 @@ def _own_order(config: SamplerConfig) -> tuple[str, ...]:
                 icon=":material/arrow_back:" if place else None,
                 disabled=place == 0,
                 help=t("lens.earlier", stage=stage_title(name)),
-                on_click=_earlier,
+                on_click=_move_stage_earlier,
                 args=(order, place),
                 key=f"lens_own_{name}",
             )
     return order
 
 
-def _earlier(order: tuple[str, ...], place: int) -> None:
+def _move_stage_earlier(order: tuple[str, ...], place: int) -> None:
     moved = list(order)
     moved[place - 1 : place + 1] = moved[place], moved[place - 1]
     session().lens.own_order = tuple(moved)
 
 
-def _chain(order: Sequence[str], config: SamplerConfig) -> str:
+def _format_chain(order: Sequence[str], config: SamplerConfig) -> str:
     return " → ".join(stage_title(name) for name in order if config.uses(name)) or t("lens.nothing")
 
 
-def curves(scene: Scene) -> None:
+def show_cumulative(scene: ViewContext) -> None:
     """Draw the cumulative probability of the most likely tokens, with top-P's threshold as a line."""
     words = {name: t(f"lens.curve.{name}") for name in ("raw", "after", "rank", "cumulative")}
     words["beyond"] = t("hosted_views.beyond")
     top_p = scene.config.top_p if scene.config.top_p < 1 else None
     words["top_p"] = t("lens.curve.top_p", value=number(scene.config.top_p))
-    _plot(scene, figures.cumulative(scene.view, words, top_p), "lens_cumulative", t("lens.views.curves"))
+    _show_plot(scene, figures.cumulative_figure(scene.view, words, top_p), "lens_cumulative", t("lens.views.curves"))
     st.caption(t("lens.curves_help"))
-    _table("lens_curve_table", lambda: _rank_rows(scene, words))
+    _show_table_switch("lens_curve_table", lambda: _rank_table(scene, words))
 
 
-def ranks(scene: Scene) -> None:
+def show_ranks(scene: ViewContext) -> None:
     """Draw probability by rank, both logarithmic."""
     words = {name: t(f"lens.curve.{name}") for name in ("raw", "after", "rank", "probability")}
     words["beyond"] = t("hosted_views.beyond_most")
-    _plot(scene, figures.rank_frequency(scene.view, words), "lens_ranks", t("lens.views.ranks"))
+    _show_plot(scene, figures.rank_probability_figure(scene.view, words), "lens_ranks", t("lens.views.ranks"))
     st.caption(t("lens.ranks_help"))
-    _table("lens_rank_table", lambda: _rank_rows(scene, words))
+    _show_table_switch("lens_rank_table", lambda: _rank_table(scene, words))
 
 
-def _rank_rows(scene: Scene, words: dict[str, str]) -> list[dict]:
+def _rank_table(scene: ViewContext, words: dict[str, str]) -> list[dict]:
     raw, after = scene.view.raw.descending, scene.view.final.descending
     sums = raw.cumsum(0), after.cumsum(0)
     places = [rank for rank in (1, 2, 3, 5, 10, 20, 50, 100, 1_000, 10_000) if rank <= len(raw)]
@@ -139,7 +146,7 @@ def _rank_rows(scene: Scene, words: dict[str, str]) -> list[dict]:
     ]
 
 
-def any_token(scene: Scene) -> None:
+def show_token(scene: ViewContext) -> None:
     """Draw the probability and rank of a token, asked for by its text, at every stage."""
     text = st.text_input(t("lens.ask"), key="lens_ask", placeholder=t("lens.ask_example"), help=t("lens.ask_help"))
     if not text:
@@ -148,14 +155,14 @@ def any_token(scene: Scene) -> None:
         shown = found.token_id is not None
         token = f" · {t('step.token_id')} {found.token_id}" if shown else ""
         st.markdown(f"**`{visible(found.text).replace('`', 'ˋ')}`**{token}")
-        _spelled(scene, found)
+        _show_token_note(scene, found)
         st.dataframe(
             [
                 {
                     t("lens.stage"): stage_title(seen.stage),
-                    t("step.probability"): probability_words(seen, shown),
+                    t("step.probability"): format_probability(seen, shown),
                     t("lens.log_probability"): number(math.log(seen.probability)) if seen.probability else "−∞",
-                    t("lens.rank"): rank_words(seen, shown),
+                    t("lens.rank"): format_rank(seen, shown),
                 }
                 for seen in scene.view.follow(found.token_id)
             ],
@@ -163,7 +170,7 @@ def any_token(scene: Scene) -> None:
         )
 
 
-def _spelled(scene: Scene, found: Found) -> None:
+def _show_token_note(scene: ViewContext, found: Found) -> None:
     """Say where a text is more than one token, or none of the tokens that were shown."""
     if found.token_id is None:
         st.caption(t("hosted_views.not_shown", count=len(scene.view.raw.probs)))
@@ -174,7 +181,7 @@ def _spelled(scene: Scene, found: Found) -> None:
         st.caption(t("lens.several_tokens", pieces=plain(pieces), first=plain(scene.label(found.token_id))))
 
 
-def draws(scene: Scene) -> None:
+def show_draws(scene: ViewContext) -> None:
     """Draw how often tokens are drawn against how often they are predicted, with a goodness-of-fit test."""
     counts = {count: number(count, 0) for count in DRAW_COUNTS}
     count = st.segmented_control(
@@ -186,17 +193,17 @@ def draws(scene: Scene) -> None:
         key="lens_draw_count",
     )
     seed = int(st.number_input(t("settings.seed"), 0, 10**6, 0, key="lens_draw_seed"))
-    drawn = _drawn(scene, count or 1_000, seed)
+    drawn = _count_draws(scene, count or 1_000, seed)
     words = {name: t(f"lens.draw.{name}") for name in ("counted", "predicted", "count")}
-    words["rest"] = rest_words(scene.view)
-    labels = [scene.label(token) for token in drawn.token_ids[: figures.ROWS]]
-    _plot(scene, figures.draws_figure(drawn, labels, words), "lens_draws", t("lens.views.draws"))
+    words["rest"] = rest_label(scene.view)
+    labels = [scene.label(token) for token in drawn.token_ids[: figures.MAX_TOKENS_SHOWN]]
+    _show_plot(scene, figures.draws_figure(drawn, labels, words), "lens_draws", t("lens.views.draws"))
     if drawn.fit.degrees:
         fit = {"statistic": number(drawn.fit.statistic), "degrees": drawn.fit.degrees, "p": number(drawn.fit.p, 3)}
         st.markdown(t("lens.fit_good" if drawn.fit.p >= 0.01 else "lens.fit_bad", **fit))
     else:
         st.markdown(t("lens.fit_none"))
-    _table(
+    _show_table_switch(
         "lens_draw_table",
         lambda: [
             {t("step.token"): label, words["predicted"]: round(expected, 1), words["counted"]: observed}
@@ -205,7 +212,7 @@ def draws(scene: Scene) -> None:
     )
 
 
-def _drawn(scene: Scene, count: int, seed: int) -> Draws:
+def _count_draws(scene: ViewContext, count: int, seed: int) -> Draws:
     state = session().lens
     asked = (state.of, state.step, scene.config, count, seed)
     if state.draws is None or state.draws[0] != asked:
@@ -213,13 +220,13 @@ def _drawn(scene: Scene, count: int, seed: int) -> Draws:
     return state.draws[1]
 
 
-VIEWS: dict[str, Callable[[Scene], None]] = {
-    "stages": stages,
-    "orders": orders,
-    "curves": curves,
-    "ranks": ranks,
-    "token": any_token,
-    "draws": draws,
+VIEWS: dict[str, Callable[[ViewContext], None]] = {
+    "stages": show_stages,
+    "orders": show_orders,
+    "curves": show_cumulative,
+    "ranks": show_ranks,
+    "token": show_token,
+    "draws": show_draws,
 }
 
 
@@ -227,39 +234,39 @@ def stage_title(name: str) -> str:
     return t("lens.raw") if name == "raw" else t(f"stages.{name}.name")
 
 
-def _stage_lines(stage: StageView) -> tuple[str, ...]:
+def _stage_summary(stage: StageView) -> tuple[str, ...]:
     removed = t("lens.removed", count=number(stage.removed, 0), mass=share(stage.removed_mass))
-    kept, bits, *bound = _final_lines(stage)
+    kept, bits, *bound = _final_summary(stage)
     return kept, removed if stage.removed or stage.removed_mass else _BLANK, bits, *bound
 
 
-def _final_lines(stage: StageView) -> tuple[str, ...]:
-    lines = kept_words(stage), t("lens.bits", value=entropy_words(stage))
-    return lines if stage.unseen is None else (*lines, bound_words(stage))
+def _final_summary(stage: StageView) -> tuple[str, ...]:
+    lines = format_kept(stage), t("lens.bits", value=format_entropy(stage))
+    return lines if stage.unseen is None else (*lines, format_error_bound(stage))
 
 
-def _waterfall(
-    scene: Scene,
+def _show_waterfall(
+    scene: ViewContext,
     panels: Mapping[str, StageView],
     title: Callable[[str], str],
     lines: Callable[[StageView], tuple[str, ...]],
     key: str,
 ) -> None:
     logarithmic = st.toggle(t("lens.logarithmic"), key=f"{key}_log", help=t("lens.logarithmic_help"))
-    ids = scene.shown
+    ids = scene.shown_tokens
     columns = []
     for name, stage in panels.items():
         values = stage.probabilities(ids)
         others = stage.kept > sum(value > 0 for value in values) or (stage.unseen and stage.unseen.possible)
         rest = max(0.0, 1.0 - math.fsum(values)) if others else 0.0
         errors = (stage.error_bound, stage.unseen.mass_bound if stage.unseen else 0.0)
-        columns.append(Column(title(name), lines(stage), tuple(values), rest, errors))
+        columns.append(WaterfallColumn(title(name), lines(stage), tuple(values), rest, errors))
     labels = [scene.label(token) for token in ids]
-    words = {"rest": rest_words(scene.view), "probability": t("step.probability"), "cut": t("step.cut")}
-    figure = figures.waterfall(
+    words = {"rest": rest_label(scene.view), "probability": t("step.probability"), "cut": t("step.cut")}
+    figure = figures.waterfall_figure(
         columns, labels, marked=ids.index(scene.token_id), logarithmic=logarithmic, number=share, words=words
     )
-    _plot(scene, figure, key, t("lens.views.stages"), figures.waterfall_width(len(columns)))
+    _show_plot(scene, figure, key, t("lens.views.stages"), figures.waterfall_width(len(columns)))
 
     def rows() -> list[dict]:
         shown = zip((*labels, words["rest"]), range(len(ids) + 1), strict=True)
@@ -269,10 +276,10 @@ def _waterfall(
             for label, place in shown
         ]
 
-    _table(f"{key}_table", rows)
+    _show_table_switch(f"{key}_table", rows)
 
 
-def _plot(scene: Scene, figure: dict, key: str, label: str, min_width: int = 0) -> None:
+def _show_plot(scene: ViewContext, figure: dict, key: str, label: str, min_width: int = 0) -> None:
     live_plot(
         figure,
         key=key,
@@ -282,7 +289,7 @@ def _plot(scene: Scene, figure: dict, key: str, label: str, min_width: int = 0) 
     )
 
 
-def _table(key: str, rows: Callable[[], list[dict]]) -> None:
+def _show_table_switch(key: str, rows: Callable[[], list[dict]]) -> None:
     """Draw a figure's numbers as a table, behind a switch."""
     if st.toggle(t("step.as_table"), key=key):
         st.dataframe(rows(), hide_index=True)

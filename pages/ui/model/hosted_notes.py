@@ -21,7 +21,7 @@ def queue_note(runs: Collection[Run]) -> None:
     """How many answers of these runs wait for their turn at a provider, and what is in front of them. Always draws one
     element, so that what follows keeps its place."""
     hosted = services.router().hosted
-    waiting = hosted.waiting(runs)
+    waiting = hosted.queue_state(runs)
     with st.container(key="queue-note"):
         if waiting.own:
             words = t("hosted_views.queue.waiting", count=waiting.own, limit=hosted.parallel)

@@ -19,7 +19,7 @@ from pages.ui.shell.i18n import number, t
 from pages.ui.shell.session import Key, get, has, put, session
 
 if TYPE_CHECKING:
-    from llm_core.providers.http.background_call import Errand
+    from llm_core.providers.http.background_call import BackgroundCall
     from llm_core.providers.provider import Target
 
 COUNT = "count"
@@ -134,12 +134,14 @@ def _counted_of(asked: GenerationRequest) -> tuple:
 def _count(asked: GenerationRequest) -> None:
     hosted = services.router().hosted
 
-    def begin() -> Errand[int | None]:
-        from llm_core.providers.http.background_call import Errand
+    def begin() -> BackgroundCall[int | None]:
+        from llm_core.providers.http.background_call import BackgroundCall
 
         target, credentials = hosted.target(asked.model_id), services.credentials()
         assert target is not None  # the button is there for hosted models only
-        return Errand(lambda line: hosted.count_tokens(asked, target, credentials, line), hosted.line())
+        return BackgroundCall(
+            lambda line: hosted.count_tokens(asked, target, credentials, line), hosted.make_connection()
+        )
 
     def take(counted: int | None) -> None:
         said = t("hosted.not_counted")

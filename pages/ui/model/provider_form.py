@@ -14,7 +14,7 @@ from pages.ui.shell.i18n import number, t
 from pages.ui.shell.session import SECRET, Key, get, has, put, session
 
 if TYPE_CHECKING:
-    from llm_core.providers.http.background_call import Errand
+    from llm_core.providers.http.background_call import BackgroundCall
     from llm_core.providers.provider import HostedModel
 
 PLACES = {
@@ -139,7 +139,7 @@ def _facts(model: HostedModel) -> str:
 def _checked() -> tuple[str, str]:
     """Raises `NucleusError` for an own server's address, or a project and location, that is none."""
     from llm_core.providers.google.client import PROJECT_AND_LOCATION
-    from llm_core.providers.http.url_policy import normalised
+    from llm_core.providers.http.url_policy import normalize_url
 
     scheme, place = _where()
     if (
@@ -148,19 +148,19 @@ def _checked() -> tuple[str, str]:
         and not PROJECT_AND_LOCATION.fullmatch(place)
     ):
         raise NucleusError("provider_place_invalid", place=place)
-    return scheme, normalised(place) if get(Key.PROVIDER) == "server" else place
+    return scheme, normalize_url(place) if get(Key.PROVIDER) == "server" else place
 
 
 def _list_models() -> None:
     state, name = session(), _key_name()
     state.hosted_notice = None
 
-    def begin() -> Errand[tuple[HostedModel, ...]]:
-        from llm_core.providers.http.background_call import Errand
+    def begin() -> BackgroundCall[tuple[HostedModel, ...]]:
+        from llm_core.providers.http.background_call import BackgroundCall
 
         hosted, credentials = services.router().hosted, services.credentials()
         scheme, place = _checked()
-        return Errand(lambda line: hosted.models(scheme, place, credentials, line), hosted.line())
+        return BackgroundCall(lambda line: hosted.models(scheme, place, credentials, line), hosted.make_connection())
 
     def take(found: tuple[HostedModel, ...]) -> None:
         state.listed_models[name] = found

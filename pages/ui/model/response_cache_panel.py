@@ -13,7 +13,7 @@ SWITCH = "answers_on"
 def cache_panel() -> None:
     answers = session().answers
     if not has(SWITCH):
-        put(SWITCH, answers.on)
+        put(SWITCH, answers.enabled)
     st.toggle(t("hosted_views.cache.switch"), key=SWITCH, on_change=_switch, help=t("hosted_views.cache.help"))
     if not len(answers):
         return
@@ -24,4 +24,4 @@ def cache_panel() -> None:
 
 
 def _switch() -> None:
-    session().answers.on = bool(get(SWITCH))
+    session().answers.enabled = bool(get(SWITCH))

@@ -15,7 +15,7 @@ import streamlit as st
 from llm_core import GenerationRequest, NucleusError, RowRequest
 from llm_core.models.builtin import MODEL_ID, NAME
 from llm_core.recipes.recipe import Recipe
-from pages.ui.best_of_n.recipe import open_in_best
+from pages.ui.best_of_n.recipe import open_in_best_of_n
 from pages.ui.compare.recorded import open_in_compare
 from pages.ui.model.hosted_options import read_hosted, write_hosted
 from pages.ui.prompt.composer import is_first_prompt, read_prompt, write_prompt
@@ -165,7 +165,7 @@ def _in_best(opened: OpenedRecipe) -> None:
     state = session()
     try:
         recipe = read_recipe() if unsaved() else opened.recipe
-        open_in_best(dataclasses.replace(opened, recipe=recipe), state.shown[0])
+        open_in_best_of_n(dataclasses.replace(opened, recipe=recipe), state.shown[0])
     except NucleusError as error:
         state.desk_notice = ("error", i18n.explain(error))
 

@@ -19,7 +19,7 @@ def dead_settings(model_id: str = "", fields: Iterable[str] = (*SWITCHES.values(
     """Of these settings, the order of the stages among them, which do nothing with a model, or else with the session's;
     none for a local one, nor for one whose address may not be called."""
     try:
-        found = services.router().hosted.dead(model_id or session().model_id, fields)
+        found = services.router().hosted.unsupported_settings(model_id or session().model_id, fields)
     except NucleusError:
         return {}
     return {field: i18n.explain(reason) for field, reason in found.items()}

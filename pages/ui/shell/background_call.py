@@ -17,7 +17,7 @@ from pages.ui.shell.i18n import number, t
 from pages.ui.shell.session import Wait, session
 
 if TYPE_CHECKING:
-    from llm_core.providers.http.background_call import Errand
+    from llm_core.providers.http.background_call import BackgroundCall
 
 T = TypeVar("T")
 
@@ -26,7 +26,9 @@ _AT_ONCE_SECONDS = 0.4
 """An answer that comes this soon needs no progress display, which would only make the page jump."""
 
 
-def ask(place: str, words: str, begin: Callable[[], Errand[T]], take: Callable[[T], None], stopped: str = "") -> None:
+def ask(
+    place: str, words: str, begin: Callable[[], BackgroundCall[T]], take: Callable[[T], None], stopped: str = ""
+) -> None:
     """Ask for something in one place of a page: what was asked there before is given up. `take` is called in a rerun of
     the page with what comes back. `words` say what is waited for, `stopped` what it means that it was stopped."""
     give_up(place)
@@ -75,7 +77,7 @@ def waiting_line(place: str) -> None:
             st.info(wait.stopped or t("waiting.stopped"), icon=":material/info:")
 
 
-def _on_its_way(place: str, words: str, errand: Errand) -> None:
+def _on_its_way(place: str, words: str, errand: BackgroundCall) -> None:
     if not errand.active:
         st.rerun()
     with st.container(horizontal=True, vertical_alignment="center"):

@@ -18,9 +18,9 @@ from pages.ui.shell.session import session
 if TYPE_CHECKING:
     from llm_core.generation.request import GenerationRequest, Run
     from llm_core.providers.credentials import Credentials
-    from llm_core.providers.dispatch.response_cache import AnswerCache
-    from llm_core.providers.google.prompt_store import VertexPrompts
-    from llm_core.providers.pricing import Prices
+    from llm_core.providers.dispatch.response_cache import ResponseCache
+    from llm_core.providers.google.prompt_store import VertexPromptStore
+    from llm_core.providers.pricing import PriceTable
     from llm_core.storage.database import Database
     from llm_core.storage.history import History
     from llm_core.storage.recipe_store import RecipeStore
@@ -54,7 +54,7 @@ class Submitter:
 
     router: Router
     keys: Credentials
-    answers: AnswerCache
+    answers: ResponseCache
 
     def __call__(self, request: GenerationRequest) -> Run:
         return self.router.submit(request, self.keys, self.answers)
@@ -70,11 +70,11 @@ def credentials() -> Credentials:
     from llm_core.providers.credentials import Credentials
 
     secrets = st.secrets.to_dict() if st.secrets.load_if_toml_exists() else {}
-    return Credentials.gathered(session().keys, secrets, os.environ)
+    return Credentials.from_sources(session().keys, secrets, os.environ)
 
 
 @st.cache_resource
-def prices() -> Prices:
+def prices() -> PriceTable:
     """Raises `NucleusError` for a table that cannot be read."""
     from llm_core.providers.pricing import load_prices
 
@@ -82,11 +82,11 @@ def prices() -> Prices:
 
 
 @st.cache_resource
-def vertex_prompts() -> VertexPrompts:
-    from llm_core.providers.google.prompt_store import VertexPrompts
-    from llm_core.providers.http.url_policy import Addresses
+def vertex_prompts() -> VertexPromptStore:
+    from llm_core.providers.google.prompt_store import VertexPromptStore
+    from llm_core.providers.http.url_policy import UrlPolicy
 
-    return VertexPrompts(Addresses.from_environment(os.environ))
+    return VertexPromptStore(UrlPolicy.from_environment(os.environ))
 
 
 @st.cache_resource

@@ -16,7 +16,7 @@ import streamlit as st
 from pydantic import SecretStr
 
 from llm_core import NucleusError
-from llm_core.experiments.study import Study
+from llm_core.experiments.study import GridExperiment
 from llm_core.experiments.tasks import Task
 from llm_core.generation.beam_search import BeamRun
 from llm_core.generation.branches import Branch, BranchTree
@@ -24,8 +24,8 @@ from llm_core.generation.request import Precision, Run
 from llm_core.generation.technique_run import Asking
 from llm_core.models import builtin
 from llm_core.prompts.spec import PromptSpec
-from llm_core.providers.dispatch.response_cache import AnswerCache
-from pages.ui.best_of_n.drafts import BestOfN
+from llm_core.providers.dispatch.response_cache import ResponseCache
+from pages.ui.best_of_n.drafts import BestOfNState
 from pages.ui.compare.drafts import ColumnList, ShownComparison, ShownSweep
 from pages.ui.prompt.example_list import ExampleList
 
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from llm_core.analysis.step_inspector import Draws, Lens
     from llm_core.formats.registry import Lost
     from llm_core.generation.request import Image
-    from llm_core.providers.google.prompt_store import Kept, PromptEntry, VersionEntry
-    from llm_core.providers.google.prompt_store_wire import Opened
-    from llm_core.providers.http.background_call import Errand
+    from llm_core.providers.google.prompt_store import PromptEntry, SavedPrompt, VersionEntry
+    from llm_core.providers.google.prompt_store_wire import PromptImport
+    from llm_core.providers.http.background_call import BackgroundCall
     from llm_core.providers.provider import HostedModel
     from llm_core.recipes.recipe import Recipe
     from llm_core.recipes.trace import Trace
@@ -114,7 +114,7 @@ class ValueTable:
 class ShownStudy:
     """A study on the Techniques page, with what it is about."""
 
-    study: Study
+    study: GridExperiment
     task: Task
     title: str
 
@@ -207,9 +207,9 @@ class VertexState:
     entries: tuple[PromptEntry, ...] = ()
     versions: dict[str, tuple[VersionEntry, ...]] = field(default_factory=dict)
     """By prompt."""
-    kept: Kept | None = None
+    kept: SavedPrompt | None = None
     """What was saved last."""
-    fetched: Opened | None = None
+    fetched: PromptImport | None = None
     """What waits for the reader to say whether it may be opened without some of its parts."""
 
 
@@ -223,7 +223,7 @@ class Wait:
     """What is done with the answer."""
     stopped: str = ""
     """What it means that it was stopped."""
-    errand: Errand | None = None
+    errand: BackgroundCall | None = None
     refusal: NucleusError | None = None
     """Why nothing was asked at all."""
 
@@ -248,7 +248,7 @@ class Session:
     """Keys of providers, by `scheme` or `scheme:place`; nowhere else."""
     listed_models: dict[str, tuple[HostedModel, ...]] = field(default_factory=dict)
     """What providers listed, under the same names."""
-    answers: AnswerCache = field(default_factory=AnswerCache)
+    answers: ResponseCache = field(default_factory=ResponseCache)
     """Hosted answers that may be given again in this tab, and nowhere else."""
     waits: dict[str, Wait] = field(default_factory=dict)
     """What this tab has asked of services, by the place of a page that shows it."""
@@ -303,7 +303,7 @@ class Session:
     swept: ShownSweep | None = None
     compare_notice: str | None = None
     """What the last attempt to change or run a comparison or sweep was refused for."""
-    best: BestOfN = field(default_factory=BestOfN)
+    best: BestOfNState = field(default_factory=BestOfNState)
     """Of the Best-of-N page."""
     vertex: VertexState = field(default_factory=VertexState)
     selected_step: int | None = None

@@ -27,7 +27,7 @@ ANSWER = (3, 4, 3)
 LOOSE = 2e-4
 
 
-def both(vocabulary: int, spread: float, seed: int, told: bool = True) -> tuple[FullLens, PartialLens]:
+def make_inspectors(vocabulary: int, spread: float, seed: int, told: bool = True) -> tuple[FullLens, PartialLens]:
     """The same step with all its logits and with the twenty likeliest."""
     logits = torch.randn(vocabulary, generator=torch.Generator().manual_seed(seed)) * spread
     top = logits.log_softmax(-1).topk(20)
@@ -42,7 +42,7 @@ def both(vocabulary: int, spread: float, seed: int, told: bool = True) -> tuple[
 def test_at_every_stage_the_truth_lies_within_the_bounds(config, told, vocabulary, spread):
     sampler = SamplerConfig(**config)
     for seed in range(5):
-        full, partial = both(vocabulary, spread, seed, told)
+        full, partial = make_inspectors(vocabulary, spread, seed, told)
         truth, shown = full.look(sampler), partial.look(sampler)
         assert [stage.name for stage in truth.stages] == [stage.name for stage in shown.stages]
         for true, stage in zip(truth.stages, shown.stages, strict=True):

@@ -12,15 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_core.best_of_n.estimators import (
-    SUBSETS,
-    best_with_band,
-    expected_true,
+    MAX_SUBSETS,
+    bootstrap_expected_best,
+    expected_worth,
     kl_bound,
-    medoid_true,
+    medoid_worth,
     pass_at_k,
-    selection,
+    selection_probabilities,
     vote_accuracy,
-    vote_chances,
+    vote_win_probabilities,
     win_rate,
     win_rate_bound,
 )
@@ -33,7 +33,7 @@ def subsets(total: int, n: int) -> list[tuple[int, ...]]:
     return list(combinations(range(total), n))
 
 
-def enumerated_true(proxy, true, n) -> float:
+def enumerate_worth(proxy, true, n) -> float:
     worths = []
     for chosen in subsets(len(proxy), n):
         best = max(proxy[index] for index in chosen)
@@ -46,9 +46,9 @@ def enumerated_true(proxy, true, n) -> float:
 def test_what_the_best_by_a_proxy_is_worth(proxy, data):
     true = data.draw(st.lists(st.floats(0, 1), min_size=len(proxy), max_size=len(proxy)))
     n = data.draw(st.integers(1, len(proxy)))
-    assert expected_true(proxy, true, n) == pytest.approx(enumerated_true(proxy, true, n))
-    assert math.fsum(selection(proxy, n)) == pytest.approx(1)
-    assert expected_true(proxy, proxy, n) == pytest.approx(expected_best(proxy, n))
+    assert expected_worth(proxy, true, n) == pytest.approx(enumerate_worth(proxy, true, n))
+    assert math.fsum(selection_probabilities(proxy, n)) == pytest.approx(1)
+    assert expected_worth(proxy, proxy, n) == pytest.approx(expected_best(proxy, n))
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=9), st.data())
@@ -56,7 +56,7 @@ def test_pass_at_k(right, data):
     k = data.draw(st.integers(1, len(right)))
     passed = [any(right[index] for index in chosen) for chosen in subsets(len(right), k)]
     assert pass_at_k(len(right), sum(right), k) == pytest.approx(sum(passed) / len(passed))
-    by_selection = expected_true([float(each) for each in right], [float(each) for each in right], k)
+    by_selection = expected_worth([float(each) for each in right], [float(each) for each in right], k)
     assert by_selection == pytest.approx(pass_at_k(len(right), sum(right), k))
 
 
@@ -69,7 +69,7 @@ def test_votes(results, data):
         tied = [result for result, count in votes.items() if count == max(votes.values())]
         for result in tied:
             expected[result] += 1 / len(tied) / math.comb(len(results), n)
-    found = vote_chances(results, n)
+    found = vote_win_probabilities(results, n)
     assert set(found) == set(results) - {None}
     assert found == pytest.approx({result: expected[result] for result in found})
     worth = {"a": 1.0, "b": 0.25, "c": 0.0, None: 0.0}
@@ -116,17 +116,17 @@ def test_the_band_holds_the_truth_about_as_often_as_it_says():
 
     source = random.Random(7)
     truth = 4 / 5  # of uniform scores
-    bands = [best_with_band([source.random() for _ in range(24)], 4) for _ in range(60)]
+    bands = [bootstrap_expected_best([source.random() for _ in range(24)], 4) for _ in range(60)]
     covered = sum(band.low <= truth <= band.high for band in bands)
     assert covered >= 51
     assert all(band.low < band.value < band.high for band in bands)
-    assert best_with_band([1.0, 2.0, 3.0], 2) == best_with_band([1.0, 2.0, 3.0], 2)
+    assert bootstrap_expected_best([1.0, 2.0, 3.0], 2) == bootstrap_expected_best([1.0, 2.0, 3.0], 2)
 
 
 def test_a_proxy_that_is_against_the_truth_gets_worse_with_n():
     true = [1.0, 0.8, 0.6, 0.4, 0.2, 0.0]
     proxy = [-each for each in true]
-    curve = [expected_true(proxy, true, n) for n in range(1, 7)]
+    curve = [expected_worth(proxy, true, n) for n in range(1, 7)]
     assert curve == sorted(curve, reverse=True)
     assert curve[-1] == 0.0
 
@@ -136,8 +136,8 @@ def test_a_proxy_that_is_against_the_truth_gets_worse_with_n():
     [
         lambda: pass_at_k(3, 4, 1),
         lambda: pass_at_k(3, 1, 0),
-        lambda: selection([1.0], 2),
-        lambda: vote_chances(["a"], 0),
+        lambda: selection_probabilities([1.0], 2),
+        lambda: vote_win_probabilities(["a"], 0),
         lambda: win_rate([1.0], [1.0], 1),
     ],
 )
@@ -147,7 +147,7 @@ def test_out_of_range(call):
 
 
 def test_sixty_four_different_results_are_counted_in_a_moment():
-    assert sum(vote_chances(list(range(64)), 32).values()) == pytest.approx(1)
+    assert sum(vote_win_probabilities(list(range(64)), 32).values()) == pytest.approx(1)
 
 
 def test_the_most_alike_of_many_is_estimated_as_all_subsets_would_say():
@@ -162,4 +162,4 @@ def test_the_most_alike_of_many_is_estimated_as_all_subsets_would_say():
             best = [true[one] for one, total in zip(subset, sums, strict=True) if total >= max(sums) - 1e-9]
             found.append(sum(best) / len(best))
         exact = sum(found) / len(found)
-        assert medoid_true(alike, true, n) == pytest.approx(exact, abs=1e-6 if len(found) <= SUBSETS else 0.06)
+        assert medoid_worth(alike, true, n) == pytest.approx(exact, abs=1e-6 if len(found) <= MAX_SUBSETS else 0.06)

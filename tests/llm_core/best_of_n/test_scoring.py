@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from scipy.stats import kendalltau
 
 from llm_core import Engine, GenerationRequest, ModelStore, PromptSpec, RowRequest
-from llm_core.best_of_n.criteria import Likelihood, OwnCriterion, Score, SelfCertainty, Vote
-from llm_core.best_of_n.scoring import Judging, combined, kendall, rank_correlation, ranking
+from llm_core.best_of_n.criteria import FunctionCriterion, Likelihood, MajorityVote, Score, SelfCertainty
+from llm_core.best_of_n.scoring import CandidateScorer, combine_scores, kendall_tau, rank_candidates, rank_correlation
 from llm_core.experiments.candidate_pool import CandidatePool
 from samplers import SamplerConfig
 from tests.support.toy_model import toy_model
@@ -27,17 +27,17 @@ def engine() -> Engine:
     return Engine(ModelStore(loader=lambda model_id, report: toy_model()))
 
 
-def scores(*values: float | None) -> dict[int, Score]:
+def make_scores(*values: float | None) -> dict[int, Score]:
     return {index: Score(value) for index, value in enumerate(values)}
 
 
-def raises(candidate):
+def raise_error(candidate):
     if candidate.index == 1:
         raise OSError("somebody else's trouble")
     return 1.0
 
 
-class Hangs(OwnCriterion):
+class HangingCriterion(FunctionCriterion):
     """Scores two candidates, then never another."""
 
     def score(self, candidates, stop):
@@ -49,10 +49,12 @@ class Hangs(OwnCriterion):
 
 def test_one_that_raises_and_one_that_hangs_spoil_nothing(engine):
     ended = threading.Event()
-    hangs = Hangs("hangs", lambda _: ended.set(), timeout=0.3)
-    broken = OwnCriterion("broken", raises)
-    whole = OwnCriterion("whole", None)
-    judging = Judging(CandidatePool(engine.submit, REQUEST, 4), [Likelihood(), broken, hangs, whole, SelfCertainty()])
+    hangs = HangingCriterion("hangs", lambda _: ended.set(), timeout=0.3)
+    broken = FunctionCriterion("broken", raise_error)
+    whole = FunctionCriterion("whole", None)
+    judging = CandidateScorer(
+        CandidatePool(engine.submit, REQUEST, 4), [Likelihood(), broken, hangs, whole, SelfCertainty()]
+    )
     assert judging.wait(30)
     for good in ("mean_logprob", "self_certainty"):
         assert all(score.value is not None for score in judging.scores(good).values())
@@ -67,11 +69,11 @@ def test_one_that_raises_and_one_that_hangs_spoil_nothing(engine):
 
 
 def test_a_whole_criterion_that_raises_fails_its_scores_only(engine):
-    class Raises(OwnCriterion):
+    class Raises(FunctionCriterion):
         def score(self, candidates, stop):
             raise MemoryError
 
-    judging = Judging(CandidatePool(engine.submit, REQUEST, 2), [Raises("raises", None), Likelihood()])
+    judging = CandidateScorer(CandidatePool(engine.submit, REQUEST, 2), [Raises("raises", None), Likelihood()])
     assert judging.wait(30)
     assert [score.error.code for score in judging.scores("raises").values()] == ["criterion_failed"] * 2
     assert judging.ranking("mean_logprob").winners
@@ -85,7 +87,7 @@ def test_new_candidates_are_scored_and_old_scores_kept(engine):
         return float(candidate.index)
 
     pool = CandidatePool(engine.submit, REQUEST, 2)
-    judging = Judging(pool, [OwnCriterion("once", once), Vote()])
+    judging = CandidateScorer(pool, [FunctionCriterion("once", once), MajorityVote()])
     assert judging.wait(30)
     pool.grow(5)
     assert judging.wait(30)
@@ -104,7 +106,7 @@ def test_stop_keeps_what_has_come_and_resume_scores_the_rest(engine):
         return 1.0
 
     pool = CandidatePool(engine.submit, REQUEST, 4)
-    judging = Judging(pool, [OwnCriterion("slow", slow)])
+    judging = CandidateScorer(pool, [FunctionCriterion("slow", slow)])
     until = time.monotonic() + 20
     while judging.progress("slow")[0] < 2 and time.monotonic() < until:
         judging.advance()
@@ -123,7 +125,7 @@ def test_the_sums_love_of_short_answers_shows(engine):
     """Rows that are drawn towards their end, so that lengths differ."""
     [end] = toy_model().end_ids
     like = dataclasses.replace(REQUEST, rows=(RowRequest(SamplerConfig(seed=5, logit_bias={end: 3.0}), 120),))
-    judging = Judging(CandidatePool(engine.submit, like, 16), [Likelihood("sum"), Likelihood("mean")])
+    judging = CandidateScorer(CandidatePool(engine.submit, like, 16), [Likelihood("sum"), Likelihood("mean")])
     assert judging.wait(60)
     assert len({candidate.tokens for candidate in judging.pool.candidates()}) > 5
     assert judging.length_correlation("sum_logprob") < -0.8
@@ -132,27 +134,31 @@ def test_the_sums_love_of_short_answers_shows(engine):
 
 def test_ids_are_unique(engine):
     with pytest.raises(ValueError, match="id of its own"):
-        Judging(CandidatePool(engine.submit, REQUEST, 1), [Likelihood(), Likelihood()])
+        CandidateScorer(CandidatePool(engine.submit, REQUEST, 1), [Likelihood(), Likelihood()])
 
 
 def test_places_and_winners_with_ties_and_failures():
-    ranked = ranking(scores(1.0, 3.0, None, 3.0, 2.0))
+    ranked = rank_candidates(make_scores(1.0, 3.0, None, 3.0, 2.0))
     assert ranked.places == {1: 1, 3: 1, 4: 3, 0: 4}
     assert ranked.winners == (1, 3)
-    assert ranking({}).winners == ()
+    assert rank_candidates({}).winners == ()
 
 
 def test_weights_count_alike_whatever_the_units():
-    given = {"one": scores(1.0, 2.0, 3.0), "large": scores(3000.0, 1000.0, 2000.0), "same": scores(5.0, 5.0, 5.0)}
-    mixed = combined(given, {"one": 1.0, "large": 1.0, "same": 4.0})
+    given = {
+        "one": make_scores(1.0, 2.0, 3.0),
+        "large": make_scores(3000.0, 1000.0, 2000.0),
+        "same": make_scores(5.0, 5.0, 5.0),
+    }
+    mixed = combine_scores(given, {"one": 1.0, "large": 1.0, "same": 4.0})
     spread = math.sqrt(1.5)
     assert [mixed[index].value for index in range(3)] == pytest.approx([0.0, -spread, spread])
     assert mixed[1].parts == pytest.approx({"one": 0.0, "large": -spread, "same": 0.0})
-    assert combined(given, {"one": 0.0, "large": -1.0})[1].value == pytest.approx(spread)
+    assert combine_scores(given, {"one": 0.0, "large": -1.0})[1].value == pytest.approx(spread)
 
 
 def test_a_candidate_without_one_of_the_scores_has_no_sum():
-    mixed = combined({"one": scores(1.0, None), "other": scores(1.0, 2.0)}, {"one": 1.0, "other": 1.0})
+    mixed = combine_scores({"one": make_scores(1.0, None), "other": make_scores(1.0, 2.0)}, {"one": 1.0, "other": 1.0})
     assert mixed[1].value is None
     assert mixed[1].error.details["criterion"] == "one"
     assert mixed[0].value is not None
@@ -161,7 +167,7 @@ def test_a_candidate_without_one_of_the_scores_has_no_sum():
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=2, max_size=12))
 def test_kendalls_tau_is_scipys(pairs):
     one, other = zip(*pairs, strict=True)
-    found = kendall(one, other)
+    found = kendall_tau(one, other)
     if len(set(one)) == 1 or len(set(other)) == 1:
         assert found is None
     else:
@@ -169,23 +175,23 @@ def test_kendalls_tau_is_scipys(pairs):
 
 
 def test_disagreement_leaves_out_what_one_could_not_score():
-    assert rank_correlation(scores(1.0, 2.0, None, 9.0), scores(2.0, 1.0, 5.0, 0.0)) == -1
-    assert rank_correlation(scores(1.0), {}) is None
+    assert rank_correlation(make_scores(1.0, 2.0, None, 9.0), make_scores(2.0, 1.0, 5.0, 0.0)) == -1
+    assert rank_correlation(make_scores(1.0), {}) is None
 
 
 def test_other_criteria_are_chosen_and_those_that_stay_keep_their_scores(engine):
     asked = []
-    counted = OwnCriterion("counted", lambda candidate: asked.append(candidate.index) or 1.0)
-    other = OwnCriterion("mean_logprob", lambda candidate: 0.5)
-    judging = Judging(CandidatePool(engine.submit, REQUEST, 3), [counted, Likelihood()])
+    counted = FunctionCriterion("counted", lambda candidate: asked.append(candidate.index) or 1.0)
+    other = FunctionCriterion("mean_logprob", lambda candidate: 0.5)
+    judging = CandidateScorer(CandidatePool(engine.submit, REQUEST, 3), [counted, Likelihood()])
     assert judging.wait(30)
-    judging.choose([counted, other, Vote()])  # one stays, one changes under its name, one is new
+    judging.set_criteria([counted, other, MajorityVote()])  # one stays, one changes under its name, one is new
     assert judging.active
     assert judging.wait(30)
     assert asked == [0, 1, 2]
     assert [score.value for score in judging.scores("mean_logprob").values()] == [0.5, 0.5, 0.5]
     assert len(judging.scores("vote")) == 3
-    judging.choose([Vote()])
+    judging.set_criteria([MajorityVote()])
     assert [each.id for each in judging.criteria] == ["vote"]
     with pytest.raises(ValueError, match="an id of its own"):
-        judging.choose([counted, counted])
+        judging.set_criteria([counted, counted])

@@ -10,7 +10,7 @@ from itertools import combinations
 import pytest
 
 from llm_core import Engine, GenerationRequest, ModelStore, NucleusError, PromptSpec, RowRequest
-from llm_core.best_of_n.criteria import Likelihood, OwnCriterion, Score, Vote
+from llm_core.best_of_n.criteria import FunctionCriterion, Likelihood, MajorityVote, Score
 from llm_core.best_of_n.study import BestOfNStudy, ItemResult
 from llm_core.prompts.extraction import Extraction
 from samplers import SamplerConfig
@@ -24,20 +24,20 @@ def engine() -> Engine:
     return Engine(ModelStore(loader=lambda model_id, report: toy_model()))
 
 
-def request(item: int) -> GenerationRequest:
+def make_request(item: int) -> GenerationRequest:
     prompt = PromptSpec(f"Hello {item}", extraction=Extraction("regex", "[a-z]"))
     return GenerationRequest("toy", prompt, (RowRequest(SamplerConfig(seed=5), 12),))
 
 
-def early(item: int, result: str) -> float:
+def answer_early(item: int, result: str) -> float:
     return float(result < "n")
 
 
-def study(engine, ask=request, criteria=lambda item: [Likelihood()]) -> BestOfNStudy:
-    return BestOfNStudy(engine.submit, ITEMS, ask, early, N, criteria)
+def make_study(engine, ask=make_request, criteria=lambda item: [Likelihood()]) -> BestOfNStudy:
+    return BestOfNStudy(engine.submit, ITEMS, ask, answer_early, N, criteria)
 
 
-def run(made: BestOfNStudy, until=lambda made: made.finished) -> BestOfNStudy:
+def run_study(made: BestOfNStudy, until=lambda made: made.finished) -> BestOfNStudy:
     give_up = time.monotonic() + 60
     while not until(made) and time.monotonic() < give_up:
         made.advance()
@@ -47,17 +47,17 @@ def run(made: BestOfNStudy, until=lambda made: made.finished) -> BestOfNStudy:
 
 
 def test_every_figure_follows_from_single_runs(engine):
-    made = run(study(engine))
+    made = run_study(make_study(engine))
     for item, result in made.results.items():
         for index, worth in enumerate(result.worths):
-            [row] = request(item).rows
+            [row] = make_request(item).rows
             sampler = dataclasses.replace(row.sampler, seed=5 + index)
             single = engine.submit(
-                dataclasses.replace(request(item), rows=(dataclasses.replace(row, sampler=sampler),))
+                dataclasses.replace(make_request(item), rows=(dataclasses.replace(row, sampler=sampler),))
             )
             assert single.wait(30)
-            found = request(item).prompt.extraction.extract(single.rows[0].text)
-            assert worth == (0.0 if found is None else early(item, found))
+            found = make_request(item).prompt.extraction.extract(single.rows[0].text)
+            assert worth == (0.0 if found is None else answer_early(item, found))
             mean = sum(event.trace.logprob for event in single.rows[0].events()) / single.rows[0].length
             assert result.scores["mean_logprob"][index] == pytest.approx(mean)
     best = [max(zip(each.scores["mean_logprob"], each.worths, strict=True))[1] for each in made.results.values()]
@@ -65,43 +65,43 @@ def test_every_figure_follows_from_single_runs(engine):
     single = [sum(each.worths) / N for each in made.results.values()]
     for way in ("single", "vote", "mean_logprob"):
         assert made.accuracy(way, 1).value == pytest.approx(sum(single) / ITEMS) or way == "vote"
-    assert made.proxy("mean_logprob", N) > made.proxy("mean_logprob", 1)
+    assert made.expected_score("mean_logprob", N) > made.expected_score("mean_logprob", 1)
     assert made.cost("single", N).tokens < made.cost("vote", N).tokens
 
 
 def test_stop_keeps_what_is_done_and_resume_asks_the_rest(engine):
-    made = run(study(engine), lambda made: made.results)
+    made = run_study(make_study(engine), lambda made: made.results)
     made.stop()
     done = dict(made.results)
     made.advance()
     assert made.results == done
     made.resume()
-    run(made)
+    run_study(made)
     assert all(made.results[item] == result for item, result in done.items())
 
 
 def test_an_item_that_cannot_be_asked_counts_nothing_and_the_others_go_on(engine):
     def ask(item: int) -> GenerationRequest:
-        return request(item) if item else dataclasses.replace(request(item), prompt=PromptSpec(""))
+        return make_request(item) if item else dataclasses.replace(make_request(item), prompt=PromptSpec(""))
 
-    made = run(study(engine, ask))
+    made = run_study(make_study(engine, ask))
     assert made.results[0].error.code == "prompt_empty"
     assert made.results[1].error is None
     assert made.accuracy("mean_logprob", N).value <= 2 / 3
 
 
 def test_a_criterion_that_fails_chooses_nobody(engine):
-    made = run(study(engine, criteria=lambda item: [OwnCriterion("broken", lambda candidate: 1 / 0)]))
+    made = run_study(make_study(engine, criteria=lambda item: [FunctionCriterion("broken", lambda candidate: 1 / 0)]))
     assert made.results[0].scores["broken"] == (-math.inf,) * N
-    assert made.proxy("broken", 2) is None
+    assert made.expected_score("broken", 2) is None
 
 
-class Likeness:
+class LengthSimilarity:
     """Alike as far as the lengths are, said of pairs."""
 
     id, needs, relative, by_pairs, timeout = "alike", frozenset(), True, True, None
 
-    def unavailable(self, candidates):
+    def unavailable_reason(self, candidates):
         return None
 
     def score(self, candidates, stop):
@@ -110,7 +110,7 @@ class Likeness:
 
 
 def test_a_criterion_that_compares_pairs_is_followed_over_n(engine):
-    made = run(study(engine, criteria=lambda item: [Likeness()]))
+    made = run_study(make_study(engine, criteria=lambda item: [LengthSimilarity()]))
     for result in made.results.values():
         alike, worths = result.pairs["alike"], result.worths
         for n in (1, 2, 3, 4):
@@ -120,15 +120,15 @@ def test_a_criterion_that_compares_pairs_is_followed_over_n(engine):
                 best = [worths[one] for one in subset if sums[one] == max(sums.values())]
                 chosen.append(sum(best) / len(best))
             assert result.worth("alike", n) == pytest.approx(sum(chosen) / len(chosen))
-    assert made.proxy("alike", 2) is None
+    assert made.expected_score("alike", 2) is None
 
 
 def test_refused(engine):
     with pytest.raises(NucleusError) as refused:
-        study(engine, criteria=lambda item: [Vote()])
+        make_study(engine, criteria=lambda item: [MajorityVote()])
     assert refused.value.code == "study_needs_absolute"
     with pytest.raises(NucleusError) as refused:
-        BestOfNStudy(engine.submit, 1, request, early, 65, lambda item: [])
+        BestOfNStudy(engine.submit, 1, make_request, answer_early, 65, lambda item: [])
     assert refused.value.code == "candidates_out_of_range"
 
 

@@ -13,18 +13,18 @@ from llm_core.decoding.kv_cache import BLOCK, CacheFull
 from llm_core.decoding.llama_decoder import LeanDecoder
 from llm_core.decoding.transformers_decoder import PlainDecoder
 from llm_core.models.language_model import LanguageModel
-from tests.support.tiny_models import LEAN, PLAIN, REFUSED, VOCABULARY, tiny_model
+from tests.support.tiny_models import LLAMA_MODELS, TRANSFORMERS_MODELS, UNSUPPORTED_MODELS, VOCABULARY_SIZE, tiny_model
 from tests.support.toy_model import toy_tokenizer
 
 BUDGET = 2**28
 CLOSE = 1e-4
 
 
-def language_model(name: str) -> LanguageModel:
+def make_language_model(name: str) -> LanguageModel:
     return LanguageModel(id=name, name=name, model=tiny_model(name), tokenizer=toy_tokenizer())
 
 
-def reference(model, ids: list[int]) -> torch.Tensor:
+def reference_logits(model, ids: list[int]) -> torch.Tensor:
     """Logits `[len(ids), V]` of one pass over everything, without a cache."""
     tokens = torch.tensor([ids])
     with torch.inference_mode():
@@ -33,16 +33,20 @@ def reference(model, ids: list[int]) -> torch.Tensor:
 
 def random_ids(length: int, seed: int) -> list[int]:
     chance = random.Random(seed)
-    return [chance.randrange(1, VOCABULARY) for _ in range(length)]
+    return [chance.randrange(1, VOCABULARY_SIZE) for _ in range(length)]
 
 
-def in_chunks(decoder: Decoder, cache, row: int, ids: list[int], size: int) -> torch.Tensor:
+def decode_in_chunks(decoder: Decoder, cache, row: int, ids: list[int], size: int) -> torch.Tensor:
     for start in range(0, len(ids), size):
         logits = decoder.prefill(ids[start : start + size], cache, row)
     return logits
 
 
-DECODERS = [(kind, name) for kind, names in ((LeanDecoder, LEAN), (PlainDecoder, LEAN | PLAIN)) for name in names]
+DECODERS = [
+    (kind, name)
+    for kind, names in ((LeanDecoder, LLAMA_MODELS), (PlainDecoder, LLAMA_MODELS | TRANSFORMERS_MODELS))
+    for name in names
+]
 
 
 @pytest.mark.parametrize(("kind", "name"), DECODERS)
@@ -55,21 +59,21 @@ def test_float32_equals_transformers(kind, name):
     rows: list[int] = []
     for seed, chunk in ((0, 5), (1, 16), (2, 31)):
         rows.append(seed)
-        logits = in_chunks(decoder, cache, cache.append(), texts[seed], chunk)
-        torch.testing.assert_close(logits, reference(model, texts[seed])[-1], atol=CLOSE, rtol=0)
+        logits = decode_in_chunks(decoder, cache, cache.append(), texts[seed], chunk)
+        torch.testing.assert_close(logits, reference_logits(model, texts[seed])[-1], atol=CLOSE, rtol=0)
     for step in range(9):
         if step == 3:
             cache.remove(0)
             rows = [rows[2], rows[1]]
         if step in (4, 6):
             rows.append(step // 2 + 1)
-            in_chunks(decoder, cache, cache.append(), texts[rows[-1]], 128)
+            decode_in_chunks(decoder, cache, cache.append(), texts[rows[-1]], 128)
         new = random_ids(len(rows), 100 + step)
         logits = decoder.step(new, cache)
         for row, seed in enumerate(rows):
             texts[seed] = [*texts[seed], new[row]]
-            torch.testing.assert_close(logits[row], reference(model, texts[seed])[-1], atol=CLOSE, rtol=0)
-    assert logits.shape == (len(rows), VOCABULARY)
+            torch.testing.assert_close(logits[row], reference_logits(model, texts[seed])[-1], atol=CLOSE, rtol=0)
+    assert logits.shape == (len(rows), VOCABULARY_SIZE)
     assert logits.dtype == torch.float32
 
 
@@ -108,11 +112,11 @@ def test_a_branch_from_a_prefix_equals_a_cold_start(kind, name):
         row = cache.append()
         cache.put(row, prefix)
         logits = decoder.prefill(ending, cache, row)
-        torch.testing.assert_close(logits, reference(model, ids[:37] + ending)[-1], atol=CLOSE, rtol=0)
+        torch.testing.assert_close(logits, reference_logits(model, ids[:37] + ending)[-1], atol=CLOSE, rtol=0)
     decoder.prefill(ids, cache, 2)  # grows the storage
     cache.truncate(0, 50)
     logits = decoder.step([1, 2, 3], cache)
-    torch.testing.assert_close(logits[0], reference(model, [*ids[:50], 1])[-1], atol=CLOSE, rtol=0)
+    torch.testing.assert_close(logits[0], reference_logits(model, [*ids[:50], 1])[-1], atol=CLOSE, rtol=0)
     assert cache.remove(1) == 2
 
 
@@ -134,7 +138,7 @@ def test_one_poisoned_row_leaves_its_neighbours_alone(kind, name):
     decoder.prefill(late, cache, cache.append())
     logits = decoder.step([6, 6, 6], cache)
     for row, ids in enumerate([[*texts[0], 5, 6], [*texts[2], 5, 6], [*late, 6]]):
-        torch.testing.assert_close(logits[row], reference(model, ids)[-1], atol=CLOSE, rtol=0)
+        torch.testing.assert_close(logits[row], reference_logits(model, ids)[-1], atol=CLOSE, rtol=0)
 
 
 @pytest.mark.parametrize(("kind", "name"), [(LeanDecoder, "llama"), (PlainDecoder, "gpt2")])
@@ -150,18 +154,18 @@ def test_a_full_cache_refuses_and_stays_usable(kind, name):
         decoder.prefill([1, 2], cache, 0)
     assert cache.lengths == [BLOCK]
     cache.truncate(0, BLOCK - 1)
-    expected = reference(tiny_model(name), ids)[-1]
+    expected = reference_logits(tiny_model(name), ids)[-1]
     torch.testing.assert_close(decoder.step(ids[-1:], cache)[0], expected, atol=CLOSE, rtol=0)
     with pytest.raises(ValueError, match="2 tokens for 1 rows"):
         decoder.step([1, 2], cache)
 
 
-@pytest.mark.parametrize("name", LEAN | PLAIN)
+@pytest.mark.parametrize("name", LLAMA_MODELS | TRANSFORMERS_MODELS)
 def test_make_decoder_picks_the_lean_one_for_its_family(name):
-    decoder = make_decoder(language_model(name), "float32")
-    assert isinstance(decoder, LeanDecoder if name in LEAN else PlainDecoder)
-    assert (decoder.precision, decoder.vocab_size) == ("float32", VOCABULARY)
-    assert decoder.context_window == language_model(name).context_window
+    decoder = make_decoder(make_language_model(name), "float32")
+    assert isinstance(decoder, LeanDecoder if name in LLAMA_MODELS else PlainDecoder)
+    assert (decoder.precision, decoder.vocab_size) == ("float32", VOCABULARY_SIZE)
+    assert decoder.context_window == make_language_model(name).context_window
 
 
 def test_the_probe_notices_other_logits():
@@ -179,7 +183,7 @@ def test_the_probe_notices_other_logits():
         make_decoder(LanguageModel(id="x", name="x", model=model, tokenizer=toy_tokenizer()), "float32")
 
 
-@pytest.mark.parametrize("name", REFUSED)
+@pytest.mark.parametrize("name", UNSUPPORTED_MODELS)
 def test_make_decoder_refuses_what_cannot_share_a_pass(name):
     with pytest.raises(UnsupportedModel, match=r"linear_attention|dynamic|Bloom|local"):
-        make_decoder(language_model(name), "float32")
+        make_decoder(make_language_model(name), "float32")

@@ -12,7 +12,7 @@ from llm_core.decoding.kv_cache import BLOCK, CacheFull, KeyValueCache, LayerSha
 SHAPES = [LayerShape(2, 4), LayerShape(1, 8)]
 
 
-def make(budget_tokens: int = 10**6, **options) -> KeyValueCache:
+def make_cache(budget_tokens: int = 10**6, **options) -> KeyValueCache:
     options = {"dtype": torch.float32, "max_length": 2048} | options
     per_token = 2 * 4 * sum(shape.heads * shape.size for shape in SHAPES)
     return KeyValueCache(SHAPES, budget_bytes=budget_tokens * per_token, **options)
@@ -26,7 +26,7 @@ def write(cache: KeyValueCache, row: int, values: list[float]) -> None:
             layer[:, row, :, start : start + len(values)] = torch.tensor(values)[:, None]
 
 
-def held(cache: KeyValueCache, row: int) -> list[float]:
+def read_rows(cache: KeyValueCache, row: int) -> list[float]:
     """What `write` wrote, after checking that all layers agree and that nothing follows it."""
     length = cache.lengths[row]
     for layer in cache.layers:
@@ -38,7 +38,7 @@ def held(cache: KeyValueCache, row: int) -> list[float]:
 def test_random_traffic_against_lists():
     """A thousand random operations, each mirrored on plain lists; unused rows and positions hold zeros throughout."""
     chance = random.Random(3)
-    cache, model, kept = make(), [], []
+    cache, model, kept = make_cache(), [], []
     for number in range(1, 1001):
         action = chance.choice(["append", "write", "write", "write", "remove", "truncate", "copy", "put", "trim"])
         row = chance.randrange(len(model)) if model else None
@@ -70,7 +70,7 @@ def test_random_traffic_against_lists():
             length = chance.randint(0, prefix.length)
             cache.put(row, prefix.first(length))
             model[row] = values[:length]
-        assert [held(cache, place) for place in range(cache.rows)] == model
+        assert [read_rows(cache, place) for place in range(cache.rows)] == model
         assert all((layer[:, cache.rows :] == 0).all() for layer in cache.layers)
         assert cache.nbytes == sum(layer.numel() * 4 for layer in cache.layers)
     assert len(kept) > 20
@@ -78,16 +78,16 @@ def test_random_traffic_against_lists():
 
 
 def test_a_prefix_is_a_copy_and_counts_its_bytes():
-    cache = make()
+    cache = make_cache()
     cache.append()
     write(cache, 0, [1.0, 2.0, 3.0])
     prefix = cache.copy_out(0, 2)
     cache.truncate(0, 0)
     write(cache, 0, [9.0])
-    other = make()
+    other = make_cache()
     other.append()
     other.put(0, prefix)
-    assert held(other, 0) == [1.0, 2.0]
+    assert read_rows(other, 0) == [1.0, 2.0]
     assert (prefix.length, prefix.nbytes) == (2, 2 * cache.bytes_per_token)
     assert prefix.first(1).nbytes == cache.bytes_per_token
     for length in (-1, 3):
@@ -96,7 +96,7 @@ def test_a_prefix_is_a_copy_and_counts_its_bytes():
 
 
 def test_a_failed_pass_leaves_no_trace():
-    cache = make()
+    cache = make_cache()
     cache.append()
     write(cache, 0, [1.0])
 
@@ -107,22 +107,22 @@ def test_a_failed_pass_leaves_no_trace():
 
     with pytest.raises(RuntimeError):
         fail()
-    assert held(cache, 0) == [1.0]
+    assert read_rows(cache, 0) == [1.0]
 
 
 def test_growth_doubles_and_moves_everything():
-    cache = make()
+    cache = make_cache()
     cache.append()
     sizes = set()
     for token in range(1000):
         write(cache, 0, [float(token)])
         sizes.add(cache.capacity)
-    assert held(cache, 0) == [float(token) for token in range(1000)]
+    assert read_rows(cache, 0) == [float(token) for token in range(1000)]
     assert sizes == {BLOCK, 2 * BLOCK, 4 * BLOCK, 8 * BLOCK, 16 * BLOCK}
 
 
 def test_never_beyond_the_budget_and_all_of_it():
-    cache = make(budget_tokens=5 * BLOCK)
+    cache = make_cache(budget_tokens=5 * BLOCK)
     for _ in range(5):
         cache.append()
     with pytest.raises(CacheFull):
@@ -132,11 +132,11 @@ def test_never_beyond_the_budget_and_all_of_it():
     before = cache.nbytes
     with pytest.raises(CacheFull):
         write(cache, 0, [1.0])
-    assert (held(cache, 0), cache.nbytes) == ([1.0] * BLOCK, before)
+    assert (read_rows(cache, 0), cache.nbytes) == ([1.0] * BLOCK, before)
     for _ in range(4):
         cache.remove(1)
     write(cache, 0, [2.0] * (4 * BLOCK))  # rows given back become room for length
-    assert held(cache, 0) == [1.0] * BLOCK + [2.0] * (4 * BLOCK)
+    assert read_rows(cache, 0) == [1.0] * BLOCK + [2.0] * (4 * BLOCK)
     assert cache.nbytes <= cache.budget_bytes
     assert not cache.fits(1, 5 * BLOCK + 1)
     cache.remove(0)
@@ -145,7 +145,7 @@ def test_never_beyond_the_budget_and_all_of_it():
 
 
 def test_no_row_outgrows_the_context_window():
-    cache = make(max_length=300)
+    cache = make_cache(max_length=300)
     cache.append()
     for count in (130, 170):
         write(cache, 0, [1.0] * count)
@@ -155,16 +155,16 @@ def test_no_row_outgrows_the_context_window():
 
 
 def test_bfloat16_takes_half_the_bytes():
-    cache = make(dtype=torch.bfloat16)
+    cache = make_cache(dtype=torch.bfloat16)
     cache.append()
     write(cache, 0, [1.5, 2.5])
-    assert held(cache, 0) == [1.5, 2.5]
-    assert cache.bytes_per_token == make().bytes_per_token // 2
+    assert read_rows(cache, 0) == [1.5, 2.5]
+    assert cache.bytes_per_token == make_cache().bytes_per_token // 2
 
 
 @pytest.mark.parametrize("wrong", [lambda c: c.truncate(0, 3), lambda c: c.copy_out(0, 3), lambda c: c.truncate(0, -1)])
 def test_refuses_lengths_a_row_has_not(wrong):
-    cache = make()
+    cache = make_cache()
     cache.append()
     write(cache, 0, [1.0, 2.0])
     with pytest.raises(ValueError, match="row 0 has 2 tokens"):

@@ -14,7 +14,7 @@ from llm_core.decoding.llama_decoder import LeanDecoder
 from tests.support.tiny_models import tiny_model
 
 
-def cost(runs) -> int:
+def padding_cost(runs) -> int:
     return sum((stop - first) * read + RUN_COST for first, stop, read in runs)
 
 
@@ -33,7 +33,9 @@ def test_every_row_once_and_never_dearer_than_all_together_or_all_apart():
         assert [row for first, stop, _ in runs for row in range(first, stop)] == list(range(len(lengths)))
         for first, stop, read in runs:
             assert max(lengths[first:stop]) + 1 <= read < max(lengths[first:stop]) + 1 + BLOCK
-        assert cost(runs) <= cost([(row, row + 1, runs_of([length])[0][2]) for row, length in enumerate(lengths)])
+        assert padding_cost(runs) <= padding_cost(
+            [(row, row + 1, runs_of([length])[0][2]) for row, length in enumerate(lengths)]
+        )
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])

@@ -17,7 +17,7 @@ from llm_core.decoding.quantized_linear import quantize_int4
 from llm_core.decoding.transformers_decoder import PlainDecoder
 from llm_core.models.builtin import GGUF_MEMBER
 from llm_core.paths import nucleus_home
-from tests.llm_core.decoding.test_quantized_linear import weights_kept
+from tests.llm_core.decoding.test_quantized_linear import dequantized_weights
 from tests.support.tiny_models import tiny_model
 
 IDS = [(7 * place) % 95 + 1 for place in range(60)]
@@ -30,7 +30,7 @@ def test_a_precision_is_the_model_with_the_weights_it_keeps(family, name):
     for module_name, module in model.named_modules():
         if isinstance(module, nn.Linear):
             kept = "float16" if module_name == "lm_head" else name
-            module.weight = nn.Parameter(weights_kept(module.weight.detach(), kept))
+            module.weight = nn.Parameter(dequantized_weights(module.weight.detach(), kept))
     expected = logits_along(PlainDecoder(model, 512), IDS)
     found = logits_along(LeanDecoder(tiny_model(family), 512, name), IDS)
     assert compare(found, expected).mean_kl < (1e-9 if name == "float16" else 0.01)

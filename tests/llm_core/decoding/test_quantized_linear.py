@@ -15,7 +15,7 @@ def random_matrix(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
-def weights_kept(weight: torch.Tensor, name: str) -> torch.Tensor:
+def dequantized_weights(weight: torch.Tensor, name: str) -> torch.Tensor:
     """What a format keeps of `weight`, written out from its definition."""
     if name == "int4":
         return quantize_int4(weight).float32()
@@ -31,7 +31,7 @@ def weights_kept(weight: torch.Tensor, name: str) -> torch.Tensor:
 def test_equals_the_plain_product(name, rows, with_bias):
     weight, x = random_matrix(48, 96), random_matrix(rows, 96, seed=1)
     bias = random_matrix(48, seed=2) if with_bias else None
-    expected = torch.nn.functional.linear(x, weights_kept(weight, name), bias)
+    expected = torch.nn.functional.linear(x, dequantized_weights(weight, name), bias)
     for dtype in (torch.float32, torch.bfloat16):
         with torch.inference_mode():
             found = pack(weight, name, dtype, bias)(x.to(dtype))

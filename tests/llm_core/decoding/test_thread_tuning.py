@@ -8,7 +8,7 @@ import torch
 from llm_core.decoding.thread_tuning import LAST_TRIAL, ThreadChoice, one_thread
 
 
-class Machine:
+class SimulatedMachine:
     """Passes take as many seconds as `seconds` says for the number of threads in use."""
 
     def __init__(self, most: int, seconds: dict[int, float]) -> None:
@@ -26,14 +26,14 @@ class Machine:
 
 
 def test_all_threads_are_kept_while_they_are_faster_and_trials_become_rare():
-    counts = Machine(2, {2: 0.6, 1: 1.0}).run(1000)
+    counts = SimulatedMachine(2, {2: 0.6, 1: 1.0}).run(1000)
     assert counts[:8] == [2] * 8
     assert 10 < counts.count(1) < 50
     assert counts[-LAST_TRIAL:].count(1) <= 2
 
 
 def test_a_core_is_left_soon_after_somebody_else_needs_it_and_taken_back_soon_after():
-    machine = Machine(4, {4: 0.6, 3: 1.0})
+    machine = SimulatedMachine(4, {4: 0.6, 3: 1.0})
     machine.run(200)
     machine.seconds = {4: 3.0, 3: 1.1}
     assert machine.run(100)[-20:].count(3) >= 18
@@ -42,14 +42,14 @@ def test_a_core_is_left_soon_after_somebody_else_needs_it_and_taken_back_soon_af
 
 
 def test_passes_of_different_sizes_are_not_compared():
-    machine = Machine(2, {2: 0.6, 1: 0.1})
+    machine = SimulatedMachine(2, {2: 0.6, 1: 0.1})
     for rows in range(1, 40):
         assert machine.run(1, rows) == [2]
     assert machine.run(10, 5)[-1] == 1
 
 
 def test_one_core_leaves_nothing_to_choose():
-    machine = Machine(1, {1: 1.0})
+    machine = SimulatedMachine(1, {1: 1.0})
     assert set(machine.run(200)) == {1}
 
 

@@ -10,12 +10,12 @@ from llm_core.engine import batch as batch_module
 from llm_core.engine.sequence import Answer
 from llm_core.generation.request import RowRecord
 from samplers import SamplerConfig
-from tests.support.batch_generation import ids_of, new_batch, write, write_all
+from tests.support.batch_generation import generate, generate_all, make_batch, token_ids
 
 TEXTS = ["Hi", "Hello there, how are you?", "Xin chào các bạn", "Hello there, how old are you?", "x" * 90]
 
 
-def asked(model, rows: int = 10) -> list[tuple[tuple[int, ...], RowRequest]]:
+def make_requests(model, rows: int = 10) -> list[tuple[tuple[int, ...], RowRequest]]:
     """Rows that differ in prompt, settings and length, some with the same prompt."""
     configs = [
         SamplerConfig(seed=3),
@@ -32,20 +32,20 @@ def asked(model, rows: int = 10) -> list[tuple[tuple[int, ...], RowRequest]]:
 
 
 def test_the_same_tokens_alone_together_shuffled_and_again(toy):
-    rows = asked(toy)
-    alone = [ids_of(write(toy, ids, r.sampler, max_output_tokens=r.max_output_tokens)) for ids, r in rows]
-    batch = new_batch(toy)
-    cold = write_all(batch, toy, rows)
-    assert [ids_of(record) for record in cold] == alone
-    warm = write_all(batch, toy, rows[::-1])
-    assert [ids_of(record) for record in warm[::-1]] == alone
+    rows = make_requests(toy)
+    alone = [token_ids(generate(toy, ids, r.sampler, max_output_tokens=r.max_output_tokens)) for ids, r in rows]
+    batch = make_batch(toy)
+    cold = generate_all(batch, toy, rows)
+    assert [token_ids(record) for record in cold] == alone
+    warm = generate_all(batch, toy, rows[::-1])
+    assert [token_ids(record) for record in warm[::-1]] == alone
     assert all(record.cached_tokens == len(ids) - 1 for (ids, _), record in zip(rows, warm[::-1], strict=True))
 
 
 def test_rows_that_join_and_leave_midway_disturb_nobody(toy):
-    rows = asked(toy)
-    alone = [ids_of(write(toy, ids, r.sampler, max_output_tokens=r.max_output_tokens)) for ids, r in rows]
-    batch = new_batch(toy)
+    rows = make_requests(toy)
+    alone = [token_ids(generate(toy, ids, r.sampler, max_output_tokens=r.max_output_tokens)) for ids, r in rows]
+    batch = make_batch(toy)
     records = []
     for step, (ids, request) in enumerate(rows):
         record = RowRecord(request)
@@ -55,14 +55,14 @@ def test_rows_that_join_and_leave_midway_disturb_nobody(toy):
             batch.advance()
     while batch.answers:
         batch.advance()
-    assert [ids_of(record) for record in records] == alone
+    assert [token_ids(record) for record in records] == alone
 
 
 def test_a_long_prompt_is_read_in_parts_while_others_write(toy, monkeypatch):
     monkeypatch.setattr(batch_module, "READ_TOKENS", 16)
     long_ids = PromptSpec("x" * 150).render(toy).token_ids
-    alone = ids_of(write(toy, long_ids, SamplerConfig(seed=2), max_output_tokens=6))
-    batch = new_batch(toy)
+    alone = token_ids(generate(toy, long_ids, SamplerConfig(seed=2), max_output_tokens=6))
+    batch = make_batch(toy)
     writer, reader = RowRecord(RowRequest(SamplerConfig(seed=1), 40)), RowRecord(RowRequest(SamplerConfig(seed=2), 6))
     batch.join(Answer(toy, PromptSpec("Hi").render(toy).token_ids, writer))
     batch.advance()
@@ -75,31 +75,31 @@ def test_a_long_prompt_is_read_in_parts_while_others_write(toy, monkeypatch):
     assert meanwhile >= len(long_ids) // 16
     while batch.answers:
         batch.advance()
-    assert ids_of(reader) == alone
+    assert token_ids(reader) == alone
 
 
 def test_what_rows_share_is_read_once_and_a_branch_reads_one_token(toy):
     ids = PromptSpec("y" * 60).render(toy).token_ids
-    batch = new_batch(toy)
+    batch = make_batch(toy)
     read: list[int] = []
     prefill = batch.decoder.prefill
     batch.decoder.prefill = lambda chunk, cache, row: (read.append(len(chunk)), prefill(chunk, cache, row))[1]
     rows = [(ids, RowRequest(SamplerConfig(seed=seed), 12)) for seed in range(8)]
-    first = write_all(batch, toy, rows)
+    first = generate_all(batch, toy, rows)
     assert sum(read) == len(ids) - 1
     assert [record.cached_tokens for record in first] == [0] + [len(ids) - 1] * 7
     read.clear()
-    begin = (*ids_of(first[2])[:7], 50)
-    [branch] = write_all(batch, toy, [(ids, RowRequest(SamplerConfig(seed=2), 4, begin=begin))])
+    begin = (*token_ids(first[2])[:7], 50)
+    [branch] = generate_all(batch, toy, [(ids, RowRequest(SamplerConfig(seed=2), 4, begin=begin))])
     assert branch.cached_tokens == len(ids) + 7  # everything but the token that is new
     assert read == []
-    fresh = write(toy, ids, SamplerConfig(seed=2), max_output_tokens=4, begin=begin)
-    assert ids_of(branch) == ids_of(fresh)
+    fresh = generate(toy, ids, SamplerConfig(seed=2), max_output_tokens=4, begin=begin)
+    assert token_ids(branch) == token_ids(fresh)
 
 
 def test_nothing_is_left_when_everybody_has_gone(toy):
-    batch = new_batch(toy, prefix_bytes=0)
-    write_all(batch, toy, asked(toy))
+    batch = make_batch(toy, prefix_bytes=0)
+    generate_all(batch, toy, make_requests(toy))
     assert batch.answers == []
     assert batch._cache.rows == batch._nursery.rows == 0
     assert batch.active_bytes == 0
@@ -107,20 +107,20 @@ def test_nothing_is_left_when_everybody_has_gone(toy):
 
 
 def test_the_prefix_cache_forgets_what_was_used_longest_ago(toy):
-    batch = new_batch(toy)
+    batch = make_batch(toy)
     prompts = [PromptSpec(letter * 40).render(toy).token_ids for letter in "abcdef"]
-    write_all(batch, toy, [(prompts[0], RowRequest(SamplerConfig(), 2))])
+    generate_all(batch, toy, [(prompts[0], RowRequest(SamplerConfig(), 2))])
     one = batch.prefixes.nbytes
     batch.prefixes.budget_bytes = 3 * one + one // 2
     for ids in (*prompts[1:3], prompts[0], *prompts[3:5]):
-        write_all(batch, toy, [(ids, RowRequest(SamplerConfig(), 2))])
+        generate_all(batch, toy, [(ids, RowRequest(SamplerConfig(), 2))])
         assert batch.prefixes.nbytes <= batch.prefixes.budget_bytes
     known = {letter: batch.prefixes.longest(ids[:-1]) for letter, ids in zip("abcde", prompts, strict=False)}
     lengths = {letter: prefix.length if prefix else 0 for letter, prefix in known.items()}
     assert {letter for letter, length in lengths.items() if length == len(prompts[0]) - 1} == {"a", "d", "e"}
 
 
-class Refusing:
+class RefusingConstraint:
     """A constraint that nothing can meet any more after two tokens."""
 
     def __init__(self, vocab: int) -> None:
@@ -134,18 +134,19 @@ class Refusing:
         self._left -= 1
 
 
-class Exploding(Refusing):
+class FailingConstraint(RefusingConstraint):
     def accept(self, token_id: int) -> None:
         raise RuntimeError("bang")
 
 
 @pytest.mark.parametrize(
-    ("constraint", "code", "written"), [(Refusing, "sampler_failed", 2), (Exploding, "engine_failed", 0)]
+    ("constraint", "code", "written"),
+    [(RefusingConstraint, "sampler_failed", 2), (FailingConstraint, "engine_failed", 0)],
 )
 def test_a_row_that_fails_ends_alone(toy, constraint, code, written, caplog):
     ids = PromptSpec("Hi").render(toy).token_ids
-    alone = ids_of(write(toy, ids, SamplerConfig(seed=1), max_output_tokens=9))
-    batch = new_batch(toy)
+    alone = token_ids(generate(toy, ids, SamplerConfig(seed=1), max_output_tokens=9))
+    batch = make_batch(toy)
     bad = RowRecord(RowRequest(SamplerConfig(seed=1), 9))
     bad.constraint = constraint(toy.vocab_size)
     good = RowRecord(RowRequest(SamplerConfig(seed=1), 9))
@@ -156,4 +157,4 @@ def test_a_row_that_fails_ends_alone(toy, constraint, code, written, caplog):
     assert isinstance(bad.error, NucleusError)
     assert bad.error.code == code
     assert len(bad.events()) == written
-    assert ids_of(good) == alone
+    assert token_ids(good) == alone

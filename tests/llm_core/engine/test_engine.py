@@ -13,20 +13,22 @@ from llm_core.engine import engine as engine_module
 from llm_core.generation import request as generation_request
 from llm_core.models.progress import Progress
 from samplers import SamplerConfig
-from tests.support.batch_generation import ids_of
+from tests.support.batch_generation import token_ids
 from tests.support.toy_model import toy_model
 
 PATIENCE = 30.0
 
 
-def request(text: str = "Hello", model_id: str = "toy", seed: int = 1, rows: int = 1, **fields) -> GenerationRequest:
+def make_request(
+    text: str = "Hello", model_id: str = "toy", seed: int = 1, rows: int = 1, **fields
+) -> GenerationRequest:
     """Rows with seeds from `seed` on. Fields of a row go to the rows, others to the request."""
     shared = {name: fields.pop(name) for name in list(fields) if name in ("session", "deadline_seconds", "precision")}
     asked = tuple(RowRequest(SamplerConfig(seed=seed + row), **fields) for row in range(rows))
     return GenerationRequest(model_id, PromptSpec(text), asked, **shared)
 
 
-def slow_toy():
+def make_slow_toy():
     """The toy with a pause before each forward pass, so that a test can step in."""
     toy = toy_model()
 
@@ -49,33 +51,33 @@ def engine() -> Engine:
     return Engine(ModelStore(loader=lambda model_id, report: toy_model()))
 
 
-def finished(run):
+def wait_until_finished(run):
     assert run.wait(PATIENCE), run.status
     return run
 
 
 def test_stop_on_a_waiting_run_ends_it_while_all_places_are_taken(monkeypatch):
     monkeypatch.setattr(engine_module, "MAX_ACTIVE", 1)
-    engine = Engine(ModelStore(loader=lambda model_id, report: slow_toy()))
-    writing = engine.submit(request(max_output_tokens=200))
+    engine = Engine(ModelStore(loader=lambda model_id, report: make_slow_toy()))
+    writing = engine.submit(make_request(max_output_tokens=200))
     while not writing.rows[0].events():
         time.sleep(0.01)
-    waiting = engine.submit(request(seed=2, max_output_tokens=5))
+    waiting = engine.submit(make_request(seed=2, max_output_tokens=5))
     waiting.cancel()
-    finished(waiting)
+    wait_until_finished(waiting)
     assert waiting.rows[0].finish_reason == "cancelled"
     assert writing.active
     writing.cancel()
-    finished(writing)
+    wait_until_finished(writing)
 
 
 def test_a_run_is_recorded_and_replays(engine):
-    first = finished(engine.submit(request(max_output_tokens=20)))
-    again = finished(engine.submit(request(max_output_tokens=20)))
+    first = wait_until_finished(engine.submit(make_request(max_output_tokens=20)))
+    again = wait_until_finished(engine.submit(make_request(max_output_tokens=20)))
     assert first.status == "finished"
     [row], [replayed] = first.rows, again.rows
     assert row.finish_reason in ("length", "end")
-    assert ids_of(row) == ids_of(replayed)
+    assert token_ids(row) == token_ids(replayed)
     assert row.text == replayed.text
     assert first.rendered.text.endswith("<|assistant|>")
     assert row.tokens_per_second > 0
@@ -84,43 +86,48 @@ def test_a_run_is_recorded_and_replays(engine):
 
 
 def test_many_threads_submit_and_everyone_gets_their_own_answer(engine):
-    alone = {seed: finished(engine.submit(request(seed=seed, max_output_tokens=8))).rows[0].text for seed in range(6)}
+    alone = {
+        seed: wait_until_finished(engine.submit(make_request(seed=seed, max_output_tokens=8))).rows[0].text
+        for seed in range(6)
+    }
     runs: dict[int, object] = {}
     threads = [
-        threading.Thread(target=lambda s=seed: runs.update({s: engine.submit(request(seed=s, max_output_tokens=8))}))
+        threading.Thread(
+            target=lambda s=seed: runs.update({s: engine.submit(make_request(seed=s, max_output_tokens=8))})
+        )
         for seed in range(6)
     ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert {seed: finished(run).rows[0].text for seed, run in runs.items()} == alone
+    assert {seed: wait_until_finished(run).rows[0].text for seed, run in runs.items()} == alone
 
 
 def test_stop_keeps_what_was_produced():
-    engine = Engine(ModelStore(loader=lambda model_id, report: slow_toy()))
-    run = engine.submit(request(max_output_tokens=240))
+    engine = Engine(ModelStore(loader=lambda model_id, report: make_slow_toy()))
+    run = engine.submit(make_request(max_output_tokens=240))
     row = run.rows[0]
     while len(row.events()) < 2:
         time.sleep(0.01)
     run.cancel()
-    finished(run)
+    wait_until_finished(run)
     assert (run.status, row.finish_reason) == ("finished", "cancelled")
     assert 2 <= len(row.events()) < 240
 
 
 def test_a_bad_prompt_is_refused_at_once(engine):
     with pytest.raises(NucleusError, match="empty"):
-        engine.submit(request("  "))
+        engine.submit(make_request("  "))
 
 
 def test_a_failing_run_fails_alone(engine):
     broken = engine.submit(GenerationRequest("toy", PromptSpec("Hi"), (RowRequest(SamplerConfig(top_k=10**6)),)))
-    too_long = engine.submit(request("x" * 400))
-    healthy = engine.submit(request(max_output_tokens=5))
-    assert finished(broken).error.code == "top_k_above_vocabulary"
-    assert finished(too_long).error.code == "prompt_too_long"
-    assert finished(healthy).status == "finished"
+    too_long = engine.submit(make_request("x" * 400))
+    healthy = engine.submit(make_request(max_output_tokens=5))
+    assert wait_until_finished(broken).error.code == "top_k_above_vocabulary"
+    assert wait_until_finished(too_long).error.code == "prompt_too_long"
+    assert wait_until_finished(healthy).status == "finished"
 
 
 def test_an_unexpected_exception_ends_its_batch_and_not_the_engine(monkeypatch, caplog):
@@ -135,11 +142,11 @@ def test_an_unexpected_exception_ends_its_batch_and_not_the_engine(monkeypatch, 
 
     monkeypatch.setattr(engine_module, "_make_batch", make)
     engine = Engine(ModelStore(loader=lambda model_id, report: models[model_id]))
-    bad, good = engine.submit(request(model_id="bad", rows=2)), engine.submit(request())
-    assert finished(bad).error.code == "engine_failed"
+    bad, good = engine.submit(make_request(model_id="bad", rows=2)), engine.submit(make_request())
+    assert wait_until_finished(bad).error.code == "engine_failed"
     assert "KeyError" in str(bad.error)
     assert "bang" in caplog.text
-    assert finished(good).status == "finished"
+    assert wait_until_finished(good).status == "finished"
     assert engine.active_rows == 0
 
 
@@ -154,15 +161,15 @@ def test_two_precisions_in_turns_are_made_once_and_a_model_that_left_goes(monkey
     store = ModelStore(1, loader=lambda model_id, report: dataclasses.replace(toy_model(), id=model_id))
     engine = Engine(store)
     for model_id, precision in (("a", "float32"), ("a", "bfloat16"), ("a", "float32"), ("a", "bfloat16")):
-        finished(engine.submit(request(model_id=model_id, precision=precision, max_output_tokens=1)))
+        wait_until_finished(engine.submit(make_request(model_id=model_id, precision=precision, max_output_tokens=1)))
     assert made == [("a", "float32"), ("a", "bfloat16")]
-    finished(engine.submit(request(model_id="b", max_output_tokens=1)))
+    wait_until_finished(engine.submit(make_request(model_id="b", max_output_tokens=1)))
     assert [model.id for model, _ in engine._batches] == ["b"]
     engine.close()
 
 
 def test_a_row_that_ends_as_its_batch_fails_is_not_left_behind(engine, caplog):
-    finished(engine.submit(request(max_output_tokens=2)))
+    wait_until_finished(engine.submit(make_request(max_output_tokens=2)))
     [batch] = [future.result() for future in engine._batches.values()]
     runs, steps = [], []
     real = batch.decoder.step
@@ -178,21 +185,23 @@ def test_a_row_that_ends_as_its_batch_fails_is_not_left_behind(engine, caplog):
 
     batch.decoder.step = step
     for seed in (1, 2):
-        runs.append(engine.submit(request(seed=seed, max_output_tokens=240)))  # noqa: PERF401 (the step looks at it)
-    assert finished(runs[0]).rows[0].finish_reason == "cancelled"
-    assert finished(runs[1]).error.code == "engine_failed"
+        runs.append(engine.submit(make_request(seed=seed, max_output_tokens=240)))  # noqa: PERF401 (the step looks at it)
+    assert wait_until_finished(runs[0]).rows[0].finish_reason == "cancelled"
+    assert wait_until_finished(runs[1]).error.code == "engine_failed"
     deadline = time.monotonic() + PATIENCE
     while engine.active_rows and time.monotonic() < deadline:
         time.sleep(0.01)
     assert (engine.active_rows, engine.waiting_rows, engine.active_bytes) == (0, 0, 0)
-    assert finished(engine.submit(request(max_output_tokens=3))).status == "finished"
+    assert wait_until_finished(engine.submit(make_request(max_output_tokens=3))).status == "finished"
 
 
 def test_what_the_model_cannot_do_is_said_clearly(engine):
-    odd = finished(engine.submit(request(precision="int4")))  # the toy's matrices are too small for its blocks
+    odd = wait_until_finished(
+        engine.submit(make_request(precision="int4"))
+    )  # the toy's matrices are too small for its blocks
     assert odd.error.code == "precision_unavailable"
     assert "int4" in str(odd.error)
-    assert finished(engine.submit(request())).status == "finished"
+    assert wait_until_finished(engine.submit(make_request())).status == "finished"
 
 
 def test_a_model_that_does_not_load_fails_its_runs_and_can_be_retried():
@@ -206,10 +215,12 @@ def test_a_model_that_does_not_load_fails_its_runs_and_can_be_retried():
 
     store = ModelStore(loader=loader)
     engine = Engine(store)
-    assert finished(engine.submit(request())).error.code == "model_no_weights"
-    assert finished(engine.submit(request())).error.code == "model_no_weights"  # not tried again by itself
+    assert wait_until_finished(engine.submit(make_request())).error.code == "model_no_weights"
+    assert (
+        wait_until_finished(engine.submit(make_request())).error.code == "model_no_weights"
+    )  # not tried again by itself
     store.request("toy", retry=True)
-    assert finished(engine.submit(request())).status == "finished"
+    assert wait_until_finished(engine.submit(make_request())).status == "finished"
     assert len(attempts) == 2
 
 
@@ -224,33 +235,33 @@ def test_a_model_still_loading_holds_up_nobody_else_and_its_run_can_be_stopped()
 
     store = ModelStore(loader=loader)
     engine = Engine(store)
-    waiting, stopped = engine.submit(request(model_id="slow")), engine.submit(request(model_id="slow"))
-    quick = engine.submit(request(max_output_tokens=5))
-    assert finished(quick).status == "finished"
+    waiting, stopped = engine.submit(make_request(model_id="slow")), engine.submit(make_request(model_id="slow"))
+    quick = engine.submit(make_request(max_output_tokens=5))
+    assert wait_until_finished(quick).status == "finished"
     assert waiting.status == "waiting"
     assert engine.position(stopped) == 1
     assert store.request("slow").progress.fraction == 0.25
     stopped.cancel()
-    assert finished(stopped).rows[0].finish_reason == "cancelled"
+    assert wait_until_finished(stopped).rows[0].finish_reason == "cancelled"
     gate.set()
-    assert finished(waiting).status == "finished"
+    assert wait_until_finished(waiting).status == "finished"
 
 
 def test_the_queue_is_bounded(monkeypatch):
     monkeypatch.setattr(engine_module, "MAX_WAITING", 2)
     gate = threading.Event()
     engine = Engine(ModelStore(loader=lambda model_id, report: gate.wait(PATIENCE) and toy_model()))
-    runs = [engine.submit(request()) for _ in range(2)]
+    runs = [engine.submit(make_request()) for _ in range(2)]
     with pytest.raises(NucleusError, match="waiting"):
-        engine.submit(request())
+        engine.submit(make_request())
     gate.set()
-    assert all(finished(run).status == "finished" for run in runs)
+    assert all(wait_until_finished(run).status == "finished" for run in runs)
 
 
 def test_a_run_nobody_reads_is_ended(monkeypatch):
     monkeypatch.setattr(generation_request, "ABANDONED_SECONDS", 0.1)
-    engine = Engine(ModelStore(loader=lambda model_id, report: slow_toy()))
-    run = engine.submit(request(max_output_tokens=240))
+    engine = Engine(ModelStore(loader=lambda model_id, report: make_slow_toy()))
+    run = engine.submit(make_request(max_output_tokens=240))
     deadline = time.monotonic() + PATIENCE
     while run.active and time.monotonic() < deadline:  # looking at the status is not reading
         time.sleep(0.05)
@@ -272,8 +283,8 @@ def test_the_store_loads_each_model_once_and_keeps_the_latest():
 
 
 def test_closing_ends_runs_and_the_thread():
-    engine = Engine(ModelStore(loader=lambda model_id, report: slow_toy()))
-    running, waiting = engine.submit(request(max_output_tokens=240)), engine.submit(request(model_id="later"))
+    engine = Engine(ModelStore(loader=lambda model_id, report: make_slow_toy()))
+    running, waiting = engine.submit(make_request(max_output_tokens=240)), engine.submit(make_request(model_id="later"))
     while not running.rows[0].events():
         time.sleep(0.01)
     engine.close()
@@ -283,19 +294,22 @@ def test_closing_ends_runs_and_the_thread():
 
 
 def test_rows_of_one_run_share_its_prompt_and_end_on_their_own(engine):
-    run = finished(engine.submit(request(rows=12, max_output_tokens=10)))
-    alone = [finished(engine.submit(request(seed=1 + row, max_output_tokens=10))).rows[0] for row in range(12)]
-    assert [ids_of(row) for row in run.rows] == [ids_of(row) for row in alone]
+    run = wait_until_finished(engine.submit(make_request(rows=12, max_output_tokens=10)))
+    alone = [
+        wait_until_finished(engine.submit(make_request(seed=1 + row, max_output_tokens=10))).rows[0]
+        for row in range(12)
+    ]
+    assert [token_ids(row) for row in run.rows] == [token_ids(row) for row in alone]
     assert sum(row.cached_tokens == 0 for row in run.rows) == 1
 
 
 def test_one_row_can_be_stopped_while_the_others_go_on():
-    engine = Engine(ModelStore(loader=lambda model_id, report: slow_toy()))
-    run = engine.submit(request(rows=3, max_output_tokens=30))
+    engine = Engine(ModelStore(loader=lambda model_id, report: make_slow_toy()))
+    run = engine.submit(make_request(rows=3, max_output_tokens=30))
     while not all(row.events() for row in run.rows):
         time.sleep(0.01)
     run.rows[1].cancel()
-    finished(run)
+    wait_until_finished(run)
     assert run.rows[1].finish_reason == "cancelled"
     assert len(run.rows[1].events()) < 30
     assert {run.rows[0].finish_reason, run.rows[2].finish_reason} <= {"length", "end"}
@@ -305,21 +319,21 @@ def test_sessions_take_turns(monkeypatch):
     monkeypatch.setattr(engine_module, "MAX_ACTIVE", 2)
     gate = threading.Event()
     engine = Engine(ModelStore(loader=lambda model_id, report: gate.wait(PATIENCE) and toy_model()))
-    greedy = [engine.submit(request(rows=6, session="greedy", max_output_tokens=6)) for _ in range(3)]
-    modest = engine.submit(request(session="modest", max_output_tokens=6))
+    greedy = [engine.submit(make_request(rows=6, session="greedy", max_output_tokens=6)) for _ in range(3)]
+    modest = engine.submit(make_request(session="modest", max_output_tokens=6))
     assert engine.position(greedy[0]) == 0
     assert engine.position(modest) == 1
     assert engine.position(greedy[2]) == 3
     gate.set()
-    finished(modest)
+    wait_until_finished(modest)
     assert greedy[2].active
     for run in greedy:
-        finished(run)
+        wait_until_finished(run)
 
 
 def test_a_deadline_ends_rows_as_they_are():
-    engine = Engine(ModelStore(loader=lambda model_id, report: slow_toy()))
-    run = finished(engine.submit(request(max_output_tokens=240, deadline_seconds=0.5)))
+    engine = Engine(ModelStore(loader=lambda model_id, report: make_slow_toy()))
+    run = wait_until_finished(engine.submit(make_request(max_output_tokens=240, deadline_seconds=0.5)))
     assert run.rows[0].finish_reason == "deadline"
     assert len(run.rows[0].events()) < 240
 
@@ -327,17 +341,17 @@ def test_a_deadline_ends_rows_as_they_are():
 @pytest.mark.parametrize("rows", [0, 65])
 def test_the_number_of_rows_is_bounded(engine, rows):
     with pytest.raises(NucleusError, match="Use 1 to 64"):
-        engine.submit(request(rows=rows))
+        engine.submit(make_request(rows=rows))
 
 
 def test_a_dead_thread_fails_its_runs_clearly_and_the_next_request_starts_another(engine, monkeypatch, caplog):
-    finished(engine.submit(request(max_output_tokens=2)))
+    wait_until_finished(engine.submit(make_request(max_output_tokens=2)))
     with monkeypatch.context() as broken:
         broken.setattr(Engine, "_end_unwanted", lambda self: 1 / 0)
-        run = finished(engine.submit(request(rows=2, max_output_tokens=50)))
+        run = wait_until_finished(engine.submit(make_request(rows=2, max_output_tokens=50)))
         assert run.status == "failed"
         assert run.error.code == "engine_failed"
     assert "the engine's thread ended" in caplog.text
-    again = finished(engine.submit(request(max_output_tokens=5)))
+    again = wait_until_finished(engine.submit(make_request(max_output_tokens=5)))
     assert again.status == "finished"
     assert engine.active_rows == 0

@@ -11,13 +11,13 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from llm_core import Engine, GenerationRequest, LanguageModel, ModelStore, NucleusError, PromptSpec, RowRequest
 from llm_core.best_of_n.criteria import Likelihood, SelfCertainty
-from llm_core.best_of_n.scoring import Judging
+from llm_core.best_of_n.scoring import CandidateScorer
 from llm_core.engine.engine import CACHE_BYTES
 from llm_core.experiments.candidate_pool import CandidatePool
 from samplers import SamplerConfig
-from tests.llm_core.providers.conftest import keys_for, make_router
+from tests.llm_core.providers.conftest import make_credentials, make_router
 from tests.support.fake_openai import OpenAIServer
-from tests.support.toy_model import save_toy, toy_model
+from tests.support.toy_model import save_toy_model, toy_model
 
 
 @pytest.fixture(scope="module")
@@ -29,31 +29,31 @@ def engine():
 
 @pytest.fixture(scope="module")
 def toy(tmp_path_factory):
-    return str(save_toy(tmp_path_factory.mktemp("toy")))
+    return str(save_toy_model(tmp_path_factory.mktemp("toy")))
 
 
-def request(model: str, tokens: int = 6, **sampler) -> GenerationRequest:
+def make_request(model: str, tokens: int = 6, **sampler) -> GenerationRequest:
     row = RowRequest(SamplerConfig(seed=5, **sampler), max_output_tokens=tokens)
     return GenerationRequest(model, PromptSpec("Say something."), (row,))
 
 
-def finished(engine: Engine, like: GenerationRequest, n: int) -> CandidatePool:
+def wait_until_finished(engine: Engine, like: GenerationRequest, n: int) -> CandidatePool:
     pool = CandidatePool(engine.submit, like, n)
     assert pool.wait(30)
     return pool
 
 
 def test_candidates_are_what_single_runs_with_their_seeds_write(engine, toy):
-    pool = finished(engine, request(toy), 4)
+    pool = wait_until_finished(engine, make_request(toy), 4)
     assert len(pool.runs) == 1
     for candidate in pool.candidates():
-        single = engine.submit(_with_seed(request(toy), candidate.seed))
+        single = engine.submit(_set_seed(make_request(toy), candidate.seed))
         single.wait(30)
         assert single.rows[0].text == candidate.text
     assert [candidate.seed for candidate in pool.candidates()] == [5, 6, 7, 8]
 
 
-def _with_seed(like: GenerationRequest, seed: int) -> GenerationRequest:
+def _set_seed(like: GenerationRequest, seed: int) -> GenerationRequest:
     [row] = like.rows
     return dataclasses.replace(
         like, rows=(dataclasses.replace(row, sampler=dataclasses.replace(row.sampler, seed=seed)),)
@@ -61,15 +61,17 @@ def _with_seed(like: GenerationRequest, seed: int) -> GenerationRequest:
 
 
 def test_growing_submits_only_the_new_ones(engine, toy):
-    pool = finished(engine, request(toy), 2)
+    pool = wait_until_finished(engine, make_request(toy), 2)
     first = pool.candidates()
     pool.grow(5)
     assert [len(run.rows) for run in pool.runs] == [2, 3]
     assert pool.wait(30)
     assert pool.candidates()[:2] == first
-    assert [c.text for c in pool.candidates()] == [c.text for c in finished(engine, request(toy), 5).candidates()]
-    assert pool.run_of(1) is pool.runs[0]
-    assert pool.run_of(2) is pool.runs[1]
+    assert [c.text for c in pool.candidates()] == [
+        c.text for c in wait_until_finished(engine, make_request(toy), 5).candidates()
+    ]
+    assert pool.find_run(1) is pool.runs[0]
+    assert pool.find_run(2) is pool.runs[1]
     pool.grow(3)
     assert len(pool.runs) == 2
 
@@ -77,19 +79,19 @@ def test_growing_submits_only_the_new_ones(engine, toy):
 @pytest.mark.parametrize("n", [0, 65])
 def test_out_of_range(engine, toy, n):
     with pytest.raises(NucleusError) as caught:
-        CandidatePool(engine.submit, request(toy), n)
+        CandidatePool(engine.submit, make_request(toy), n)
     assert caught.value.code == "candidates_out_of_range"
 
 
 def test_identical_candidates_are_folded(engine, toy):
-    pool = finished(engine, request(toy, temperature=0), 6)
-    [group] = pool.folded
+    pool = wait_until_finished(engine, make_request(toy, temperature=0), 6)
+    [group] = pool.duplicate_groups
     assert (group.count, group.members) == (6, (0, 1, 2, 3, 4, 5))
 
 
 def test_judged(engine, toy):
-    pool = CandidatePool(engine.submit, request(toy), 6)
-    judging = Judging(pool, [Likelihood("sum"), Likelihood("mean"), SelfCertainty()])
+    pool = CandidatePool(engine.submit, make_request(toy), 6)
+    judging = CandidateScorer(pool, [Likelihood("sum"), Likelihood("mean"), SelfCertainty()])
     assert judging.wait(30)
     scores = judging.scores("sum_logprob")
     best = max(scores, key=lambda index: scores[index].value)
@@ -97,7 +99,7 @@ def test_judged(engine, toy):
     assert all(score.value > 0 for score in judging.scores("self_certainty").values())
 
 
-def thin_model() -> LanguageModel:
+def make_thin_model() -> LanguageModel:
     """As large a cache as the built-in model's, 46 KB a token, and next to nothing to compute."""
     toy = toy_model()
     config = LlamaConfig(
@@ -118,8 +120,8 @@ def thin_model() -> LanguageModel:
 
 def test_sixty_four_of_256_tokens_stay_inside_the_engines_memory():
     """All but the last eight tokens of each are given: what the cache has to hold is the same, and it takes seconds."""
-    engine = Engine(ModelStore(loader=lambda model_id, report: thin_model()))
-    like = request("thin", 8, banned_tokens=tuple(toy_model().end_ids))
+    engine = Engine(ModelStore(loader=lambda model_id, report: make_thin_model()))
+    like = make_request("thin", 8, banned_tokens=tuple(toy_model().end_ids))
     like = dataclasses.replace(like, rows=(dataclasses.replace(like.rows[0], begin=(7,) * 248),))
     pool = CandidatePool(engine.submit, like, 64)
     most, until = 0, time.monotonic() + 100
@@ -141,43 +143,43 @@ def test_a_candidate_that_failed_is_missing_and_the_others_count(engine, toy):
         rows = (asked.rows[0], dataclasses.replace(asked.rows[1], sampler=spoiled), *asked.rows[2:])
         return engine.submit(dataclasses.replace(asked, rows=rows))
 
-    pool = CandidatePool(submit, request(toy), 3)
+    pool = CandidatePool(submit, make_request(toy), 3)
     assert pool.wait(30)
     assert pool.missing == [1]
     assert pool.error.code == "token_outside_vocabulary"
     assert [candidate.index for candidate in pool.candidates()] == [0, 2]
-    judging = Judging(pool, [Likelihood()])
+    judging = CandidateScorer(pool, [Likelihood()])
     assert judging.wait(30)
     assert set(judging.scores("mean_logprob")) == {0, 2}
 
 
 def test_stop_keeps_what_was_written(engine, toy):
-    pool = CandidatePool(engine.submit, request(toy, 200), 3)
+    pool = CandidatePool(engine.submit, make_request(toy, 200), 3)
     while not pool.tokens:
         time.sleep(0.002)
     pool.stop()
     assert pool.wait(30)
-    assert all(candidate.cut_off for candidate in pool.candidates() if candidate.finish_reason != "end")
+    assert all(candidate.truncated for candidate in pool.candidates() if candidate.finish_reason != "end")
 
 
 def test_what_the_model_was_made_to_begin_with_belongs_to_the_answer(engine, toy):
-    like = request(toy)
+    like = make_request(toy)
     like = dataclasses.replace(like, prompt=dataclasses.replace(like.prompt, prefill="So: "))
-    [candidate] = finished(engine, like, 1).candidates()
+    [candidate] = wait_until_finished(engine, like, 1).candidates()
     assert candidate.text.startswith("So: ")
 
 
 def test_self_certainty_is_the_divergence_from_uniform(engine, toy):
     """By its definition, from the logits that were kept of the first step."""
-    [row] = request(toy).rows
+    [row] = make_request(toy).rows
     run = engine.submit(
-        dataclasses.replace(request(toy), rows=(dataclasses.replace(row, keep_logits=True, keep_certainty=True),))
+        dataclasses.replace(make_request(toy), rows=(dataclasses.replace(row, keep_logits=True, keep_certainty=True),))
     )
     assert run.wait(30)
     logprobs = run.rows[0].kept.logits.double().log_softmax(-1)
     definition = -(logprobs + math.log(len(logprobs))).mean()
     assert run.rows[0].events()[0].trace.self_certainty == pytest.approx(float(definition), rel=1e-5)
-    plain = engine.submit(request(toy))
+    plain = engine.submit(make_request(toy))
     assert plain.wait(30)
     assert plain.rows[0].events()[0].trace.self_certainty is None
 
@@ -185,16 +187,16 @@ def test_self_certainty_is_the_divergence_from_uniform(engine, toy):
 def test_a_hosted_model_has_no_self_certainty_and_says_why():
     router = make_router()
     with OpenAIServer() as server:
-        keys = keys_for(server)
-        pool = CandidatePool(lambda each: router.submit(each, keys), request(server.model), 4)
-        judging = Judging(pool, [SelfCertainty(), Likelihood("sum")])
+        keys = make_credentials(server)
+        pool = CandidatePool(lambda each: router.submit(each, keys), make_request(server.model), 4)
+        judging = CandidateScorer(pool, [SelfCertainty(), Likelihood("sum")])
         assert judging.wait(30)
-        assert len(server.asked) == 4
-        assert judging.unavailable("self_certainty").code == "criterion_needs_vocabulary"
+        assert len(server.requests) == 4
+        assert judging.unavailable_reason("self_certainty").code == "criterion_needs_vocabulary"
         assert judging.status("self_certainty") == "unavailable"
         assert len(judging.ranking("sum_logprob").places) == 4
         server.logprobs = False
-        blind = CandidatePool(lambda each: router.submit(each, keys), request(server.model), 2)
-        judging = Judging(blind, [Likelihood("sum")])
+        blind = CandidatePool(lambda each: router.submit(each, keys), make_request(server.model), 2)
+        judging = CandidateScorer(blind, [Likelihood("sum")])
         assert judging.wait(30)
-        assert judging.unavailable("sum_logprob").code == "criterion_needs_probabilities"
+        assert judging.unavailable_reason("sum_logprob").code == "criterion_needs_probabilities"

@@ -9,14 +9,14 @@ import torch
 
 from llm_core import Engine, GenerationRequest, ModelStore, NucleusError, PromptSpec, RowRequest
 from llm_core.experiments.comparison import (
-    Column,
     Comparison,
-    Place,
-    excluded_by,
+    ComparisonColumn,
+    DivergencePoint,
+    aligned_point,
+    divergence_point,
+    excluding_stage,
+    explain_divergence,
     first_divergence,
-    parting,
-    place_of,
-    reasons,
 )
 from llm_core.generation.request import MAX_ROWS, TokenEvent
 from samplers import SamplerChain, SamplerConfig, summarize
@@ -30,21 +30,21 @@ def engine() -> Engine:
     return Engine(ModelStore(loader=lambda model_id, report: toy_model()))
 
 
-def like(tokens: int = 12) -> GenerationRequest:
+def make_template(tokens: int = 12) -> GenerationRequest:
     return GenerationRequest("toy", PROMPT, (RowRequest(SamplerConfig(), tokens),))
 
 
-def columns(*samplers: SamplerConfig, prompt: PromptSpec = PROMPT, model: str = "toy") -> list[Column]:
-    return [Column(sampler, model, prompt) for sampler in samplers]
+def make_columns(*samplers: SamplerConfig, prompt: PromptSpec = PROMPT, model: str = "toy") -> list[ComparisonColumn]:
+    return [ComparisonColumn(sampler, model, prompt) for sampler in samplers]
 
 
-def finished(comparison: Comparison) -> Comparison:
+def wait_until_finished(comparison: Comparison) -> Comparison:
     for run in comparison.runs:
         assert run.wait(30)
     return comparison
 
 
-def trace(logits: list[float], token: int, **settings):
+def make_trace(logits: list[float], token: int, **settings):
     recording: list = []
     SamplerChain([SamplerConfig(**settings)]).probs(torch.tensor([logits]), None, recording)
     return summarize(recording, [token])[0]
@@ -52,7 +52,7 @@ def trace(logits: list[float], token: int, **settings):
 
 def test_columns_share_one_request_and_every_seed(engine):
     samplers = (SamplerConfig(temperature=0), SamplerConfig(top_k=5, seed=99), SamplerConfig())
-    comparison = finished(Comparison(engine.submit, columns(*samplers), 3, like(), seed=40))
+    comparison = wait_until_finished(Comparison(engine.submit, make_columns(*samplers), 3, make_template(), seed=40))
     assert len(comparison.runs) == 1
     for place, sampler in enumerate(samplers):
         for repeat in range(3):
@@ -64,10 +64,12 @@ def test_columns_share_one_request_and_every_seed(engine):
 
 
 def test_equal_settings_never_part_and_a_column_is_what_it_would_be_alone(engine):
-    both = finished(
-        Comparison(engine.submit, columns(SamplerConfig(), SamplerConfig(), SamplerConfig(top_k=2)), 1, like())
+    both = wait_until_finished(
+        Comparison(
+            engine.submit, make_columns(SamplerConfig(), SamplerConfig(), SamplerConfig(top_k=2)), 1, make_template()
+        )
     )
-    alone = finished(Comparison(engine.submit, columns(SamplerConfig(top_k=2)), 1, like()))
+    alone = wait_until_finished(Comparison(engine.submit, make_columns(SamplerConfig(top_k=2)), 1, make_template()))
     first, second, third = (both.record(place).events() for place in range(3))
     assert first_divergence(first, second) is None
     assert [event.token_id for event in third] == [event.token_id for event in alone.record(0).events()]
@@ -75,24 +77,24 @@ def test_equal_settings_never_part_and_a_column_is_what_it_would_be_alone(engine
     assert step is not None
     assert [e.token_id for e in first[:step]] == [e.token_id for e in third[:step]]
     assert first[step].token_id != third[step].token_id
-    assert [reason.code for reason in reasons(first[step].trace, third[step].trace)] == ["cut"]
+    assert [reason.code for reason in explain_divergence(first[step].trace, third[step].trace)] == ["cut"]
 
 
 def test_other_prompts_and_models_are_requests_of_their_own(engine):
     mixed = [
-        *columns(SamplerConfig(temperature=0)),
-        *columns(SamplerConfig(temperature=0), prompt=PromptSpec("Good evening")),
-        *columns(SamplerConfig(top_k=3)),
-        *columns(SamplerConfig(temperature=0), model="other toy"),
+        *make_columns(SamplerConfig(temperature=0)),
+        *make_columns(SamplerConfig(temperature=0), prompt=PromptSpec("Good evening")),
+        *make_columns(SamplerConfig(top_k=3)),
+        *make_columns(SamplerConfig(temperature=0), model="other toy"),
     ]
-    comparison = finished(Comparison(engine.submit, mixed, 2, like()))
+    comparison = wait_until_finished(Comparison(engine.submit, mixed, 2, make_template()))
     assert [len(run.rows) for run in comparison.runs] == [4, 2, 2]
     assert comparison.run(0) is comparison.run(2)
     assert comparison.run(1).rendered.text != comparison.run(0).rendered.text
     assert comparison.record(2, 1).request.sampler == SamplerConfig(top_k=3, seed=1)
     parting = first_divergence(comparison.record(0).events(), comparison.record(1).events())
     traces = [comparison.record(place).events()[parting].trace for place in (0, 1)]
-    assert [reason.code for reason in reasons(*traces)] == ["model"]
+    assert [reason.code for reason in explain_divergence(*traces)] == ["model"]
 
 
 def test_a_refusal_leaves_nothing_running(engine):
@@ -102,59 +104,61 @@ def test_a_refusal_leaves_nothing_running(engine):
         begun.append(engine.submit(request))
         return begun[-1]
 
-    bad = [*columns(SamplerConfig()), *columns(SamplerConfig(), prompt=PromptSpec(""))]
+    bad = [*make_columns(SamplerConfig()), *make_columns(SamplerConfig(), prompt=PromptSpec(""))]
     with pytest.raises(NucleusError) as refused:
-        Comparison(submit, bad, 1, like(200))
+        Comparison(submit, bad, 1, make_template(200))
     assert refused.value.code == "prompt_empty"
     assert begun[0].wait(30)
     assert begun[0].rows[0].finish_reason == "cancelled"
     with pytest.raises(NucleusError):
-        Comparison(submit, columns(*[SamplerConfig()] * 5), MAX_ROWS, like())
+        Comparison(submit, make_columns(*[SamplerConfig()] * 5), MAX_ROWS, make_template())
 
 
 def test_stop_keeps_what_was_written(engine):
-    comparison = Comparison(engine.submit, columns(SamplerConfig(), SamplerConfig(top_k=4)), 1, like(200))
+    comparison = Comparison(engine.submit, make_columns(SamplerConfig(), SamplerConfig(top_k=4)), 1, make_template(200))
     comparison.stop()
-    finished(comparison)
+    wait_until_finished(comparison)
     assert not comparison.active
 
 
 def test_a_cut_names_the_stage_and_the_side():
     logits = [2.0, 1.5, 1.0, -3.0]
-    found = reasons(trace(logits, 0, top_k=1), trace(logits, 2, temperature=2, top_p=0.99))
+    found = explain_divergence(make_trace(logits, 0, top_k=1), make_trace(logits, 2, temperature=2, top_p=0.99))
     assert [(reason.code, reason.side, reason.stage) for reason in found] == [("cut", 0, "top_k")]
-    both = reasons(trace(logits, 0, temperature=0), trace(logits, 1, xtc_probability=1, xtc_threshold=0.2))
+    both = explain_divergence(
+        make_trace(logits, 0, temperature=0), make_trace(logits, 1, xtc_probability=1, xtc_threshold=0.2)
+    )
     assert [(reason.side, reason.stage) for reason in both] == [(0, "temperature"), (1, "xtc")]
 
 
 def test_reweighting_gives_the_odds_before_and_after():
     logits = [math.log(0.6), math.log(0.3), math.log(0.1)]
-    [reason] = reasons(trace(logits, 0, temperature=0.5), trace(logits, 1, temperature=2))
+    [reason] = explain_divergence(make_trace(logits, 0, temperature=0.5), make_trace(logits, 1, temperature=2))
     assert reason.code == "reweighted"
     assert reason.odds == pytest.approx((2, 4, math.sqrt(2)))
-    [icy] = reasons(trace(logits, 0, temperature=0.0005), trace(logits, 1))
+    [icy] = explain_divergence(make_trace(logits, 0, temperature=0.0005), make_trace(logits, 1))
     assert icy.odds[1:] == (math.inf, pytest.approx(2))
 
 
 def test_a_token_that_the_trace_does_not_show():
     logits = torch.linspace(5, 0, 200).tolist()
-    assert excluded_by(trace(logits, 0, temperature=0.9, top_k=20), 150) == "top_k"
-    assert excluded_by(trace(logits, 0, temperature=0.9), 150) is None
-    [reason] = reasons(trace(logits, 0, temperature=0.9), trace(logits, 150, temperature=1.5))
+    assert excluding_stage(make_trace(logits, 0, temperature=0.9, top_k=20), 150) == "top_k"
+    assert excluding_stage(make_trace(logits, 0, temperature=0.9), 150) is None
+    [reason] = explain_divergence(make_trace(logits, 0, temperature=0.9), make_trace(logits, 150, temperature=1.5))
     assert (reason.code, reason.side) == ("unseen", 0)
 
 
-def said(*pieces: str, ids: bool = False) -> list[TokenEvent]:
+def answer_text(*pieces: str, ids: bool = False) -> list[TokenEvent]:
     return [TokenEvent(len(piece) if ids else None, piece, piece, None, 0.0) for piece in pieces]
 
 
 @pytest.mark.parametrize(
     ("one", "two", "place"),
     [
-        (("The", " sea", " is"), ("The", " sky"), Place(1, 1)),
-        (("The", " sea"), ("The sky", " is"), Place(1, 0)),  # other tokens, or pieces of any length
-        (("Th", "e", " sea"), ("The", " sky"), Place(2, 1)),
-        (("The", "", " sea"), ("The", " sky"), Place(2, 1)),  # a letter that was still coming
+        (("The", " sea", " is"), ("The", " sky"), DivergencePoint(1, 1)),
+        (("The", " sea"), ("The sky", " is"), DivergencePoint(1, 0)),  # other tokens, or pieces of any length
+        (("Th", "e", " sea"), ("The", " sky"), DivergencePoint(2, 1)),
+        (("The", "", " sea"), ("The", " sky"), DivergencePoint(2, 1)),  # a letter that was still coming
         (("The", " sea"), ("The s",), None),
         (("The",), ("The",), None),
         ((), ("The",), None),
@@ -162,25 +166,30 @@ def said(*pieces: str, ids: bool = False) -> list[TokenEvent]:
 )
 def test_answers_of_two_vocabularies_part_where_their_texts_do(one, two, place):
     for share_ids in (True, False):  # there are none to share
-        assert parting(said(*one), said(*two), share_ids) == place
+        assert divergence_point(answer_text(*one), answer_text(*two), share_ids) == place
 
 
 def test_tokens_are_compared_where_they_can_be():
-    one, two = said("The", " sea", ids=True), said("The", " seas", ids=True)
-    assert parting(one, two, share_ids=True) == Place(1, 1)
-    assert parting(one, two, share_ids=False) is None, "one says what the other begins with"
+    one, two = answer_text("The", " sea", ids=True), answer_text("The", " seas", ids=True)
+    assert divergence_point(one, two, share_ids=True) == DivergencePoint(1, 1)
+    assert divergence_point(one, two, share_ids=False) is None, "one says what the other begins with"
 
 
 def test_the_place_of_a_pinned_step():
-    one, two = said("Th", "e", " sea", " is"), said("The", " sea is wide")
-    assert [place_of(one, two, step, share_ids=False) for step in (0, 1)] == [Place(0, 0), Place(2, 1)]
-    assert place_of(said("The"), two, 1, share_ids=False) == Place(1, 1), "beyond its end"
-    assert place_of(said("a", "b", ids=True), said("c", "d", ids=True), 1, share_ids=True) == Place(1, 1)
+    one, two = answer_text("Th", "e", " sea", " is"), answer_text("The", " sea is wide")
+    assert [aligned_point(one, two, step, share_ids=False) for step in (0, 1)] == [
+        DivergencePoint(0, 0),
+        DivergencePoint(2, 1),
+    ]
+    assert aligned_point(answer_text("The"), two, 1, share_ids=False) == DivergencePoint(1, 1), "beyond its end"
+    assert aligned_point(
+        answer_text("a", "b", ids=True), answer_text("c", "d", ids=True), 1, share_ids=True
+    ) == DivergencePoint(1, 1)
 
 
 def test_ids_are_shared_within_a_run_and_a_local_model(engine):
     samplers = [SamplerConfig(), SamplerConfig(top_k=2)]
-    other = columns(SamplerConfig(), prompt=PromptSpec("Bye"))
-    comparison = finished(Comparison(engine.submit, columns(*samplers) + other, 1, like(2)))
-    assert comparison.share_ids(0, 1)
-    assert comparison.share_ids(0, 2)
+    other = make_columns(SamplerConfig(), prompt=PromptSpec("Bye"))
+    comparison = wait_until_finished(Comparison(engine.submit, make_columns(*samplers) + other, 1, make_template(2)))
+    assert comparison.has_shared_ids(0, 1)
+    assert comparison.has_shared_ids(0, 2)

@@ -9,7 +9,7 @@ import pytest
 from llm_core import Engine, GenerationRequest, ModelStore, NucleusError, PromptSpec, RowRequest
 from llm_core.analysis.reference_texts import PASSAGES, score, scored
 from llm_core.analysis.text_metrics import STATISTICS, written
-from llm_core.experiments.sweep import MAX_PLACES, Axis, Sweep, grid, with_settings
+from llm_core.experiments.sweep import MAX_GRID_POINTS, Axis, Sweep, expand_grid, replace_settings
 from llm_core.generation import request as generation_request
 from samplers import SamplerConfig
 from tests.support.toy_model import toy_model
@@ -23,7 +23,7 @@ def engine() -> Engine:
     return Engine(ModelStore(loader=lambda model_id, report: toy_model()))
 
 
-def run(sweep: Sweep, until=lambda sweep: sweep.finished) -> Sweep:
+def run_sweep(sweep: Sweep, until=lambda sweep: sweep.finished) -> Sweep:
     give_up = time.monotonic() + 30
     while not until(sweep) and time.monotonic() < give_up:
         sweep.advance()
@@ -33,27 +33,27 @@ def run(sweep: Sweep, until=lambda sweep: sweep.finished) -> Sweep:
 
 
 def test_a_grid_has_every_combination_and_names_a_bad_value():
-    points = grid(SamplerConfig(min_p=0.1), AXES)
+    points = expand_grid(SamplerConfig(min_p=0.1), AXES)
     assert list(points) == [(t, k) for t in (0.5, 1.0) for k in (2, 8, 0)]
     assert points[0.5, 8] == SamplerConfig(min_p=0.1, temperature=0.5, top_k=8)
     with pytest.raises(NucleusError) as refused:
-        with_settings(SamplerConfig(), {"top_p": 1.5})
+        replace_settings(SamplerConfig(), {"top_p": 1.5})
     assert refused.value.details["field"] == "top_p"
-    assert with_settings(SamplerConfig(), {"top_k": 3.0}).top_k == 3
+    assert replace_settings(SamplerConfig(), {"top_k": 3.0}).top_k == 3
     for value in (2.5, float("nan"), float("inf")):
         with pytest.raises(NucleusError):
-            with_settings(SamplerConfig(), {"top_k": value})
+            replace_settings(SamplerConfig(), {"top_k": value})
 
 
 def test_every_place_has_its_own_settings_and_all_share_the_seeds(engine):
-    sweep = run(Sweep(engine.submit, REQUEST, grid(SamplerConfig(), AXES), 3))
+    sweep = run_sweep(Sweep(engine.submit, REQUEST, expand_grid(SamplerConfig(), AXES), 3))
     assert len(sweep.texts) == 18
     for place, sampler in sweep.points.items():
         texts = sweep.texts_at(place)
         for name, compute in STATISTICS.items():
-            assert sweep.figure(place, name) == compute(texts)
+            assert sweep.statistic(place, name) == compute(texts)
         alone = engine.submit(
-            GenerationRequest("toy", REQUEST.prompt, (RowRequest(with_settings(sampler, {"seed": 6}), 16),))
+            GenerationRequest("toy", REQUEST.prompt, (RowRequest(replace_settings(sampler, {"seed": 6}), 16),))
         )
         assert alone.wait(30)
         assert texts[1] == written(alone.rows[0].events())
@@ -66,48 +66,50 @@ def test_stopping_keeps_texts_and_resuming_asks_only_for_the_rest(engine):
         asked.append(request)
         return engine.submit(request)
 
-    sweep = run(Sweep(submit, REQUEST, grid(SamplerConfig(), AXES), 40), lambda sweep: len(sweep.texts) > 3)
+    sweep = run_sweep(
+        Sweep(submit, REQUEST, expand_grid(SamplerConfig(), AXES), 40), lambda sweep: len(sweep.texts) > 3
+    )
     sweep.stop()
     kept, count = dict(sweep.texts), len(asked)
     sweep.advance()
     assert len(asked) == count
     assert sweep.texts == kept
     sweep.resume()
-    run(sweep)
+    run_sweep(sweep)
     assert len(sweep.texts) == 240
     assert all(sweep.texts[place] is text for place, text in kept.items())
     finished_before = {(sweep.points[place], item) for place, item in kept}
     again = [(request.rows[0].sampler, request.rows[0].sampler.seed - 5) for request in asked[count:]]
-    assert not {(with_settings(sampler, {"seed": 0}), item) for sampler, item in again} & finished_before
+    assert not {(replace_settings(sampler, {"seed": 0}), item) for sampler, item in again} & finished_before
 
 
 def test_a_sweep_whose_page_was_left_goes_on_when_somebody_comes_back(engine, monkeypatch):
-    sweep = Sweep(engine.submit, REQUEST, grid(SamplerConfig(), AXES), 2)
+    sweep = Sweep(engine.submit, REQUEST, expand_grid(SamplerConfig(), AXES), 2)
     with monkeypatch.context() as nobody:
         nobody.setattr(generation_request, "ABANDONED_SECONDS", -1.0)
         sweep.advance()
-        for asking in sweep._open.values():
+        for asking in sweep._active.values():
             assert asking.main.wait(30)
             assert asking.main.error.code == "run_abandoned"
-    run(sweep)
+    run_sweep(sweep)
     assert len(sweep.texts) == 12
     assert not [cell.error for cell in sweep.cells.values() if cell.error]
 
 
 def test_figures_follow_the_texts_that_come_in(engine):
-    sweep = Sweep(engine.submit, REQUEST, grid(SamplerConfig(), AXES[:1]), 4)
-    assert sweep.figure((0.5,), "length") is None
-    run(sweep, lambda sweep: len(sweep.texts_at((0.5,))) >= 1)
-    early = sweep.figure((0.5,), "self_bleu") if len(sweep.texts_at((0.5,))) == 1 else None
-    run(sweep)
+    sweep = Sweep(engine.submit, REQUEST, expand_grid(SamplerConfig(), AXES[:1]), 4)
+    assert sweep.statistic((0.5,), "length") is None
+    run_sweep(sweep, lambda sweep: len(sweep.texts_at((0.5,))) >= 1)
+    early = sweep.statistic((0.5,), "self_bleu") if len(sweep.texts_at((0.5,))) == 1 else None
+    run_sweep(sweep)
     assert early is None
-    assert sweep.figure((0.5,), "self_bleu") is not None
-    assert len(sweep.figures_by_seed((0.5,), "perplexity")) == 4
+    assert sweep.statistic((0.5,), "self_bleu") is not None
+    assert len(sweep.statistics_by_seed((0.5,), "perplexity")) == 4
 
 
 def test_too_large_a_sweep_is_refused(engine):
-    many = grid(SamplerConfig(), [Axis("top_k", tuple(range(MAX_PLACES + 1)))])
-    for points, seeds in ((many, 1), (grid(SamplerConfig(), AXES), 0), ({}, 1)):
+    many = expand_grid(SamplerConfig(), [Axis("top_k", tuple(range(MAX_GRID_POINTS + 1)))])
+    for points, seeds in ((many, 1), (expand_grid(SamplerConfig(), AXES), 0), ({}, 1)):
         with pytest.raises(NucleusError):
             Sweep(engine.submit, REQUEST, points, seeds)
 

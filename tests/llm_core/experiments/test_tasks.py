@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from llm_core import Example, NucleusError
-from llm_core.experiments.tasks import GYM, load_task, own_task, task_names
+from llm_core.experiments.tasks import GYM_TASKS, load_task, task_from_table, task_names
 from llm_core.prompts.spec import TECHNIQUES
 
-OWN = [name for name in task_names() if name not in GYM]
+OWN = [name for name in task_names() if name not in GYM_TASKS]
 
 
 @pytest.mark.parametrize("name", task_names())
@@ -75,8 +75,8 @@ def test_seeds_repeat():
 
 def test_a_table_of_ones_own():
     rows = [{"input": "a", "output": "1"}, {"input": "b", "output": "2 | two"}]
-    task = own_task(rows, "Number it.", [Example("a", "1")])
+    task = task_from_table(rows, "Number it.", [Example("a", "1")])
     assert [item.question for item in task.items] == ["b"]
     assert (task.score(0, "Two."), task.score(0, "3")) == (1.0, 0.0)
     with pytest.raises(NucleusError):
-        own_task(rows[:1], "Number it.", [Example("a", "1")])
+        task_from_table(rows[:1], "Number it.", [Example("a", "1")])

@@ -25,7 +25,7 @@ RECIPE = Recipe(
 )
 
 
-def refused_or_read(text: str | bytes, name: str = "") -> NucleusError | None:
+def read_safely(text: str | bytes, name: str = "") -> NucleusError | None:
     """Whatever else is raised fails the test, and so do a file that is opened and a connection that is made."""
 
     def refuse(*arguments, **_):
@@ -50,7 +50,7 @@ def everything_is_imported():
 def test_truncated_anywhere(form):
     text = dump(form, RECIPE).text
     for place in range(0, len(text), max(1, len(text) // 120)):
-        refused_or_read(text[:place], f"x{FORMATS[form].suffix}")
+        read_safely(text[:place], f"x{FORMATS[form].suffix}")
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -62,7 +62,7 @@ def test_changed_anywhere(form, data):
         place = data.draw(st.integers(0, len(text)))
         cut = data.draw(st.integers(0, 6))
         text = text[:place] + data.draw(st.sampled_from(PIECES)) + text[place + cut :]
-    refused_or_read(text, f"x{FORMATS[form].suffix}")
+    read_safely(text, f"x{FORMATS[form].suffix}")
 
 
 WRONG = [None, True, 7, -1, 1e308, "x", "{{x}}", [], [1], [[]], {}, {"a": {}}, ["x"] * 3, {"id": []}, 2**70]
@@ -86,17 +86,17 @@ def test_wrong_types_in_every_place(wrong):
     }
     value = json.dumps(wrong)
     for key in places["x.prompt"]:
-        refused_or_read(f"---\n{key}: {value}\n---\nSay {{{{x}}}}.", "x.prompt")
+        read_safely(f"---\n{key}: {value}\n---\nSay {{{{x}}}}.", "x.prompt")
     for inner in (
         "config: {temperature: %s}",
         "config: {stopSequences: %s}",
         "input: {default: %s}",
         "output: {schema: %s}",
     ):
-        refused_or_read(f"---\n{inner % value}\n---\nSay.", "x.prompt")
+        read_safely(f"---\n{inner % value}\n---\nSay.", "x.prompt")
     promptfoo = {"prompts": ["Say."], "providers": [{"id": "openai:m", "config": {}}], "tests": [{"vars": {}}]}
     for key in places["x.promptfoo.yaml"]:
-        refused_or_read(json.dumps(promptfoo | {key: wrong}), "x.yaml")
+        read_safely(json.dumps(promptfoo | {key: wrong}), "x.yaml")
     for changed in (
         {"providers": [wrong]},
         {"providers": [{"id": wrong}]},
@@ -115,13 +115,13 @@ def test_wrong_types_in_every_place(wrong):
         {"metadata": {"nucleus": wrong}},
         {"metadata": {"nucleus": value}},
     ):
-        refused_or_read(json.dumps(promptfoo | changed), "x.yaml")
+        read_safely(json.dumps(promptfoo | changed), "x.yaml")
     notebook = json.loads(dump("notebook", RECIPE).text)
     for key in places["x.ipynb"]:
-        refused_or_read(json.dumps(notebook | {key: wrong}), "x.ipynb")
-    refused_or_read(json.dumps(notebook | {"metadata": {"nucleus": wrong}}))
-    refused_or_read(json.dumps(notebook | {"metadata": {"nucleus": {"recipe": wrong}}}))
-    refused_or_read(json.dumps(notebook | {"cells": [wrong, {"cell_type": "code", "source": wrong}]}))
+        read_safely(json.dumps(notebook | {key: wrong}), "x.ipynb")
+    read_safely(json.dumps(notebook | {"metadata": {"nucleus": wrong}}))
+    read_safely(json.dumps(notebook | {"metadata": {"nucleus": {"recipe": wrong}}}))
+    read_safely(json.dumps(notebook | {"cells": [wrong, {"cell_type": "code", "source": wrong}]}))
 
 
 REFUSED = {
@@ -151,7 +151,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("case", REFUSED)
 def test_refused_with_a_reason(case):
-    error = refused_or_read(REFUSED[case])
+    error = read_safely(REFUSED[case])
     assert error is not None, case
 
 
@@ -170,7 +170,7 @@ def test_values_that_name_files_are_left_out():
 
 def test_huge_files_are_refused_at_once():
     for text in ("x" * (33 * 2**20), b"\xff" * (33 * 2**20)):
-        error = refused_or_read(text)
+        error = read_safely(text)
         assert error is not None
         assert error.code == "import_too_large"
 
@@ -178,12 +178,12 @@ def test_huge_files_are_refused_at_once():
 @settings(deadline=None, max_examples=100)
 @given(st.binary(max_size=300))
 def test_any_bytes(data):
-    refused_or_read(data)
-    refused_or_read(base64.b64encode(data), "x.prompt")
+    read_safely(data)
+    read_safely(base64.b64encode(data), "x.prompt")
 
 
 @settings(deadline=None, max_examples=150)
 @given(st.lists(st.sampled_from([*PIECES, "prompts: ", "providers: ", "---\n", "{{#", "}}", "nbformat"])).map("".join))
 def test_any_text(text):
-    refused_or_read(text)
-    refused_or_read(text, "x.prompt")
+    read_safely(text)
+    read_safely(text, "x.prompt")

@@ -61,7 +61,7 @@ def test_forms_are_told_apart_by_their_content(recipe):
         assert sniff(dump(form, recipe).text) in (form, "yaml" if form == "json" else form)
 
 
-def merged(parts: list) -> tuple:
+def merge_texts(parts: list) -> tuple:
     """Neighbouring texts as one."""
     return tuple(
         each for kind, group in itertools.groupby(parts, type) for each in (["".join(group)] if kind is str else group)
@@ -69,13 +69,13 @@ def merged(parts: list) -> tuple:
 
 
 PARTS = st.lists(TEXT.filter(bool) | st.sampled_from([Variable(each) for each in ("name", "the city", "role")]))
-SAID = PARTS.map(merged).filter(lambda parts: any(isinstance(part, Variable) or part.strip() for part in parts))
+SAID = PARTS.map(merge_texts).filter(lambda parts: any(isinstance(part, Variable) or part.strip() for part in parts))
 TURNS = st.lists(SAID, min_size=1, max_size=3).map(
     lambda said: tuple(map(Turn, ("system", "user", "assistant")[: len(said)], said))
 )
 
 
-def rendered(template: str, given: dict[str, str]) -> list[tuple[str, str]]:
+def render_dotprompt(template: str, given: dict[str, str]) -> list[tuple[str, str]]:
     """By Google's own implementation."""
     from dotpromptz.dotprompt import Dotprompt
     from dotpromptz.typing import DataArgument
@@ -103,7 +103,7 @@ def test_google_s_dotprompt_renders_the_chat(turns):
     if not sayable(turns):
         return
     said = [("model" if turn.role == "assistant" else turn.role, turn.text(variable=VALUES.get)) for turn in turns]
-    assert rendered(f"---\ninput: {{}}\n---\n{template}\n", VALUES) == said
+    assert render_dotprompt(f"---\ninput: {{}}\n---\n{template}\n", VALUES) == said
     assert read(template) == turns
 
 
@@ -126,7 +126,7 @@ def test_promptfoo_s_templates_say_the_prompt_and_run_nothing(recipe):
             expected = turn.text(variable=given_values.__getitem__)
             assert environment.from_string(template).render(test["vars"]) == re.sub("\r\n?", "\n", expected)
     rest = {name: value for name, value in data.items() if name != "prompts"}
-    for text in set(_texts(rest)) - {SERVER_KEY}:
+    for text in set(_iterate_texts(rest)) - {SERVER_KEY}:
         assert not re.search(r"\{[{%#]", text), text
         assert not re.match(r"(file|package|exec|python)\b", text), text
 
@@ -147,15 +147,15 @@ def test_promptfoo_does_not_send_the_maker_s_key_to_an_address_that_a_recipe_nam
     assert list(keys.values()) == [None, SERVER_KEY]
 
 
-def _texts(value):
+def _iterate_texts(value):
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
         for key, each in value.items():
-            yield from (*_texts(key), *_texts(each))
+            yield from (*_iterate_texts(key), *_iterate_texts(each))
     elif isinstance(value, list):
         for each in value:
-            yield from _texts(each)
+            yield from _iterate_texts(each)
 
 
 def test_a_file_that_others_wrote():

@@ -22,7 +22,7 @@ def engine() -> Engine:
     return Engine(ModelStore(loader=lambda model_id, report: toy_model()))
 
 
-def search(engine: Engine, request: GenerationRequest = REQUEST, **settings) -> BeamRun:
+def run_search(engine: Engine, request: GenerationRequest = REQUEST, **settings) -> BeamRun:
     run = BeamRun(engine.submit, request, BeamSettings(**settings))
     assert run.wait(60)
     return run
@@ -34,13 +34,13 @@ def test_finds_what_transformers_finds(engine, toy, beams, length):
     theirs = toy.model.generate(
         ids, attention_mask=torch.ones_like(ids), num_beams=beams, do_sample=False, max_new_tokens=length
     )[0, ids.shape[1] :].tolist()
-    run = search(engine, beams=beams, max_output_tokens=length)
+    run = run_search(engine, beams=beams, max_output_tokens=length)
     assert run.error is None
     assert list(run.finished[0].tokens) == theirs
 
 
 def test_the_tree_has_the_pruned_hypotheses_and_the_text_of_every_node(engine, toy):
-    run = search(engine, beams=3, max_output_tokens=6)
+    run = run_search(engine, beams=3, max_output_tokens=6)
     first = [node for node in run.nodes if node.step == 0]
     assert [node.status for node in first] == ["kept"] * 3 + ["pruned"] * 3
     assert all(len([node for node in run.nodes if node.step == step]) >= 3 for step in range(6))
@@ -91,6 +91,6 @@ def test_settings_out_of_range_are_named(engine, settings):
 
 
 def test_a_prompt_that_cannot_be_asked_is_the_searchs_error(engine):
-    run = search(engine, GenerationRequest("toy", PromptSpec("x" * 300), REQUEST.rows))
+    run = run_search(engine, GenerationRequest("toy", PromptSpec("x" * 300), REQUEST.rows))
     assert run.error.code == "prompt_too_long"
     assert (run.nodes, run.finished) == ([], [])

@@ -23,7 +23,7 @@ def engine() -> Engine:
     return Engine(ModelStore(loader=lambda model_id, report: toy_model()))
 
 
-def write(engine: Engine, request: GenerationRequest):
+def generate(engine: Engine, request: GenerationRequest):
     run = engine.submit(request)
     assert run.wait(30)
     return run
@@ -36,29 +36,29 @@ def tree() -> BranchTree:
 
 @pytest.fixture
 def root(engine, tree) -> Branch:
-    return tree.root(write(engine, GenerationRequest("toy", PromptSpec("Hello"), (ROW,))), 0)
+    return tree.root(generate(engine, GenerationRequest("toy", PromptSpec("Hello"), (ROW,))), 0)
 
 
-def grow(engine: Engine, tree: BranchTree, parent: Branch, step: int, forced: tuple[int, ...] = ()) -> Branch:
-    run = write(engine, continuation(parent, step, ROW, forced))
+def grow_branch(engine: Engine, tree: BranchTree, parent: Branch, step: int, forced: tuple[int, ...] = ()) -> Branch:
+    run = generate(engine, continuation(parent, step, ROW, forced))
     return tree.grow(parent, step, run, "token" if forced else "again")
 
 
-def ids(branch: Branch) -> list[int]:
+def token_ids(branch: Branch) -> list[int]:
     return [event.token_id for event in branch.events()]
 
 
-def other_token(branch: Branch, step: int) -> int:
+def find_other_token(branch: Branch, step: int) -> int:
     trace = branch.events()[step].trace
     return next(token for token in trace.candidates if token != trace.token_id)
 
 
 def test_a_branch_shares_the_beginning_and_shows_the_picked_token_with_its_probability(engine, tree, root):
-    token = other_token(root, 4)
-    branch = grow(engine, tree, root, 4, (token,))
-    assert ids(branch)[:4] == ids(root)[:4]
-    assert ids(branch)[4] == token
-    assert len(ids(branch)) == 4 + 1 + 10  # what was shared, what was picked, and ten of the model's own
+    token = find_other_token(root, 4)
+    branch = grow_branch(engine, tree, root, 4, (token,))
+    assert token_ids(branch)[:4] == token_ids(root)[:4]
+    assert token_ids(branch)[4] == token
+    assert len(token_ids(branch)) == 4 + 1 + 10  # what was shared, what was picked, and ten of the model's own
     assert branch.given == range(4, 5)
     before = root.events()[4].trace
     probability = before.raw.logprobs[list(before.candidates).index(token)]
@@ -67,66 +67,66 @@ def test_a_branch_shares_the_beginning_and_shows_the_picked_token_with_its_proba
 
 
 def test_drawing_again_with_the_same_seed_says_the_same_and_a_fresh_seed_is_another(engine, tree, root):
-    again = grow(engine, tree, root, 3)
-    assert ids(again)[:10] == ids(root)
+    again = grow_branch(engine, tree, root, 3)
+    assert token_ids(again)[:10] == token_ids(root)
     assert tree.fresh_seed(again, 4) == 5
     assert tree.fresh_seed(again, 9) == 9
 
 
 def test_a_branch_of_a_branch_begins_with_both(engine, tree, root):
-    first = grow(engine, tree, root, 4, (other_token(root, 4),))
-    second = grow(engine, tree, first, 6, (other_token(first, 6),))
-    early = grow(engine, tree, first, 2, (other_token(first, 2),))
-    assert ids(second)[:6] == ids(first)[:6]
-    assert ids(early)[:2] == ids(root)[:2]
-    sibling = grow(engine, tree, first, 4)
+    first = grow_branch(engine, tree, root, 4, (find_other_token(root, 4),))
+    second = grow_branch(engine, tree, first, 6, (find_other_token(first, 6),))
+    early = grow_branch(engine, tree, first, 2, (find_other_token(first, 2),))
+    assert token_ids(second)[:6] == token_ids(first)[:6]
+    assert token_ids(early)[:2] == token_ids(root)[:2]
+    sibling = grow_branch(engine, tree, first, 4)
     assert (second.parent, early.parent, sibling.parent) == (first, root, root)
     assert second.root is root
-    text = toy_model().decode(ids(second))
+    text = toy_model().decode(token_ids(second))
     assert second.text == text
     assert compare(second, first).shared == 6
     assert compare(early, second).shared == 2
 
 
 def test_comparing_says_where_two_answers_part(engine, tree, root):
-    branch = grow(engine, tree, root, 5, (other_token(root, 5),))
+    branch = grow_branch(engine, tree, root, 5, (find_other_token(root, 5),))
     shared, left, right = compare(root, branch)
     assert shared == 5
-    assert [event.token_id for event in left] == ids(root)[5:]
-    assert [event.token_id for event in right] == ids(branch)[5:]
-    assert compare(root, root) == (len(ids(root)), [], [])
+    assert [event.token_id for event in left] == token_ids(root)[5:]
+    assert [event.token_id for event in right] == token_ids(branch)[5:]
+    assert compare(root, root) == (len(token_ids(root)), [], [])
     probabilities = [math.exp(event.trace.logprob) for event in left]
     assert math.exp(total_logprob(left)) == pytest.approx(math.prod(probabilities))
 
 
 def test_the_outline_puts_branches_below_what_they_grew_on(engine, tree, root):
-    first = grow(engine, tree, root, 4, (other_token(root, 4),))
-    other_root = tree.root(write(engine, GenerationRequest("toy", PromptSpec("Bye"), (ROW,))), 0)
-    second = grow(engine, tree, first, 6, (other_token(first, 6),))
-    third = grow(engine, tree, root, 1, (other_token(root, 1),))
+    first = grow_branch(engine, tree, root, 4, (find_other_token(root, 4),))
+    other_root = tree.root(generate(engine, GenerationRequest("toy", PromptSpec("Bye"), (ROW,))), 0)
+    second = grow_branch(engine, tree, first, 6, (find_other_token(first, 6),))
+    third = grow_branch(engine, tree, root, 1, (find_other_token(root, 1),))
     assert tree.outline() == [(root, 0), (first, 1), (second, 2), (third, 1), (other_root, 0)]
     assert tree.root(root.run, 0) is root
 
 
 def test_pruning_takes_what_grew_on_it_and_can_be_taken_back(engine, tree, root):
-    first = grow(engine, tree, root, 4, (other_token(root, 4),))
-    second = grow(engine, tree, first, 6, (other_token(first, 6),))
+    first = grow_branch(engine, tree, root, 4, (find_other_token(root, 4),))
+    second = grow_branch(engine, tree, first, 6, (find_other_token(first, 6),))
     before = tree.outline()
     assert tree.prune(first) == [first, second]
     assert tree.outline() == [(root, 0)]
     assert tree.get(second.id) is None
-    assert ids(second)[:4] == ids(root)[:4]  # what has gone can still be shown by who holds it
+    assert token_ids(second)[:4] == token_ids(root)[:4]  # what has gone can still be shown by who holds it
     with pytest.raises(ValueError, match="not in this tree"):
         tree.grow(first, 1, root.run, "again")
     tree.restore([first, second])
     assert tree.outline() == before
     tree.prune(first)
-    assert grow(engine, tree, root, 2).id > second.id
+    assert grow_branch(engine, tree, root, 2).id > second.id
 
 
 def test_what_lost_its_parent_is_not_restored(engine, tree, root):
-    first = grow(engine, tree, root, 4)
-    second = grow(engine, tree, first, 6)
+    first = grow_branch(engine, tree, root, 4)
+    second = grow_branch(engine, tree, first, 6)
     pruned = tree.prune(second)
     tree.prune(first)
     tree.restore(pruned)
@@ -134,16 +134,16 @@ def test_what_lost_its_parent_is_not_restored(engine, tree, root):
 
 
 def test_bare_roots_are_forgotten_the_oldest_first(engine, tree, root):
-    runs = [write(engine, GenerationRequest("toy", PromptSpec(text), (ROW,))) for text in "abcd"]
+    runs = [generate(engine, GenerationRequest("toy", PromptSpec(text), (ROW,))) for text in "abcd"]
     roots = [tree.root(run, 0) for run in runs]
     roots[0].name = "the first"
-    grow(engine, tree, root, 4)
+    grow_branch(engine, tree, root, 4)
     tree.forget_bare_roots(keep=1)
     assert [branch for branch, depth in tree.outline() if not depth] == [root, roots[0], roots[3]]
 
 
 def test_a_copy_is_pruned_and_named_on_its_own(engine, tree, root):
-    first = grow(engine, tree, root, 4)
+    first = grow_branch(engine, tree, root, 4)
     twin = tree.copy()
     twin.prune(twin.get(first.id))
     twin.get(root.id).name = "mine"
@@ -161,15 +161,15 @@ def test_a_step_that_the_answer_has_not_reached(root):
 def test_a_branch_stays_inside_the_output_format(engine, tree):
     spec = PromptSpec("Hello", output=OutputFormat("choice", ("red", "green", "grey")))
     row = RowRequest(SamplerConfig(temperature=0), 10)
-    root = tree.root(write(engine, GenerationRequest("toy", spec, (row,))), 0)
+    root = tree.root(generate(engine, GenerationRequest("toy", spec, (row,))), 0)
     wanted = "green" if root.text != "green" else "grey"
     forced = typed_tokens(toy_model(), (), wanted[:3])
-    branch = grow(engine, tree, root, 0, forced)
+    branch = grow_branch(engine, tree, root, 0, forced)
     assert branch.text.startswith("gre")
     assert branch.text in ("green", "grey")
-    deeper = grow(engine, tree, branch, 3, typed_tokens(toy_model(), ids(branch)[:3], "y"))
+    deeper = grow_branch(engine, tree, branch, 3, typed_tokens(toy_model(), token_ids(branch)[:3], "y"))
     assert deeper.text == "grey"
-    outside = grow(engine, tree, branch, 3, typed_tokens(toy_model(), (), "x"))
+    outside = grow_branch(engine, tree, branch, 3, typed_tokens(toy_model(), (), "x"))
     assert outside.row.error.code == "branch_outside_format"
     assert outside.row.events() == []
 

@@ -12,7 +12,7 @@ from tests.support.toy_model import toy_tokenizer
 TOKENIZER = toy_tokenizer()
 
 
-def pieces(text: str) -> list[str]:
+def join_bytes(text: str) -> list[str]:
     """The text's bytes as tokens, through the joiner."""
     joiner = CharacterJoiner(TOKENIZER.decode)
     return [joiner.push(token) for token in TOKENIZER(text)["input_ids"]] + [joiner.finish()]
@@ -22,7 +22,7 @@ def pieces(text: str) -> list[str]:
     "text", ["Tiếng Việt rất hay", "xin chào 😀👩‍👩‍👧 nhé", "é", "đ\nả\tỹ", "plain ascii", "日本語"]
 )
 def test_no_broken_character_is_ever_shown(text):
-    parts = pieces(text)
+    parts = join_bytes(text)
     assert "".join(parts) == text
     assert BROKEN not in "".join(parts)
     assert len(parts) == len(text.encode()) + 1
@@ -30,11 +30,11 @@ def test_no_broken_character_is_ever_shown(text):
 
 @given(st.text(alphabet=st.characters(codec="utf-8", exclude_categories=["Cs"]), max_size=40))
 def test_any_text_survives(text):
-    assert "".join(pieces(text)) == text
+    assert "".join(join_bytes(text)) == text
 
 
 def test_a_letter_appears_with_its_last_byte():
-    assert pieces("aếb") == ["a", "", "", "ế", "b", ""]
+    assert join_bytes("aếb") == ["a", "", "", "ế", "b", ""]
 
 
 def test_bytes_that_never_become_a_character_show_at_the_end_and_are_not_held_for_ever():
@@ -45,7 +45,7 @@ def test_bytes_that_never_become_a_character_show_at_the_end_and_are_not_held_fo
     assert "".join(endless.push(ids[0]) for _ in range(30)).count(BROKEN) > 10
 
 
-def watch(parts: list[str], *stops: str) -> tuple[str, bool]:
+def detect_stop(parts: list[str], *stops: str) -> tuple[str, bool]:
     watcher = StopWatcher(stops)
     shown = "".join(watcher.push(part) for part in parts)
     return shown + watcher.finish(), watcher.stopped
@@ -65,7 +65,7 @@ def watch(parts: list[str], *stops: str) -> tuple[str, bool]:
     ],
 )
 def test_stop_sequences(parts, stops, expected):
-    assert watch(parts, *stops) == expected
+    assert detect_stop(parts, *stops) == expected
 
 
 def test_the_beginning_of_a_stop_sequence_is_held_back_until_it_is_known():
@@ -82,4 +82,4 @@ def test_the_beginning_of_a_stop_sequence_is_held_back_until_it_is_known():
 def test_splitting_never_changes_the_result(parts, stop):
     whole = "".join(parts)
     place = whole.find(stop)
-    assert watch(parts, stop) == ((whole[:place], True) if place >= 0 else (whole, False))
+    assert detect_stop(parts, stop) == ((whole[:place], True) if place >= 0 else (whole, False))

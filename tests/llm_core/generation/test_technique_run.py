@@ -8,7 +8,7 @@ import time
 import pytest
 
 from llm_core import Engine, Example, GenerationRequest, ModelStore, NucleusError, PromptSpec, RowRequest
-from llm_core.experiments.study import Study
+from llm_core.experiments.study import GridExperiment
 from llm_core.generation.technique_run import Asking, requests_of
 from llm_core.prompts.extraction import Extraction
 from llm_core.prompts.output_format import OutputFormat
@@ -22,17 +22,17 @@ def engine() -> Engine:
     return Engine(ModelStore(loader=lambda model_id, report: toy_model()))
 
 
-def request(spec: PromptSpec, tokens: int = 12) -> GenerationRequest:
+def make_request(spec: PromptSpec, tokens: int = 12) -> GenerationRequest:
     return GenerationRequest("toy", spec, (RowRequest(SamplerConfig(seed=3), tokens),))
 
 
-def done(asking: Asking) -> Asking:
+def wait_until_done(asking: Asking) -> Asking:
     assert asking.wait(30)
     return asking
 
 
 def test_zero_shot_is_one_run(engine):
-    asking = done(Asking(engine.submit, request(PromptSpec("Hi", prefill="Well"))))
+    asking = wait_until_done(Asking(engine.submit, make_request(PromptSpec("Hi", prefill="Well"))))
     assert len(asking.runs) == 1
     [outcome] = asking.outcomes
     assert outcome.text == "Well" + asking.runs[0].rows[0].text
@@ -41,7 +41,7 @@ def test_zero_shot_is_one_run(engine):
 
 def test_self_consistency_writes_chains_that_differ_and_votes(engine):
     spec = PromptSpec("Hi", technique="self_consistency", chains=4, extraction=Extraction("regex", "."))
-    asking = done(Asking(engine.submit, request(spec)))
+    asking = wait_until_done(Asking(engine.submit, make_request(spec)))
     assert len(asking.main.rows) == len(asking.outcomes) == 4
     assert [row.request.sampler.seed for row in asking.main.rows] == [3, 4, 5, 6]
     assert len({outcome.text for outcome in asking.outcomes}) > 1
@@ -51,7 +51,7 @@ def test_self_consistency_writes_chains_that_differ_and_votes(engine):
 
 def test_step_back_puts_the_first_answer_into_the_context(engine):
     spec = PromptSpec("How hot?", technique="step_back", context="Known.")
-    asking = done(Asking(engine.submit, request(spec)))
+    asking = wait_until_done(Asking(engine.submit, make_request(spec)))
     general, main = asking.runs
     assert spec.step_back_question in general.rendered.text
     assert "How hot?" in general.rendered.text
@@ -62,7 +62,7 @@ def test_step_back_puts_the_first_answer_into_the_context(engine):
 
 def test_reasoning_is_free_and_its_answer_is_held_to_the_format(engine):
     spec = PromptSpec("Hi", technique="chain_of_thought", output=OutputFormat("choice", ("yes", "no")))
-    asking = done(Asking(engine.submit, request(spec)))
+    asking = wait_until_done(Asking(engine.submit, make_request(spec)))
     chain, final = asking.runs
     assert "step by step" in chain.rendered.text
     assert final.request.prompt.prefill.endswith("\nAnswer:")
@@ -72,7 +72,7 @@ def test_reasoning_is_free_and_its_answer_is_held_to_the_format(engine):
 
 def test_a_free_answer_after_reasoning_goes_on_after_the_marker(engine):
     spec = PromptSpec("Hi", technique="self_consistency", chains=2, extraction=Extraction("marker", "Answer:"))
-    asking = done(Asking(engine.submit, request(spec)))
+    asking = wait_until_done(Asking(engine.submit, make_request(spec)))
     chains, *finals = asking.runs
     assert len(finals) == 2
     for chain, final, outcome in zip(chains.rows, finals, asking.outcomes, strict=True):
@@ -92,7 +92,7 @@ def test_a_free_answer_after_reasoning_goes_on_after_the_marker(engine):
 )
 def test_output_formats_are_enforced(engine, output, valid):
     spec = PromptSpec("Hi", output=output)
-    asking = done(Asking(engine.submit, request(spec)))
+    asking = wait_until_done(Asking(engine.submit, make_request(spec)))
     assert asking.answer in valid
 
 
@@ -111,7 +111,7 @@ def test_a_chain_that_fails_spoils_no_other(engine, marked, failing):
 
     extraction = Extraction("marker", "Answer:") if marked else Extraction()
     spec = PromptSpec("Hi", technique="self_consistency", chains=3, extraction=extraction)
-    asking = done(Asking(submit, request(spec)))
+    asking = wait_until_done(Asking(submit, make_request(spec)))
     if len(failing) == 3:
         assert asking.error.code == "top_k_above_vocabulary"
         assert not asking.outcomes
@@ -122,23 +122,23 @@ def test_a_chain_that_fails_spoils_no_other(engine, marked, failing):
 
 def test_a_format_that_cannot_be_enforced_fails_that_run_only(engine):
     spec = PromptSpec("Hi", output=OutputFormat("json", schema='{"type": "nonsense"}'))
-    bad = Asking(engine.submit, request(spec))
-    good = Asking(engine.submit, request(PromptSpec("Hi")))
-    assert done(bad).error.code == "output_not_enforceable"
-    assert done(good).outcomes
+    bad = Asking(engine.submit, make_request(spec))
+    good = Asking(engine.submit, make_request(PromptSpec("Hi")))
+    assert wait_until_done(bad).error.code == "output_not_enforceable"
+    assert wait_until_done(good).outcomes
 
 
 def test_stop_ends_an_asking_between_its_steps(engine):
-    asking = Asking(engine.submit, request(PromptSpec("Hi", technique="step_back"), tokens=100))
+    asking = Asking(engine.submit, make_request(PromptSpec("Hi", technique="step_back"), tokens=100))
     asking.stop()
-    done(asking)
+    wait_until_done(asking)
     assert len(asking.runs) == 1
     assert not asking.outcomes
 
 
 def test_refusals_are_raised_at_once(engine):
     with pytest.raises(NucleusError):
-        Asking(engine.submit, request(PromptSpec("")))
+        Asking(engine.submit, make_request(PromptSpec("")))
 
 
 def test_study_stops_resumes_and_scores_every_cell_once(engine):
@@ -147,9 +147,9 @@ def test_study_stops_resumes_and_scores_every_cell_once(engine):
     def ask(way: str, item: int) -> GenerationRequest:
         asked.append((way, item))
         text = "" if item == 3 else f"Item {item}"
-        return request(PromptSpec(text, system=way, output=OutputFormat("choice", ("yes", "no"))))
+        return make_request(PromptSpec(text, system=way, output=OutputFormat("choice", ("yes", "no"))))
 
-    study = Study(engine.submit, ("a", "b"), 5, ask, lambda item, answer: float(answer == "yes"))
+    study = GridExperiment(engine.submit, ("a", "b"), 5, ask, lambda item, answer: float(answer == "yes"))
     until = time.monotonic() + 30
     while not study.cells and time.monotonic() < until:
         study.advance()
@@ -173,10 +173,10 @@ def test_worked_examples_reach_the_model_as_turns_or_as_text(engine):
     spec = PromptSpec(
         "Add.", question="3+3", technique="few_shot_chain_of_thought", examples=(Example("1+1", "2", "one and one"),)
     )
-    turns = done(Asking(engine.submit, request(spec))).main.rendered.text
+    turns = wait_until_done(Asking(engine.submit, make_request(spec))).main.rendered.text
     assert "<|user|>Add.\n\n1+1<|end|><|assistant|>one and one\nAnswer: 2<|end|><|user|>3+3<|end|>" in turns
     inline = dataclasses.replace(spec, examples_as="text")
-    text = done(Asking(engine.submit, request(inline))).main.rendered.text
+    text = wait_until_done(Asking(engine.submit, make_request(inline))).main.rendered.text
     assert "<|user|>Add.\n\nInput: 1+1\nOutput: one and one\nAnswer: 2\n\nInput: 3+3\nOutput:<|end|>" in text
 
 

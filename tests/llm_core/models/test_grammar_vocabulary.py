@@ -29,7 +29,7 @@ def vocabulary(builtin: LanguageModel) -> llguidance.LLTokenizer:
 
 
 @functools.cache
-def sentencepiece() -> PreTrainedTokenizerFast:
+def make_sentencepiece() -> PreTrainedTokenizerFast:
     """In the manner of Llama 2: `▁` for a space, one in front of every text, and bytes for what has no token."""
     pieces = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁", "H", "à", "▁H", "▁Hà", "Hà"]
     merges = [("H", "à"), ("▁", "H"), ("▁H", "à")]
@@ -41,7 +41,7 @@ def sentencepiece() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="</s>", bos_token="<s>", unk_token="<unk>")
 
 
-def walk(constraint: Constraint, seed: int) -> list[int]:
+def random_walk(constraint: Constraint, seed: int) -> list[int]:
     """The tokens that random logits lead to, without the one that ends them."""
     generator = torch.Generator().manual_seed(seed)
     out: list[int] = []
@@ -89,7 +89,7 @@ def test_every_token_that_some_choice_begins_with_and_nothing_in_front(vocabular
 
 @pytest.mark.parametrize("seed", range(10))
 def test_random_choices_come_out_whole(vocabulary, builtin, seed):
-    assert builtin.decode(walk(one_of(vocabulary, TEXTS), seed)) in TEXTS
+    assert builtin.decode(random_walk(one_of(vocabulary, TEXTS), seed)) in TEXTS
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -104,7 +104,7 @@ def test_random_json_is_valid_under_the_schema(vocabulary, builtin, seed):
         "required": ["name", "city", "marks"],
         "additionalProperties": False,
     }
-    person = json.loads(builtin.decode(walk(json_schema(vocabulary, schema), seed)))
+    person = json.loads(builtin.decode(random_walk(json_schema(vocabulary, schema), seed)))
     assert list(person) == schema["required"]
     assert len(person["name"]) <= 20
     assert person["city"] in ("Hà Nội", "Đà Nẵng")
@@ -115,7 +115,7 @@ def test_random_json_is_valid_under_the_schema(vocabulary, builtin, seed):
 @pytest.mark.parametrize("seed", range(10))
 def test_random_text_matches_the_regular_expression(vocabulary, builtin, seed):
     regex = r"[A-Z][a-zà-ỹ]{1,20}, [0-9]{1,3}(\.[0-9])? °C[!?]"
-    assert re.fullmatch(regex, builtin.decode(walk(matching(vocabulary, regex), seed)))
+    assert re.fullmatch(regex, builtin.decode(random_walk(matching(vocabulary, regex), seed)))
 
 
 def test_every_end_token_ends(vocabulary):
@@ -138,7 +138,7 @@ def test_byte_tokens_of_the_toy_model_and_added_tokens_that_are_text():
 
 
 def test_sentencepiece_tokens():
-    tokenizer = sentencepiece()
+    tokenizer = make_sentencepiece()
     vocabulary = read_vocabulary(tokenizer, 300, [2])
     ids = {piece: tokenizer.convert_tokens_to_ids(piece) for piece in ("H", "▁H", "Hà", "▁Hà", "▁", "<0x48>", "<0x20>")}
 
@@ -153,12 +153,12 @@ def test_sentencepiece_tokens():
     assert constraint.finished
 
 
-def without_bytes() -> PreTrainedTokenizerFast:
+def make_byteless_tokenizer() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.WordLevel({"a": 0, "?": 1}, unk_token="?")))
 
 
-def unreadable() -> PreTrainedTokenizerFast:
-    tokenizer = sentencepiece()
+def make_unreadable_tokenizer() -> PreTrainedTokenizerFast:
+    tokenizer = make_sentencepiece()
     table = json.loads(tokenizer.backend_tokenizer.to_str())
     table["model"]["vocab"]["<0xZZ>"] = len(table["model"]["vocab"])
     return PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(json.dumps(table)), eos_token="</s>")
@@ -168,16 +168,16 @@ def unreadable() -> PreTrainedTokenizerFast:
     ("tokenizer", "size", "end_ids", "words"),
     [
         (
-            without_bytes,
+            make_byteless_tokenizer,
             2,
             [0],
             "can't determine decoder type.*; expected a byte-level or byte-fallback fast tokenizer",
         ),
-        (unreadable, 300, [2], "^tokenizer: .*expected a byte-level"),
+        (make_unreadable_tokenizer, 300, [2], "^tokenizer: .*expected a byte-level"),
         (object, 2, [0], "Only fast tokenizers"),
-        (sentencepiece, 100, [2], "vocab size too small; 100 vs"),
-        (sentencepiece, 300, [5000], "5000 is out of range"),
-        (sentencepiece, 300, [], "end_ids is empty"),
+        (make_sentencepiece, 100, [2], "vocab size too small; 100 vs"),
+        (make_sentencepiece, 300, [5000], "5000 is out of range"),
+        (make_sentencepiece, 300, [], "end_ids is empty"),
     ],
 )
 def test_what_cannot_be_read_is_refused(tokenizer, size, end_ids, words):

@@ -125,15 +125,15 @@ def test_numbers_that_an_answer_cites(answer, numbers):
     assert cited_numbers(answer) == numbers
 
 
-def refusal(spec: PromptSpec) -> NucleusError:
+def refusal_code(spec: PromptSpec) -> NucleusError:
     with pytest.raises(NucleusError) as caught:
         GenerationRequest("toy", spec, (RowRequest(SamplerConfig()),)).validate()
     return caught.value
 
 
 def test_refusals():
-    assert refusal(ask(LIBRARY, "weather")).code == "passage_not_found"
-    assert refusal(ask("x" * (MAX_DOCUMENT + 1), "x")).details["field"] == "document"
-    assert refusal(ask("bell \a", "bell")).details == {"field": "document", "character": "U+0007", "position": 6}
+    assert refusal_code(ask(LIBRARY, "weather")).code == "passage_not_found"
+    assert refusal_code(ask("x" * (MAX_DOCUMENT + 1), "x")).details["field"] == "document"
+    assert refusal_code(ask("bell \a", "bell")).details == {"field": "document", "character": "U+0007", "position": 6}
     for count in (0, MAX_PASSAGES + 1):
-        assert refusal(ask(LIBRARY, "late", count)).details["field"] == "passages"
+        assert refusal_code(ask(LIBRARY, "late", count)).details["field"] == "passages"

@@ -53,7 +53,7 @@ def test_defaults_are_left_out():
     }
 
 
-def refusal(data: object) -> NucleusError:
+def refusal_code(data: object) -> NucleusError:
     with pytest.raises(NucleusError) as caught:
         load_prompt(data)
     return caught.value
@@ -78,35 +78,35 @@ def refusal(data: object) -> NucleusError:
     ],
 )
 def test_what_is_not_a_prompt_is_refused_at_its_place(fields, code, place):
-    error = refusal({"version": 1, "instruction": "Hi", **fields})
+    error = refusal_code({"version": 1, "instruction": "Hi", **fields})
     assert (error.code, error.details["place"]) == (code, place)
 
 
 def test_the_value_at_fault_is_shown_and_kept_short():
-    assert "'magic'" in str(refusal({"version": 1, "technique": "magic"}))
-    assert len(str(refusal({"version": 1, "technique": "x" * 5_000}))) < 400
+    assert "'magic'" in str(refusal_code({"version": 1, "technique": "magic"}))
+    assert len(str(refusal_code({"version": 1, "technique": "x" * 5_000}))) < 400
 
 
 @pytest.mark.parametrize("data", [[], "text", None, 5])
 def test_only_an_object_is_a_prompt(data):
-    assert refusal(data).code == "prompt_data_wrong"
+    assert refusal_code(data).code == "prompt_data_wrong"
 
 
 @pytest.mark.parametrize("version", [2, 0, "1", True, None])
 def test_other_versions(version):
-    assert refusal({"version": version, "instruction": "Hi"}).code == "prompt_data_version"
+    assert refusal_code({"version": version, "instruction": "Hi"}).code == "prompt_data_version"
 
 
 def test_version_is_required():
-    assert refusal({"instruction": "Hi"}).code == "prompt_data_version"
+    assert refusal_code({"instruction": "Hi"}).code == "prompt_data_version"
 
 
 def test_limits_hold():
-    assert refusal({"version": 1}).code == "prompt_empty"
-    assert refusal({"version": 1, "instruction": "Hi", "chains": 10_000}).code == "setting_out_of_range"
+    assert refusal_code({"version": 1}).code == "prompt_empty"
+    assert refusal_code({"version": 1, "instruction": "Hi", "chains": 10_000}).code == "setting_out_of_range"
     values = [{"name": "x" * (MAX_DATA // 2)}] * 2
-    assert refusal({"version": 1, "instruction": "Hi", "values": values}).code == "prompt_data_too_large"
+    assert refusal_code({"version": 1, "instruction": "Hi", "values": values}).code == "prompt_data_too_large"
     deep: list = []
     for _ in range(100_000):
         deep = [deep]
-    assert refusal({"version": 1, "instruction": deep}).code == "prompt_data_wrong"
+    assert refusal_code({"version": 1, "instruction": deep}).code == "prompt_data_wrong"

@@ -13,7 +13,7 @@ from llm_core.prompts.spec import MAX_CHARACTERS, TECHNIQUES
 from tests.support.toy_model import CONTEXT_WINDOW, toy_model, toy_tokenizer
 
 
-def refusal(spec: PromptSpec) -> NucleusError:
+def refusal_code(spec: PromptSpec) -> NucleusError:
     with pytest.raises(NucleusError) as caught:
         spec.render(toy_model())
     return caught.value
@@ -44,16 +44,16 @@ def test_a_template_without_system_role_gets_it_in_front_of_the_instruction(toy)
 
 @pytest.mark.parametrize("text", ["", "   ", "\n\t "])
 def test_empty(text):
-    assert refusal(PromptSpec(text)).code == "prompt_empty"
+    assert refusal_code(PromptSpec(text)).code == "prompt_empty"
 
 
 @pytest.mark.parametrize("character", ["\x00", "\x07", "\x1b", "\x7f", "\x9b"])
 def test_control_characters_are_named_with_their_place(character):
-    error = refusal(PromptSpec(f"ab{character}c"))
+    error = refusal_code(PromptSpec(f"ab{character}c"))
     assert error.code == "prompt_control_character"
     assert error.details["position"] == 3
     assert f"U+{ord(character):04X}" in str(error)
-    assert refusal(PromptSpec("fine", system=character)).details["field"] == "system"
+    assert refusal_code(PromptSpec("fine", system=character)).details["field"] == "system"
 
 
 def test_line_breaks_tabs_and_vietnamese_are_fine(toy):
@@ -62,19 +62,19 @@ def test_line_breaks_tabs_and_vietnamese_are_fine(toy):
 
 
 def test_a_megabyte_is_refused_before_it_is_tokenised():
-    error = refusal(PromptSpec("x" * 2**20))
+    error = refusal_code(PromptSpec("x" * 2**20))
     assert (error.code, error.details["limit"]) == ("prompt_too_large", MAX_CHARACTERS)
 
 
 def test_longer_than_the_context_window():
-    error = refusal(PromptSpec("x" * CONTEXT_WINDOW))
+    error = refusal_code(PromptSpec("x" * CONTEXT_WINDOW))
     assert error.code == "prompt_too_long"
     assert error.details["limit"] == CONTEXT_WINDOW
 
 
 def test_the_length_error_says_how_much_and_where():
     spec = PromptSpec("Sum it up.", context="y" * CONTEXT_WINDOW, system="Be brief")
-    error = refusal(spec)
+    error = refusal_code(spec)
     assert error.details["field"] == "context"
     assert error.details["over"] == error.details["tokens"] - CONTEXT_WINDOW + 1
     shorter = dataclasses.replace(spec, context="y" * (CONTEXT_WINDOW - error.details["over"]))
@@ -169,5 +169,5 @@ def test_variables_that_cannot_be_filled(spec, code):
     ],
 )
 def test_what_is_refused(fields, code):
-    error = refusal(PromptSpec("I", **fields))
+    error = refusal_code(PromptSpec("I", **fields))
     assert error.code == code

@@ -15,15 +15,15 @@ from llm_core import Engine, GenerationRequest, ModelStore, NucleusError, Prompt
 from llm_core.generation.technique_run import Asking
 from llm_core.prompts.extraction import Extraction
 from llm_core.providers.credentials import Credentials
-from llm_core.providers.dispatch.service import HostedService, Limits
+from llm_core.providers.dispatch.service import DispatchLimits, HostedService
 from llm_core.providers.google.client import Vertex
 from llm_core.providers.google.vertex_endpoint import VertexEndpoint
 from llm_core.router import PROVIDERS, Router
 from samplers import SamplerConfig, pack_traces, unpack_traces
-from tests.llm_core.providers.conftest import PATIENCE, PLANTED
+from tests.llm_core.providers.conftest import PLANTED_KEY, TIMEOUT_SECONDS
 from tests.support.fake_gemini import GeminiServer
 from tests.support.fake_openai import OpenAIServer
-from tests.support.fake_vertex_endpoint import DEDICATED, EndpointServer, account
+from tests.support.fake_vertex_endpoint import DEDICATED, EndpointServer, write_account
 from tests.support.toy_model import toy_model
 
 
@@ -47,7 +47,7 @@ class Subject:
 
     def finish(self, *args, **fields):
         run = self.ask(*args, **fields)
-        assert run.wait(PATIENCE), run.status
+        assert run.wait(TIMEOUT_SECONDS), run.status
         return run
 
 
@@ -57,49 +57,53 @@ def toy_loader(model_id, report):
     return toy_model()
 
 
-def local() -> Iterator[Subject]:
-    yield subject("toy", "none", PROVIDERS)
+def run_local() -> Iterator[Subject]:
+    yield make_subject("toy", "none", PROVIDERS)
 
 
-def subject(model_id: str, missing: str, providers: dict[str, Callable]) -> Subject:
-    keys = {scheme: SecretStr(PLANTED) for scheme in ("openai", "gemini", "vertex")}
+def make_subject(model_id: str, missing: str, providers: dict[str, Callable]) -> Subject:
+    keys = {scheme: SecretStr(PLANTED_KEY) for scheme in ("openai", "gemini", "vertex")}
     for part in (model_id, missing):
         scheme, _, rest = part.partition(":")
         if "@http" in rest:
-            keys[f"{scheme}:{rest.partition('@')[2]}"] = SecretStr(PLANTED)
-    hosted = HostedService(providers, limits=Limits(first_wait=0.01))
+            keys[f"{scheme}:{rest.partition('@')[2]}"] = SecretStr(PLANTED_KEY)
+    hosted = HostedService(providers, limits=DispatchLimits(first_wait=0.01))
     return Subject(Router(Engine(ModelStore(loader=toy_loader)), hosted), model_id, missing, Credentials(typed=keys))
 
 
-def openai(dialect: str) -> Iterator[Subject]:
-    with OpenAIServer(dialect, PLANTED) as server:
-        yield subject(server.model, server.model.replace("sea", "none"), PROVIDERS)
+def run_openai(dialect: str) -> Iterator[Subject]:
+    with OpenAIServer(dialect, PLANTED_KEY) as server:
+        yield make_subject(server.model, server.model.replace("sea", "none"), PROVIDERS)
 
 
-def gemini(vertex: str) -> Iterator[Subject]:
-    with GeminiServer(PLANTED, vertex) as server, TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        account = server.service_account(Path(folder) / "account.json")
+def run_gemini(vertex: str) -> Iterator[Subject]:
+    with (
+        GeminiServer(PLANTED_KEY, vertex) as server,
+        TemporaryDirectory() as folder,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        account = server.write_service_account(Path(folder) / "account.json")
         patch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(account))
         providers = PROVIDERS | {"vertex": lambda: Vertex(server.address)}
-        yield subject(server.model, server.model.replace("sea", "none"), providers)
+        yield make_subject(server.model, server.model.replace("sea", "none"), providers)
 
 
-def endpoint(kind: str) -> Iterator[Subject]:
+def run_endpoint(kind: str) -> Iterator[Subject]:
     with EndpointServer(kind) as server, TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GOOGLE_APPLICATION_CREDENTIALS", account(server, Path(folder)))
+        patch.setenv("GOOGLE_APPLICATION_CREDENTIALS", write_account(server, Path(folder)))
         providers = PROVIDERS | {"endpoint": lambda: VertexEndpoint(server.address)}
-        yield subject(server.model, server.model.replace(kind, "404"), providers)
+        yield make_subject(server.model, server.model.replace(kind, "404"), providers)
 
 
 SUBJECTS: dict[str, Callable[[], Iterator[Subject]]] = {
-    "local": local,
-    "openai": lambda: openai("openai"),
-    "vllm": lambda: openai("vllm"),
-    "llama_cpp": lambda: openai("llama_cpp"),
-    "gemini": lambda: gemini(""),
-    "vertex": lambda: gemini("my-project/europe-west4"),
-    "vertex_express": lambda: gemini("express"),
-    "endpoint": lambda: endpoint(DEDICATED),
+    "local": run_local,
+    "openai": lambda: run_openai("openai"),
+    "vllm": lambda: run_openai("vllm"),
+    "llama_cpp": lambda: run_openai("llama_cpp"),
+    "gemini": lambda: run_gemini(""),
+    "vertex": lambda: run_gemini("my-project/europe-west4"),
+    "vertex_express": lambda: run_gemini("express"),
+    "endpoint": lambda: run_endpoint(DEDICATED),
 }
 
 
@@ -164,14 +168,14 @@ def test_stop_sequences_end_an_answer_before_them(provider):
 def test_stop_ends_it_and_keeps_what_is_there(provider):
     run = provider.ask(max_output_tokens=100)
     run.cancel()
-    assert run.wait(PATIENCE)
+    assert run.wait(TIMEOUT_SECONDS)
     assert run.status == "finished"
     assert run.rows[0].finish_reason in ("cancelled", "end")
 
 
 def test_a_deadline_ends_it(provider):
     run = provider.ask(max_output_tokens=100, deadline_seconds=0.0)
-    assert run.wait(PATIENCE)
+    assert run.wait(TIMEOUT_SECONDS)
     assert run.rows[0].finish_reason in ("deadline", "end")
 
 
@@ -209,7 +213,7 @@ ASKINGS = [
 def test_askings_of_several_steps_run_through(provider, spec, chains):
     request = GenerationRequest(provider.model_id, spec, (RowRequest(SamplerConfig(), max_output_tokens=6),))
     asking = Asking(lambda each: provider.router.submit(each, provider.credentials), request)
-    assert asking.wait(PATIENCE)
+    assert asking.wait(TIMEOUT_SECONDS)
     assert asking.error is None
     assert len(asking.outcomes) == chains
     assert asking.prompt_tokens > 0

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm_core.providers.http import error_mapping
-from llm_core.providers.http.sse import events
+from llm_core.providers.http.sse import parse_events
 from llm_core.providers.openai import wire
-from llm_core.providers.provider import Chunk, Failure
+from llm_core.providers.provider import Failure, StreamDelta
 
 NAMES = (
     *("choices", "delta", "content", "text", "logprobs", "top_logprobs", "token", "logprob", "bytes", "id", "usage"),
@@ -41,13 +41,13 @@ ANSWERS = st.dictionaries(st.sampled_from(NAMES), VALUES) | st.fixed_dictionarie
 @given(ANSWERS)
 def test_chunks(data):
     try:
-        chunks = wire.chunks(data)
+        chunks = wire.stream_deltas(data)
     except Failure as failure:
         explained = failure.error.code
     else:
         explained = ""
         for chunk in chunks:
-            assert isinstance(chunk, Chunk)
+            assert isinstance(chunk, StreamDelta)
             assert isinstance(chunk.text + chunk.thought, str)
             assert chunk.candidate is None or isinstance(chunk.candidate, int)
             assert all(isinstance(scored.logprob, float) for step in chunk.steps for scored in step.likeliest)
@@ -57,7 +57,7 @@ def test_chunks(data):
 @settings(max_examples=300, deadline=None)
 @given(st.integers(300, 599), st.text(max_size=40) | VALUES.map(json.dumps), st.sets(st.sampled_from(NAMES)))
 def test_error_bodies(status, body, sent):
-    failure = error_mapping.from_response(status, body, sent, {"retry-after": body[:5]}, "m", "sk-1")
+    failure = error_mapping.failure_from_response(status, body, sent, {"retry-after": body[:5]}, "m", "sk-1")
     assert failure.error.code.startswith("provider_")
     assert set(failure.refused) <= sent
 
@@ -65,7 +65,7 @@ def test_error_bodies(status, body, sent):
 @given(st.binary(max_size=80), st.integers(1, 9))
 def test_streams(data, size):
     try:
-        found = list(events(data[at : at + size] for at in range(0, len(data), size)))
+        found = list(parse_events(data[at : at + size] for at in range(0, len(data), size)))
     except ValueError:
         return
     assert all(isinstance(each, str) for each in found)

@@ -7,15 +7,15 @@ import math
 import pytest
 import torch
 
-from llm_core.providers.capabilities import ENOUGH, Capabilities, CapabilityTable
+from llm_core.providers.capabilities import EVIDENCE_THRESHOLD, Capabilities, CapabilityTable
 from llm_core.providers.provider import Target
 from samplers import SamplerConfig, next_token_probs
-from samplers.top_logprobs import PartialView
+from samplers.top_logprobs import TopLogprobsChain
 
 HALF, QUARTER, EIGHTH = math.log(0.5), math.log(0.25), math.log(0.125)
 
 
-def known_of(logits: torch.Tensor, count: int) -> dict[int, float]:
+def top_logprobs_of(logits: torch.Tensor, count: int) -> dict[int, float]:
     top = logits.log_softmax(-1)[0].topk(count)
     return dict(zip(top.indices.tolist(), top.values.tolist(), strict=True))
 
@@ -43,9 +43,9 @@ def test_the_truth_lies_within_the_bound(config, told, spread):
     for vocabulary in (50, 3000):
         for _ in range(6):
             logits = torch.randn(1, vocabulary, generator=generator) * spread
-            known = known_of(logits, 20)
+            known = top_logprobs_of(logits, 20)
             chosen = next(iter(known))
-            seen = PartialView(sampler, vocabulary if told else None).step(chosen, known, 20)
+            seen = TopLogprobsChain(sampler, vocabulary if told else None).step(chosen, known, 20)
             true = next_token_probs(logits, [sampler])[0]
             for token, logprob in zip(seen.trace.candidates, seen.trace.final.logprobs, strict=True):
                 assert abs(math.exp(logprob) - float(true[token])) <= seen.error_bound + 1e-4
@@ -54,7 +54,7 @@ def test_the_truth_lies_within_the_bound(config, told, spread):
 
 
 def test_a_cut_within_the_known_tokens_leaves_nothing_open():
-    seen = PartialView(SamplerConfig(top_k=2), 1000).step(5, {5: HALF, 9: QUARTER, 3: EIGHTH}, 3)
+    seen = TopLogprobsChain(SamplerConfig(top_k=2), 1000).step(5, {5: HALF, 9: QUARTER, 3: EIGHTH}, 3)
     assert seen.error_bound == pytest.approx(0, abs=1e-6)
     assert [math.exp(logprob) for logprob in seen.trace.final.logprobs] == pytest.approx([2 / 3, 1 / 3, 0])
     assert (seen.trace.final.kept, seen.trace.raw.kept) == (2, 1000)
@@ -62,7 +62,7 @@ def test_a_cut_within_the_known_tokens_leaves_nothing_open():
 
 
 def test_a_drawn_token_beyond_the_known_ones_is_among_the_candidates():
-    seen = PartialView(SamplerConfig(), 1000).step(7, {5: HALF, 9: QUARTER, 7: math.log(0.001)}, 2)
+    seen = TopLogprobsChain(SamplerConfig(), 1000).step(7, {5: HALF, 9: QUARTER, 7: math.log(0.001)}, 2)
     assert list(seen.trace.candidates) == [5, 9, 7]
     assert seen.trace.rank == 3
 
@@ -80,12 +80,12 @@ def test_a_drawn_token_beyond_the_known_ones_is_among_the_candidates():
     ],
 )
 def test_evidence_by_hand(config, chosen, field, evidence):
-    seen = PartialView(SamplerConfig(**config), 1000).step(chosen, {5: HALF, 9: QUARTER, 3: EIGHTH}, 3)
+    seen = TopLogprobsChain(SamplerConfig(**config), 1000).step(chosen, {5: HALF, 9: QUARTER, 3: EIGHTH}, 3)
     assert seen.evidence[field] == pytest.approx(evidence, abs=1e-4)
 
 
 def test_penalties_look_at_the_answer():
-    view = PartialView(SamplerConfig(presence_penalty=1.0), 1000)
+    view = TopLogprobsChain(SamplerConfig(presence_penalty=1.0), 1000)
     known = {5: HALF, 9: math.log(0.4999)}
     first = view.step(5, known, 2)
     second = view.step(9, known, 2)
@@ -95,19 +95,19 @@ def test_penalties_look_at_the_answer():
 
 def test_what_cannot_be_bounded_says_so():
     for config in ({"typical_p": 0.5}, {"top_n_sigma": 1.0}, {"repetition_penalty": 1.2}, {"presence_penalty": -1.0}):
-        assert PartialView(SamplerConfig(**config)).step(5, {5: HALF, 9: QUARTER}, 2).error_bound == 1.0
+        assert TopLogprobsChain(SamplerConfig(**config)).step(5, {5: HALF, 9: QUARTER}, 2).error_bound == 1.0
 
 
 def test_a_verdict_takes_enough_evidence_and_can_be_overturned():
     known = Capabilities()
-    known.observe("top_k", ENOUGH / 2)
+    known.add_evidence("top_k", EVIDENCE_THRESHOLD / 2)
     assert known.support("top_k", ("top_k",)) == "untried"
-    known.observe("top_k", ENOUGH)
+    known.add_evidence("top_k", EVIDENCE_THRESHOLD)
     assert known.support("top_k", ("top_k",)) == "honoured"
     for _ in range(9):
-        known.observe("top_k", -5)
+        known.add_evidence("top_k", -5)
     assert known.support("top_k", ("top_k",)) == "ignored"
-    known.refuse("top_k", "Unknown parameter")
+    known.record_refusal("top_k", "Unknown parameter")
     assert known.support("top_k", ("top_k",)) == "rejected"
     assert known.support("penalty", ("repetition_penalty", "top_k")) == "untried"
     known.forget()
@@ -116,14 +116,14 @@ def test_a_verdict_takes_enough_evidence_and_can_be_overturned():
 
 def test_what_a_maker_says_holds_until_the_tokens_say_otherwise():
     table = CapabilityTable()
-    known = table.of(Target("gemini", "gemini-3.8-flash-001"))
-    assert known is table.of(Target("gemini", "gemini-3.8-flash-001"))
+    known = table.get(Target("gemini", "gemini-3.8-flash-001"))
+    assert known is table.get(Target("gemini", "gemini-3.8-flash-001"))
     assert known.support("temperature", ("temperature",)) == "ignored"
     assert known.support("seed", ("seed",)) == "untried"
-    known.observe("temperature", ENOUGH)
+    known.add_evidence("temperature", EVIDENCE_THRESHOLD)
     assert known.support("temperature", ("temperature",)) == "honoured"
     for other in (Target("gemini", "gemini-2.5-flash"), Target("openai", "gemini-4"), Target("gemini", "gemini-40")):
-        assert table.of(other).support("temperature", ("temperature",)) == "untried"
+        assert table.get(other).support("temperature", ("temperature",)) == "untried"
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_what_a_maker_says_holds_until_the_tokens_say_otherwise():
 )
 @pytest.mark.parametrize("config", [{}, {"top_k": 1}, {"top_p": 0.5, "temperature": 1.5}, {"temperature": 0}])
 def test_odd_numbers_are_drawn_too(chosen, known, likeliest, config):
-    seen = PartialView(SamplerConfig(**config)).step(chosen, known, likeliest)
+    seen = TopLogprobsChain(SamplerConfig(**config)).step(chosen, known, likeliest)
     assert set(seen.trace.candidates) == set(known)
     assert seen.trace.token_id == chosen
     assert 0 <= seen.error_bound <= 1
@@ -148,5 +148,5 @@ def test_odd_numbers_are_drawn_too(chosen, known, likeliest, config):
 
 def test_an_output_format_takes_part_unseen():
     """A grammar may have drawn what top_k would not: that says nothing of top_k."""
-    seen = PartialView(SamplerConfig(top_k=1), 1000, constrained=True).step(9, {5: HALF, 9: QUARTER}, 2)
+    seen = TopLogprobsChain(SamplerConfig(top_k=1), 1000, constrained=True).step(9, {5: HALF, 9: QUARTER}, 2)
     assert (seen.evidence, seen.error_bound) == ({}, 1.0)

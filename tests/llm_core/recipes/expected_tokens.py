@@ -122,7 +122,7 @@ RECIPES = (
 )
 
 
-def tokens(recipe: Recipe, submit: Submit) -> list[list[int | None]]:
+def generate_tokens(recipe: Recipe, submit: Submit) -> list[list[int | None]]:
     """Run a recipe and return the token ids of each answer."""
     run = RecipeRun(recipe, submit)
     while run.active:
@@ -134,7 +134,7 @@ def tokens(recipe: Recipe, submit: Submit) -> list[list[int | None]]:
 
 def main() -> None:
     engine = Engine(ModelStore())
-    expected = [{"recipe": recipe.data(), "tokens": tokens(recipe, engine.submit)} for recipe in RECIPES]
+    expected = [{"recipe": recipe.data(), "tokens": generate_tokens(recipe, engine.submit)} for recipe in RECIPES]
     FILE.write_text(json.dumps(expected, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
 

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from llm_core import Engine, ModelStore, Recipe
-from tests.llm_core.recipes.expected_tokens import FILE, RECIPES, tokens
+from tests.llm_core.recipes.expected_tokens import FILE, RECIPES, generate_tokens
 
 EXPECTED = json.loads(FILE.read_text(encoding="utf-8"))
 
@@ -29,4 +29,4 @@ def test_there_are_ten_different_recipes():
 
 @pytest.mark.parametrize("expected", EXPECTED, ids=lambda each: each["recipe"]["title"])
 def test_the_same_tokens(expected, engine):
-    assert tokens(Recipe.read(expected["recipe"]), engine.submit) == expected["tokens"]
+    assert generate_tokens(Recipe.read(expected["recipe"]), engine.submit) == expected["tokens"]

@@ -71,7 +71,7 @@ def full() -> Recipe:
     return recipe.changed(trace=record(run.recordings()))
 
 
-def opens_or_refuses(read, text: Any) -> Recipe | NucleusError:
+def open_or_refuse(read, text: Any) -> Recipe | NucleusError:
     """What came of it. Whatever opens can be shown, written and read again."""
     began = time.monotonic()
     refused = None
@@ -93,14 +93,14 @@ def opens_or_refuses(read, text: Any) -> Recipe | NucleusError:
     return recipe
 
 
-def leaves(data: Any, path: tuple = ()) -> Iterator[tuple]:
+def iterate_leaves(data: Any, path: tuple = ()) -> Iterator[tuple]:
     yield path
     if isinstance(data, dict | list):
         for key, value in data.items() if isinstance(data, dict) else enumerate(data):
-            yield from leaves(value, (*path, key))
+            yield from iterate_leaves(value, (*path, key))
 
 
-def replaced(data: Any, path: tuple, value: Any) -> Any:
+def replace_leaf(data: Any, path: tuple, value: Any) -> Any:
     if not path:
         return value
     data = copy.deepcopy(data)
@@ -114,12 +114,12 @@ def replaced(data: Any, path: tuple, value: Any) -> Any:
 def test_every_value_at_every_place(full):
     data = full.data()
     count = opened = 0
-    for path in leaves(data):
+    for path in iterate_leaves(data):
         for value in NASTY:
             if isinstance(value, str) and len(value) > 10**6 and len(path) > 2:
                 continue  # the long one at the first levels only: it is slow to copy
             count += 1
-            opened += isinstance(opens_or_refuses(Recipe.read, replaced(data, path, value)), Recipe)
+            opened += isinstance(open_or_refuse(Recipe.read, replace_leaf(data, path, value)), Recipe)
     assert count > 1500
     assert 0 < opened < count / 2
 
@@ -127,21 +127,21 @@ def test_every_value_at_every_place(full):
 def test_every_value_as_text(full):
     """As JSON and as YAML, where the words mean other things than in Python."""
     data = full.changed(trace=None).data()
-    for path in leaves(data):
+    for path in iterate_leaves(data):
         for written in ("1e999", "-1e999", "NaN", "Infinity", "9" * 5000, '"\\ud800"', ".nan", ".inf", "!!int 3", "*x"):
-            text = json.dumps(replaced(data, path, "@@")).replace('"@@"', written)
-            assert isinstance(opens_or_refuses(load_text, text), Recipe | NucleusError)
-            assert isinstance(opens_or_refuses(load_text, " - " + text), NucleusError)
+            text = json.dumps(replace_leaf(data, path, "@@")).replace('"@@"', written)
+            assert isinstance(open_or_refuse(load_text, text), Recipe | NucleusError)
+            assert isinstance(open_or_refuse(load_text, " - " + text), NucleusError)
 
 
 def test_unknown_fields_everywhere(full):
     data = full.data()
-    for path in leaves(data):
+    for path in iterate_leaves(data):
         place = data
         for key in path:
             place = place[key]
         if isinstance(place, dict) and path[-1:] not in (("logit_bias",), ("criteria",)) and "values" not in path:
-            error = opens_or_refuses(Recipe.read, replaced(data, path, place | {"surprise": 1}))
+            error = open_or_refuse(Recipe.read, replace_leaf(data, path, place | {"surprise": 1}))
             assert isinstance(error, NucleusError)
             assert "surprise" in str(error)
 
@@ -150,22 +150,22 @@ def test_damaged_links(full):
     link = encode_link(full)
     numbers = random.Random(1)
     for end in range(len(link)):
-        assert isinstance(opens_or_refuses(decode_link, link[:end]), NucleusError)
+        assert isinstance(open_or_refuse(decode_link, link[:end]), NucleusError)
     for place in range(len(link)):
         for _ in range(2):
             flipped = chr(ord(link[place]) ^ (1 << numbers.randrange(7)))
-            found = opens_or_refuses(decode_link, link[:place] + flipped + link[place + 1 :])
+            found = open_or_refuse(decode_link, link[:place] + flipped + link[place + 1 :])
             assert isinstance(found, NucleusError) or found == decode_link(link)  # bits that base64 does not use
     packed = base64.urlsafe_b64decode(link[1:] + "=" * (-len(link[1:]) % 4))
     for place in range(len(packed)):
         damaged = bytearray(packed)
         damaged[place] ^= 1 << numbers.randrange(8)
         again = "a" + base64.urlsafe_b64encode(bytes(damaged)).decode().rstrip("=")
-        found = opens_or_refuses(decode_link, again)
+        found = open_or_refuse(decode_link, again)
         assert isinstance(found, NucleusError) or found == decode_link(link)  # bits that deflate does not use
 
 
-def linked(data: bytes) -> str:
+def make_link(data: bytes) -> str:
     packer = zlib.compressobj(9, zdict=_WORDS)
     return "a" + base64.urlsafe_b64encode(packer.compress(data) + packer.flush()).decode().rstrip("=")
 
@@ -183,21 +183,21 @@ def linked(data: bytes) -> str:
         "aéé",
         "b" + "A" * 40,
         "a" + "A" * 40,
-        linked(b""),
-        linked(b"{}"),
-        linked(b"[]"),
-        linked(b"\xff\xfe"),
-        linked(b'{"schema_version": 1, "schema_version": 1}'),
-        linked(b'{"schema_version": 99, "prompt": {"instruction": "x"}}'),
-        linked(b'{"schema_version": 1, "prompt": {"instruction": "' + b"x" * 4_000_000 + b'"}}'),
-        linked(b"[" * 500_000),
-        linked(b"{a: " * 100_000),
-        linked(b"&a [*a]"),
-        linked(b'{"schema_version": 1, "prompt": {"instruction": "x"}}') + "AAAA",
+        make_link(b""),
+        make_link(b"{}"),
+        make_link(b"[]"),
+        make_link(b"\xff\xfe"),
+        make_link(b'{"schema_version": 1, "schema_version": 1}'),
+        make_link(b'{"schema_version": 99, "prompt": {"instruction": "x"}}'),
+        make_link(b'{"schema_version": 1, "prompt": {"instruction": "' + b"x" * 4_000_000 + b'"}}'),
+        make_link(b"[" * 500_000),
+        make_link(b"{a: " * 100_000),
+        make_link(b"&a [*a]"),
+        make_link(b'{"schema_version": 1, "prompt": {"instruction": "x"}}') + "AAAA",
     ],
 )
 def test_links_that_hold_no_recipe(text):
-    assert isinstance(opens_or_refuses(decode_link, text), NucleusError)
+    assert isinstance(open_or_refuse(decode_link, text), NucleusError)
 
 
 HEAD = "schema_version: 1\nprompt:\n  instruction: x\n"
@@ -264,12 +264,12 @@ LAUGHS = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
     ],
 )
 def test_files_that_hold_no_recipe(text):
-    assert isinstance(opens_or_refuses(load_text, text), NucleusError)
+    assert isinstance(open_or_refuse(load_text, text), NucleusError)
 
 
 @pytest.mark.parametrize("field", ["title", "author", "notes", "licence", "language"])
 def test_scripts_are_text(field):
-    recipe = opens_or_refuses(load_text, HEAD + json.dumps(field) + ": " + json.dumps(SCRIPT) + "\n")
+    recipe = open_or_refuse(load_text, HEAD + json.dumps(field) + ": " + json.dumps(SCRIPT) + "\n")
     assert isinstance(recipe, Recipe)
     assert getattr(recipe, field) == SCRIPT
 
@@ -277,9 +277,9 @@ def test_scripts_are_text(field):
 def test_bombs_in_a_trace(full):
     bomb = base64.b64encode(zlib.compress(b"[" + b" " * 200_000_000 + b"]", 9)).decode()
     for name in ("events", "stages"):
-        data = replaced(full.data(), ("trace", "rows", 0, name), bomb)
-        assert isinstance(opens_or_refuses(Recipe.read, data), NucleusError)
-    assert isinstance(opens_or_refuses(Recipe.read, replaced(full.data(), ("trace", "labels"), bomb)), NucleusError)
+        data = replace_leaf(full.data(), ("trace", "rows", 0, name), bomb)
+        assert isinstance(open_or_refuse(Recipe.read, data), NucleusError)
+    assert isinstance(open_or_refuse(Recipe.read, replace_leaf(full.data(), ("trace", "labels"), bomb)), NucleusError)
 
 
 def test_damaged_traces(full):
@@ -293,8 +293,8 @@ def test_damaged_traces(full):
             for _ in range(numbers.choice((1, 1, 1, 5))):
                 damaged[numbers.randrange(len(damaged))] ^= 1 << numbers.randrange(8)
             packed = base64.b64encode(zlib.compress(bytes(damaged))).decode()
-            data = replaced(full.data(), ("trace", "rows", 0, name), packed)
-            opened += isinstance(opens_or_refuses(Recipe.read, data), Recipe)
+            data = replace_leaf(full.data(), ("trace", "rows", 0, name), packed)
+            opened += isinstance(open_or_refuse(Recipe.read, data), Recipe)
     assert 0 < opened < 800, "a digit of a probability may change; what cannot be shown is refused"
 
 

@@ -20,7 +20,7 @@ MAX_TOKENS = {"en": 400, "vi": 600}
 """Of a prompt, for the built-in model, whose tokens for Vietnamese are short."""
 
 
-def asked(entry: Entry) -> list[tuple[str, PromptSpec]]:
+def make_requests(entry: Entry) -> list[tuple[str, PromptSpec]]:
     return [(language, prompt) for language, spec in entry.prompts.items() for prompt in spec.prompts()]
 
 
@@ -81,7 +81,7 @@ def test_variables_have_values_and_values_have_variables(entry):
 
 @each_entry
 def test_each_is_a_request_that_the_engine_takes(entry):
-    for _, prompt in asked(entry):
+    for _, prompt in make_requests(entry):
         row = RowRequest(SamplerConfig(**entry.sampler), entry.max_output_tokens, prompt.stop_sequences)
         GenerationRequest("builtin", prompt, (row,)).validate()
         assert 1 <= entry.max_output_tokens <= 200
@@ -95,7 +95,7 @@ def test_data_says_the_same(entry):
 
 @each_entry
 def test_prompts_fit_a_small_model(entry, builtin):
-    for language, prompt in asked(entry):
+    for language, prompt in make_requests(entry):
         rendered = prompt.render(builtin)
         assert len(rendered.token_ids) <= MAX_TOKENS[language]
         assert rendered.text.endswith(prompt.prefill)
@@ -103,7 +103,7 @@ def test_prompts_fit_a_small_model(entry, builtin):
 
 @each_entry
 def test_output_formats_can_be_enforced(entry, builtin):
-    for _, prompt in asked(entry):
+    for _, prompt in make_requests(entry):
         constraint = prompt.output.constraint(builtin)
         assert (constraint is None) == (prompt.output.kind == "text")
 

@@ -50,7 +50,7 @@ RECIPE = Recipe(
 )
 
 
-def ended(recipe: Recipe, engine: Engine) -> RecipeRun:
+def wait_until_ended(recipe: Recipe, engine: Engine) -> RecipeRun:
     run = RecipeRun(recipe, engine.submit)
     while run.active:
         run.advance()
@@ -58,12 +58,12 @@ def ended(recipe: Recipe, engine: Engine) -> RecipeRun:
     return run
 
 
-def recorded(recipe: Recipe, engine: Engine) -> Recipe:
-    return recipe.changed(trace=record(ended(recipe, engine).recordings(), at="2026-11-25T12:00:00+00:00"))
+def record_run(recipe: Recipe, engine: Engine) -> Recipe:
+    return recipe.changed(trace=record(wait_until_ended(recipe, engine).recordings(), at="2026-11-25T12:00:00+00:00"))
 
 
 def test_a_recorded_run_is_what_was_run(engine):
-    run = ended(RECIPE, engine)
+    run = wait_until_ended(RECIPE, engine)
     recipe = RECIPE.changed(trace=record(run.recordings()))
     again = load_text(dump_yaml(recipe))
     assert again == recipe
@@ -99,17 +99,17 @@ def test_a_run_that_goes_on_is_not_recorded(engine):
 
 
 def test_verify_says_that_nothing_changed(engine):
-    verdict = verify(recorded(RECIPE, engine), engine.submit)
+    verdict = verify(record_run(RECIPE, engine), engine.submit)
     assert verdict == Verdict(True, 0.0)
 
 
 def test_verify_finds_the_first_token_that_differs(engine):
-    trace = recorded(RECIPE, engine).trace
+    trace = record_run(RECIPE, engine).trace
     other = RECIPE.changed(sampler=SamplerConfig(temperature=2, top_k=0), trace=trace)
     verdict = verify(other, engine.submit)
     assert not verdict.identical
     old = replay(other).rows[verdict.answer - 1].events()
-    new = list(ended(other, engine).recordings())[verdict.answer - 1].row.events()
+    new = list(wait_until_ended(other, engine).recordings())[verdict.answer - 1].row.events()
     assert verdict.step - 1 == first_divergence(old, new)
     assert verdict.expected != verdict.found
     assert verdict.nats is not None
@@ -117,7 +117,7 @@ def test_verify_finds_the_first_token_that_differs(engine):
 
 
 def test_verify_measures_how_far_the_model_moved(engine):
-    recipe = recorded(RECIPE, engine)
+    recipe = record_run(RECIPE, engine)
     other = toy_model()
     with __import__("torch").no_grad():
         other.model.get_output_embeddings().weight.mul_(3)
@@ -133,7 +133,7 @@ def test_verify_needs_a_trace_and_a_run_that_ends_well(engine):
     with pytest.raises(NucleusError) as caught:
         verify(RECIPE, engine.submit)
     assert caught.value.code == "recipe_without_trace"
-    long = recorded(RECIPE, engine).changed(sampler=SamplerConfig(top_k=10**6))
+    long = record_run(RECIPE, engine).changed(sampler=SamplerConfig(top_k=10**6))
     with pytest.raises(NucleusError) as caught:
         verify(long, engine.submit)
     assert caught.value.code == "top_k_above_vocabulary"
@@ -147,15 +147,15 @@ def test_votes_and_variables_are_recorded(engine):
         extraction=Extraction("number"),
         values=({"what": "cats"}, {"what": "dogs"}),
     )
-    recipe = recorded(RECIPE.changed(prompt=spec, seeds=(1,)), engine)
+    recipe = record_run(RECIPE.changed(prompt=spec, seeds=(1,)), engine)
     assert recipe.trace is not None
     assert [(row.prompt, row.seed) for row in recipe.trace.rows] == [(p, s) for p in (0, 1) for s in (1, 2, 3)]
     askings = replayed(recipe)
     assert [asking.chains for asking in askings] == [3, 3]
     assert [asking.request.prompt.instruction for asking in askings] == ["Count cats", "Count dogs"]
-    for part, shown in zip(ended(recipe, engine).parts, askings, strict=True):
+    for part, shown in zip(wait_until_ended(recipe, engine).parts, askings, strict=True):
         assert (shown.outcomes, shown.votes, shown.active) == (part[1].outcomes, part[1].votes, False)
-    assert compared(recipe, ended(recipe, engine)).identical
+    assert compared(recipe, wait_until_ended(recipe, engine)).identical
 
 
 def test_failures_are_recorded_as_words(engine):

@@ -13,7 +13,7 @@ from llm_core.recipes.recipe import Recipe
 from llm_core.storage.database import Database, owner_of
 from llm_core.storage.history import History
 from llm_core.storage.recipe_store import RecipeStore
-from tests.support.database import find_postgresql, postgresql
+from tests.support.database import find_postgresql, run_postgresql
 
 ANN, BINH = owner_of("ann's secret"), owner_of("bình's secret")
 
@@ -23,7 +23,7 @@ def server() -> Iterator[str]:
     programs = find_postgresql()
     if programs is None:
         pytest.skip("no PostgreSQL on this machine: install Debian's package postgresql to test on it")
-    with postgresql(programs) as url:
+    with run_postgresql(programs) as url:
         yield url
 
 
@@ -64,7 +64,7 @@ class Clock:
         self.now += 0.001
         return self.now
 
-    def days(self, count: float) -> None:
+    def advance_days(self, count: float) -> None:
         self.now += 86_400 * count
 
 
@@ -83,5 +83,5 @@ def history(database: Database, clock: Clock) -> History:
     return History(database, clock)
 
 
-def recipe(instruction: str = "Describe the sea.", **about) -> Recipe:
+def make_recipe(instruction: str = "Describe the sea.", **about) -> Recipe:
     return Recipe(prompt=PromptSpec(instruction), **about)

@@ -9,15 +9,15 @@ import pytest
 from llm_core.errors import NucleusError
 from llm_core.storage import history as module
 from llm_core.storage.history import History, history_allowed
-from tests.llm_core.storage.conftest import ANN, BINH, recipe
+from tests.llm_core.storage.conftest import ANN, BINH, make_recipe
 
 
-def answers(found) -> list[str]:
+def make_answers(found) -> list[str]:
     return [run.answer for run in found.runs]
 
 
 def test_a_run_is_kept_with_its_recipe_for_its_owner_only(history: History):
-    made = recipe("Describe the sea.", title="Sea", seeds=(3,))
+    made = make_recipe("Describe the sea.", title="Sea", seeds=(3,))
     history.add("r1", ANN, made, "It is wide.", {"tokens": 4, "mean_logprob": -1.5})
     [run] = history.search(ANN).runs
     assert (run.title, run.model, run.answer) == ("Sea", "builtin", "It is wide.")
@@ -35,20 +35,20 @@ def test_a_run_is_kept_with_its_recipe_for_its_owner_only(history: History):
 
 
 def test_the_same_run_is_kept_once_whoever_reports_it(history: History):
-    history.add("r1", ANN, recipe(), "one", {})
-    history.add("r1", ANN, recipe(), "two", {})
-    history.add("r1", BINH, recipe(), "three", {})
-    assert answers(history.search(ANN)) == ["one"]
+    history.add("r1", ANN, make_recipe(), "one", {})
+    history.add("r1", ANN, make_recipe(), "two", {})
+    history.add("r1", BINH, make_recipe(), "three", {})
+    assert make_answers(history.search(ANN)) == ["one"]
     assert history.search(BINH).total == 0
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda n: history.add("r2", ANN, recipe(), str(n), {}), range(8)))
+        list(pool.map(lambda n: history.add("r2", ANN, make_recipe(), str(n), {}), range(8)))
     assert history.search(ANN).total == 2
 
 
 def test_prompt_answer_and_model_are_searched_whatever_the_marks(history: History):
-    history.add("r1", ANN, recipe("Tả biển đêm."), "Biển rộng và tối.", {})
-    history.add("r2", ANN, recipe("Describe a hill."), "100% green_hill'); --", {})
-    assert answers(history.search(ANN, "bien rong")) == ["Biển rộng và tối."]
+    history.add("r1", ANN, make_recipe("Tả biển đêm."), "Biển rộng và tối.", {})
+    history.add("r2", ANN, make_recipe("Describe a hill."), "100% green_hill'); --", {})
+    assert make_answers(history.search(ANN, "bien rong")) == ["Biển rộng và tối."]
     for query in ("TA BIEN", "tối"):
         assert history.search(ANN, query).total == 1
     for query in ("100% green", "green_hill'); --", "builtin hill"):
@@ -59,49 +59,49 @@ def test_prompt_answer_and_model_are_searched_whatever_the_marks(history: Histor
 
 def test_the_newest_come_first_page_by_page(history: History):
     for number in range(module.PAGE + 2):
-        history.add(f"r{number}", ANN, recipe(), str(number), {})
+        history.add(f"r{number}", ANN, make_recipe(), str(number), {})
     found = history.search(ANN)
     assert found.total == module.PAGE + 2
-    assert answers(found)[0] == str(module.PAGE + 1)
-    assert answers(history.search(ANN, skip=module.PAGE)) == ["1", "0"]
+    assert make_answers(found)[0] == str(module.PAGE + 1)
+    assert make_answers(history.search(ANN, skip=module.PAGE)) == ["1", "0"]
 
 
 def test_pruning_by_number_age_and_all(history: History, clock):
     for number in range(6):
-        history.add(f"r{number}", ANN, recipe(), str(number), {})
-        clock.days(1)
-    history.add("other", BINH, recipe(), "other", {})
+        history.add(f"r{number}", ANN, make_recipe(), str(number), {})
+        clock.advance_days(1)
+    history.add("other", BINH, make_recipe(), "other", {})
     assert history.prune(ANN, days=3.5) == 3
-    assert answers(history.search(ANN)) == ["5", "4", "3"]
+    assert make_answers(history.search(ANN)) == ["5", "4", "3"]
     assert history.prune(ANN, newest=2) == 1
-    assert answers(history.search(ANN)) == ["5", "4"]
+    assert make_answers(history.search(ANN)) == ["5", "4"]
     assert history.prune(ANN) == 2
-    assert answers(history.search(BINH)) == ["other"]
+    assert make_answers(history.search(BINH)) == ["other"]
 
 
 def test_old_runs_and_those_beyond_the_limits_go_by_themselves(history: History, clock, monkeypatch):
     monkeypatch.setattr(module, "MAX_RUNS", 3)
-    history.add("old", BINH, recipe(), "old", {})
-    clock.days(module.KEPT_DAYS + 1)
+    history.add("old", BINH, make_recipe(), "old", {})
+    clock.advance_days(module.KEPT_DAYS + 1)
     for number in range(5):
-        history.add(f"r{number}", ANN, recipe(), str(number), {})
+        history.add(f"r{number}", ANN, make_recipe(), str(number), {})
     assert history.search(BINH).total == 0
-    assert answers(history.search(ANN)) == ["4", "3", "2"]
+    assert make_answers(history.search(ANN)) == ["4", "3", "2"]
     monkeypatch.setattr(module, "MAX_ALL", 2)
-    history.add("new", BINH, recipe(), "new", {})
-    assert answers(history.search(ANN)) == ["4"]
+    history.add("new", BINH, make_recipe(), "new", {})
+    assert make_answers(history.search(ANN)) == ["4"]
     monkeypatch.setattr(module, "MAX_CHARACTERS", 50)
     with pytest.raises(NucleusError) as caught:
-        history.add("large", ANN, recipe("x" * 60), "", {})
+        history.add("large", ANN, make_recipe("x" * 60), "", {})
     assert caught.value.code == "recipe_too_large_to_save"
 
 
 def test_whatever_a_model_writes_can_be_kept(history: History):
-    history.add("r1", ANN, recipe(), "zero \0 half \ud800 <script>alert(1)</script> '; DROP TABLE runs;--", {})
-    [kept] = answers(history.search(ANN, "<script>"))
+    history.add("r1", ANN, make_recipe(), "zero \0 half \ud800 <script>alert(1)</script> '; DROP TABLE runs;--", {})
+    [kept] = make_answers(history.search(ANN, "<script>"))
     assert "<script>alert(1)</script> '; DROP TABLE runs;--" in kept
-    history.add("r2", ANN, recipe(), "x" * (module.MAX_ANSWER + 9), {})
-    assert len(answers(history.search(ANN))[0]) == module.MAX_ANSWER
+    history.add("r2", ANN, make_recipe(), "x" * (module.MAX_ANSWER + 9), {})
+    assert len(make_answers(history.search(ANN))[0]) == module.MAX_ANSWER
 
 
 @pytest.mark.parametrize(

@@ -25,10 +25,10 @@ from llm_core.storage.database import Database
 from llm_core.storage.recipe_store import RecipeStore
 from llm_core.storage.schema import tags, versions
 from samplers import SamplerConfig
-from tests.llm_core.storage.conftest import ANN, BINH, recipe
+from tests.llm_core.storage.conftest import ANN, BINH, make_recipe
 
 
-def refusal(code: str):
+def refusal_code(code: str):
     return pytest.raises(NucleusError, check=lambda error: error.code == code)
 
 
@@ -37,11 +37,11 @@ def titles(found) -> list[str]:
 
 
 def test_every_save_is_a_version_that_stays(store: RecipeStore):
-    first = store.save(recipe("one", title="First"), ANN)
-    second = store.save_version(first.id, recipe("two", title="Second"), ANN, 1)
+    first = store.save(make_recipe("one", title="First"), ANN)
+    second = store.save_version(first.id, make_recipe("two", title="Second"), ANN, 1)
     assert (first.number, second.number, second.overtaken, second.changed) == (1, 2, (), True)
-    assert store.recipe(first.id, 1, ANN) == recipe("one", title="First")
-    assert store.recipe(first.id, 2, ANN) == recipe("two", title="Second")
+    assert store.recipe(first.id, 1, ANN) == make_recipe("one", title="First")
+    assert store.recipe(first.id, 2, ANN) == make_recipe("two", title="Second")
     entry = store.get(first.id, ANN)
     assert (entry.title, entry.latest, entry.mine) == ("Second", 2, True)
     assert entry.created_at < entry.saved_at
@@ -52,16 +52,16 @@ def test_every_save_is_a_version_that_stays(store: RecipeStore):
 
 
 def test_saving_the_same_again_makes_no_version(store: RecipeStore):
-    saved = store.save(recipe(title="T"), ANN)
-    again = store.save_version(saved.id, recipe(title="T"), ANN, 1)
+    saved = store.save(make_recipe(title="T"), ANN)
+    again = store.save_version(saved.id, make_recipe(title="T"), ANN, 1)
     assert (again.number, again.changed) == (1, False)
     assert len(store.versions(saved.id, ANN)) == 1
 
 
 def test_two_tabs_that_save_one_recipe_lose_nothing_and_the_second_is_told(store: RecipeStore):
-    saved = store.save(recipe("start"), ANN)
-    left = store.save_version(saved.id, recipe("left"), ANN, 1)
-    right = store.save_version(saved.id, recipe("right"), ANN, 1)
+    saved = store.save(make_recipe("start"), ANN)
+    left = store.save_version(saved.id, make_recipe("left"), ANN, 1)
+    right = store.save_version(saved.id, make_recipe("right"), ANN, 1)
     assert (left.number, left.overtaken) == (2, ())
     assert (right.number, right.overtaken) == (3, (2,))
     assert [store.recipe(saved.id, number, ANN).prompt.instruction for number in (1, 2, 3)] == [
@@ -73,8 +73,8 @@ def test_two_tabs_that_save_one_recipe_lose_nothing_and_the_second_is_told(store
 
 
 def test_a_restored_version_is_another_save(store: RecipeStore):
-    saved = store.save(recipe("one", title="Một", tags=("a",)), ANN)
-    store.save_version(saved.id, recipe("two", title="Hai", tags=("b",)), ANN, 1)
+    saved = store.save(make_recipe("one", title="Một", tags=("a",)), ANN)
+    store.save_version(saved.id, make_recipe("two", title="Hai", tags=("b",)), ANN, 1)
     restored = store.restore(saved.id, 1, ANN, 2)
     assert restored.number == 3
     assert store.recipe(saved.id, 3, ANN) == store.recipe(saved.id, 1, ANN)
@@ -83,9 +83,9 @@ def test_a_restored_version_is_another_save(store: RecipeStore):
 
 
 def test_a_diff_shows_what_changed_between_any_two_versions(store: RecipeStore):
-    saved = store.save(recipe("Viết về biển.", title="Biển"), ANN)
-    store.save_version(saved.id, recipe("Viết về núi.", title="Biển"), ANN, 1)
-    store.save_version(saved.id, recipe("Viết về núi.", title="Biển", seeds=(9,)), ANN, 2)
+    saved = store.save(make_recipe("Viết về biển.", title="Biển"), ANN)
+    store.save_version(saved.id, make_recipe("Viết về núi.", title="Biển"), ANN, 1)
+    store.save_version(saved.id, make_recipe("Viết về núi.", title="Biển", seeds=(9,)), ANN, 2)
     forwards = store.diff(saved.id, 1, 2, ANN).splitlines()
     assert [line for line in forwards if line[0] == "-" and "biển" in line]
     assert [line for line in forwards if line[0] == "+" and "núi" in line]
@@ -95,26 +95,26 @@ def test_a_diff_shows_what_changed_between_any_two_versions(store: RecipeStore):
 
 
 def test_only_the_owner_changes_a_recipe_and_others_copy_it(store: RecipeStore):
-    saved = store.save(recipe("mine", title="T", tags=("one",)), ANN, listed=True)
+    saved = store.save(make_recipe("mine", title="T", tags=("one",)), ANN, listed=True)
     for change in (
-        lambda: store.save_version(saved.id, recipe("theirs"), BINH, 1),
+        lambda: store.save_version(saved.id, make_recipe("theirs"), BINH, 1),
         lambda: store.restore(saved.id, 1, BINH, 1),
         lambda: store.set_listed(saved.id, False, BINH),
         lambda: store.delete(saved.id, BINH),
     ):
-        with refusal("recipe_not_yours"):
+        with refusal_code("recipe_not_yours"):
             change()
     copy = store.fork(saved.id, 1, BINH)
     entry = store.get(copy.id, BINH)
     assert (entry.mine, entry.origin, entry.tags, entry.listed) == (True, (saved.id, 1), ("one",), False)
-    store.save_version(copy.id, recipe("changed"), BINH, 1)
+    store.save_version(copy.id, make_recipe("changed"), BINH, 1)
     assert store.recipe(saved.id, 1, ANN).prompt.instruction == "mine"
     assert store.get(saved.id, BINH).mine is False
 
 
 def test_who_has_the_id_opens_a_recipe_and_only_listed_ones_are_found_by_others(store: RecipeStore):
-    hidden = store.save(recipe(title="hidden"), ANN)
-    store.save(recipe(title="listed"), ANN, listed=True)
+    hidden = store.save(make_recipe(title="hidden"), ANN)
+    store.save(make_recipe(title="listed"), ANN, listed=True)
     assert titles(store.search(ANN)) == ["listed", "hidden"]
     assert titles(store.search(BINH)) == ["listed"]
     assert titles(store.search(BINH, whose="mine")) == []
@@ -124,39 +124,39 @@ def test_who_has_the_id_opens_a_recipe_and_only_listed_ones_are_found_by_others(
 
 
 def test_a_deleted_recipe_can_be_brought_back_until_it_is_purged(store: RecipeStore, clock):
-    saved = store.save(recipe(title="T", tags=("x",)), ANN, listed=True)
-    store.save_version(saved.id, recipe("two", title="T", tags=("x",)), ANN, 1)
+    saved = store.save(make_recipe(title="T", tags=("x",)), ANN, listed=True)
+    store.save_version(saved.id, make_recipe("two", title="T", tags=("x",)), ANN, 1)
     store.delete(saved.id, ANN)
     assert store.search(ANN).total == store.search(BINH).total == 0
     assert store.tags(ANN) == []
     assert titles(store.search(ANN, whose="deleted")) == ["T"]
     assert store.search(BINH, whose="deleted").total == 0
     for use in (store.get, store.versions, lambda i, o: store.recipe(i, 1, o), lambda i, o: store.fork(i, 1, o)):
-        with refusal("recipe_gone"):
+        with refusal_code("recipe_gone"):
             use(saved.id, BINH)
-    with refusal("recipe_gone"):
-        store.save_version(saved.id, recipe("three"), ANN, 2)
-    clock.days(recipe_store.KEPT_DAYS - 1)
+    with refusal_code("recipe_gone"):
+        store.save_version(saved.id, make_recipe("three"), ANN, 2)
+    clock.advance_days(recipe_store.KEPT_DAYS - 1)
     assert store.purge() == 0
     store.undelete(saved.id, ANN)
     assert len(store.versions(saved.id, ANN)) == 2
     assert titles(store.search(BINH, tag="x")) == ["T"]
 
     store.delete(saved.id, ANN)
-    clock.days(recipe_store.KEPT_DAYS + 1)
+    clock.advance_days(recipe_store.KEPT_DAYS + 1)
     store.search(ANN)  # tidies
-    with refusal("recipe_gone"):
+    with refusal_code("recipe_gone"):
         store.undelete(saved.id, ANN)
     with store._database.reading() as connection:
         assert connection.execute(select(versions)).all() == connection.execute(select(tags)).all() == []
 
 
 def test_deleting_for_good_takes_only_what_was_deleted(store: RecipeStore):
-    saved = store.save(recipe(title="T"), ANN)
+    saved = store.save(make_recipe(title="T"), ANN)
     store.forget(saved.id, ANN)
     assert store.search(ANN).total == 1
     store.delete(saved.id, ANN)
-    with refusal("recipe_gone"):
+    with refusal_code("recipe_gone"):
         store.forget(saved.id, BINH)
     store.forget(saved.id, ANN)
     assert store.search(ANN, whose="deleted").total == 0
@@ -188,37 +188,37 @@ def test_words_are_found_wherever_they_stand_whatever_the_marks(store: RecipeSto
 
 
 def test_decomposed_letters_are_the_same_letters(store: RecipeStore):
-    store.save(recipe(title=unicodedata.normalize("NFD", "Tiếng Việt")), ANN)
+    store.save(make_recipe(title=unicodedata.normalize("NFD", "Tiếng Việt")), ANN)
     assert store.search(ANN, unicodedata.normalize("NFC", "tiếng việt")).total == 1
 
 
 def test_what_has_the_words_in_its_title_comes_first_then_the_newest(store: RecipeStore):
-    store.save(recipe("x", title="the sea"), ANN)
-    store.save(recipe("the sea", title="two"), ANN)
-    store.save(recipe("the sea", title="three"), ANN)
+    store.save(make_recipe("x", title="the sea"), ANN)
+    store.save(make_recipe("the sea", title="two"), ANN)
+    store.save(make_recipe("the sea", title="three"), ANN)
     assert titles(store.search(ANN, "SEA")) == ["the sea", "three", "two"]
     assert titles(store.search(ANN)) == ["three", "two", "the sea"]
 
 
 def test_tags_of_the_latest_version_are_counted_and_filter(store: RecipeStore):
-    one = store.save(recipe("1", title="1", tags=("Toán", "lớp 9")), ANN, listed=True)
-    store.save(recipe("2", title="2", tags=("toán",)), BINH)
+    one = store.save(make_recipe("1", title="1", tags=("Toán", "lớp 9")), ANN, listed=True)
+    store.save(make_recipe("2", title="2", tags=("toán",)), BINH)
     assert store.tags(ANN) == [("lớp 9", 1), ("Toán", 1)]
     assert [count for _, count in store.tags(BINH)] == [2, 1]
     assert titles(store.search(BINH, tag="TOAN")) == ["2", "1"]
-    store.save_version(one.id, recipe("1", title="1", tags=("văn",)), ANN, 1)
+    store.save_version(one.id, make_recipe("1", title="1", tags=("văn",)), ANN, 1)
     assert store.tags(ANN) == [("văn", 1)]
     assert store.search(ANN, tag="toán").total == 0
 
 
 def test_tags_that_no_reader_would_tell_apart_are_one(store: RecipeStore):
-    saved = store.save(recipe(tags=("Biển", "bien", "BIỂN", "núi")), ANN)
+    saved = store.save(make_recipe(tags=("Biển", "bien", "BIỂN", "núi")), ANN)
     assert store.get(saved.id, ANN).tags == ("Biển", "núi")
 
 
 def test_pages_of_a_search_are_whole_and_do_not_overlap(store: RecipeStore):
     for number in range(recipe_store.PAGE + 3):
-        store.save(recipe(title=f"number {number}"), ANN)
+        store.save(make_recipe(title=f"number {number}"), ANN)
     first, second = store.search(ANN, "number"), store.search(ANN, "number", skip=recipe_store.PAGE)
     assert first.total == second.total == recipe_store.PAGE + 3
     assert len({entry.id for entry in (*first.entries, *second.entries)}) == first.total
@@ -226,8 +226,8 @@ def test_pages_of_a_search_are_whole_and_do_not_overlap(store: RecipeStore):
 
 
 def test_language_filters(store: RecipeStore):
-    store.save(recipe(title="e", language="en"), ANN)
-    store.save(recipe(title="v", language="vi"), ANN)
+    store.save(make_recipe(title="e", language="en"), ANN)
+    store.save(make_recipe(title="v", language="vi"), ANN)
     assert titles(store.search(ANN, language="vi")) == ["v"]
 
 
@@ -248,15 +248,15 @@ HOSTILE = (
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_sql_and_html_are_text(store: RecipeStore, text):
-    store.save(recipe("another", title="another"), ANN)
+    store.save(make_recipe("another", title="another"), ANN)
     tag = text[:60]
-    saved = store.save(recipe(text, title=text, author=text, notes=text, tags=(tag,), language=text), ANN)
+    saved = store.save(make_recipe(text, title=text, author=text, notes=text, tags=(tag,), language=text), ANN)
     assert store.get(saved.id, ANN).title == text
     assert store.recipe(saved.id, 1, ANN).tags == (tag,)
     assert [entry.id for entry in store.search(ANN, text).entries] == [saved.id]
     assert [entry.id for entry in store.search(ANN, tag=tag).entries] == [saved.id]
     assert [entry.id for entry in store.search(ANN, language=text).entries] == [saved.id]
-    with refusal("recipe_gone"):
+    with refusal_code("recipe_gone"):
         store.get(text, ANN)
     assert store.search(text, text).total == 0
     assert store.search(ANN).total == 2
@@ -264,57 +264,57 @@ def test_sql_and_html_are_text(store: RecipeStore, text):
 
 @pytest.mark.parametrize("text", ["\0", "\ud800", "a\0b", "\u202e", "x" * 100_000, " " * 1000])
 def test_a_search_for_anything_is_answered(store: RecipeStore, text):
-    store.save(recipe(title="T"), ANN)
+    store.save(make_recipe(title="T"), ANN)
     assert store.search(ANN, text).total <= 1
     assert store.search(ANN, tag=text).total <= 1
     assert store.search(ANN, language=text).total == 0
-    with refusal("recipe_gone"):
+    with refusal_code("recipe_gone"):
         store.get(text, ANN)
 
 
 def test_ids_are_short_and_do_not_repeat(store: RecipeStore):
-    ids = {store.save(recipe(title="T"), ANN).id for _ in range(20)}
+    ids = {store.save(make_recipe(title="T"), ANN).id for _ in range(20)}
     assert len(ids) == 20
     assert all(len(each) == 12 and set(each) <= set(string.ascii_lowercase + string.digits) for each in ids)
 
 
 def test_sizes_and_counts_are_bounded(store: RecipeStore, monkeypatch):
-    saved = store.save(recipe("a"), ANN)
-    store.save_version(saved.id, recipe("b"), ANN, 1)
+    saved = store.save(make_recipe("a"), ANN)
+    store.save_version(saved.id, make_recipe("b"), ANN, 1)
     monkeypatch.setattr(recipe_store, "MAX_VERSIONS", 2)
-    with refusal("versions_full"):
-        store.save_version(saved.id, recipe("c"), ANN, 2)
+    with refusal_code("versions_full"):
+        store.save_version(saved.id, make_recipe("c"), ANN, 2)
     monkeypatch.setattr(recipe_store, "MAX_RECIPES", 1)
-    with refusal("recipes_full"):
-        store.save(recipe("d"), ANN)
-    store.save(recipe("d"), BINH)  # a bound of each owner
+    with refusal_code("recipes_full"):
+        store.save(make_recipe("d"), ANN)
+    store.save(make_recipe("d"), BINH)  # a bound of each owner
     monkeypatch.setattr(recipe_store, "MAX_ALL", 2)
-    with refusal("server_full"):
-        store.save(recipe("d"), "somebody new")
+    with refusal_code("server_full"):
+        store.save(make_recipe("d"), "somebody new")
     monkeypatch.setattr(recipe_store, "MAX_RECIPES", 9)
     monkeypatch.setattr(recipe_store, "MAX_ALL", 9)
     monkeypatch.setattr(recipe_store, "MAX_OWNED", 500)
-    with refusal("gallery_full"):
-        store.save(recipe("d" * 400), ANN)
+    with refusal_code("gallery_full"):
+        store.save(make_recipe("d" * 400), ANN)
     monkeypatch.setattr(recipe_store, "MAX_CHARACTERS", 100)
-    with refusal("recipe_too_large_to_save"):
-        store.save(recipe("e" * 101), ANN)
+    with refusal_code("recipe_too_large_to_save"):
+        store.save(make_recipe("e" * 101), ANN)
     assert len(store.versions(saved.id, ANN)) == 2
 
 
 def test_versions_that_are_not_there_are_named(store: RecipeStore):
-    saved = store.save(recipe(), ANN)
+    saved = store.save(make_recipe(), ANN)
     for number in (0, 2, -1, 2**31 - 1):
-        with refusal("version_unknown"):
+        with refusal_code("version_unknown"):
             store.recipe(saved.id, number, ANN)
-        with refusal("version_unknown"):
+        with refusal_code("version_unknown"):
             store.restore(saved.id, number, ANN, 1)
 
 
 def test_many_threads_save_one_recipe_and_every_save_is_there(store: RecipeStore):
-    saved = store.save(recipe("0"), ANN)
+    saved = store.save(make_recipe("0"), ANN)
     with ThreadPoolExecutor(12) as pool:
-        done = list(pool.map(lambda n: store.save_version(saved.id, recipe(f"{n}"), ANN, 1), range(1, 61)))
+        done = list(pool.map(lambda n: store.save_version(saved.id, make_recipe(f"{n}"), ANN, 1), range(1, 61)))
     assert sorted(each.number for each in done) == list(range(2, 62))
     kept = {store.recipe(saved.id, version.number, ANN).prompt.instruction for version in store.versions(saved.id, ANN)}
     assert kept == {str(n) for n in range(61)}
@@ -336,14 +336,14 @@ for n in range(int(count)):
 """
 
 
-def writer(url: str, recipe_id: str, name: str, count: int) -> subprocess.Popen:
+def run_writer(url: str, recipe_id: str, name: str, count: int) -> subprocess.Popen:
     command = [sys.executable, "-c", WRITER, url, recipe_id, ANN, name, str(count)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def test_many_processes_save_one_recipe_and_every_save_is_there(store: RecipeStore, url):
-    saved = store.save(recipe("0"), ANN)
-    processes = [writer(url, saved.id, name, 15) for name in "abcd"]
+    saved = store.save(make_recipe("0"), ANN)
+    processes = [run_writer(url, saved.id, name, 15) for name in "abcd"]
     told: dict[str, int] = {}
     for process in processes:
         output, complaint = process.communicate(timeout=120)
@@ -358,10 +358,10 @@ def test_many_processes_save_one_recipe_and_every_save_is_there(store: RecipeSto
 def test_a_kill_at_any_moment_leaves_a_readable_database_with_every_save_that_was_told(store: RecipeStore, url):
     """Eight processes, four at a time, are killed while they save, at moments drawn at random."""
     draw = random.Random(7)
-    saved = store.save(recipe("0"), ANN)
+    saved = store.save(make_recipe("0"), ANN)
     told: dict[int, str] = {}
     for turn in range(2):
-        for process in [writer(url, saved.id, f"{turn}{place}", 10_000) for place in "abcd"]:
+        for process in [run_writer(url, saved.id, f"{turn}{place}", 10_000) for place in "abcd"]:
             assert process.stdout
             first = process.stdout.readline()  # it is saving now
             time.sleep(draw.uniform(0, 0.08))
@@ -381,7 +381,7 @@ def test_a_kill_at_any_moment_leaves_a_readable_database_with_every_save_that_wa
     if url.startswith("sqlite"):
         with again._database.reading() as connection:
             assert connection.exec_driver_sql("PRAGMA integrity_check").scalar_one() == "ok"
-    again.save_version(saved.id, recipe("after"), ANN, max(kept))
+    again.save_version(saved.id, make_recipe("after"), ANN, max(kept))
     again._database.close()
 
 

@@ -38,7 +38,7 @@ def model() -> LlamaForCausalLM:
 
 
 @torch.no_grad()
-def searched(prompt: list[int], beams: int, **settings) -> BeamSearch:
+def run_search(prompt: list[int], beams: int, **settings) -> BeamSearch:
     """A search over the model with a cache, as an engine would run it."""
     search = BeamSearch(beams, max_new_tokens=LENGTH, **settings)
     cache = DynamicCache(config=model().config)
@@ -52,12 +52,12 @@ def searched(prompt: list[int], beams: int, **settings) -> BeamSearch:
         ids = step.tokens[:, None]
 
 
-def table(seed: int, scale: float = 1.0, vocab: int = 5) -> torch.Tensor:
+def random_table(seed: int, scale: float = 1.0, vocab: int = 5) -> torch.Tensor:
     """A language in which a token depends on the one before it: log-probabilities `[vocab, vocab]`. Token 0 starts."""
     return (scale * torch.randn(vocab, vocab, generator=torch.Generator().manual_seed(seed))).log_softmax(-1)
 
 
-def searched_table(logprobs: torch.Tensor, beams: int, **settings) -> BeamSearch:
+def search_table(logprobs: torch.Tensor, beams: int, **settings) -> BeamSearch:
     search = BeamSearch(beams, **settings)
     last = torch.tensor([0])
     while not search.done:
@@ -67,7 +67,7 @@ def searched_table(logprobs: torch.Tensor, beams: int, **settings) -> BeamSearch
 
 def assert_equal_to_generate(prompt: list[int], beams: int, end_ids: tuple[int, ...], **settings) -> None:
     """The same sequences with the same scores after the same number of steps."""
-    search = searched(prompt, beams, end_ids=end_ids, **settings)
+    search = run_search(prompt, beams, end_ids=end_ids, **settings)
     out = model().generate(
         torch.tensor([prompt]),
         do_sample=False,
@@ -103,17 +103,17 @@ def test_equal_to_transformers_without_an_end(length_penalty):
 
 def test_one_beam_is_greedy():
     greedy = model().generate(torch.tensor([[3, 8]]), do_sample=False, max_new_tokens=LENGTH, eos_token_id=None)
-    (found,) = searched([3, 8], 1).finished
+    (found,) = run_search([3, 8], 1).finished
     assert list(found.tokens) == greedy[0, 2:].tolist()
 
 
 def test_wide_enough_it_finds_the_best_of_all_sequences():
-    logprobs = table(3, vocab=4)
+    logprobs = random_table(3, vocab=4)
     totals = {
         tokens: sum(float(logprobs[a, b]) for a, b in itertools.pairwise((0, *tokens)))
         for tokens in itertools.product(range(4), repeat=4)
     }
-    found = searched_table(logprobs, 64, max_new_tokens=4, length_penalty=0).finished
+    found = search_table(logprobs, 64, max_new_tokens=4, length_penalty=0).finished
     assert len({hypothesis.tokens for hypothesis in found}) == 64
     assert [totals[hypothesis.tokens] for hypothesis in found] == pytest.approx(sorted(totals.values())[:-65:-1])
     assert [hypothesis.score for hypothesis in found] == pytest.approx(sorted(totals.values())[:-65:-1])
@@ -152,9 +152,9 @@ def plain_diverse_search(logprobs, width, groups, penalty, steps, end):
 @pytest.mark.parametrize("penalty", [0.0, 0.3, 2.0])
 def test_diverse_search_equals_plain_lists(beams, groups, penalty):
     for seed, end in itertools.product(range(4), (2, None)):
-        logprobs = table(seed).double()
+        logprobs = random_table(seed).double()
         expected = plain_diverse_search(logprobs, beams // groups, groups, penalty, 5, end)
-        search = searched_table(
+        search = search_table(
             logprobs,
             beams,
             max_new_tokens=5,
@@ -169,16 +169,16 @@ def test_diverse_search_equals_plain_lists(beams, groups, penalty):
 
 
 def test_a_penalty_of_zero_makes_every_group_a_plain_search():
-    plain = searched_table(table(1), 2, max_new_tokens=4).finished
-    grouped = searched_table(table(1), 6, groups=3, max_new_tokens=4).finished
+    plain = search_table(random_table(1), 2, max_new_tokens=4).finished
+    grouped = search_table(random_table(1), 6, groups=3, max_new_tokens=4).finished
     for group in range(3):
         mine = [(found.tokens, found.score) for found in grouped if found.group == group]
         assert mine == [(found.tokens, found.score) for found in plain]
 
 
 def test_one_group_pays_no_penalty():
-    plain = searched_table(table(1), 4, max_new_tokens=4)
-    assert searched_table(table(1), 4, diversity_penalty=5.0, max_new_tokens=4).tree == plain.tree
+    plain = search_table(random_table(1), 4, max_new_tokens=4)
+    assert search_table(random_table(1), 4, diversity_penalty=5.0, max_new_tokens=4).tree == plain.tree
 
 
 @pytest.mark.parametrize(
@@ -272,7 +272,7 @@ def test_an_end_beyond_the_best_beams_is_pruned():
 
 def test_steps_and_tree_tell_the_same_story():
     search = BeamSearch(6, groups=2, diversity_penalty=0.5, end_ids=[3], max_new_tokens=6)
-    logprobs, prefixes = table(2, vocab=7), [()]
+    logprobs, prefixes = random_table(2, vocab=7), [()]
     while not search.done:
         known = len(search.tree.nodes)
         last = [prefix[-1] if prefix else 0 for prefix in prefixes]
@@ -300,7 +300,7 @@ def test_steps_and_tree_tell_the_same_story():
 
 
 def test_the_tree_is_plain_data():
-    tree = searched_table(table(0), 2, max_new_tokens=3).tree
+    tree = search_table(random_table(0), 2, max_new_tokens=3).tree
     again = [BeamNode(**node) for node in json.loads(json.dumps(asdict(tree)))["nodes"]]
     assert again == tree.nodes
 
@@ -316,7 +316,7 @@ def test_impossible_tokens_are_no_candidates():
 
 
 def test_the_input_stays_as_it_was():
-    logprobs = table(5)[:1]
+    logprobs = random_table(5)[:1]
     before = logprobs.clone()
     BeamSearch(2, groups=2, diversity_penalty=1.0, max_new_tokens=3).step(logprobs)
     assert torch.equal(logprobs, before)
@@ -364,12 +364,12 @@ def test_what_is_no_log_probabilities(logprobs, message):
 
 def test_every_live_beam_needs_its_row():
     search = BeamSearch(2, max_new_tokens=3)
-    search.step(table(0)[:1])
+    search.step(random_table(0)[:1])
     with pytest.raises(ValueError, match=r"expected \[2, V\]"):
-        search.step(table(0)[:1])
+        search.step(random_table(0)[:1])
 
 
 def test_a_search_that_is_done_takes_no_step():
-    search = searched_table(table(0), 2, max_new_tokens=1)
+    search = search_table(random_table(0), 2, max_new_tokens=1)
     with pytest.raises(RuntimeError, match="the search is done"):
-        search.step(table(0)[:0])
+        search.step(random_table(0)[:0])

@@ -16,12 +16,12 @@ DIFFERENT = torch.tensor([0.1, 0.2, 0.1, 0.2, 0.3, 0.1])
 DISJOINT = torch.tensor([0.0, 0.0, 0.0, 0.0, 0.25, 0.75])
 
 
-def draws(probs: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+def draw_tokens(probs: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """One token for each row of `probs [B, V]`."""
     return torch.multinomial(probs, 1, generator=generator).squeeze(-1)
 
 
-def uniforms(rows: int, count: int, generator: torch.Generator) -> torch.Tensor:
+def draw_uniforms(rows: int, count: int, generator: torch.Generator) -> torch.Tensor:
     return torch.rand(rows, count, generator=generator, dtype=torch.float64)
 
 
@@ -47,7 +47,7 @@ def one_token_drafts(draft: torch.Tensor, target: torch.Tensor, seed: int = 1) -
     generator = torch.Generator().manual_seed(seed)
     q = draft.expand(TRIALS, 1, -1)
     return accept_draft(
-        q, target.expand(TRIALS, 2, -1), draws(q[:, 0], generator)[:, None], uniforms(TRIALS, 2, generator)
+        q, target.expand(TRIALS, 2, -1), draw_tokens(q[:, 0], generator)[:, None], draw_uniforms(TRIALS, 2, generator)
     )
 
 
@@ -79,23 +79,23 @@ def test_two_tokens_together_follow_the_target(top_p):
         return probs[0], probs[1:7], probs[7:].view(6, 6, 6)
 
     (q1, q2, _), (p1, p2, p3) = language(), language()
-    first = draws(q1.expand(TRIALS, -1), generator)
-    second = draws(q2[first], generator)
+    first = draw_tokens(q1.expand(TRIALS, -1), generator)
+    second = draw_tokens(q2[first], generator)
     accepted, tokens = accept_draft(
         torch.stack([q1.expand(TRIALS, -1), q2[first]], 1),
         torch.stack([p1.expand(TRIALS, -1), p2[first], p3[first, second]], 1),
         torch.stack([first, second], 1),
-        uniforms(TRIALS, 3, generator),
+        draw_uniforms(TRIALS, 3, generator),
     )
     assert set(accepted.tolist()) == {0, 1, 2}
     assert ((tokens >= 0).sum(-1) == accepted + 1).all()
     start = tokens[:, 0]
-    again = draws(q2[start], generator)
+    again = draw_tokens(q2[start], generator)
     more = accept_draft(
         q2[start][:, None],
         torch.stack([p2[start], p3[start, again]], 1),
         again[:, None],
-        uniforms(TRIALS, 2, generator),
+        draw_uniforms(TRIALS, 2, generator),
     )
     following = torch.where(accepted > 0, tokens[:, 1], more.tokens[:, 0])
     joint = (p1[:, None] * p2).flatten()
@@ -155,7 +155,7 @@ def test_the_draw_never_takes_an_impossible_token(dtype):
 
 def test_a_draft_equal_to_the_target_is_always_accepted():
     probs = torch.rand(1000, 4, 50, generator=torch.Generator().manual_seed(3)).softmax(-1)
-    tokens = draws(probs[:, :3].flatten(0, 1), torch.Generator().manual_seed(4)).view(1000, 3)
+    tokens = draw_tokens(probs[:, :3].flatten(0, 1), torch.Generator().manual_seed(4)).view(1000, 3)
     largest = torch.nextafter(torch.tensor(1.0), torch.tensor(0.0)).expand(1000, 4)
     accepted, out = accept_draft(probs[:, :3], probs, tokens, largest)
     assert (accepted == 3).all()

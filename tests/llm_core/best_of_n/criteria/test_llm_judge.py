@@ -9,12 +9,12 @@ from threading import Event
 import pytest
 
 from llm_core import Engine, ModelStore
-from llm_core.best_of_n.criteria import PREFERENCE, RATING, Autorater, Pairwise, judge_request
-from llm_core.best_of_n.criteria.llm_judge import ring
+from llm_core.best_of_n.criteria import PREFERENCE_PROMPT, RATING_PROMPT, PairwiseJudge, PointwiseJudge, judge_request
+from llm_core.best_of_n.criteria.llm_judge import ring_pairs
 from llm_core.experiments.candidate_pool import Candidate
-from tests.llm_core.providers.conftest import PATIENCE, keys_for, make_router, request
-from tests.support.fake_openai import OpenAIServer, finish
-from tests.support.fake_server import Asked, Reply
+from tests.llm_core.providers.conftest import TIMEOUT_SECONDS, make_credentials, make_request, make_router
+from tests.support.fake_openai import OpenAIServer, finish_event
+from tests.support.fake_server import ReceivedRequest, Reply
 from tests.support.toy_model import toy_model
 
 
@@ -25,7 +25,7 @@ class Judge(OpenAIServer):
     says = ""
     """Instead of a judgement."""
 
-    def answer(self, asked: Asked) -> Reply:
+    def answer(self, asked: ReceivedRequest) -> Reply:
         if asked.path == "/v1/models":
             return super().answer(asked)
         text = asked.body["messages"][-1]["content"]
@@ -43,7 +43,7 @@ class Judge(OpenAIServer):
         if self.logprobs:
             choice["logprobs"] = {"content": [{**chosen, "top_logprobs": top}]}
         event = {"object": "chat.completion.chunk", "model": "sea", "choices": [choice]}
-        return Reply(events=[event, finish("stop"), "data: [DONE]"])
+        return Reply(events=[event, finish_event("stop"), "data: [DONE]"])
 
 
 @pytest.fixture
@@ -52,15 +52,15 @@ def judge():
         yield server
 
 
-def answers(*worths: float) -> list[Candidate]:
+def make_answers(*worths: float) -> list[Candidate]:
     return [Candidate(place, place, f"I am worth {worth}", question="Which?") for place, worth in enumerate(worths)]
 
 
-def asked_by(kind, judge: Judge, prompt, **options):
+def make_judge(kind, judge: Judge, prompt, **options):
     router = make_router()
-    keys = keys_for(judge)
+    keys = make_credentials(judge)
     return kind(
-        lambda each: router.submit(each, keys), judge_request(judge.model, request(judge.model), prompt), **options
+        lambda each: router.submit(each, keys), judge_request(judge.model, make_request(judge.model), prompt), **options
     )
 
 
@@ -71,8 +71,8 @@ def sigmoid(x: float) -> float:
 @pytest.mark.parametrize("bias", [0.0, 4.0, -4.0])
 def test_a_biased_judge_is_seen_through_and_told_on(judge, bias):
     judge.bias = bias
-    given = answers(0.0, 1.0, 2.0, 3.0)
-    scores = list(asked_by(Pairwise, judge, PREFERENCE).score(given, Event()))
+    given = make_answers(0.0, 1.0, 2.0, 3.0)
+    scores = list(make_judge(PairwiseJudge, judge, PREFERENCE_PROMPT).score(given, Event()))
     values = [score.value for score in scores]
     assert values == sorted(values)
     assert values[0] == pytest.approx(1 - values[3], abs=1e-4)  # the bias adds to nobody
@@ -81,59 +81,61 @@ def test_a_biased_judge_is_seen_through_and_told_on(judge, bias):
     assert parts["prefers_first"] == pytest.approx(expected, abs=1e-3)
     assert parts["consistent"] == (1.0 if bias == 0 else 0.0)
     assert parts["comparisons"] == 6
-    assert len(judge.asked) == 12
+    assert len(judge.requests) == 12
 
 
 def test_in_one_order_the_bias_would_have_chosen_the_winner(judge):
     """So that the test above shows something: without the second order the first candidate wins by its place."""
     judge.bias = 4.0
-    given = answers(1.0, 0.5)
-    pairwise = asked_by(Pairwise, judge, PREFERENCE)
+    given = make_answers(1.0, 0.5)
+    pairwise = make_judge(PairwiseJudge, judge, PREFERENCE_PROMPT)
     better, worse = (score.value for score in pairwise.score(given, Event()))
     assert better > 0.5 > worse
-    judge.asked.clear()
+    judge.requests.clear()
     worse, better = (score.value for score in pairwise.score(given[::-1], Event()))
     assert better > 0.5 > worse
 
 
 def test_a_grade_is_the_expectation_over_the_scale(judge):
-    given = answers(4.0, 1.5, 4.0)
-    scores = list(asked_by(Autorater, judge, RATING).score(given, Event()))
+    given = make_answers(4.0, 1.5, 4.0)
+    scores = list(make_judge(PointwiseJudge, judge, RATING_PROMPT).score(given, Event()))
     for score, worth in zip(scores, (4.0, 1.5, 4.0), strict=True):
         weights = {grade: math.exp(-abs(grade - worth)) for grade in range(1, 6)}
         mean = sum(grade * weight for grade, weight in weights.items()) / sum(weights.values())
         assert score.value == pytest.approx(mean, abs=1e-4)
     assert scores[0].parts["likeliest"] == "4"
-    assert len(judge.asked) == 2  # the same text is not judged twice
+    assert len(judge.requests) == 2  # the same text is not judged twice
 
 
 def test_without_probabilities_the_grade_is_what_was_said(judge):
     judge.logprobs = False
-    scores = list(asked_by(Autorater, judge, RATING).score(answers(2.0, 5.0), Event()))
+    scores = list(make_judge(PointwiseJudge, judge, RATING_PROMPT).score(make_answers(2.0, 5.0), Event()))
     assert [score.value for score in scores] == [2.0, 5.0]
     assert scores[0].parts["shown"] == 0.0
 
 
 def test_a_judge_that_says_nonsense_has_given_no_score(judge):
     judge.logprobs, judge.says = False, "I cannot say."
-    [score] = asked_by(Autorater, judge, RATING).score(answers(2.0), Event())
+    [score] = make_judge(PointwiseJudge, judge, RATING_PROMPT).score(make_answers(2.0), Event())
     assert score.value is None
     assert score.error.code == "judge_unclear"
 
 
 def test_candidates_are_text_to_the_judge_whatever_they_hold(judge):
     text = "worth 3 {{question}} \\{{ {{first}} \x00 </s>"
-    [score] = asked_by(Autorater, judge, RATING).score([Candidate(0, 0, text, question="{{answer}}?")], Event())
+    [score] = make_judge(PointwiseJudge, judge, RATING_PROMPT).score(
+        [Candidate(0, 0, text, question="{{answer}}?")], Event()
+    )
     assert score.value == pytest.approx(3.0, abs=1e-4)
-    shown = judge.asked[0].body["messages"][-1]["content"]
+    shown = judge.requests[0].body["messages"][-1]["content"]
     assert "{{first}}" in shown
     assert "{{answer}}?" in shown
     assert "\x00" not in shown
 
 
 def test_a_failing_judge_fails_its_scores(judge):
-    judge.refuses["messages"] = "No."
-    scores = list(asked_by(Autorater, judge, RATING).score(answers(2.0, 3.0), Event()))
+    judge.refused_fields["messages"] = "No."
+    scores = list(make_judge(PointwiseJudge, judge, RATING_PROMPT).score(make_answers(2.0, 3.0), Event()))
     assert [score.error.code for score in scores] == ["provider_request_refused"] * 2
 
 
@@ -144,40 +146,44 @@ def test_stop_ends_what_the_judge_was_asked(judge):
     router = make_router()
 
     def submit(each):
-        router_runs.append(router.submit(each, keys_for(judge)))
+        router_runs.append(router.submit(each, make_credentials(judge)))
         return router_runs[-1]
 
     gate = Event()
     judge.replies.append(Reply(body={}, gate=gate))
-    rater = Autorater(submit, judge_request(judge.model, request(judge.model), RATING))
-    assert len(list(rater.score(answers(*range(6)), stop))) < 6
+    rater = PointwiseJudge(submit, judge_request(judge.model, make_request(judge.model), RATING_PROMPT))
+    assert len(list(rater.score(make_answers(*range(6)), stop))) < 6
     for run in router_runs:
-        assert run.wait(PATIENCE)
+        assert run.wait(TIMEOUT_SECONDS)
     gate.set()
 
 
 def test_a_local_judge_is_read_from_its_logits():
     engine = Engine(ModelStore(loader=lambda model_id, report: toy_model()))
-    rater = Autorater(engine.submit, judge_request("toy", request("toy"), RATING))
-    [score] = rater.score(answers(2.0), Event())
+    rater = PointwiseJudge(engine.submit, judge_request("toy", make_request("toy"), RATING_PROMPT))
+    [score] = rater.score(make_answers(2.0), Event())
     asked = engine.submit(
-        judge_request("toy", request("toy"), RATING.filled({"question": "Which?", "answer": "I am worth 2.0"}))
+        judge_request(
+            "toy", make_request("toy"), RATING_PROMPT.filled({"question": "Which?", "answer": "I am worth 2.0"})
+        )
     )
-    assert asked.wait(PATIENCE)
+    assert asked.wait(TIMEOUT_SECONDS)
     [row] = asked.rows
     tokens = [toy_model().tokenizer.encode(grade)[-1] for grade in "12345"]
     chances = row.kept.logits[tokens].softmax(-1).tolist()
     assert score.value == pytest.approx(sum(grade * chance for grade, chance in enumerate(chances, 1)))
     assert 0 < score.parts["shown"] < 0.5
     assert (
-        Autorater(engine.submit, judge_request(" ", request("toy"), RATING)).unavailable([]).code
+        PointwiseJudge(engine.submit, judge_request(" ", make_request("toy"), RATING_PROMPT))
+        .unavailable_reason([])
+        .code
         == "criterion_needs_judge"
     )
 
 
 def test_the_ring_compares_each_with_as_many_and_no_pair_twice():
     for count, opponents in ((2, 3), (4, 3), (7, 2), (16, 3)):
-        pairs = ring(count, opponents)
+        pairs = ring_pairs(count, opponents)
         assert len(set(pairs)) == len(pairs)
         assert all(one < other for one, other in pairs)
         counts = [sum(place in pair for pair in pairs) for place in range(count)]

@@ -10,7 +10,7 @@ from transformers import LlamaConfig, LlamaForSequenceClassification
 
 from llm_core.best_of_n.criteria import RewardModel
 from llm_core.experiments.candidate_pool import Candidate
-from tests.support.toy_model import save_toy, toy_tokenizer
+from tests.support.toy_model import save_toy_model, toy_tokenizer
 
 GIVEN = [Candidate(0, 0, "Yes.", question="Is it?"), Candidate(1, 1, "No.", question="Is it?")]
 
@@ -61,7 +61,7 @@ def test_an_answer_longer_than_the_model_takes_is_cut(tmp_path):
     assert score.value is not None
 
 
-def refusal(source) -> str:
+def refusal_code(source) -> str:
     with pytest.raises(Exception, match=r".") as refused:
         list(RewardModel(str(source)).score(GIVEN, Event()))
     return refused.value.code
@@ -70,9 +70,9 @@ def refusal(source) -> str:
 def test_what_is_no_reward_model_is_refused(tmp_path):
     save_reward_model(tmp_path / "three", labels=3)
     save_reward_model(tmp_path / "pickled", safe=False)
-    save_toy(tmp_path / "language")
-    assert refusal(tmp_path / "three") == "reward_model_unfit"
-    assert refusal(tmp_path / "pickled") == "model_not_safetensors"
-    assert refusal(tmp_path / "language") == "reward_model_unfit"  # its head would be random numbers
-    assert refusal(tmp_path / "nowhere") == "model_not_found"
-    assert RewardModel(" ").unavailable(GIVEN).code == "criterion_needs_judge"
+    save_toy_model(tmp_path / "language")
+    assert refusal_code(tmp_path / "three") == "reward_model_unfit"
+    assert refusal_code(tmp_path / "pickled") == "model_not_safetensors"
+    assert refusal_code(tmp_path / "language") == "reward_model_unfit"  # its head would be random numbers
+    assert refusal_code(tmp_path / "nowhere") == "model_not_found"
+    assert RewardModel(" ").unavailable_reason(GIVEN).code == "criterion_needs_judge"

@@ -15,7 +15,7 @@ from llm_core.formats.registry import dump, load
 from llm_core.prompts.output_format import OutputFormat
 from samplers import SamplerConfig
 from tests.support.hostile_recipes import recipes
-from tests.support.toy_model import save_toy
+from tests.support.toy_model import save_toy_model
 
 
 @settings(deadline=None, max_examples=40)
@@ -35,7 +35,7 @@ def test_the_cells_run_in_a_real_kernel_and_give_the_answer(tmp_path, monkeypatc
     from llm_core import Engine, ModelStore
 
     monkeypatch.setenv("PYTHONWARNINGS", "ignore")
-    directory = save_toy(tmp_path / "model")
+    directory = save_toy_model(tmp_path / "model")
     recipe = Recipe(
         title="</script><script>alert(1)</script>",
         model={"id": str(directory)},
@@ -72,7 +72,7 @@ def test_what_only_nucleus_has_lies_in_the_notebook(sampler, output, tmp_path, m
     monkeypatch.setenv("PYTHONWARNINGS", "ignore")
     monkeypatch.delenv("PYTHONPATH", raising=False)
     recipe = Recipe(
-        model={"id": str(save_toy(tmp_path / "model"))},
+        model={"id": str(save_toy_model(tmp_path / "model"))},
         prompt=PromptSpec("Describe the sea.", output=output),
         sampler=sampler,
         seeds=(3,),

@@ -21,11 +21,11 @@ from llm_core.generation.request import Image
 from llm_core.paths import nucleus_home
 from llm_core.prompts.output_format import OutputFormat
 from samplers import SamplerConfig
-from tests.llm_core.providers.conftest import PLANTED
+from tests.llm_core.providers.conftest import PLANTED_KEY
 from tests.support.fake_gemini import GeminiServer
 from tests.support.fake_openai import OpenAIServer
 from tests.support.hostile_recipes import TEXT, recipes
-from tests.support.toy_model import save_toy
+from tests.support.toy_model import save_toy_model
 
 PROGRAMS = [form for form in FORMATS if form.startswith("python_")]
 ROOT = Path(__file__).parents[4]
@@ -40,7 +40,7 @@ def run_source(source: str, **names) -> dict:
 
 @pytest.fixture(scope="session")
 def toy_directory(tmp_path_factory) -> Path:
-    return save_toy(tmp_path_factory.mktemp("toy"))
+    return save_toy_model(tmp_path_factory.mktemp("toy"))
 
 
 @pytest.fixture(scope="session")
@@ -103,7 +103,7 @@ def test_the_transformers_program_writes_the_engine_s_tokens(sampler, rest, alon
 
 
 def test_a_model_without_a_chat_template_reads_the_same_text(tmp_path, engine):
-    directory = save_toy(tmp_path)
+    directory = save_toy_model(tmp_path)
     (directory / "chat_template.jinja").unlink()
     spec = PromptSpec("Describe it.", question="The sea", system="Be kind.", prefill="It")
     recipe = Recipe(model={"id": str(directory)}, prompt=spec, limits={"max_output_tokens": 8})
@@ -156,21 +156,21 @@ HOSTED = Recipe(
 )
 
 
-def hosted(model: str, **changes) -> Recipe:
+def make_hosted_recipe(model: str, **changes) -> Recipe:
     return HOSTED.model_copy(update={"model": HOSTED.model.model_copy(update={"id": model})} | changes)
 
 
 def test_the_gemini_program_asks_what_nucleus_asks(monkeypatch):
-    monkeypatch.setenv("SERVER_API_KEY", PLANTED)
-    with GeminiServer(PLANTED) as server:
+    monkeypatch.setenv("SERVER_API_KEY", PLANTED_KEY)
+    with GeminiServer(PLANTED_KEY) as server:
         image = Image("image/png", b"\x89PNG")
-        recipe = hosted(server.model, hosted=HostedOptions(images=(image,), thinking=64))
+        recipe = make_hosted_recipe(server.model, hosted=HostedOptions(images=(image,), thinking=64))
         dumped = dump("python_gemini", recipe)
         answers = list(run_source(dumped.text)["answers"]())
         assert len(answers) == 4
         assert all(answers)
-        assert {asked.path for asked in server.asked} == {"/v1beta/models/sea:streamGenerateContent?alt=sse"}
-        first, last = server.asked[0].body, server.asked[-1].body
+        assert {asked.path for asked in server.requests} == {"/v1beta/models/sea:streamGenerateContent?alt=sse"}
+        first, last = server.requests[0].body, server.requests[-1].body
         assert first["systemInstruction"]["parts"] == [{"text": "Be brief."}]
         assert first["contents"][0]["parts"][0] == {"text": "Describe the sea."}
         assert "inlineData" in first["contents"][0]["parts"][1]
@@ -179,37 +179,43 @@ def test_the_gemini_program_asks_what_nucleus_asks(monkeypatch):
         assert (told["temperature"], told["topP"], told["topK"], told["seed"]) == (0.7, 0.9, 12, 3)
         assert (told["maxOutputTokens"], told["stopSequences"], told["presencePenalty"]) == (9, ["END"], 0.5)
         assert last["generationConfig"]["seed"] == 4
-    assert PLANTED not in dumped.text
+    assert PLANTED_KEY not in dumped.text
     assert [*dumped.lost] == [("prompt.values", "as_prompts")]
 
 
 def test_the_vertex_program_asks_what_nucleus_asks(monkeypatch, tmp_path):
     with GeminiServer("", vertex="my-project/us-central1") as server:
-        monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(server.service_account(tmp_path / "account.json")))
+        monkeypatch.setenv(
+            "GOOGLE_APPLICATION_CREDENTIALS", str(server.write_service_account(tmp_path / "account.json"))
+        )
         monkeypatch.setenv("GOOGLE_VERTEX_BASE_URL", server.address)
-        dumped = dump("python_vertex", hosted(server.model))
+        dumped = dump("python_vertex", make_hosted_recipe(server.model))
         assert len(list(run_source(dumped.text)["answers"]())) == 4
-        assert server.asked[-1].path.startswith("/v1beta1/projects/my-project/locations/us-central1/publishers/google/")
+        assert server.requests[-1].path.startswith(
+            "/v1beta1/projects/my-project/locations/us-central1/publishers/google/"
+        )
 
 
 @pytest.mark.parametrize("dialect", ["vllm", "openai"])
 def test_the_openai_program_asks_what_nucleus_asks(dialect, monkeypatch):
-    monkeypatch.setenv("SERVER_API_KEY", PLANTED)
-    monkeypatch.setenv("OPENAI_API_KEY", PLANTED)
-    with OpenAIServer(dialect, key=PLANTED) as server:
-        recipe = hosted(server.model if dialect == "vllm" else "openai:sea", prompt=PromptSpec("Hi", prefill="Sure"))
+    monkeypatch.setenv("SERVER_API_KEY", PLANTED_KEY)
+    monkeypatch.setenv("OPENAI_API_KEY", PLANTED_KEY)
+    with OpenAIServer(dialect, key=PLANTED_KEY) as server:
+        recipe = make_hosted_recipe(
+            server.model if dialect == "vllm" else "openai:sea", prompt=PromptSpec("Hi", prefill="Sure")
+        )
         dumped = dump("python_openai", recipe)
         source = dumped.text
         if dialect == "openai":  # its own address cannot be reached from here; what is sent there is the point
             source = source.replace("BASE_URL = None", f"BASE_URL = {server.address + '/v1'!r}")
         assert len(list(run_source(source)["answers"]())) == 2
-        body = server.asked[-1].body
+        body = server.requests[-1].body
         assert body["messages"][0] == {"role": "user", "content": "Hi"}
         assert (body["temperature"], body["top_p"], body["seed"], body["stop"]) == (0.7, 0.9, 4, ["END"])
         assert body.get("top_k") == (12 if dialect == "vllm" else None)
         assert body.get("continue_final_message") == (True if dialect == "vllm" else None)
         assert (("sampler.top_k", "no_place") in dumped.lost) == (dialect == "openai")
-    assert PLANTED not in dumped.text
+    assert PLANTED_KEY not in dumped.text
 
 
 @pytest.mark.parametrize("form", ["python_gemini", "python_openai"])
@@ -217,18 +223,18 @@ def test_a_stranger_s_server_is_never_sent_the_maker_s_key(form, monkeypatch):
     """A recipe names the address: whoever runs its program has keys of Google and OpenAI in the environment."""
     for name in ("GEMINI_API_KEY", "GOOGLE_API_KEY", "OPENAI_API_KEY", "GOOGLE_GENAI_API_KEY"):
         monkeypatch.setenv(name, "the-maker-s-key")
-    monkeypatch.setenv("SERVER_API_KEY", PLANTED)
-    server = GeminiServer(PLANTED) if form == "python_gemini" else OpenAIServer(key=PLANTED)
+    monkeypatch.setenv("SERVER_API_KEY", PLANTED_KEY)
+    server = GeminiServer(PLANTED_KEY) if form == "python_gemini" else OpenAIServer(key=PLANTED_KEY)
     with server:
-        list(run_source(dump(form, hosted(server.model)).text)["answers"]())
-        assert server.asked
-        assert all("the-maker-s-key" not in str(asked.headers) for asked in server.asked)
+        list(run_source(dump(form, make_hosted_recipe(server.model)).text)["answers"]())
+        assert server.requests
+        assert all("the-maker-s-key" not in str(asked.headers) for asked in server.requests)
 
 
 @pytest.mark.parametrize("form", PROGRAMS)
 def test_another_provider_s_model_is_for_the_reader_to_name(form, monkeypatch):
     model = "openai:gpt-6" if form != "python_openai" else "builtin"
-    dumped = dump(form, hosted(model))
+    dumped = dump(form, make_hosted_recipe(model))
     assert ("model.id", "other_model") in dumped.lost
     assert 'MODEL = os.environ["MODEL"]' in dumped.text
     assert "gpt-6" not in dumped.text
@@ -245,12 +251,12 @@ def test_no_text_of_a_recipe_becomes_code(form, recipe):
     data = ("ABOUT", "PROMPTS", "CONFIG", "SETTINGS", "EXTRA", "STOP", "BASE_URL", "SEEDS")
     for node in tree.body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) in data:
-            ast.literal_eval(_without_bytes(node.value))
-    plain = ast.parse(dump(form, _plain(recipe)).text)
+            ast.literal_eval(_strip_bytes(node.value))
+    plain = ast.parse(dump(form, _replace_texts(recipe)).text)
     assert [type(node) for node in _statements(tree)] == [type(node) for node in _statements(plain)]
 
 
-def _plain(recipe: Recipe) -> Recipe:
+def _replace_texts(recipe: Recipe) -> Recipe:
     """The recipe with harmless texts in the same places."""
 
     def calm(text: str) -> str:
@@ -286,7 +292,7 @@ def _statements(tree: ast.Module) -> list[ast.AST]:
     return [node for node in ast.walk(tree) if isinstance(node, kinds)]
 
 
-def _without_bytes(node: ast.expr) -> ast.expr:
+def _strip_bytes(node: ast.expr) -> ast.expr:
     class Bytes(ast.NodeTransformer):
         def visit_Call(self, call: ast.Call) -> ast.AST:
             assert ast.unparse(call.func) == "base64.b64decode"

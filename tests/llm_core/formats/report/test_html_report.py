@@ -17,7 +17,7 @@ from llm_core.generation.request import TokenEvent
 HOSTILE = "\"'></pre></style><script>alert(1)</script><img src=x onerror=alert(2)>&lt;b"
 
 
-class Tags(html.parser.HTMLParser):
+class TagCollector(html.parser.HTMLParser):
     """Every tag with its attributes, and the text outside of the style sheet."""
 
     def __init__(self, page: str) -> None:
@@ -33,7 +33,7 @@ class Tags(html.parser.HTMLParser):
         self.text += data
 
 
-def hostile_report(toy_engine) -> str:
+def make_hostile_report(toy_engine) -> str:
     """Markup in every field of the recipe, in the answer and in the tokens' labels."""
     recipe = Recipe(
         title=HOSTILE,
@@ -59,7 +59,7 @@ def hostile_report(toy_engine) -> str:
 
 
 def test_markup_in_every_field_stays_text(toy_engine):
-    page = Tags(hostile_report(toy_engine))
+    page = TagCollector(make_hostile_report(toy_engine))
     known = {
         *("html", "head", "meta", "title", "style", "body", "h1", "h2", "p", "dl", "dt", "dd", "div", "span", "b"),
         *("figure", "figcaption", "svg", "path", "text", "circle", "rect", "details", "summary", "table", "thead"),
@@ -75,7 +75,7 @@ def test_markup_in_every_field_stays_text(toy_engine):
 
 def test_figures_are_the_run_s(toy_recipe, toy_run):
     text = dump("report", toy_recipe, [toy_run]).text
-    page = Tags(text)
+    page = TagCollector(text)
     for row in toy_run.rows:
         for event in row.events():
             assert f">{html.escape(event.piece)}</span>".replace("\n", "↵\n") in text

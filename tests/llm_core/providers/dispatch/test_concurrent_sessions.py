@@ -7,27 +7,27 @@ import threading
 import time
 
 from llm_core import HostedOptions
-from llm_core.providers.dispatch.service import Limits
-from tests.llm_core.providers.conftest import PATIENCE, PLANTED, keys_for, make_router, request
-from tests.support.fake_openai import OpenAIServer, error, finish, said
+from llm_core.providers.dispatch.service import DispatchLimits
+from tests.llm_core.providers.conftest import PLANTED_KEY, TIMEOUT_SECONDS, make_credentials, make_request, make_router
+from tests.support.fake_openai import OpenAIServer, error_reply, finish_event, text_event
 from tests.support.fake_server import Reply
 
 
 def test_every_run_ends_and_leaves_nothing_behind():
     chance = random.Random(5)
-    router = make_router(Limits(parallel=6, first_wait=0.01, silence_seconds=1.0))
+    router = make_router(DispatchLimits(parallel=6, first_wait=0.01, read_timeout=1.0))
     runs = []
-    with OpenAIServer("vllm", PLANTED) as server:
+    with OpenAIServer("vllm", PLANTED_KEY) as server:
         gate = threading.Event()
         for _ in range(60):
             server.replies.append(
                 chance.choice(
                     [
-                        Reply(events=[said("The"), said(" sea"), finish("stop")]),
-                        Reply(events=[said("The"), said(" sea"), finish("stop")], gate=gate),
-                        Reply(events=[said("The"), said(" sea")], drop_after=1),
-                        error(503, "Overloaded"),
-                        error(400, "Unknown parameter: 'seed'."),
+                        Reply(events=[text_event("The"), text_event(" sea"), finish_event("stop")]),
+                        Reply(events=[text_event("The"), text_event(" sea"), finish_event("stop")], gate=gate),
+                        Reply(events=[text_event("The"), text_event(" sea")], drop_after=1),
+                        error_reply(503, "Overloaded"),
+                        error_reply(400, "Unknown parameter: 'seed'."),
                         Reply(events=["data: {broken"]),
                         Reply(200, "<html>", headers={"Content-Type": "text/html"}),
                     ]
@@ -38,8 +38,8 @@ def test_every_run_ends_and_leaves_nothing_behind():
             mine = random.Random(number)
             for _ in range(3):
                 hosted = HostedOptions(candidate_count=mine.choice((1, 8)))
-                asked = request(server.model, rows=2, session=str(number), max_output_tokens=3, hosted=hosted)
-                run = router.submit(asked, keys_for(server))
+                asked = make_request(server.model, rows=2, session=str(number), max_output_tokens=3, hosted=hosted)
+                run = router.submit(asked, make_credentials(server))
                 runs.append(run)
                 time.sleep(mine.random() * 0.05)
                 if mine.random() < 0.5:
@@ -50,12 +50,12 @@ def test_every_run_ends_and_leaves_nothing_behind():
             thread.start()
         for thread in threads:
             thread.join()
-        assert all(run.wait(PATIENCE) for run in runs)
+        assert all(run.wait(TIMEOUT_SECONDS) for run in runs)
         gate.set()
-        until = time.monotonic() + PATIENCE
-        while (router.hosted.active_rows or router.hosted.waiting_rows) and time.monotonic() < until:
+        until = time.monotonic() + TIMEOUT_SECONDS
+        while (router.hosted.active_samples or router.hosted.waiting_samples) and time.monotonic() < until:
             time.sleep(0.01)
-        assert (router.hosted.active_rows, router.hosted.waiting_rows) == (0, 0)
+        assert (router.hosted.active_samples, router.hosted.waiting_samples) == (0, 0)
     assert len(runs) == 24
     for run in runs:
         for row in run.rows:

@@ -11,11 +11,11 @@ from pydantic import SecretStr
 from llm_core.generation.request import HostedOptions
 from llm_core.prompts.spec import PromptSpec
 from llm_core.providers.credentials import Credentials
-from llm_core.providers.dispatch.response_cache import AnswerCache
-from llm_core.providers.http.connection import Line
-from llm_core.providers.http.url_policy import Addresses
-from llm_core.providers.provider import Call, Chunk, Scored, Step, Target
-from tests.llm_core.providers.conftest import PLANTED, finished, keys_for, request
+from llm_core.providers.dispatch.response_cache import ResponseCache
+from llm_core.providers.http.connection import Connection
+from llm_core.providers.http.url_policy import UrlPolicy
+from llm_core.providers.provider import Call, StreamDelta, Target, TokenLogprob, TokenLogprobs
+from tests.llm_core.providers.conftest import PLANTED_KEY, make_credentials, make_request, wait_until_finished
 
 OTHER = "sk-of-somebody-else-91d2"
 
@@ -27,28 +27,28 @@ class Clock:
         return self.now
 
 
-def posts(server) -> int:
-    return sum(asked.path.endswith("completions") for asked in server.asked)
+def count_completions(server) -> int:
+    return sum(asked.path.endswith("completions") for asked in server.requests)
 
 
-def seen(run):
+def comparable_events(run):
     return [(event.token_id, event.text, event.trace, event.error_bound) for event in run.rows[0].events()]
 
 
-def call(key: str = PLANTED) -> Call:
-    row = request("openai:sea").rows[0]
-    target, line = Target("openai", "sea", "http://127.0.0.1:1"), Line(Addresses(), 1.0)
+def make_call(key: str = PLANTED_KEY) -> Call:
+    row = make_request("openai:sea").rows[0]
+    target, line = Target("openai", "sea", "http://127.0.0.1:1"), Connection(UrlPolicy(), 1.0)
     return Call(target, PromptSpec("Hi"), row, HostedOptions(), SecretStr(key), line)
 
 
 def test_an_identical_request_is_answered_without_the_provider(router, openai):
-    answers = AnswerCache()
-    asked = request(openai.model, top_p=0.9, seed=4)
-    first = finished(router.submit(asked, keys_for(openai), answers))
-    again = finished(router.submit(asked, keys_for(openai), answers))
-    assert posts(openai) == 1
+    answers = ResponseCache()
+    asked = make_request(openai.model, top_p=0.9, seed=4)
+    first = wait_until_finished(router.submit(asked, make_credentials(openai), answers))
+    again = wait_until_finished(router.submit(asked, make_credentials(openai), answers))
+    assert count_completions(openai) == 1
     assert (first.rows[0].from_cache, again.rows[0].from_cache) == (False, True)
-    assert seen(again) == seen(first)
+    assert comparable_events(again) == comparable_events(first)
     assert again.rows[0].usage == first.rows[0].usage
     assert [again.label(event.token_id) for event in again.rows[0].events()] == [
         first.label(event.token_id) for event in first.rows[0].events()
@@ -61,100 +61,114 @@ def test_an_identical_request_is_answered_without_the_provider(router, openai):
     "changed", [{"seed": 5}, {"top_p": 0.8}, {"text": "Describe the sky."}, {"max_output_tokens": 3}], ids=str
 )
 def test_any_other_request_is_sent(router, openai, changed):
-    answers = AnswerCache()
-    finished(router.submit(request(openai.model, **{"seed": 4, "top_p": 0.9}), keys_for(openai), answers))
-    run = finished(
-        router.submit(request(openai.model, **{"seed": 4, "top_p": 0.9} | changed), keys_for(openai), answers)
+    answers = ResponseCache()
+    wait_until_finished(
+        router.submit(make_request(openai.model, **{"seed": 4, "top_p": 0.9}), make_credentials(openai), answers)
     )
-    assert posts(openai) == 2
+    run = wait_until_finished(
+        router.submit(
+            make_request(openai.model, **{"seed": 4, "top_p": 0.9} | changed), make_credentials(openai), answers
+        )
+    )
+    assert count_completions(openai) == 2
     assert not run.rows[0].from_cache
 
 
 def test_another_key_another_cache_and_none_are_sent(router, openai):
-    answers, asked = AnswerCache(), request(openai.model)
-    finished(router.submit(asked, keys_for(openai), answers))
+    answers, asked = ResponseCache(), make_request(openai.model)
+    wait_until_finished(router.submit(asked, make_credentials(openai), answers))
     openai.key = OTHER
     others = Credentials(typed={f"openai:{openai.address}/v1": SecretStr(OTHER)})
-    finished(router.submit(asked, others, answers))
-    assert posts(openai) == 2, "the same tab, with another person's key"
-    finished(router.submit(asked, others, AnswerCache()))
-    finished(router.submit(asked, others))
-    assert posts(openai) == 4
-    finished(router.submit(asked, others, answers))
-    assert posts(openai) == 4
+    wait_until_finished(router.submit(asked, others, answers))
+    assert count_completions(openai) == 2, "the same tab, with another person's key"
+    wait_until_finished(router.submit(asked, others, ResponseCache()))
+    wait_until_finished(router.submit(asked, others))
+    assert count_completions(openai) == 4
+    wait_until_finished(router.submit(asked, others, answers))
+    assert count_completions(openai) == 4
 
 
 def test_an_evidence_counts_once(router, openai):
-    answers = AnswerCache()
-    asked = request(openai.model, temperature=0, top_k=1, max_output_tokens=2)
-    finished(router.submit(asked, keys_for(openai), answers))
-    known = router.hosted.table.of(router.target(openai.model))
+    answers = ResponseCache()
+    asked = make_request(openai.model, temperature=0, top_k=1, max_output_tokens=2)
+    wait_until_finished(router.submit(asked, make_credentials(openai), answers))
+    known = router.hosted.table.get(router.target(openai.model))
     before = dict(known._evidence)
     assert before
-    finished(router.submit(asked, keys_for(openai), answers))
+    wait_until_finished(router.submit(asked, make_credentials(openai), answers))
     assert known._evidence == before
 
 
 def test_what_is_not_whole_or_has_no_seed_is_not_kept(router, openai):
-    answers = AnswerCache()
-    openai.refuses["seed"] = "Unsupported parameter: 'seed'"
+    answers = ResponseCache()
+    openai.refused_fields["seed"] = "Unsupported parameter: 'seed'"
     for _ in range(2):
-        finished(router.submit(request(openai.model), keys_for(openai), answers))
+        wait_until_finished(router.submit(make_request(openai.model), make_credentials(openai), answers))
     assert len(answers) == 0
-    openai.refuses.clear()
-    router.hosted.table.of(router.target(openai.model)).forget()
+    openai.refused_fields.clear()
+    router.hosted.table.get(router.target(openai.model)).forget()
     answer = openai.answer
     openai.answer = lambda asked: answer(asked).__class__(events=answer(asked).events, drop_after=3)
-    run = finished(router.submit(request(openai.model), keys_for(openai), answers))
+    run = wait_until_finished(router.submit(make_request(openai.model), make_credentials(openai), answers))
     assert run.error
     assert len(answers) == 0
 
 
 def test_switched_off_it_neither_gives_nor_takes(router, openai):
-    answers, asked = AnswerCache(), request(openai.model)
-    finished(router.submit(asked, keys_for(openai), answers))
-    answers.on = False
-    finished(router.submit(asked, keys_for(openai), answers))
-    finished(router.submit(request(openai.model, seed=99), keys_for(openai), answers))
-    assert (posts(openai), len(answers), answers.hits) == (3, 1, 0)
-    answers.on = True
-    finished(router.submit(asked, keys_for(openai), answers))
-    assert posts(openai) == 3
+    answers, asked = ResponseCache(), make_request(openai.model)
+    wait_until_finished(router.submit(asked, make_credentials(openai), answers))
+    answers.enabled = False
+    wait_until_finished(router.submit(asked, make_credentials(openai), answers))
+    wait_until_finished(router.submit(make_request(openai.model, seed=99), make_credentials(openai), answers))
+    assert (count_completions(openai), len(answers), answers.hits) == (3, 1, 0)
+    answers.enabled = True
+    wait_until_finished(router.submit(asked, make_credentials(openai), answers))
+    assert count_completions(openai) == 3
     answers.clear()
     assert (len(answers), answers.size, answers.hits) == (0, 0, 0)
-    finished(router.submit(asked, keys_for(openai), answers))
-    assert posts(openai) == 4
+    wait_until_finished(router.submit(asked, make_credentials(openai), answers))
+    assert count_completions(openai) == 4
 
 
 def test_no_key_is_in_it(router, openai):
-    answers = AnswerCache()
-    finished(router.submit(request(openai.model), keys_for(openai), answers))
-    [(key, kept)] = answers._kept.items()
+    answers = ResponseCache()
+    wait_until_finished(router.submit(make_request(openai.model), make_credentials(openai), answers))
+    [(key, kept)] = answers._entries.items()
     held = key + zlib.decompress(kept.data) + pickle.dumps({name: repr(value) for name, value in vars(answers).items()})
-    assert PLANTED.encode() not in held
-    assert AnswerCache().key(call(), {}) != AnswerCache().key(call(), {}), "nothing to compare with outside"
-    assert answers.key(call(), {}) == answers.key(call(), {}) != answers.key(call(OTHER), {})
+    assert PLANTED_KEY.encode() not in held
+    assert ResponseCache().key(make_call(), {}) != ResponseCache().key(make_call(), {}), (
+        "nothing to compare with outside"
+    )
+    assert answers.key(make_call(), {}) == answers.key(make_call(), {}) != answers.key(make_call(OTHER), {})
 
 
 def test_it_is_bounded_in_number_bytes_and_age():
     clock = Clock()
-    answers = AnswerCache(answers=3, size=20_000, seconds=60, clock=clock)
+    answers = ResponseCache(max_responses=3, max_bytes=20_000, max_age=60, clock=clock)
     for number in range(5):
         clock.now = float(number)
-        answers.put(bytes([number]), [Chunk(text=f"answer {number}")])
+        answers.put(bytes([number]), [StreamDelta(text=f"answer {number}")])
     assert len(answers) == 3
     assert answers.get(b"\x01") is None
-    assert answers.get(b"\x04") == (Chunk(text="answer 4"),)
+    assert answers.get(b"\x04") == (StreamDelta(text="answer 4"),)
     clock.now = 63.5
     assert len(answers) == 1
     clock.now = 65
     assert (len(answers), answers.size) == (0, 0)
-    noise = [Chunk(steps=tuple(Step(Scored(f"{place * 7919 % 10007}", -place / 7)) for place in range(9000)))]
+    noise = [
+        StreamDelta(
+            steps=tuple(TokenLogprobs(TokenLogprob(f"{place * 7919 % 10007}", -place / 7)) for place in range(9000))
+        )
+    ]
     answers.put(b"large", noise)
     assert len(answers) == 0, "one that would fill it alone"
-    answers = AnswerCache(answers=100, size=20_000)
+    answers = ResponseCache(max_responses=100, max_bytes=20_000)
     for number in range(60):
-        chunk = Chunk(steps=tuple(Step(Scored(f"{place * 7919 % 10007}", -place / 7)) for place in range(number, 150)))
+        chunk = StreamDelta(
+            steps=tuple(
+                TokenLogprobs(TokenLogprob(f"{place * 7919 % 10007}", -place / 7)) for place in range(number, 150)
+            )
+        )
         answers.put(bytes([number]), [chunk])
     assert 1 < len(answers) < 60
     assert answers.size <= 20_000

@@ -12,41 +12,47 @@ from llm_core import Engine, ModelStore, NucleusError
 from llm_core.generation.request import HostedOptions, Image
 from llm_core.prompts.output_format import OutputFormat
 from llm_core.providers.credentials import Credentials
-from llm_core.providers.dispatch.service import HostedService, Limits
-from llm_core.providers.google.client import EscapedSeparators, Vertex
+from llm_core.providers.dispatch.service import DispatchLimits, HostedService
+from llm_core.providers.google.client import SeparatorEscapingStream, Vertex
 from llm_core.router import PROVIDERS, Router
 from samplers import SamplerConfig
-from tests.llm_core.providers.conftest import PLANTED, QUICK, finished, notices, request
-from tests.support.fake_gemini import BEARER, GeminiServer, error, finish, said
-from tests.support.fake_server import WORDS, Reply, tokens
+from tests.llm_core.providers.conftest import (
+    PLANTED_KEY,
+    QUICK_LIMITS,
+    make_request,
+    setting_notices,
+    wait_until_finished,
+)
+from tests.support.fake_gemini import ACCESS_TOKEN, GeminiServer, error_reply, finish_event, text_event
+from tests.support.fake_server import WORDS, Reply, sample_tokens
 
 KINDS = ("", "express", "my-project/us-central1")
 
 
-def router_for(server: GeminiServer, limits: Limits = QUICK) -> Router:
+def make_vertex_router(server: GeminiServer, limits: DispatchLimits = QUICK_LIMITS) -> Router:
     providers = PROVIDERS | {"vertex": lambda: Vertex(server.address)}
     return Router(Engine(ModelStore()), HostedService(providers, limits=limits))
 
 
-def keys(server: GeminiServer) -> Credentials:
-    return Credentials(typed={f"gemini:{server.address}": SecretStr(PLANTED), "vertex": SecretStr(PLANTED)})
+def make_keys(server: GeminiServer) -> Credentials:
+    return Credentials(typed={f"gemini:{server.address}": SecretStr(PLANTED_KEY), "vertex": SecretStr(PLANTED_KEY)})
 
 
-def ask(server: GeminiServer, limits: Limits = QUICK, router: Router | None = None, **fields):
-    router = router or router_for(server, limits)
-    return finished(router.submit(request(server.model, **fields), keys(server)))
+def run_request(server: GeminiServer, limits: DispatchLimits = QUICK_LIMITS, router: Router | None = None, **fields):
+    router = router or make_vertex_router(server, limits)
+    return wait_until_finished(router.submit(make_request(server.model, **fields), make_keys(server)))
 
 
 @pytest.fixture
 def gemini():
-    with GeminiServer(PLANTED) as server:
+    with GeminiServer(PLANTED_KEY) as server:
         yield server
 
 
 @pytest.fixture(params=KINDS, ids=lambda kind: kind or "developer")
 def server(request, tmp_path, monkeypatch):
-    with GeminiServer(PLANTED, request.param) as running:
-        account = running.service_account(tmp_path / "account.json")
+    with GeminiServer(PLANTED_KEY, request.param) as running:
+        account = running.write_service_account(tmp_path / "account.json")
         monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(account))
         yield running
 
@@ -54,10 +60,10 @@ def server(request, tmp_path, monkeypatch):
 def test_all_three_ways_in_answer_in_full(server):
     server.thoughts = "Let me think."
     hosted = HostedOptions(show_thoughts=True, thinking="low")
-    run = ask(server, temperature=0.7, top_k=6, max_output_tokens=10, hosted=hosted, order="gemini")
+    run = run_request(server, temperature=0.7, top_k=6, max_output_tokens=10, hosted=hosted, order="gemini")
     assert run.status == "finished", run.error
     [row] = run.rows
-    drawn = list(tokens(SamplerConfig(temperature=0.7, top_k=6, seed=1, order="gemini"), 10))
+    drawn = list(sample_tokens(SamplerConfig(temperature=0.7, top_k=6, seed=1, order="gemini"), 10))
     assert row.text == "".join(WORDS[each.token_id] for each in drawn)
     assert [event.token_id - 100 for event in row.events()] == [each.token_id for each in drawn]
     assert [event.trace.logprob for event in row.events()] == pytest.approx(
@@ -70,47 +76,49 @@ def test_all_three_ways_in_answer_in_full(server):
 
 
 def test_tokens_are_counted_and_models_listed(server):
-    router = router_for(server)
+    router = make_vertex_router(server)
     target = router.target(server.model)
-    assert router.hosted.count_tokens(request(server.model, system="Brief."), target, keys(server)) == 7
-    [model] = router.hosted.models(target.scheme, target.place, keys(server))
+    assert router.hosted.count_tokens(make_request(server.model, system="Brief."), target, make_keys(server)) == 7
+    [model] = router.hosted.models(target.scheme, target.place, make_keys(server))
     assert model.id == server.model
     if not server.vertex:
         assert (model.context_window, model.output_limit) == (1000, 500)
 
 
 def test_default_credentials_get_one_token_for_many_runs(tmp_path, monkeypatch):
-    with GeminiServer(PLANTED, "p/l") as server:
-        monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(server.service_account(tmp_path / "a.json")))
-        router = router_for(server)
+    with GeminiServer(PLANTED_KEY, "p/l") as server:
+        monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(server.write_service_account(tmp_path / "a.json")))
+        router = make_vertex_router(server)
         for _ in range(2):
-            assert ask(server, router=router, max_output_tokens=2).status == "finished"
-        assert [asked.path for asked in server.asked].count("/token") == 1
-        assert server.asked[-1].headers["authorization"] == f"Bearer {BEARER}"
+            assert run_request(server, router=router, max_output_tokens=2).status == "finished"
+        assert [asked.path for asked in server.requests].count("/token") == 1
+        assert server.requests[-1].headers["authorization"] == f"Bearer {ACCESS_TOKEN}"
 
 
 def test_without_credentials_there_is_a_message(tmp_path, monkeypatch):
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "none.json"))
-    with GeminiServer(PLANTED, "p/l") as server:
-        run = ask(server)
+    with GeminiServer(PLANTED_KEY, "p/l") as server:
+        run = run_request(server)
         assert run.error.code == "provider_credentials_missing"
-        assert server.asked == []
+        assert server.requests == []
 
 
 def test_a_place_that_is_no_project_and_location(gemini):
-    run = finished(router_for(gemini).submit(request("vertex:sea@../us"), keys(gemini)))
+    run = wait_until_finished(make_vertex_router(gemini).submit(make_request("vertex:sea@../us"), make_keys(gemini)))
     assert run.error.code == "provider_place_invalid"
 
 
 @pytest.mark.parametrize("name", ["../../v1/x", "a?b", "a#b", "a%2fb", "a b"])
 def test_names_cannot_lead_elsewhere(gemini, name):
-    run = finished(router_for(gemini).submit(request(f"gemini:{name}@{gemini.address}"), keys(gemini)))
+    run = wait_until_finished(
+        make_vertex_router(gemini).submit(make_request(f"gemini:{name}@{gemini.address}"), make_keys(gemini))
+    )
     assert run.error.code == "provider_model_unnamed"
-    assert gemini.asked == []
+    assert gemini.requests == []
 
 
 def test_what_is_sent_for_a_whole_prompt(gemini):
-    run = ask(
+    run = run_request(
         gemini,
         system="Be brief.",
         prefill="The",
@@ -124,7 +132,7 @@ def test_what_is_sent_for_a_whole_prompt(gemini):
         seed=2**40,
     )
     assert run.status == "finished", run.error
-    body = gemini.asked[0].body
+    body = gemini.requests[0].body
     assert [turn["role"] for turn in body["contents"]] == ["user", "model"]
     assert body["contents"][0]["parts"][1]["inlineData"]["data"] == "iVBORw=="
     assert body["systemInstruction"]["parts"][0]["text"] == "Be brief."
@@ -139,8 +147,8 @@ def test_what_is_sent_for_a_whole_prompt(gemini):
 
 
 def test_choices(gemini):
-    ask(gemini, output=OutputFormat("choice", ("yes", "no")))
-    config = gemini.asked[0].body["generationConfig"]
+    run_request(gemini, output=OutputFormat("choice", ("yes", "no")))
+    config = gemini.requests[0].body["generationConfig"]
     assert config["responseMimeType"] == "text/x.enum"
     assert config["responseSchema"]["enum"] == ["yes", "no"]
 
@@ -157,51 +165,51 @@ def test_choices(gemini):
     ],
 )
 def test_known_refusals_are_worked_around_told_and_remembered(gemini, field, message, asked, told):
-    gemini.refuses[field] = message
-    router = router_for(gemini)
-    run = ask(gemini, router=router, max_output_tokens=3, **asked)
+    gemini.refused_fields[field] = message
+    router = make_vertex_router(gemini)
+    run = run_request(gemini, router=router, max_output_tokens=3, **asked)
     assert run.status == "finished", run.error
-    assert len(gemini.asked) == 2
-    assert notices(run) == [("rejected", name) for name in told]
-    again = ask(gemini, router=router, max_output_tokens=3, **asked)
-    assert len(gemini.asked) == 3
+    assert len(gemini.requests) == 2
+    assert setting_notices(run) == [("rejected", name) for name in told]
+    again = run_request(gemini, router=router, max_output_tokens=3, **asked)
+    assert len(gemini.requests) == 3
     assert list(map(str, again.notices)) == list(map(str, run.notices))
     if field == "prefill":
         assert [notice.code for notice in run.notices] == ["provider_prefill_refused"]
-        assert [turn["role"] for turn in gemini.asked[-1].body["contents"]] == ["user", "model", "user"]
+        assert [turn["role"] for turn in gemini.requests[-1].body["contents"]] == ["user", "model", "user"]
 
 
 def test_too_many_logprobs_are_asked_for_again_as_five_and_then_as_none(gemini):
-    gemini.refuses["logprobs"] = "logprobs must be between 1 and 3."
-    run = ask(gemini, max_output_tokens=3)
+    gemini.refused_fields["logprobs"] = "logprobs must be between 1 and 3."
+    run = run_request(gemini, max_output_tokens=3)
     assert run.status == "finished", run.error
-    assert [asked.body["generationConfig"].get("logprobs") for asked in gemini.asked] == [20, 5, None]
+    assert [asked.body["generationConfig"].get("logprobs") for asked in gemini.requests] == [20, 5, None]
 
 
 QUOTA = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "7.5s"}
 PAGE = Reply(502, "<html><title>502</title></html>", headers={"Content-Type": "text/html"})
 MATRIX = [
-    (error(400, "Bad request", "INVALID_ARGUMENT"), "request_refused", 1),
-    (error(401, "Unauthenticated", "UNAUTHENTICATED"), "key_refused", 1),
-    (error(403, "Permission denied", "PERMISSION_DENIED"), "forbidden", 1),
-    (error(404, "Not found", "NOT_FOUND"), "model_unknown", 1),
-    (error(408, "Timeout", "CANCELLED"), "busy", 4),
-    (error(429, "Quota", "RESOURCE_EXHAUSTED", QUOTA), "quota", 1),
-    (error(429, "Quota", "RESOURCE_EXHAUSTED"), "quota", 4),
-    (error(500, "Internal", "INTERNAL"), "busy", 4),
-    (error(503, "Overloaded", "UNAVAILABLE"), "busy", 4),
-    (error(504, "Deadline", "DEADLINE_EXCEEDED"), "busy", 4),
+    (error_reply(400, "Bad request", "INVALID_ARGUMENT"), "request_refused", 1),
+    (error_reply(401, "Unauthenticated", "UNAUTHENTICATED"), "key_refused", 1),
+    (error_reply(403, "Permission denied", "PERMISSION_DENIED"), "forbidden", 1),
+    (error_reply(404, "Not found", "NOT_FOUND"), "model_unknown", 1),
+    (error_reply(408, "Timeout", "CANCELLED"), "busy", 4),
+    (error_reply(429, "Quota", "RESOURCE_EXHAUSTED", QUOTA), "quota", 1),
+    (error_reply(429, "Quota", "RESOURCE_EXHAUSTED"), "quota", 4),
+    (error_reply(500, "Internal", "INTERNAL"), "busy", 4),
+    (error_reply(503, "Overloaded", "UNAVAILABLE"), "busy", 4),
+    (error_reply(504, "Deadline", "DEADLINE_EXCEEDED"), "busy", 4),
     (PAGE, "not_api", 4),
     (Reply(200, "<html>Login</html>", headers={"Content-Type": "text/html"}), "malformed", 1),
     (Reply(events=["data: {not json"]), "malformed", 1),
-    (Reply(200, [finish("STOP")]), "disconnected", 1),  # no stream: the SDK reads nothing in it
+    (Reply(200, [finish_event("STOP")]), "disconnected", 1),  # no stream: the SDK reads nothing in it
     (Reply(events=[{"promptFeedback": {"blockReason": "PROHIBITED_CONTENT"}}]), "prompt_blocked", 1),
     (Reply(events=[{"usageMetadata": {"promptTokenCount": 3}}]), "disconnected", 1),
-    (Reply(events=[finish("MAX_TOKENS")]), "only_thoughts", 1),
-    (Reply(events=[said("Hmm", thought=True), finish("STOP")]), "only_thoughts", 1),
-    (Reply(events=[finish("STOP")]), "empty", 1),
-    (Reply(events=[finish("SAFETY", content=None)]), "answer_blocked", 1),
-    (Reply(events=[finish("OTHER")]), "finish_unknown", 1),
+    (Reply(events=[finish_event("MAX_TOKENS")]), "only_thoughts", 1),
+    (Reply(events=[text_event("Hmm", thought=True), finish_event("STOP")]), "only_thoughts", 1),
+    (Reply(events=[finish_event("STOP")]), "empty", 1),
+    (Reply(events=[finish_event("SAFETY", content=None)]), "answer_blocked", 1),
+    (Reply(events=[finish_event("OTHER")]), "finish_unknown", 1),
     (Reply(events=[], drop_after=0), "disconnected", 4),
 ]
 
@@ -209,26 +217,26 @@ MATRIX = [
 @pytest.mark.parametrize(("reply", "code", "tries"), MATRIX, ids=lambda value: value if isinstance(value, str) else "")
 def test_the_matrix(gemini, reply, code, tries):
     gemini.replies.extend([reply] * 6)
-    run = ask(gemini)
+    run = run_request(gemini)
     assert run.status == "failed"
     assert run.error.code == f"provider_{code}"
-    assert len(gemini.asked) == tries
+    assert len(gemini.requests) == tries
 
 
 @pytest.mark.parametrize("kind", ["", "express"])
 def test_a_wrong_key_is_a_400_here(kind):
     with GeminiServer("another", kind) as server:
-        run = ask(server)
+        run = run_request(server)
         assert run.error.code == "provider_key_refused"
-        assert len(server.asked) == 1
+        assert len(server.requests) == 1
 
 
 def test_a_wait_that_was_asked_for_is_obeyed(gemini):
     gemini.replies.append(
-        error(429, "Quota", "RESOURCE_EXHAUSTED", {"@type": "x/google.rpc.RetryInfo", "retryDelay": "0.25s"})
+        error_reply(429, "Quota", "RESOURCE_EXHAUSTED", {"@type": "x/google.rpc.RetryInfo", "retryDelay": "0.25s"})
     )
     began = time.monotonic()
-    run = ask(gemini, max_output_tokens=2)
+    run = run_request(gemini, max_output_tokens=2)
     assert run.status == "finished", run.error
     assert time.monotonic() - began >= 0.25
     assert [notice.code for notice in run.notices] == ["provider_tried_again"]
@@ -236,9 +244,9 @@ def test_a_wait_that_was_asked_for_is_obeyed(gemini):
 
 def test_a_host_that_does_not_exist():
     target = "gemini:sea@http://no-such-host.invalid"
-    credentials = Credentials(typed={"gemini:http://no-such-host.invalid": SecretStr(PLANTED)})
-    router = Router(Engine(ModelStore()), HostedService(PROVIDERS, limits=QUICK))
-    assert finished(router.submit(request(target), credentials)).error.code == "provider_unreachable"
+    credentials = Credentials(typed={"gemini:http://no-such-host.invalid": SecretStr(PLANTED_KEY)})
+    router = Router(Engine(ModelStore()), HostedService(PROVIDERS, limits=QUICK_LIMITS))
+    assert wait_until_finished(router.submit(make_request(target), credentials)).error.code == "provider_unreachable"
 
 
 @pytest.mark.parametrize(
@@ -246,31 +254,31 @@ def test_a_host_that_does_not_exist():
     [
         ({"error": {"code": 503, "message": "overloaded", "status": "UNAVAILABLE"}}, None, "stream_error"),
         ("data: {broken", None, "malformed"),
-        (finish("SAFETY"), None, "answer_blocked"),
-        (finish("RECITATION"), None, "answer_blocked"),
-        (said(" lost"), 2, "disconnected"),
+        (finish_event("SAFETY"), None, "answer_blocked"),
+        (finish_event("RECITATION"), None, "answer_blocked"),
+        (text_event(" lost"), 2, "disconnected"),
     ],
 )
 def test_what_was_written_is_kept_and_not_asked_for_again(gemini, last, drop, code):
-    gemini.replies.append(Reply(events=[said("The sea"), said(" is"), last], drop_after=drop))
-    run = ask(gemini)
+    gemini.replies.append(Reply(events=[text_event("The sea"), text_event(" is"), last], drop_after=drop))
+    run = run_request(gemini)
     assert run.error.code == f"provider_{code}"
     assert run.rows[0].text == "The sea is"
-    assert len(gemini.asked) == 1
+    assert len(gemini.requests) == 1
 
 
 @pytest.mark.filterwarnings("ignore:BORED is not a valid")
 def test_a_finish_reason_that_nobody_knew(gemini):
-    gemini.replies.append(Reply(events=[said("The sea"), finish("BORED")]))
-    run = ask(gemini)
+    gemini.replies.append(Reply(events=[text_event("The sea"), finish_event("BORED")]))
+    run = run_request(gemini)
     assert run.error.code == "provider_finish_unknown"
     assert run.rows[0].text == "The sea"
 
 
 @pytest.mark.parametrize("character", ["\u2028", "\u2029", "\x85"])
 def test_line_separators_in_a_chunk_are_text(gemini, character):
-    gemini.replies.append(Reply(events=[said(f"one{character}two"), finish("STOP")]))
-    run = ask(gemini)
+    gemini.replies.append(Reply(events=[text_event(f"one{character}two"), finish_event("STOP")]))
+    run = run_request(gemini)
     assert run.rows[0].text == f"one{character}two", run.error
 
 
@@ -280,46 +288,48 @@ def test_separators_are_escaped_wherever_a_body_is_cut():
     for cut in range(len(data) + 1):
         for second in range(cut, len(data) + 1):
             pieces = [data[:cut], data[cut:second], data[second:]]
-            escaped = b"".join(EscapedSeparators(pieces)).decode()
+            escaped = b"".join(SeparatorEscapingStream(pieces)).decode()
             assert escaped == text.replace("\u2028", "\\u2028").replace("\u2029", "\\u2029").replace("\x85", "\\u0085")
 
 
 def test_only_the_first_candidate_is_read(gemini):
-    other = said(" lost")
+    other = text_event(" lost")
     other["candidates"][0]["index"] = 1
-    gemini.replies.append(Reply(events=[other, said("kept"), finish("STOP")]))
-    assert ask(gemini).rows[0].text == "kept"
+    gemini.replies.append(Reply(events=[other, text_event("kept"), finish_event("STOP")]))
+    assert run_request(gemini).rows[0].text == "kept"
 
 
 def test_a_continuation_is_never_bought(gemini):
     """The SDK would silently send a second request."""
-    gemini.replies.append(Reply(events=[said("The sea"), finish("CONTINUATION", continuationToken="bW9yZQ==")]))
-    run = ask(gemini)
-    assert len(gemini.asked) == 1
+    gemini.replies.append(
+        Reply(events=[text_event("The sea"), finish_event("CONTINUATION", continuationToken="bW9yZQ==")])
+    )
+    run = run_request(gemini)
+    assert len(gemini.requests) == 1
     assert run.error.code == "provider_finish_unknown"
 
 
 def test_stop_wakes_a_thread_that_waits_for_the_sdk(gemini):
     gate = threading.Event()
-    gemini.replies.append(Reply(events=[said("The"), said(" sea"), finish("STOP")], gate=gate))
-    router = router_for(gemini, Limits())
-    run = router.submit(request(gemini.model), keys(gemini))
+    gemini.replies.append(Reply(events=[text_event("The"), text_event(" sea"), finish_event("STOP")], gate=gate))
+    router = make_vertex_router(gemini, DispatchLimits())
+    run = router.submit(make_request(gemini.model), make_keys(gemini))
     while not run.rows[0].events():
         time.sleep(0.01)
     run.cancel()
     assert run.wait(5)
     assert (run.rows[0].text, run.rows[0].finish_reason) == ("The", "cancelled")
     until = time.monotonic() + 5
-    while router.hosted.active_rows and time.monotonic() < until:
+    while router.hosted.active_samples and time.monotonic() < until:
         time.sleep(0.01)
-    assert router.hosted.active_rows == 0
+    assert router.hosted.active_samples == 0
     gate.set()
 
 
 def test_a_silent_server_times_out(gemini):
     gate = threading.Event()
     gemini.replies.extend([Reply(body={}, gate=gate)] * 2)
-    run = ask(gemini, Limits(silence_seconds=0.3, attempts=2, first_wait=0.01))
+    run = run_request(gemini, DispatchLimits(read_timeout=0.3, max_attempts=2, first_wait=0.01))
     assert run.error.code == "provider_timeout"
     gate.set()
 
@@ -328,10 +338,10 @@ def test_the_environment_cannot_redirect_it(gemini, monkeypatch):
     monkeypatch.setenv("GOOGLE_GENAI_USE_VERTEXAI", "true")
     monkeypatch.setenv("GOOGLE_GEMINI_BASE_URL", "http://127.0.0.1:1")
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
-    assert ask(gemini, max_output_tokens=2).status == "finished"
+    assert run_request(gemini, max_output_tokens=2).status == "finished"
 
 
 def test_no_key_is_told_before_anything_is_sent(gemini):
     with pytest.raises(NucleusError) as caught:
-        router_for(gemini).submit(request("gemini:sea"), Credentials())
+        make_vertex_router(gemini).submit(make_request("gemini:sea"), Credentials())
     assert caught.value.code == "provider_key_missing"

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from llm_core import Example, GenerationRequest, HostedOptions, NucleusError, PromptSpec, RowRequest
 from llm_core.prompts.extraction import Extraction
 from llm_core.prompts.output_format import OutputFormat
-from llm_core.providers.google.prompt_store import VertexPrompts
-from llm_core.providers.google.prompt_store_wire import opened, saved
-from llm_core.providers.http.url_policy import Addresses
+from llm_core.providers.google.prompt_store import VertexPromptStore
+from llm_core.providers.google.prompt_store_wire import export_prompt, import_prompt
+from llm_core.providers.http.url_policy import UrlPolicy
 from samplers import SamplerConfig
-from tests.support.fake_gemini import error
-from tests.support.fake_server import BEARER, Reply
+from tests.support.fake_gemini import error_reply
+from tests.support.fake_server import ACCESS_TOKEN, Reply
 from tests.support.fake_vertex import PLACE, VertexServer
 
 MODEL = "gemini-3.8-flash"
@@ -29,13 +29,15 @@ PATIENCE = 30
 @pytest.fixture
 def vertex(tmp_path, monkeypatch):
     with VertexServer() as running:
-        monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(running.service_account(tmp_path / "account.json")))
+        monkeypatch.setenv(
+            "GOOGLE_APPLICATION_CREDENTIALS", str(running.write_service_account(tmp_path / "account.json"))
+        )
         yield running
 
 
 @pytest.fixture
-def prompts(vertex) -> VertexPrompts:
-    return VertexPrompts(base_url=vertex.address)
+def prompts(vertex) -> VertexPromptStore:
+    return VertexPromptStore(base_url=vertex.address)
 
 
 @pytest.fixture(autouse=True)
@@ -47,13 +49,15 @@ def quick(monkeypatch):
     monkeypatch.setattr(module, "time", clock)
 
 
-def asked(spec: PromptSpec, sampler: SamplerConfig | None = None, **fields) -> GenerationRequest:
+def request_bodies(spec: PromptSpec, sampler: SamplerConfig | None = None, **fields) -> GenerationRequest:
     row = {name: fields.pop(name) for name in ("max_output_tokens", "stop_sequences") if name in fields}
     rows = (RowRequest(sampler or SamplerConfig(order="gemini"), **row),)
     return GenerationRequest(f"vertex:{MODEL}@{PLACE}", spec, rows, **fields)
 
 
-def keep(prompts: VertexPrompts, request: GenerationRequest, name: str = "A prompt", prompt_id: str = ""):
+def wait_for_result(
+    prompts: VertexPromptStore, request: GenerationRequest, name: str = "A prompt", prompt_id: str = ""
+):
     """What became of it. Raises what came instead."""
     saving = prompts.save(PLACE, request, name, MODEL, prompt_id)
     assert saving.wait(PATIENCE)
@@ -70,15 +74,17 @@ def test_a_whole_request_comes_back(vertex, prompts):
     )
     sampler = SamplerConfig(temperature=0.5, top_k=40, top_p=0.9, seed=7, presence_penalty=0.5, order="gemini")
     hosted = HostedOptions("low", show_thoughts=True, safety=(("HARASSMENT", "BLOCK_NONE"),))
-    request = asked(spec, sampler, max_output_tokens=64, stop_sequences=("END",), hosted=hosted)
-    saving = keep(prompts, request, " A  name ")
-    assert (saving.name, saving.merged, saving.lost) == ("A name", (), ())
+    request = request_bodies(spec, sampler, max_output_tokens=64, stop_sequences=("END",), hosted=hosted)
+    saving = wait_for_result(prompts, request, " A  name ")
+    assert (saving.name, saving.merged, saving.dropped) == ("A name", (), ())
     found = prompts.open(PLACE, saving.prompt_id, saving.version_id)
     assert found == (request, ())
     [entry] = prompts.prompts(PLACE)
     assert (entry.id, entry.name, entry.model) == (saving.prompt_id, "A name", MODEL)
-    assert {asked.headers["authorization"] for asked in vertex.asked if asked.path != "/token"} == {f"Bearer {BEARER}"}
-    assert [asked.path for asked in vertex.asked].count("/token") == 1
+    assert {asked.headers["authorization"] for asked in vertex.requests if asked.path != "/token"} == {
+        f"Bearer {ACCESS_TOKEN}"
+    }
+    assert [asked.path for asked in vertex.requests].count("/token") == 1
 
 
 TEXT = st.text(st.sampled_from("ab {}\\n$é"), max_size=12)
@@ -89,15 +95,15 @@ def test_texts_and_values_survive_the_way_there_and_back(before, after, values):
     """Whatever is text stays text, and what is a variable is filled with the same values."""
     before, after = (re.sub(r"(\{{2,})", r"\\\1", text) for text in (before, after))
     spec = PromptSpec(f"{before} x {{{{a}}}}, {{{{ b c }}}} {after}", values=tuple(values))
-    kept = saved(asked(spec), MODEL)
-    if "values" in kept.lost:
+    kept = export_prompt(request_bodies(spec), MODEL)
+    if "values" in kept.dropped:
         return
     message = {name: value for name, value in kept.data.items() if name != "variables"}
     executions = [
         {"arguments": {name: {"part_list": {"parts": [text]}} for name, text in row.items()}}
         for row in kept.data["variables"]
     ]
-    found, lost = opened(message, executions, PLACE)
+    found, lost = import_prompt(message, executions, PLACE)
     assert lost == ()
     rows = values or [{"a": "1", "b c": "2"}]
     assert [found.prompt.filled(row).messages() for row in rows] == [spec.filled(row).messages() for row in rows]
@@ -105,8 +111,10 @@ def test_texts_and_values_survive_the_way_there_and_back(before, after, values):
 
 def test_versions_keep_what_each_one_said(prompts):
     """`get_version` itself would give the newest text for both."""
-    first = keep(prompts, asked(PromptSpec("One", system="First.")))
-    second = keep(prompts, asked(PromptSpec("Two {{a}}", values=({"a": "b"},))), "Renamed", first.prompt_id)
+    first = wait_for_result(prompts, request_bodies(PromptSpec("One", system="First.")))
+    second = wait_for_result(
+        prompts, request_bodies(PromptSpec("Two {{a}}", values=({"a": "b"},))), "Renamed", first.prompt_id
+    )
     assert second.prompt_id == first.prompt_id
     assert [entry.name for entry in prompts.prompts(PLACE)] == ["Renamed"]
     assert [entry.id for entry in prompts.versions(PLACE, first.prompt_id)] == [second.version_id, first.version_id]
@@ -118,9 +126,9 @@ def test_versions_keep_what_each_one_said(prompts):
 
 
 def test_the_sdk_still_has_the_fault_that_is_worked_around(vertex, prompts):
-    """When this fails, `VertexPrompts.open` may use `prompt_data`."""
-    saving = keep(prompts, asked(PromptSpec("One")))
-    keep(prompts, asked(PromptSpec("Two")), prompt_id=saving.prompt_id)
+    """When this fails, `VertexPromptStore.open` may use `prompt_data`."""
+    saving = wait_for_result(prompts, request_bodies(PromptSpec("One")))
+    wait_for_result(prompts, request_bodies(PromptSpec("Two")), prompt_id=saving.prompt_id)
     with prompts._client(PLACE) as client:
         version = client.prompts.get_version(prompt_id=saving.prompt_id, version_id=saving.version_id)
     assert version.prompt_data.contents[0].parts[0].text == "Two"
@@ -128,7 +136,7 @@ def test_the_sdk_still_has_the_fault_that_is_worked_around(vertex, prompts):
 
 def test_listings_go_through_all_pages_the_newest_first(vertex, prompts):
     for name in ("one", "two", "three"):
-        keep(prompts, asked(PromptSpec(name)), name)
+        wait_for_result(prompts, request_bodies(PromptSpec(name)), name)
     vertex.datasets["1"] = {"name": "projects/p/locations/l/datasets/1", "metadata": None}  # none of a prompt
     assert [entry.name for entry in prompts.prompts(PLACE)] == ["three", "two", "one"]
 
@@ -146,21 +154,21 @@ def test_what_is_not_kept_is_named(prompts):
         extraction=Extraction("marker", "Answer:"),
     )
     sampler = SamplerConfig(temperature=0.5, min_p=0.1, top_k=3, seed=2**40)
-    saving = keep(prompts, asked(spec, sampler))
+    saving = wait_for_result(prompts, request_bodies(spec, sampler))
     assert saving.merged == ("role", "context", "instruction", "question", "examples", "trigger")
-    assert saving.lost == ("technique", "prefill", "extraction", "min_p", "order", "seed")
+    assert saving.dropped == ("technique", "prefill", "extraction", "min_p", "order", "seed")
     text = prompts.open(PLACE, saving.prompt_id).request.prompt.instruction
     parts = ["Numbers.", "Square it.", "Input: 2\nOutput: 4", "Input: 3\nOutput: 9", "Input: 5\nOutput:"]
     assert text.startswith("\n\n".join(parts))
     assert spec.trigger in text
-    other = prompts.save(PLACE, asked(PromptSpec("x")), "x", "gemini-other")
+    other = prompts.save(PLACE, request_bodies(PromptSpec("x")), "x", "gemini-other")
     assert other.wait(PATIENCE)
-    assert other.value().lost == ("model",)
+    assert other.value().dropped == ("model",)
 
 
 def test_prompts_made_elsewhere(vertex, prompts):
     """With earlier turns, pictures, tools and numbers that have no place here."""
-    saving = keep(prompts, asked(PromptSpec("x")))
+    saving = wait_for_result(prompts, request_bodies(PromptSpec("x")))
     message = {
         "model": "projects/p/locations/l/publishers/google/models/gemini-x",
         "contents": [
@@ -188,7 +196,7 @@ def test_prompts_made_elsewhere(vertex, prompts):
     [{}, {"text": "legacy"}, {"prompt_api_schema": {}}, {"prompt_api_schema": {"structured_prompt": {}}}, None],
 )
 def test_a_form_that_is_not_known_is_refused(vertex, prompts, metadata):
-    saving = keep(prompts, asked(PromptSpec("x")))
+    saving = wait_for_result(prompts, request_bodies(PromptSpec("x")))
     vertex.datasets[saving.prompt_id]["metadata"] = metadata
     with pytest.raises(NucleusError) as caught:
         prompts.open(PLACE, saving.prompt_id)
@@ -197,10 +205,10 @@ def test_a_form_that_is_not_known_is_refused(vertex, prompts, metadata):
 
 def test_stop_ends_the_waiting_at_once(vertex, prompts):
     assert prompts.prompts(PLACE) == ()
-    before, gate = len(vertex.asked), threading.Event()
+    before, gate = len(vertex.requests), threading.Event()
     vertex.replies.append(Reply(body={}, gate=gate))
-    saving = prompts.save(PLACE, asked(PromptSpec("x")), "x", MODEL)
-    while len(vertex.asked) == before:
+    saving = prompts.save(PLACE, request_bodies(PromptSpec("x")), "x", MODEL)
+    while len(vertex.requests) == before:
         time.sleep(0.01)
     assert saving.active
     assert 0 <= saving.fraction < 1
@@ -217,21 +225,21 @@ def test_stop_ends_the_waiting_at_once(vertex, prompts):
 
 
 def test_an_operation_that_takes_long_and_one_that_fails(vertex, prompts):
-    vertex.polls = 3
-    keep(prompts, asked(PromptSpec("x")))
-    vertex.fails = "quota of datasets"
+    vertex.polls_until_done = 3
+    wait_for_result(prompts, request_bodies(PromptSpec("x")))
+    vertex.operation_error = "quota of datasets"
     with pytest.raises(NucleusError) as caught:
-        keep(prompts, asked(PromptSpec("x")))
+        wait_for_result(prompts, request_bodies(PromptSpec("x")))
     assert caught.value.code == "vertex_prompt_unsaved"
 
 
 FAILURES = [
-    (error(400, "Invalid", "INVALID_ARGUMENT"), "provider_request_refused"),
-    (error(401, "Unauthenticated", "UNAUTHENTICATED"), "provider_key_refused"),
-    (error(403, "Permission 'aiplatform.datasets.list' denied", "PERMISSION_DENIED"), "provider_forbidden"),
-    (error(404, "Not found", "NOT_FOUND"), "vertex_not_found"),
-    (error(429, "Quota", "RESOURCE_EXHAUSTED"), "provider_quota"),
-    (error(503, "Overloaded", "UNAVAILABLE"), "provider_busy"),
+    (error_reply(400, "Invalid", "INVALID_ARGUMENT"), "provider_request_refused"),
+    (error_reply(401, "Unauthenticated", "UNAUTHENTICATED"), "provider_key_refused"),
+    (error_reply(403, "Permission 'aiplatform.datasets.list' denied", "PERMISSION_DENIED"), "provider_forbidden"),
+    (error_reply(404, "Not found", "NOT_FOUND"), "vertex_not_found"),
+    (error_reply(429, "Quota", "RESOURCE_EXHAUSTED"), "provider_quota"),
+    (error_reply(503, "Overloaded", "UNAVAILABLE"), "provider_busy"),
     (Reply(502, "<html><title>502</title></html>", headers={"Content-Type": "text/html"}), "provider_not_api"),
     (Reply(200, "<html>Login</html>", headers={"Content-Type": "text/html"}), "provider_malformed"),
     (Reply(events=[], drop_after=0), "provider_disconnected"),
@@ -241,9 +249,9 @@ FAILURES = [
 @pytest.mark.parametrize(("reply", "code"), FAILURES, ids=lambda value: value if isinstance(value, str) else "")
 @pytest.mark.parametrize("what", ["list", "versions", "open", "save", "update"])
 def test_failures_end_in_a_message(vertex, prompts, what, reply, code):
-    saving = keep(prompts, asked(PromptSpec("x")))
+    saving = wait_for_result(prompts, request_bodies(PromptSpec("x")))
     vertex.replies.extend([reply] * 8)
-    assert failure(prompts, what, saving).code == code
+    assert make_failure(prompts, what, saving).code == code
 
 
 MALFORMED = [
@@ -256,16 +264,16 @@ MALFORMED = [
 
 @pytest.mark.parametrize(("what", "body"), MALFORMED)
 def test_answers_that_are_none_end_in_a_message(vertex, prompts, what, body):
-    saving = keep(prompts, asked(PromptSpec("x")))
+    saving = wait_for_result(prompts, request_bodies(PromptSpec("x")))
     vertex.replies.extend([Reply(200, body)] * 8)
     codes = ("vertex_prompt_unsaved", "provider_malformed", "vertex_prompt_foreign", "vertex_not_found")
-    assert failure(prompts, what, saving).code in codes
+    assert make_failure(prompts, what, saving).code in codes
 
 
-def failure(prompts, what, kept) -> NucleusError:
+def make_failure(prompts, what, kept) -> NucleusError:
     ask = {
-        "save": lambda: keep(prompts, asked(PromptSpec("x"))),
-        "update": lambda: keep(prompts, asked(PromptSpec("x")), prompt_id=kept.prompt_id),
+        "save": lambda: wait_for_result(prompts, request_bodies(PromptSpec("x"))),
+        "update": lambda: wait_for_result(prompts, request_bodies(PromptSpec("x")), prompt_id=kept.prompt_id),
         "list": lambda: prompts.prompts(PLACE),
         "versions": lambda: prompts.versions(PLACE, kept.prompt_id),
         "open": lambda: prompts.open(PLACE, kept.prompt_id, kept.version_id),
@@ -276,14 +284,14 @@ def failure(prompts, what, kept) -> NucleusError:
 
 
 def test_what_is_refused_before_anything_is_sent(vertex, prompts):
-    request = asked(PromptSpec("x"))
+    request = request_bodies(PromptSpec("x"))
     for arguments, code in (
         ((PLACE, request, "", MODEL), "vertex_prompt_name"),
         ((PLACE, request, "n" * 129, MODEL), "vertex_prompt_name"),
         ((PLACE, request, "a\x00b", MODEL), "vertex_prompt_name"),
         ((PLACE, request, "n", "../x"), "provider_model_unnamed"),
         ((PLACE, request, "n", MODEL, "../x"), "vertex_prompt_foreign"),
-        ((PLACE, asked(PromptSpec(" ")), "n", MODEL), "prompt_empty"),
+        ((PLACE, request_bodies(PromptSpec(" ")), "n", MODEL), "prompt_empty"),
     ):
         with pytest.raises(NucleusError) as caught:
             prompts.save(*arguments)
@@ -295,19 +303,19 @@ def test_what_is_refused_before_anything_is_sent(vertex, prompts):
         with pytest.raises(NucleusError) as caught:
             prompts.prompts(place)
         assert caught.value.code == "provider_place_invalid"
-    assert vertex.asked == []
+    assert vertex.requests == []
 
 
 def test_an_installation_for_others_uses_only_its_projects(vertex):
-    addresses = Addresses(hosted=True, allowed=(vertex.address,), projects=("other/us-central1",))
+    addresses = UrlPolicy(hosted=True, allowed=(vertex.address,), projects=("other/us-central1",))
     with pytest.raises(NucleusError) as caught:
-        VertexPrompts(addresses, vertex.address).prompts(PLACE)
+        VertexPromptStore(addresses, vertex.address).prompts(PLACE)
     assert caught.value.code == "provider_project_not_allowed"
-    assert vertex.asked == []
+    assert vertex.requests == []
 
 
 def test_without_credentials_the_way_out_is_named(monkeypatch, tmp_path, vertex):
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "none.json"))
     with pytest.raises(NucleusError) as caught:
-        VertexPrompts(base_url=vertex.address).prompts(PLACE)
+        VertexPromptStore(base_url=vertex.address).prompts(PLACE)
     assert caught.value.code == "provider_credentials_missing"

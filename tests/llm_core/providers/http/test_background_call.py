@@ -9,27 +9,27 @@ import pytest
 from llm_core.errors import NucleusError
 from llm_core.providers.credentials import Credentials
 from llm_core.providers.dispatch.service import HostedService
-from llm_core.providers.http.background_call import Errand
-from llm_core.providers.http.connection import Line
-from llm_core.providers.http.url_policy import Addresses
+from llm_core.providers.http.background_call import BackgroundCall
+from llm_core.providers.http.connection import Connection
+from llm_core.providers.http.url_policy import UrlPolicy
 from llm_core.providers.openai.client import OpenAICompatible
 from tests.support.fake_openai import OpenAIServer
 from tests.support.fake_server import Reply
 
 
-def errand(ask, limit: float = 20) -> Errand:
-    return Errand(ask, Line(Addresses()), limit)
+def make_call(ask, limit: float = 20) -> BackgroundCall:
+    return BackgroundCall(ask, Connection(UrlPolicy()), limit)
 
 
 def test_what_comes_back_and_what_comes_instead():
-    done = errand(lambda line: None)
+    done = make_call(lambda line: None)
     assert done.wait(20)
     assert (done.value(), done.error, done.stopped, done.fraction) == (None, None, False, 1.0)
 
-    def refuse(line: Line) -> None:
+    def refuse(line: Connection) -> None:
         raise NucleusError("provider_key_missing")
 
-    refused = errand(refuse)
+    refused = make_call(refuse)
     assert refused.wait(20)
     with pytest.raises(NucleusError, match="key"):
         refused.value()
@@ -38,10 +38,10 @@ def test_what_comes_back_and_what_comes_instead():
 def test_a_fault_is_said_and_its_text_is_not_logged(caplog):
     planted = "sk-planted-" + "errand"
 
-    def fail(line: Line) -> None:
+    def fail(line: Connection) -> None:
         raise RuntimeError(planted)
 
-    failed = errand(fail)
+    failed = make_call(fail)
     assert failed.wait(20)
     assert failed.error.code == "engine_failed"
     assert "RuntimeError" in caplog.text
@@ -51,16 +51,16 @@ def test_a_fault_is_said_and_its_text_is_not_logged(caplog):
 @pytest.mark.parametrize("way", ["stop", "limit"])
 def test_a_server_that_does_not_answer_is_left(way):
     with OpenAIServer("vllm") as server:
-        service = HostedService({"openai": OpenAICompatible}, Addresses())
+        service = HostedService({"openai": OpenAICompatible}, UrlPolicy())
         gate, place = threading.Event(), f"{server.address}/v1"
         server.replies.append(Reply(body={}, gate=gate))
         threads: list[threading.Thread] = []
 
-        def ask(line: Line):
+        def ask(line: Connection):
             threads.append(threading.current_thread())
-            return service.models("openai", place, Credentials.gathered(), line)
+            return service.models("openai", place, Credentials.from_sources(), line)
 
-        waited = Errand(ask, service.line(), 0.4 if way == "limit" else 20)
+        waited = BackgroundCall(ask, service.make_connection(), 0.4 if way == "limit" else 20)
         if way == "stop":
             assert not waited.wait(0.2)
             assert 0 < waited.fraction < 1

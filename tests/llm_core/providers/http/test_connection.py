@@ -15,10 +15,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from llm_core.providers.http import connection
-from llm_core.providers.http.connection import Line, LineCut
-from llm_core.providers.http.url_policy import Addresses
-from tests.llm_core.providers.conftest import finished, keys_for, request
-from tests.support.fake_openai import OpenAIServer, finish, said
+from llm_core.providers.http.connection import Connection, RequestCancelled
+from llm_core.providers.http.url_policy import UrlPolicy
+from tests.llm_core.providers.conftest import make_credentials, make_request, wait_until_finished
+from tests.support.fake_openai import OpenAIServer, finish_event, text_event
 from tests.support.fake_server import Reply
 
 
@@ -49,49 +49,49 @@ def server(certificate):
 
 
 def test_a_certificate_that_nobody_vouches_for(router, server):
-    run = finished(router.submit(request(server.model), keys_for(server)))
+    run = wait_until_finished(router.submit(make_request(server.model), make_credentials(server)))
     assert run.error.code == "provider_certificate"
-    assert server.asked == []
+    assert server.requests == []
 
 
 def test_stop_wakes_a_thread_that_reads_an_encrypted_answer(router, server, certificate, monkeypatch):
-    monkeypatch.setattr(connection, "_certificates", lambda: ssl.create_default_context(cafile=str(certificate)))
+    monkeypatch.setattr(connection, "_ssl_context", lambda: ssl.create_default_context(cafile=str(certificate)))
     gate = threading.Event()
-    server.replies.append(Reply(events=[said("The"), said(" sea"), finish("stop")], gate=gate))
-    run = router.submit(request(server.model), keys_for(server))
+    server.replies.append(Reply(events=[text_event("The"), text_event(" sea"), finish_event("stop")], gate=gate))
+    run = router.submit(make_request(server.model), make_credentials(server))
     while not run.rows[0].events():
         assert run.active, run.error
         time.sleep(0.01)
     run.cancel()
     assert run.wait(5)
     until = time.monotonic() + 1.5  # sooner than the silence that is allowed
-    while router.hosted.active_rows and time.monotonic() < until:
+    while router.hosted.active_samples and time.monotonic() < until:
         time.sleep(0.01)
-    assert router.hosted.active_rows == 0
+    assert router.hosted.active_samples == 0
     assert run.rows[0].text == "The"
     gate.set()
 
 
 def test_a_line_that_was_cut_before_makes_no_request():
     with OpenAIServer("vllm") as server:
-        line = Line(Addresses())
-        line.cut()
-        with line.client() as client, pytest.raises(LineCut):
+        line = Connection(UrlPolicy())
+        line.cancel()
+        with line.open_client() as client, pytest.raises(RequestCancelled):
             client.get(f"{server.address}/v1/models")
-        assert server.asked == []
+        assert server.requests == []
 
 
 def test_redirects_are_not_followed_and_proxies_not_asked_for_ones_own_machine(monkeypatch):
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     with OpenAIServer("vllm") as server:
         server.replies.append(Reply(302, "", headers={"Location": "/v1/chat/completions"}))
-        with Line(Addresses()).client() as client:
+        with Connection(UrlPolicy()).open_client() as client:
             assert client.get(f"{server.address}/v1/models").status_code == 302
-        assert len(server.asked) == 1
+        assert len(server.requests) == 1
 
 
 def test_an_installation_for_others_asks_no_proxy(monkeypatch):
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
-    with Line(Addresses(hosted=True)).client() as client:
+    with Connection(UrlPolicy(hosted=True)).open_client() as client:
         transport = client._transport_for_url(httpx.URL("http://example.com"))
         assert transport is client._transport

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from llm_core.providers.http import sse
-from llm_core.providers.http.sse import events
+from llm_core.providers.http.sse import parse_events
 
 
 @pytest.mark.parametrize(
@@ -24,13 +24,13 @@ from llm_core.providers.http.sse import events
 def test_wherever_the_stream_is_cut(text, found):
     data = text.encode()
     for cut in range(len(data) + 1):
-        assert list(events([data[:cut], data[cut:]])) == found
-    assert list(events(bytes([byte]) for byte in data)) == found
+        assert list(parse_events([data[:cut], data[cut:]])) == found
+    assert list(parse_events(bytes([byte]) for byte in data)) == found
 
 
 def test_an_event_without_end_is_given_up(monkeypatch):
-    monkeypatch.setattr(sse, "LARGEST", 100)
+    monkeypatch.setattr(sse, "MAX_EVENT_SIZE", 100)
     with pytest.raises(ValueError, match="too large"):
-        list(events(b"data: endless " for _ in range(100)))
+        list(parse_events(b"data: endless " for _ in range(100)))
     with pytest.raises(ValueError, match="too large"):
-        list(events(b"data: endless\n" for _ in range(100)))
+        list(parse_events(b"data: endless\n" for _ in range(100)))

@@ -9,15 +9,15 @@ import pytest
 from llm_core import Engine, ModelStore, NucleusError
 from llm_core.providers.dispatch.service import HostedService
 from llm_core.providers.http import url_policy
-from llm_core.providers.http.url_policy import Addresses, is_public, normalised
+from llm_core.providers.http.url_policy import UrlPolicy, is_public, normalize_url
 from llm_core.router import PROVIDERS, Router
-from tests.llm_core.providers.conftest import QUICK, finished, request
+from tests.llm_core.providers.conftest import QUICK_LIMITS, make_request, wait_until_finished
 from tests.support.fake_openai import OpenAIServer
 
 PUBLIC = "https://8.8.8.8/v1"
 
 
-def code_of(check, *args) -> str:
+def refusal_code(check, *args) -> str:
     with pytest.raises(NucleusError) as caught:
         check(*args)
     return caught.value.code.removeprefix("provider_address_")
@@ -32,7 +32,7 @@ def code_of(check, *args) -> str:
     ],
 )
 def test_normalised(url, becomes):
-    assert normalised(url) == becomes
+    assert normalize_url(url) == becomes
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_normalised(url, becomes):
     ],
 )
 def test_malformed(url):
-    assert code_of(normalised, url) == "invalid"
+    assert refusal_code(normalize_url, url) == "invalid"
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_malformed(url):
 )
 def test_keys_in_addresses_are_refused_and_not_quoted(url):
     with pytest.raises(NucleusError) as caught:
-        normalised(url)
+        normalize_url(url)
     assert caught.value.code == "provider_address_with_key"
     assert "sk-1" not in str(caught.value)
 
@@ -71,7 +71,7 @@ def test_public_addresses(address, public):
 
 
 def test_ones_own_machine_may_call_anything():
-    assert Addresses().check("http://192.168.1.5:8000/v1") == "http://192.168.1.5:8000/v1"
+    assert UrlPolicy().check("http://192.168.1.5:8000/v1") == "http://192.168.1.5:8000/v1"
 
 
 @pytest.mark.parametrize(
@@ -90,34 +90,34 @@ def test_ones_own_machine_may_call_anything():
     ],
 )
 def test_an_installation_for_others_refuses_private_ones(host):
-    assert code_of(Addresses(hosted=True).check, f"http://{host}:8000/v1") == "private"
+    assert refusal_code(UrlPolicy(hosted=True).check, f"http://{host}:8000/v1") == "private"
 
 
 def test_an_installation_for_others_takes_public_ones_and_what_is_listed():
-    rules = Addresses(hosted=True)
+    rules = UrlPolicy(hosted=True)
     assert rules.check(PUBLIC) == PUBLIC
-    listed = Addresses(hosted=True, allowed=("http://10.0.0.7:8000",))
+    listed = UrlPolicy(hosted=True, allowed=("http://10.0.0.7:8000",))
     assert listed.check("http://10.0.0.7:8000/v1/") == "http://10.0.0.7:8000/v1"
     for other in (PUBLIC, "http://10.0.0.7:80001/v1", "http://10.0.0.7:8001", "http://10.0.0.7:8000.evil.com/"):
-        assert code_of(listed.check, other) in ("not_allowed", "invalid")
+        assert refusal_code(listed.check, other) in ("not_allowed", "invalid")
 
 
 def test_rules_come_from_the_environment():
-    rules = Addresses.from_environment(
+    rules = UrlPolicy.from_environment(
         {"NUCLEUS_HOSTED": "1", "NUCLEUS_ALLOWED_URLS": "https://a.example/v1/, http://b"}
     )
-    assert rules == Addresses(True, ("https://a.example/v1", "http://b"))
-    assert Addresses.from_environment({"NUCLEUS_HOSTED": "0"}) == Addresses()
+    assert rules == UrlPolicy(True, ("https://a.example/v1", "http://b"))
+    assert UrlPolicy.from_environment({"NUCLEUS_HOSTED": "0"}) == UrlPolicy()
 
 
 def test_an_installation_for_others_lends_its_identity_to_its_own_projects_only():
-    rules = Addresses.from_environment({"NUCLEUS_HOSTED": "1", "NUCLEUS_VERTEX_PROJECTS": "mine/us-central1"})
-    router = Router(Engine(ModelStore()), HostedService(PROVIDERS, rules, QUICK))
+    rules = UrlPolicy.from_environment({"NUCLEUS_HOSTED": "1", "NUCLEUS_VERTEX_PROJECTS": "mine/us-central1"})
+    router = Router(Engine(ModelStore()), HostedService(PROVIDERS, rules, QUICK_LIMITS))
     assert router.target("vertex:gemini-2.5-flash@mine/us-central1").place == "mine/us-central1"
     with pytest.raises(NucleusError) as caught:
         router.target("vertex:gemini-2.5-flash@yours/us-central1")
     assert caught.value.code == "provider_project_not_allowed"
-    assert Addresses().check_project("yours/us-central1") == "yours/us-central1"
+    assert UrlPolicy().check_project("yours/us-central1") == "yours/us-central1"
 
 
 def test_a_name_that_leads_inside_only_when_it_is_called_gets_no_request(monkeypatch):
@@ -125,10 +125,10 @@ def test_a_name_that_leads_inside_only_when_it_is_called_gets_no_request(monkeyp
     with OpenAIServer(key="") as server:
         real = socket.getaddrinfo
         port = server.address.rpartition(":")[2]
-        monkeypatch.setattr(url_policy, "_looked_up", lambda parts: ["8.8.8.8"])
+        monkeypatch.setattr(url_policy, "_resolve_host", lambda parts: ["8.8.8.8"])
         monkeypatch.setattr(socket, "getaddrinfo", lambda host, *rest, **more: real("127.0.0.1", *rest, **more))
-        hosted = HostedService(PROVIDERS, Addresses(hosted=True), QUICK)
+        hosted = HostedService(PROVIDERS, UrlPolicy(hosted=True), QUICK_LIMITS)
         router = Router(Engine(ModelStore()), hosted)
-        run = finished(router.submit(request(f"openai:sea@http://rebinding.example:{port}/v1")))
+        run = wait_until_finished(router.submit(make_request(f"openai:sea@http://rebinding.example:{port}/v1")))
         assert run.error.code == "provider_address_private"
-        assert server.asked == []
+        assert server.requests == []

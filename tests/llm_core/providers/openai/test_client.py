@@ -10,23 +10,30 @@ import pytest
 from llm_core.generation.request import HostedOptions, Image
 from llm_core.prompts.output_format import OutputFormat
 from samplers import SamplerConfig
-from tests.llm_core.providers.conftest import PLANTED, finished, keys_for, make_router, notices, request
+from tests.llm_core.providers.conftest import (
+    PLANTED_KEY,
+    make_credentials,
+    make_request,
+    make_router,
+    setting_notices,
+    wait_until_finished,
+)
 from tests.support import fake_openai
-from tests.support.fake_openai import OpenAIServer, finish, said, usage
-from tests.support.fake_server import WORDS, Reply, tokens
+from tests.support.fake_openai import OpenAIServer, finish_event, text_event, usage
+from tests.support.fake_server import WORDS, Reply, sample_tokens
 
 PIXEL = Image("image/png", b"\x89PNG\r\n\x1a\n")
 
 
-def ask(router, server, **fields):
-    return finished(router.submit(request(server.model, **fields), keys_for(server)))
+def run_request(router, server, **fields):
+    return wait_until_finished(router.submit(make_request(server.model, **fields), make_credentials(server)))
 
 
 def test_text_tokens_usage_and_key(router, openai):
-    run = ask(router, openai, temperature=0.7, max_output_tokens=12)
+    run = run_request(router, openai, temperature=0.7, max_output_tokens=12)
     assert run.status == "finished", run.error
     [row] = run.rows
-    drawn = list(tokens(SamplerConfig(temperature=0.7, seed=1), 12))
+    drawn = list(sample_tokens(SamplerConfig(temperature=0.7, seed=1), 12))
     assert row.text == "".join(WORDS[each.token_id] for each in drawn)
     assert [run.label(event.token_id) for event in row.events()] == [WORDS[each.token_id] for each in drawn]
     assert [event.trace.logprob for event in row.events()] == pytest.approx(
@@ -34,8 +41,8 @@ def test_text_tokens_usage_and_key(router, openai):
     )
     assert (row.finish_reason, row.usage.prompt_tokens, row.usage.output_tokens) == ("length", 9, 12)
     assert row.cached_tokens == 4
-    [asked] = openai.asked
-    assert asked.headers["authorization"] == f"Bearer {PLANTED}"
+    [asked] = openai.requests
+    assert asked.headers["authorization"] == f"Bearer {PLANTED_KEY}"
     assert asked.body["top_k"] == asked.body["min_p"] == 0
     assert asked.body["top_p"] == 1
 
@@ -44,7 +51,7 @@ def test_text_tokens_usage_and_key(router, openai):
 def test_each_dialect_answers_in_full(dialect):
     router = make_router()
     with OpenAIServer(dialect) as server:
-        run = ask(router, server, temperature=1.5, top_p=0.9, max_output_tokens=8)
+        run = run_request(router, server, temperature=1.5, top_p=0.9, max_output_tokens=8)
         assert run.status == "finished", run.error
         assert len(run.rows[0].events()) == 8
         assert all(event.trace.stages[-1].name == "top_p" for event in run.rows[0].events())
@@ -52,17 +59,17 @@ def test_each_dialect_answers_in_full(dialect):
 
 
 def test_a_refused_field_is_dropped_once_told_and_remembered(router, openai):
-    openai.refuses["temperature"] = "Unsupported parameter: 'temperature' is not supported with this model."
-    run = ask(router, openai, temperature=0.5, max_output_tokens=6)
+    openai.refused_fields["temperature"] = "Unsupported parameter: 'temperature' is not supported with this model."
+    run = run_request(router, openai, temperature=0.5, max_output_tokens=6)
     assert run.status == "finished", run.error
-    assert notices(run) == [("rejected", "temperature")]
+    assert setting_notices(run) == [("rejected", "temperature")]
     assert "not supported" in str(run.notices[0])
     assert run.rows[0].events()[0].trace.stages[-1].name == "raw"  # the view knows that temperature did nothing
-    assert len(openai.asked) == 2
-    again = ask(router, openai, temperature=0.5, max_output_tokens=6)
-    assert notices(again) == [("rejected", "temperature")]
-    assert len(openai.asked) == 3
-    assert "temperature" not in openai.asked[-1].body
+    assert len(openai.requests) == 2
+    again = run_request(router, openai, temperature=0.5, max_output_tokens=6)
+    assert setting_notices(again) == [("rejected", "temperature")]
+    assert len(openai.requests) == 3
+    assert "temperature" not in openai.requests[-1].body
     assert router.hosted.support(openai.model)["temperature"] == "rejected"
 
 
@@ -79,20 +86,20 @@ def test_a_refused_field_is_dropped_once_told_and_remembered(router, openai):
     ],
 )
 def test_known_refusals_are_worked_around(router, openai, field, message, asked):
-    openai.refuses[field] = message
-    run = ask(router, openai, max_output_tokens=4, **asked)
+    openai.refused_fields[field] = message
+    run = run_request(router, openai, max_output_tokens=4, **asked)
     assert run.status == "finished", run.error
-    assert len(openai.asked) == 2
-    assert field not in openai.asked[-1].body
+    assert len(openai.requests) == 2
+    assert field not in openai.requests[-1].body
     # a beginning that the model will not continue is shown to it, and the last word is the user's
-    roles = [message["role"] for message in openai.asked[-1].body["messages"]]
+    roles = [message["role"] for message in openai.requests[-1].body["messages"]]
     assert roles == (["user", "assistant", "user"] if "prefill" in asked else ["user"])
 
 
 def test_too_many_logprobs_are_asked_for_again_as_five_and_then_as_none(router, openai):
-    openai.refuses["top_logprobs"] = "Requested sample logprobs of 20, which is greater than max allowed: 5"
-    run = ask(router, openai, max_output_tokens=4)
-    assert [asked.body.get("top_logprobs") for asked in openai.asked] == [20, 5, None]
+    openai.refused_fields["top_logprobs"] = "Requested sample logprobs of 20, which is greater than max allowed: 5"
+    run = run_request(router, openai, max_output_tokens=4)
+    assert [asked.body.get("top_logprobs") for asked in openai.requests] == [20, 5, None]
     assert run.status == "finished"
     assert run.rows[0].events()[0].trace is None
 
@@ -100,19 +107,19 @@ def test_too_many_logprobs_are_asked_for_again_as_five_and_then_as_none(router, 
 def test_a_setting_that_is_ignored_shows_in_the_tokens():
     router = make_router()
     with OpenAIServer("vllm") as server:
-        server.honours = {"seed", "temperature"}
-        run = ask(router, server, rows=3, top_k=2, temperature=2.0, max_output_tokens=24)
+        server.applied_fields = {"seed", "temperature"}
+        run = run_request(router, server, rows=3, top_k=2, temperature=2.0, max_output_tokens=24)
         support = router.hosted.support(server.model)
         assert support["top_k"] == "ignored"
-        assert ("ignored", "top_k") in notices(run)
-        later = ask(router, server, top_k=2, max_output_tokens=3)
+        assert ("ignored", "top_k") in setting_notices(run)
+        later = run_request(router, server, top_k=2, max_output_tokens=3)
         assert [stage.name for stage in later.rows[0].events()[0].trace.stages] == ["raw"]
 
 
 def test_settings_that_are_honoured_show_too():
     router = make_router()
     with OpenAIServer("vllm") as server:
-        ask(router, server, rows=6, top_k=3, temperature=1.7, min_p=0.05, max_output_tokens=40)
+        run_request(router, server, rows=6, top_k=3, temperature=1.7, min_p=0.05, max_output_tokens=40)
         support = router.hosted.support(server.model)
         assert support["top_k"] == "honoured"
         assert support["logprobs"] == "honoured"
@@ -122,9 +129,9 @@ def test_settings_that_are_honoured_show_too():
 def test_rows_of_one_seed_are_evidence_once():
     router = make_router()
     with OpenAIServer("vllm") as server:
-        one = request(server.model, top_k=1, max_output_tokens=1)
+        one = make_request(server.model, top_k=1, max_output_tokens=1)
         alike = dataclasses.replace(one, rows=one.rows * 40)
-        assert len({row.text for row in finished(router.submit(alike)).rows}) == 1
+        assert len({row.text for row in wait_until_finished(router.submit(alike)).rows}) == 1
         assert router.hosted.support(server.model)["top_k"] == "untried"
 
 
@@ -132,27 +139,27 @@ def test_without_logprobs_there_is_text_and_the_model_is_known_to_ignore_them():
     router = make_router()
     with OpenAIServer("vllm") as server:
         server.logprobs = False
-        run = ask(router, server, max_output_tokens=8)
+        run = run_request(router, server, max_output_tokens=8)
         assert run.rows[0].text
         assert all(event.trace is None and event.token_id is None for event in run.rows[0].events())
         assert router.hosted.support(server.model)["logprobs"] == "ignored"
-        assert ("ignored", "logprobs") in notices(run)
+        assert ("ignored", "logprobs") in setting_notices(run)
 
 
 def test_a_model_without_chat_template_gets_plain_text_and_its_logprobs_by_token_id():
     router = make_router()
     with OpenAIServer("vllm") as server:
         server.has_chat_template = False
-        run = ask(router, server, max_output_tokens=5, prefill="It")
+        run = run_request(router, server, max_output_tokens=5, prefill="It")
         assert run.status == "finished", run.error
-        [asked] = [each for each in server.asked if each.path == "/v1/completions"]
+        [asked] = [each for each in server.requests if each.path == "/v1/completions"]
         assert asked.body["prompt"] == "Describe the sea. It"
-        drawn = list(tokens(SamplerConfig(seed=1), 5))
+        drawn = list(sample_tokens(SamplerConfig(seed=1), 5))
         assert [event.token_id for event in run.rows[0].events()] == [each.token_id for each in drawn]
         likeliest = {token for event in run.rows[0].events() for token in event.trace.candidates[:8]}
         likeliest |= {each.token_id for each in drawn}
         assert {token: run.label(token) for token in likeliest} == {token: WORDS[token] for token in likeliest}
-        assert len(server.looked_up) == len(set(server.looked_up)) > 8
+        assert len(server.detokenized_ids) == len(set(server.detokenized_ids)) > 8
         assert run.rows[0].text == "".join(WORDS[each.token_id] for each in drawn)
 
 
@@ -161,8 +168,8 @@ def test_vllms_chat_names_tokens_by_id_where_texts_would_be_alike(monkeypatch):
     monkeypatch.setattr(fake_openai, "WORDS", ("", *[""] * 10, *WORDS[11:]))
     router = make_router()
     with OpenAIServer("vllm") as server:
-        run = ask(router, server, max_output_tokens=5)
-        drawn = list(tokens(SamplerConfig(seed=1), 5))
+        run = run_request(router, server, max_output_tokens=5)
+        drawn = list(sample_tokens(SamplerConfig(seed=1), 5))
         events = run.rows[0].events()
         assert [event.token_id for event in events] == [each.token_id for each in drawn]
         for event, each in zip(events, drawn, strict=True):
@@ -172,7 +179,7 @@ def test_vllms_chat_names_tokens_by_id_where_texts_would_be_alike(monkeypatch):
 
 def test_what_is_sent_for_a_whole_prompt(router, openai):
     hosted = HostedOptions(thinking="low", images=(PIXEL,))
-    ask(
+    run_request(
         router,
         openai,
         system="Be brief.",
@@ -187,7 +194,7 @@ def test_what_is_sent_for_a_whole_prompt(router, openai):
         stop_sequences=("END",),
         order="llama_cpp",
     )
-    body = openai.asked[0].body
+    body = openai.requests[0].body
     assert [message["role"] for message in body["messages"]] == ["system", "user", "assistant"]
     assert body["messages"][1]["content"][1]["image_url"]["url"].startswith("data:image/png;base64,iVBORw0KGgo")
     assert body["messages"][2]["content"] == "The"
@@ -202,28 +209,32 @@ def test_what_is_sent_for_a_whole_prompt(router, openai):
 
 
 def test_choices_are_sent_as_both_kinds_of_server_take_them(router, openai):
-    ask(router, openai, output=OutputFormat("choice", ('say "yes"', "no\nway")))
-    body = openai.asked[0].body
+    run_request(router, openai, output=OutputFormat("choice", ('say "yes"', "no\nway")))
+    body = openai.requests[0].body
     assert body["structured_outputs"] == {"choice": ['say "yes"', "no\nway"]}
     assert body["grammar"] == 'root ::= "say \\"yes\\"" | "no\\nway"'
 
 
 def test_stages_that_the_protocol_cannot_carry_are_told(router, openai):
-    run = ask(router, openai, eta_cutoff=0.1, no_repeat_ngram_size=3, max_output_tokens=3)
-    assert notices(run) == [("unknown", "eta_cutoff"), ("unknown", "no_repeat_ngram_size")]
+    run = run_request(router, openai, eta_cutoff=0.1, no_repeat_ngram_size=3, max_output_tokens=3)
+    assert setting_notices(run) == [("unknown", "eta_cutoff"), ("unknown", "no_repeat_ngram_size")]
 
 
 def test_stop_sequences_hold_where_the_server_does_not_know_them(router, openai):
-    openai.replies.append(Reply(events=[said("one tw"), said("o END three"), said(" four"), finish("length")]))
-    run = ask(router, openai, stop_sequences=("END",))
+    openai.replies.append(
+        Reply(events=[text_event("one tw"), text_event("o END three"), text_event(" four"), finish_event("length")])
+    )
+    run = run_request(router, openai, stop_sequences=("END",))
     assert (run.rows[0].text, run.rows[0].finish_reason) == ("one two ", "stop")
 
 
 def test_thoughts_are_kept_apart_from_the_answer(router, openai):
     thought = {"choices": [{"index": 0, "delta": {"reasoning_content": "Hmm. "}, "finish_reason": None}]}
     counted = usage(9) | {"completion_tokens_details": {"reasoning_tokens": 4}}
-    openai.replies.append(Reply(events=[thought, said("Yes."), finish("stop"), {"choices": [], "usage": counted}]))
-    [row] = ask(router, openai).rows
+    openai.replies.append(
+        Reply(events=[thought, text_event("Yes."), finish_event("stop"), {"choices": [], "usage": counted}])
+    )
+    [row] = run_request(router, openai).rows
     assert (row.thoughts, row.text, row.finish_reason) == ("Hmm. ", "Yes.", "end")
     assert (row.usage.output_tokens, row.usage.thought_tokens) == (5, 4)
 
@@ -231,7 +242,7 @@ def test_thoughts_are_kept_apart_from_the_answer(router, openai):
 def test_a_server_that_does_not_stream(router, openai):
     whole = {"choices": [{"index": 0, "message": {"content": "All at once."}, "finish_reason": "stop"}]}
     openai.replies.append(Reply(body=whole))
-    [row] = ask(router, openai).rows
+    [row] = run_request(router, openai).rows
     assert (row.text, row.finish_reason) == ("All at once.", "end")
 
 
@@ -242,23 +253,25 @@ def test_half_letters_are_shown_once_whole(router, openai):
         return {"choices": [choice]}
 
     whole = "ế".encode()
-    events = [part("�", whole[:2], ""), part("�", whole[2:], "ế"), part("!", b"!", "!"), finish("stop")]
+    events = [part("�", whole[:2], ""), part("�", whole[2:], "ế"), part("!", b"!", "!"), finish_event("stop")]
     openai.replies.append(Reply(events=events))
-    run = ask(router, openai)
+    run = run_request(router, openai)
     assert [event.piece for event in run.rows[0].events()] == ["", "ế", "!"]
     assert [run.label(event.token_id) for event in run.rows[0].events()][:2] == ["<E1 BA>", "<BF>"]
 
 
 def test_models_are_listed_with_what_the_server_tells(router):
-    with OpenAIServer("llama_cpp", key=PLANTED) as server:
-        [model] = router.hosted.models("openai", server.address, keys_for(server, ""))
+    with OpenAIServer("llama_cpp", key=PLANTED_KEY) as server:
+        [model] = router.hosted.models("openai", server.address, make_credentials(server, ""))
         assert (model.id, model.vocabulary) == (f"openai:sea@{server.address}", len(WORDS))
-        run = finished(router.submit(request(model.id, max_output_tokens=3), keys_for(server, "")))
+        run = wait_until_finished(
+            router.submit(make_request(model.id, max_output_tokens=3), make_credentials(server, ""))
+        )
         assert run.rows[0].events()[0].trace.raw.kept == len(WORDS)
 
 
 def test_error_bounds_are_given_with_the_steps(router, openai):
-    run = ask(router, openai, temperature=0.6, max_output_tokens=6, hosted=HostedOptions(top_logprobs=5))
+    run = run_request(router, openai, temperature=0.6, max_output_tokens=6, hosted=HostedOptions(top_logprobs=5))
     for event in run.rows[0].events():
         assert 0 < event.error_bound < 0.5
         assert math.isclose(sum(map(math.exp, event.trace.raw.logprobs)) + event.trace.residual, 1, abs_tol=1e-5)
@@ -267,9 +280,9 @@ def test_error_bounds_are_given_with_the_steps(router, openai):
 def test_a_server_that_cannot_spell_its_tokens_is_asked_once():
     router = make_router()
     with OpenAIServer("vllm") as server:
-        server.has_chat_template = server.detokenizes = False
+        server.has_chat_template = server.has_detokenizer = False
         for _ in range(2):
-            run = ask(router, server, max_output_tokens=4)
+            run = run_request(router, server, max_output_tokens=4)
             token = run.rows[0].events()[0].token_id
             assert run.label(token) == f"<{token}>"
-        assert len(server.looked_up) == 1
+        assert len(server.detokenized_ids) == 1

@@ -14,9 +14,9 @@ from llm_core.models.builtin import GGUF_MEMBER
 from llm_core.paths import nucleus_home
 from llm_core.prompts.output_format import OutputFormat
 from llm_core.providers.credentials import Credentials
-from llm_core.providers.dispatch.service import Limits
+from llm_core.providers.dispatch.service import DispatchLimits
 from samplers import SamplerConfig, next_token_probs
-from tests.llm_core.providers.conftest import finished, make_router, request
+from tests.llm_core.providers.conftest import make_request, make_router, wait_until_finished
 
 QUESTIONS = ("What is the capital of France?", "Name a colour.", "Thủ đô của Việt Nam là gì?")
 
@@ -34,7 +34,7 @@ def server(gguf):
 
 @pytest.fixture(scope="module")
 def router():
-    return make_router(Limits())
+    return make_router(DispatchLimits())
 
 
 @pytest.fixture
@@ -45,8 +45,8 @@ def model(server, router) -> str:
 
 def test_several_candidates_come_in_one_call(router, model):
     hosted = HostedOptions(candidate_count=4)
-    asked = request(model, "Describe the sea in a few sentences.", rows=4, hosted=hosted, max_output_tokens=8)
-    run = finished(router.submit(asked))
+    asked = make_request(model, "Describe the sea in a few sentences.", rows=4, hosted=hosted, max_output_tokens=8)
+    run = wait_until_finished(router.submit(asked))
     assert router.hosted.support(model)["candidate_count"] == "honoured"
     assert len({row.text for row in run.rows}) > 1
     # Without a seed nobody knows what is drawn: an answer may end early.
@@ -56,7 +56,7 @@ def test_several_candidates_come_in_one_call(router, model):
 
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_the_likeliest_tokens_are_those_of_the_local_model(router, model, builtin, question):
-    hosted = finished(router.submit(request(model, question, temperature=0, max_output_tokens=1)))
+    hosted = wait_until_finished(router.submit(make_request(model, question, temperature=0, max_output_tokens=1)))
     [event] = hosted.rows[0].events()
     with torch.inference_mode():
         ids = PromptSpec(question).render(builtin).token_ids
@@ -72,38 +72,46 @@ def test_the_likeliest_tokens_are_those_of_the_local_model(router, model, builti
 
 def test_settings_are_found_to_be_honoured(router, model):
     wild = {"temperature": 1.6, "top_k": 4, "order": "llama_cpp"}
-    finished(router.submit(request(model, "Tell a story.", rows=3, max_output_tokens=30, **wild)))
-    finished(router.submit(request(model, "Tell a story.", temperature=0, max_output_tokens=30)))
+    wait_until_finished(router.submit(make_request(model, "Tell a story.", rows=3, max_output_tokens=30, **wild)))
+    wait_until_finished(router.submit(make_request(model, "Tell a story.", temperature=0, max_output_tokens=30)))
     support = router.hosted.support(model)
     assert (support["top_k"], support["temperature"], support["logprobs"]) == ("honoured", "honoured", "honoured")
 
 
 def test_its_own_defaults_are_off(router, model):
     """At temperature 3 some token is none of the 20 likeliest; top-P of 0.95, min-P of 0.05 and the like keep fewer."""
-    run = finished(router.submit(request(model, "Tell a story.", temperature=3, max_output_tokens=12)))
+    run = wait_until_finished(router.submit(make_request(model, "Tell a story.", temperature=3, max_output_tokens=12)))
     assert max(event.trace.rank for event in run.rows[0].events()) > 20
 
 
 def test_prefill_json_and_whole_letters(router, model):
-    run = finished(router.submit(request(model, QUESTIONS[0], prefill="It is the city of", temperature=0)))
+    run = wait_until_finished(
+        router.submit(make_request(model, QUESTIONS[0], prefill="It is the city of", temperature=0))
+    )
     assert run.rows[0].text.startswith(" Paris")
     schema = OutputFormat(
         "json", schema='{"type":"object","properties":{"city":{"type":"string"}},"required":["city"]}'
     )
-    run = finished(router.submit(request(model, QUESTIONS[0], output=schema, temperature=0, max_output_tokens=40)))
+    run = wait_until_finished(
+        router.submit(make_request(model, QUESTIONS[0], output=schema, temperature=0, max_output_tokens=40))
+    )
     assert run.rows[0].text.replace(" ", "").replace("\n", "").startswith('{"city":')
-    run = finished(
-        router.submit(request(model, QUESTIONS[0], output=OutputFormat("choice", ("Rome", "Paris")), temperature=0))
+    run = wait_until_finished(
+        router.submit(
+            make_request(model, QUESTIONS[0], output=OutputFormat("choice", ("Rome", "Paris")), temperature=0)
+        )
     )
     assert run.rows[0].text == "Paris"
-    run = finished(router.submit(request(model, "Viết: Tiếng Việt 🙂", temperature=0, max_output_tokens=16)))
+    run = wait_until_finished(
+        router.submit(make_request(model, "Viết: Tiếng Việt 🙂", temperature=0, max_output_tokens=16))
+    )
     pieces = [event.piece for event in run.rows[0].events()]
     assert "".join(pieces) == run.rows[0].text
     assert "\ufffd" not in run.rows[0].text
 
 
 def test_a_prompt_beyond_its_context_is_explained(router, model):
-    run = finished(router.submit(request(model, "word " * 1500)))
+    run = wait_until_finished(router.submit(make_request(model, "word " * 1500)))
     assert run.error.code == "provider_prompt_too_long"
 
 
@@ -115,7 +123,7 @@ def test_the_bound_holds_against_the_whole_vocabulary(router, model, builtin):
         SamplerConfig(min_p=0.02, top_p=0.8),
     ):
         asked = GenerationRequest(model, PromptSpec("Tell a story."), (RowRequest(config, 1),))
-        [event] = finished(router.submit(asked)).rows[0].events()
+        [event] = wait_until_finished(router.submit(asked)).rows[0].events()
         shown = dict(zip(event.trace.candidates, event.trace.raw.logprobs, strict=True))
         with torch.inference_mode():
             ids = PromptSpec("Tell a story.").render(builtin).token_ids

@@ -16,12 +16,12 @@ from llm_core import PromptSpec
 from llm_core.paths import nucleus_home
 from llm_core.prompts.output_format import OutputFormat
 from llm_core.providers.credentials import Credentials
-from llm_core.providers.dispatch.service import Limits
+from llm_core.providers.dispatch.service import DispatchLimits
 from llm_core.router import PROVIDERS
-from tests.llm_core.providers.conftest import finished, make_router, request
+from tests.llm_core.providers.conftest import make_request, make_router, wait_until_finished
 from tests.llm_core.providers.test_contract import (  # noqa: F401 -- run here unchanged
     Subject,
-    subject,
+    make_subject,
     test_a_deadline_ends_it,
     test_a_model_that_is_not_there_fails_with_a_message,
     test_a_seed_gives_the_same_answer_again,
@@ -32,7 +32,7 @@ from tests.llm_core.providers.test_contract import (  # noqa: F401 -- run here u
     test_stop_ends_it_and_keeps_what_is_there,
     test_stop_sequences_end_an_answer_before_them,
 )
-from tests.support.browser import free_port
+from tests.support.browser import find_free_port
 
 pytestmark = pytest.mark.vllm
 
@@ -46,7 +46,7 @@ def address(builtin) -> Iterator[str]:
     if running := os.environ.get("NUCLEUS_VLLM_URL"):
         yield running
         return
-    port = free_port()
+    port = find_free_port()
     command = [os.environ["NUCLEUS_VLLM_PYTHON"], "-m", "vllm.entrypoints.openai.api_server"]
     command += ["--model", str(nucleus_home() / "models" / "smollm2-135m-instruct"), "--served-model-name", "builtin"]
     command += ["--host", "127.0.0.1", "--port", str(port), "--enforce-eager", "--dtype", "bfloat16"]
@@ -70,7 +70,7 @@ def address(builtin) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def router():
-    return make_router(Limits())
+    return make_router(DispatchLimits())
 
 
 @pytest.fixture(scope="module")
@@ -81,13 +81,13 @@ def model(address, router) -> str:
 
 @pytest.fixture
 def provider(model) -> Subject:
-    return subject(model, model.replace("builtin", "none"), PROVIDERS)
+    return make_subject(model, model.replace("builtin", "none"), PROVIDERS)
 
 
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_the_likeliest_tokens_are_those_of_the_local_model(router, model, builtin, question):
     """By their ids, which vLLM gives in place of texts."""
-    [row] = finished(router.submit(request(model, question, temperature=0, max_output_tokens=1))).rows
+    [row] = wait_until_finished(router.submit(make_request(model, question, temperature=0, max_output_tokens=1))).rows
     [event] = row.events()
     with torch.inference_mode():
         ids = PromptSpec(question).render(builtin).token_ids
@@ -103,7 +103,9 @@ def test_the_likeliest_tokens_are_those_of_the_local_model(router, model, builti
 
 def test_ids_are_those_of_the_local_tokenizer(router, model, builtin):
     """Those of parts of letters too, which have no text of their own."""
-    run = finished(router.submit(request(model, "Viết: Tiếng Việt 🙂", temperature=0, max_output_tokens=24)))
+    run = wait_until_finished(
+        router.submit(make_request(model, "Viết: Tiếng Việt 🙂", temperature=0, max_output_tokens=24))
+    )
     events, text = run.rows[0].events(), run.rows[0].text
     assert builtin.tokenizer.decode([event.token_id for event in events], skip_special_tokens=True) == text
     whole = [event.token_id for event in events if "\ufffd" not in run.label(event.token_id)]
@@ -114,16 +116,20 @@ def test_ids_are_those_of_the_local_tokenizer(router, model, builtin):
 
 
 def test_settings_are_found_to_be_honoured(router, model):
-    finished(router.submit(request(model, "Tell a story.", rows=3, max_output_tokens=30, temperature=1.6, top_k=4)))
-    finished(router.submit(request(model, "Tell a story.", temperature=0, max_output_tokens=30)))
+    wait_until_finished(
+        router.submit(make_request(model, "Tell a story.", rows=3, max_output_tokens=30, temperature=1.6, top_k=4))
+    )
+    wait_until_finished(router.submit(make_request(model, "Tell a story.", temperature=0, max_output_tokens=30)))
     support = router.hosted.support(model)
     assert (support["top_k"], support["temperature"], support["logprobs"]) == ("honoured", "honoured", "honoured")
 
 
 def test_output_formats_are_kept(router, model):
-    asked = request(model, QUESTIONS[0], output=OutputFormat("choice", ("Rome", "Paris")), temperature=0)
-    assert finished(router.submit(asked)).rows[0].text == "Paris"
+    asked = make_request(model, QUESTIONS[0], output=OutputFormat("choice", ("Rome", "Paris")), temperature=0)
+    assert wait_until_finished(router.submit(asked)).rows[0].text == "Paris"
 
 
 def test_a_prompt_beyond_its_context_is_explained(router, model):
-    assert finished(router.submit(request(model, "word " * 3000))).error.code == "provider_prompt_too_long"
+    assert (
+        wait_until_finished(router.submit(make_request(model, "word " * 3000))).error.code == "provider_prompt_too_long"
+    )

@@ -11,26 +11,26 @@ from pages.ui.playground.work_store import HOURS, Work, WorkStore
 from samplers import SamplerConfig
 
 
-def run(tokens: int = 1) -> Run:
+def make_run(tokens: int = 1) -> Run:
     made = Run(GenerationRequest("toy", PromptSpec("Hello"), (RowRequest(SamplerConfig()),)))
     for _ in range(tokens):
         made.rows[0].append(SimpleNamespace(seconds=0.0))
     return made
 
 
-def work(tokens: int = 1) -> Work:
+def make_work(tokens: int = 1) -> Work:
     tree = BranchTree()
-    tree.root(run(tokens), 0)
+    tree.root(make_run(tokens), 0)
     return Work(tree)
 
 
 def test_work_is_found_under_its_id_and_under_no_other():
     store = WorkStore()
-    mine = work()
+    mine = make_work()
     work_id = store.keep("", mine)
     assert len(work_id) == 32
     assert store.keep(work_id, mine) == work_id
-    assert store.keep("", work()) != work_id
+    assert store.keep("", make_work()) != work_id
     opened = store.open(work_id)
     assert opened is not None
     assert [branch.run for branch, _ in opened.tree.outline()] == [branch.run for branch, _ in mine.tree.outline()]
@@ -40,7 +40,7 @@ def test_work_is_found_under_its_id_and_under_no_other():
 
 def test_whoever_opens_gets_the_id_and_a_copy_and_the_other_goes_on_elsewhere():
     store = WorkStore()
-    mine = work()
+    mine = make_work()
     work_id = store.keep("", mine)
     theirs = store.open(work_id)
     [(branch, _)] = theirs.tree.outline()
@@ -56,7 +56,7 @@ def test_whoever_opens_gets_the_id_and_a_copy_and_the_other_goes_on_elsewhere():
 def test_work_that_nobody_uses_expires():
     now = [0.0]
     store = WorkStore(clock=lambda: now[0])
-    mine, other = work(), work()
+    mine, other = make_work(), make_work()
     old, used = store.keep("", mine), store.keep("", other)
     now[0] = (HOURS - 1) * 3600
     assert store.keep(used, other) == used
@@ -72,10 +72,10 @@ def test_the_number_of_works_and_of_tokens_is_bounded(monkeypatch):
     monkeypatch.setattr(work_store, "MAX_WORKS", 3)
     monkeypatch.setattr(work_store, "MAX_TOKENS", 100)
     store = WorkStore()
-    kept = [store.keep("", work()) for _ in range(5)]
+    kept = [store.keep("", make_work()) for _ in range(5)]
     assert [store.open(each) is not None for each in kept] == [False, False, True, True, True]
-    large = [store.keep("", work(tokens=60)) for _ in range(2)]
+    large = [store.keep("", make_work(tokens=60)) for _ in range(2)]
     assert [store.open(each) is not None for each in [*kept[2:], *large]] == [False, False, False, False, True]
-    huge = store.keep("", work(tokens=1000))
+    huge = store.keep("", make_work(tokens=1000))
     assert store.open(huge) is not None  # the newest stays, whatever its size
     assert len(store) == 1

@@ -8,14 +8,14 @@ from pages.ui.prompt.example_list import MAX_PAST, ExampleList
 A, B, C = Example("a", "1"), Example("b", "2"), Example("c", "3")
 
 
-def filled() -> ExampleList:
+def make_list() -> ExampleList:
     examples = ExampleList()
     examples.add([A, B, C])
     return examples
 
 
 def test_reordering_duplicating_and_removing():
-    examples = filled()
+    examples = make_list()
     first, second, third = (draft.id for draft in examples.drafts)
     examples.move(third, -1)
     assert examples.examples == (A, C, B)
@@ -29,7 +29,7 @@ def test_reordering_duplicating_and_removing():
 
 
 def test_every_change_is_undone_in_turn():
-    examples = filled()
+    examples = make_list()
     number = examples.drafts[0].id
     examples.edit(number, "input", "x")
     examples.edit(number, "input", "xy")
@@ -48,7 +48,7 @@ def test_every_change_is_undone_in_turn():
 
 
 def test_a_seed_gives_the_same_order_whatever_came_before():
-    one, other = filled(), filled()
+    one, other = make_list(), make_list()
     other.move(other.drafts[0].id, 2)
     one.shuffle(5)
     other.shuffle(5)
@@ -62,7 +62,7 @@ def test_a_seed_gives_the_same_order_whatever_came_before():
 
 
 def test_nothing_is_remembered_without_a_change_or_forever():
-    examples = filled()
+    examples = make_list()
     examples.edit(examples.drafts[0].id, "input", "a")
     examples.undo()
     assert not examples.can_undo

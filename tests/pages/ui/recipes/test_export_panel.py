@@ -12,7 +12,7 @@ from pages.ui.shell import i18n
 from pages.ui.shell.i18n import texts
 
 
-def _panel() -> None:
+def _run_panel() -> None:
     """Runs in the test's app: everything it needs is imported here."""
     import streamlit as st
 
@@ -38,8 +38,8 @@ def _panel() -> None:
     export_panel(recipe, runs, key="x", without=("yaml",))
 
 
-def opened(language: str, run: bool = False) -> AppTest:
-    app = AppTest.from_function(_panel, default_timeout=60)
+def open_panel(language: str, run: bool = False) -> AppTest:
+    app = AppTest.from_function(_run_panel, default_timeout=60)
     app.query_params["lang"] = language
     if run:
         app.query_params["run"] = "1"
@@ -52,7 +52,7 @@ def opened(language: str, run: bool = False) -> AppTest:
 def test_every_form_has_a_preview_and_says_what_it_loses(language, monkeypatch):
     monkeypatch.setattr(i18n, "DEFAULT", language)  # the test's own side of a select box formats outside of the app
     words = texts(language)
-    app = opened(language, run=True)
+    app = open_panel(language, run=True)
     assert [*app.selectbox(key="x_form").options] == [
         words[f"conversions.forms.{form}"] for form in FORMATS if form != "yaml"
     ]
@@ -74,7 +74,7 @@ def test_every_form_has_a_preview_and_says_what_it_loses(language, monkeypatch):
 
 
 def test_without_a_run_only_recipes_are_offered():
-    app = opened("en")
+    app = open_panel("en")
     offered = app.selectbox(key="x_form").options
     assert len(offered) == len([form for form, each in FORMATS.items() if not each.needs_run]) - 1
     assert texts("en")["conversions.forms.report"] not in offered

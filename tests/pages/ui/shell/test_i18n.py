@@ -18,11 +18,11 @@ from samplers import ORDERS
 from samplers.config import STAGE_NAMES
 
 PAGES = Path(__file__).parents[4] / "pages"
-STAYS_THE_SAME = {"playground.first_prompt", "playground.shortcut", "settings.order_help"}
+UNTRANSLATED_KEYS = {"playground.first_prompt", "playground.shortcut", "settings.order_help"}
 """No language of their own: a prompt for an English model, names of keys, and product names joined by commas."""
 
 
-def blanks(text: str) -> set[str]:
+def placeholder_names(text: str) -> set[str]:
     return {name for _, name, _, _ in string.Formatter().parse(text) if name}
 
 
@@ -35,15 +35,15 @@ def test_same_blanks_and_really_translated(key):
     english, vietnamese = texts("en")[key], texts("vi")[key]
     assert english.strip()
     assert vietnamese.strip()
-    assert blanks(english) == blanks(vietnamese)
-    if key not in STAYS_THE_SAME and len(re.sub(r"\{.*?\}", "", english).split()) > 2:
+    assert placeholder_names(english) == placeholder_names(vietnamese)
+    if key not in UNTRANSLATED_KEYS and len(re.sub(r"\{.*?\}", "", english).split()) > 2:
         assert english != vietnamese
 
 
 @pytest.mark.parametrize("code", MESSAGES)
 def test_every_error_has_a_text_with_only_known_blanks(code):
     for language in LANGUAGES:
-        assert blanks(texts(language)[f"errors.{code}"]) <= blanks(MESSAGES[code])
+        assert placeholder_names(texts(language)[f"errors.{code}"]) <= placeholder_names(MESSAGES[code])
 
 
 def test_every_key_in_the_code_exists():
