@@ -20,7 +20,7 @@ from statistics import median
 import torch
 
 from benchmarks.samplers import ratio
-from llm_core import Engine, GenerationRequest, ModelStore, PromptSpec, RowRequest
+from llm_core import Engine, GenerationRequest, ModelStore, PromptSpec, SampleRequest
 from llm_core.analysis.significance import mcnemar
 from llm_core.best_of_n.criteria import (
     PREFERENCE_PROMPT,
@@ -42,7 +42,7 @@ from llm_core.best_of_n.criteria import (
 )
 from llm_core.best_of_n.scoring import CandidateScorer
 from llm_core.best_of_n.study import BestOfNStudy
-from llm_core.decoding.thread_tuning import all_threads
+from llm_core.decoding.thread_tuning import count_cores
 from llm_core.experiments.candidate_pool import Candidate, CandidatePool
 from llm_core.experiments.tasks import load_task
 from llm_core.generation.request import Precision
@@ -82,7 +82,7 @@ def measure() -> dict[str, object]:
     """Ratios of seconds, `generate` / ours, so 6 is six times as fast; the share of our time that is scoring."""
     engine = Engine(ModelStore())
     parts = os.environ.get("NUCLEUS_BENCH_PARTS", "speed,judges,tasks").split(",")
-    results: dict[str, object] = {"transformers": version("transformers"), "threads": all_threads()}
+    results: dict[str, object] = {"transformers": version("transformers"), "threads": count_cores()}
     measured = {"speed": _speed, "judges": _judges, "tasks": _tasks}
     results |= {part: measured[part](engine) for part in parts}
     engine.close()
@@ -108,7 +108,7 @@ def _speed(engine: Engine) -> dict[str, object]:
         return model
 
     def generate(n: int) -> None:
-        torch.set_num_threads(all_threads())
+        torch.set_num_threads(count_cores())
         text = PromptSpec(_question(next(fresh))).render(model).text
         candidates = [_generated(model, text, seed) for seed in range(n)]
         began = time.perf_counter()
@@ -151,7 +151,7 @@ def _question(number: int) -> str:
 
 
 def _pool(engine: Engine, precision: Precision, text: str, n: int) -> CandidatePool:
-    row = RowRequest(SamplerConfig(temperature=0.8), TOKENS)
+    row = SampleRequest(SamplerConfig(temperature=0.8), TOKENS)
     return CandidatePool(engine.submit, GenerationRequest(MODEL_ID, PromptSpec(text), (row,), precision), n)
 
 
@@ -209,7 +209,7 @@ def _task(engine: Engine, name: str, items: int, temperature: float) -> dict[str
     def request(item: int) -> GenerationRequest:
         prompt = task.prompt("few_shot", item, task.examples[:4])
         return GenerationRequest(
-            MODEL_ID, prompt, (RowRequest(SamplerConfig(temperature=temperature), ANSWER_TOKENS),), PRECISION
+            MODEL_ID, prompt, (SampleRequest(SamplerConfig(temperature=temperature), ANSWER_TOKENS),), PRECISION
         )
 
     def judges(item: int) -> Sequence[Criterion]:

@@ -16,7 +16,7 @@ from statistics import median, quantiles
 
 import torch
 
-from llm_core import Engine, GenerationRequest, ModelStore, PromptSpec, RowRequest, Run
+from llm_core import Engine, GenerationRequest, ModelStore, PromptSpec, Run, SampleRequest
 from llm_core.generation import request
 from llm_core.models.builtin import MODEL_ID
 from samplers import SamplerConfig
@@ -48,7 +48,7 @@ def measure() -> dict[str, object]:
 
 def _request(client: int, tokens: int = TOKENS) -> GenerationRequest:
     prompt = PromptSpec(f"Person {client} asks: what is a good name for a boat, and why?")
-    rows = tuple(RowRequest(sampler, tokens) for sampler in SAMPLERS)
+    rows = tuple(SampleRequest(sampler, tokens) for sampler in SAMPLERS)
     return GenerationRequest(MODEL_ID, prompt, rows, PRECISION, session=str(client))
 
 
@@ -65,12 +65,12 @@ def _crowd(engine: Engine, pause: float) -> dict[str, object]:
     def client(number: int) -> None:
         began = time.perf_counter()
         run = engine.submit(_request(number))
-        while run.active and not any(row.events() for row in run.rows):
+        while run.active and not any(row.events() for row in run.samples):
             time.sleep(0.02)
         waits.append(time.perf_counter() - began)
         _finish(run)
         totals.append(time.perf_counter() - began)
-        failures.extend(str(row.error) for row in run.rows if row.error or len(row.events()) != TOKENS)
+        failures.extend(str(row.error) for row in run.samples if row.error or len(row.events()) != TOKENS)
 
     threads = [threading.Thread(target=client, args=(number,)) for number in range(CLIENTS)]
     began = time.perf_counter()
@@ -94,7 +94,7 @@ def _soak(engine: Engine, seconds: float) -> dict[str, object]:
     chance = random.Random(1)
     logging.getLogger("llm_core.engine.engine").setLevel(logging.CRITICAL)  # the faults are meant
     threads_before = threading.active_count()
-    request.ABANDONED_SECONDS = 2.0
+    request.ABANDONED_AFTER_SECONDS = 2.0
     until = time.monotonic() + seconds
     runs: list[Run] = []
     counts = dict.fromkeys(("submitted", "stopped", "abandoned", "branched", "faults"), 0)
@@ -106,7 +106,7 @@ def _soak(engine: Engine, seconds: float) -> dict[str, object]:
         deed = chance.random()
         if deed < 0.5 or not runs:
             rows = tuple(
-                RowRequest(SamplerConfig(seed=chance.randrange(99)), chance.randint(1, 80))
+                SampleRequest(SamplerConfig(seed=chance.randrange(99)), chance.randint(1, 80))
                 for _ in range(chance.randint(1, 6))
             )
             prompt = PromptSpec("Tell me about " + "the sea " * chance.choice((1, 1, 5, 60)))
@@ -122,8 +122,8 @@ def _soak(engine: Engine, seconds: float) -> dict[str, object]:
             counts["abandoned"] += 1
         elif deed < 0.95:
             old = chance.choice(runs)
-            begin = tuple(event.token_id for event in old.rows[0].events()[: chance.randint(0, 20)])
-            row = RowRequest(SamplerConfig(seed=chance.randrange(99)), 20, begin=begin)
+            begin = tuple(event.token_id for event in old.samples[0].events()[: chance.randint(0, 20)])
+            row = SampleRequest(SamplerConfig(seed=chance.randrange(99)), 20, prefix_ids=begin)
             runs.append(engine.submit(GenerationRequest(MODEL_ID, old.request.prompt, (row,), PRECISION)))
             counts["branched"] += 1
         else:
@@ -133,10 +133,10 @@ def _soak(engine: Engine, seconds: float) -> dict[str, object]:
     for run in runs:
         run.cancel()
     quiet_by = time.monotonic() + 60
-    while (engine.active_rows or engine.waiting_rows) and time.monotonic() < quiet_by:
+    while (engine.active_samples or engine.waiting_samples) and time.monotonic() < quiet_by:
         time.sleep(0.1)
     return counts | {
-        "rows_left": engine.active_rows + engine.waiting_rows,
+        "rows_left": engine.active_samples + engine.waiting_samples,
         "active_bytes_left": engine.active_bytes,
         "threads_left": threading.active_count() - threads_before,
     }

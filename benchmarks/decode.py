@@ -18,10 +18,10 @@ import torch
 
 from benchmarks.llama_cpp import llama_server
 from benchmarks.samplers import alternate, ratio
-from llm_core import Engine, GenerationRequest, ModelStore, PromptSpec, RowRequest
-from llm_core.decoding.thread_tuning import all_threads
+from llm_core import Engine, GenerationRequest, ModelStore, PromptSpec, SampleRequest
+from llm_core.decoding.thread_tuning import count_cores
 from llm_core.models.builtin import GGUF_MEMBER, MODEL_ID
-from llm_core.paths import nucleus_home
+from llm_core.paths import cache_directory
 from samplers import SamplerConfig
 
 TOKENS = 64
@@ -45,7 +45,7 @@ def measure() -> dict[str, object]:
     for precision in precisions:
         _ours(engine, precision, [PromptSpec("Hello.")], [MIXED], tokens=2)
     model = engine._models.request(MODEL_ID).result.result()
-    gguf = nucleus_home() / "models" / GGUF_MEMBER.rsplit("/", 1)[-1]
+    gguf = cache_directory() / "models" / GGUF_MEMBER.rsplit("/", 1)[-1]
     vars(model)["end_ids"] = frozenset()  # nobody's answer ends early; a sampler stage to that end would cost time
     fresh = itertools.count()
 
@@ -60,7 +60,7 @@ def measure() -> dict[str, object]:
         side.join()
 
     def generate_here(count: int) -> None:
-        torch.set_num_threads(all_threads())
+        torch.set_num_threads(count_cores())
         [text] = (prompt.render(model).text for prompt in prompts(1))
         for seed in range(count):
             ids = torch.tensor([model.tokenizer(text, add_special_tokens=False)["input_ids"]])
@@ -87,9 +87,9 @@ def measure() -> dict[str, object]:
     results: dict[str, object] = {
         "transformers": version("transformers"),
         "xllamacpp": version("xllamacpp"),
-        "threads": all_threads(),
+        "threads": count_cores(),
     }
-    with llama_server(gguf, threads=all_threads()) as llama:
+    with llama_server(gguf, threads=count_cores()) as llama:
         for precision in precisions:
             results[precision] = {
                 "one_stream": _work(ours=lambda: ours(1, [MIXED]), generate=generate, llama_cpp=lambda: llama_cpp(1)),
@@ -116,12 +116,12 @@ def _work(**sides: Callable[[], None]) -> dict[str, object]:
 def _ours(
     engine: Engine, precision: str, prompts: list[PromptSpec], samplers: list[SamplerConfig], tokens: int = TOKENS
 ) -> None:
-    rows = tuple(RowRequest(sampler, tokens) for sampler in samplers)
+    rows = tuple(SampleRequest(sampler, tokens) for sampler in samplers)
     runs = [engine.submit(GenerationRequest(MODEL_ID, prompt, rows, precision)) for prompt in prompts]
     for run in runs:
         assert run.wait(600)
         assert run.error is None, run.error
-        assert all(len(row.events()) == tokens for row in run.rows)
+        assert all(len(row.events()) == tokens for row in run.samples)
 
 
 def _again(engine: Engine, precision: str) -> dict[str, object]:
@@ -130,7 +130,7 @@ def _again(engine: Engine, precision: str) -> dict[str, object]:
     for turn in range(ROUNDS):
         text = f"Note {time.time_ns()}: " + "the sea is wide and deep. " * (LONG_PROMPT // 7)
         for times in (cold, warm):
-            request = GenerationRequest(MODEL_ID, PromptSpec(text), (RowRequest(MIXED, 1),), precision)
+            request = GenerationRequest(MODEL_ID, PromptSpec(text), (SampleRequest(MIXED, 1),), precision)
             began = time.perf_counter()
             run = engine.submit(request)
             assert run.wait(600)

@@ -21,8 +21,8 @@ from statistics import median
 import torch
 from playwright.sync_api import Browser, CDPSession, Page, sync_playwright
 
-from llm_core import Engine, GenerationRequest, ModelStore, PromptSpec, RowRequest
-from llm_core.decoding.thread_tuning import all_threads
+from llm_core import Engine, GenerationRequest, ModelStore, PromptSpec, SampleRequest
+from llm_core.decoding.thread_tuning import count_cores
 from llm_core.models import builtin
 from pages.ui.compare.drafts import PRESETS
 from pages.ui.shell.i18n import texts
@@ -65,7 +65,7 @@ def move(cores: Sequence[int]) -> None:
 
 
 def on_pages(browser: Browser, environment: Mapping[str, str]) -> dict[str, object]:
-    all_threads.cache_clear()
+    count_cores.cache_clear()
     engine = Engine(ModelStore())
     alone(engine, "playground")  # loads the model
     measured = {}
@@ -103,12 +103,12 @@ def compared(page: Page, alone: Callable[[], float]) -> dict[str, object]:
 
 def alone(engine: Engine, name: str) -> float:
     """Tokens a second of all answers together."""
-    rows = tuple(RowRequest(replace(sampler, seed=7), TOKENS) for sampler in SAMPLERS[name])
+    rows = tuple(SampleRequest(replace(sampler, seed=7), TOKENS) for sampler in SAMPLERS[name])
     run = engine.submit(GenerationRequest(builtin.MODEL_ID, PromptSpec(PROMPT), rows))
     run.wait()
     if name == "playground":
-        return run.rows[0].tokens_per_second
-    return sum(row.length for row in run.rows) / max(row.seconds for row in run.rows)
+        return run.samples[0].tokens_per_second
+    return sum(row.length for row in run.samples) / max(row.seconds for row in run.samples)
 
 
 def prepare_playground(page: Page, url: str) -> None:

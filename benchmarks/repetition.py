@@ -11,11 +11,11 @@ import os
 import time
 from pathlib import Path
 
-from llm_core import Engine, GenerationRequest, ModelStore, PromptSpec, RowRequest
+from llm_core import Engine, GenerationRequest, ModelStore, PromptSpec, SampleRequest
 from llm_core.analysis.reference_texts import OPENING_TOKENS, PASSAGES, score
 from llm_core.analysis.text_metrics import Written, perplexity, repeated_ngrams
 from llm_core.experiments.sweep import GridPoint, Sweep
-from llm_core.generation.request import MAX_ROWS
+from llm_core.generation.request import MAX_SAMPLES_PER_REQUEST
 from llm_core.models.builtin import MODEL_ID
 from llm_core.models.language_model import LanguageModel
 from samplers import BeamSearch, SamplerConfig
@@ -41,7 +41,7 @@ def measure() -> dict[str, object]:
     prompts = [PromptSpec(INSTRUCTION, prefill=_opening(model, text)) for text in PASSAGES.values()]
     sweeps = [Sweep(engine.submit, _request(prompt), points, SEEDS) for prompt in prompts]
     for sweep in sweeps:
-        sweep.max_parallel = MAX_ROWS  # nobody watches
+        sweep.max_parallel = MAX_SAMPLES_PER_REQUEST  # nobody watches
         while not sweep.finished:
             sweep.advance()
             time.sleep(0.05)
@@ -60,7 +60,7 @@ def measure() -> dict[str, object]:
 
 
 def _request(prompt: PromptSpec) -> GenerationRequest:
-    return GenerationRequest(MODEL_ID, prompt, (RowRequest(SamplerConfig(seed=1), TOKENS),), deadline_seconds=3600)
+    return GenerationRequest(MODEL_ID, prompt, (SampleRequest(SamplerConfig(seed=1), TOKENS),), deadline_seconds=3600)
 
 
 def _figures(texts: list[Written]) -> dict[str, float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 
-from llm_core import Engine, GenerationRequest, ModelStore, RowRequest
+from llm_core import Engine, GenerationRequest, ModelStore, SampleRequest
 from llm_core.analysis.significance import mcnemar, proportion
 from llm_core.experiments.study import GridExperiment
 from llm_core.experiments.tasks import load_task
@@ -43,7 +43,7 @@ def _study(engine: Engine, name: str) -> dict[str, object]:
     def request(technique: Technique, item: int) -> GenerationRequest:
         prompt = task.prompt(technique, item, examples)
         tokens = CHAIN_TOKENS if prompt.method.reasoning else ANSWER_TOKENS
-        return GenerationRequest(MODEL_ID, prompt, (RowRequest(SamplerConfig(temperature=0), tokens),), "float32")
+        return GenerationRequest(MODEL_ID, prompt, (SampleRequest(SamplerConfig(temperature=0), tokens),), "float32")
 
     study = GridExperiment(engine.submit, TECHNIQUES, len(task.items), request, task.score)
     while not study.finished:

@@ -13,7 +13,14 @@ if TYPE_CHECKING:
     from llm_core.engine.engine import Engine
     from llm_core.errors import NucleusError
     from llm_core.experiments.candidate_pool import CandidatePool
-    from llm_core.generation.request import GenerationRequest, HostedOptions, RowRecord, RowRequest, Run, TokenEvent
+    from llm_core.generation.request import (
+        GenerationRequest,
+        HostedOptions,
+        Run,
+        SampleRecord,
+        SampleRequest,
+        TokenEvent,
+    )
     from llm_core.models.language_model import LanguageModel
     from llm_core.models.store import ModelStore
     from llm_core.prompts.rendering import RenderedPrompt
@@ -24,7 +31,7 @@ if TYPE_CHECKING:
     from llm_core.recipes.yaml_json import dump_json, dump_yaml, load_text
     from llm_core.router import Router
 
-_HOME = {
+_MODULES = {
     "CandidatePool": "experiments.candidate_pool",
     "Credentials": "providers.credentials",
     "Engine": "engine.engine",
@@ -40,8 +47,8 @@ _HOME = {
     "Recipe": "recipes.recipe",
     "RenderedPrompt": "prompts.rendering",
     "Router": "router",
-    "RowRecord": "generation.request",
-    "RowRequest": "generation.request",
+    "SampleRecord": "generation.request",
+    "SampleRequest": "generation.request",
     "Run": "generation.request",
     "TokenEvent": "generation.request",
     "decode_link": "recipes.link",
@@ -67,9 +74,9 @@ __all__ = [
     "Recipe",
     "RenderedPrompt",
     "Router",
-    "RowRecord",
-    "RowRequest",
     "Run",
+    "SampleRecord",
+    "SampleRequest",
     "TokenEvent",
     "decode_link",
     "dump_json",
@@ -80,6 +87,6 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)

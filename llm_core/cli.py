@@ -207,9 +207,9 @@ def _finished(recipe: Recipe) -> tuple[RecipeRun, bool]:
 
 
 def _revision(run: RecipeRun) -> str:
-    from llm_core.models.revision import revision_of
+    from llm_core.models.revision import find_revision
 
-    return revision_of(run.parts[0][1].main.model)
+    return find_revision(run.parts[0][1].main.model)
 
 
 def _say_other_weights(recipe: Recipe, run: RecipeRun) -> None:

@@ -225,14 +225,14 @@ class NucleusError(Exception):
         self.details = details
 
 
-def storage_error(error: OSError, path: Path, needed_mb: int = 0) -> NucleusError:
+def make_storage_error(error: OSError, path: Path, needed_mb: int = 0) -> NucleusError:
     """What to tell somebody whose disk refused a write."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return disk_full(path, needed_mb)
+        return make_disk_full_error(path, needed_mb)
     return NucleusError("disk_refused", path=path, detail=error.strerror or type(error).__name__)
 
 
-def disk_full(path: Path, needed_mb: int) -> NucleusError:
+def make_disk_full_error(path: Path, needed_mb: int) -> NucleusError:
     import shutil
 
     return NucleusError("disk_full", path=path, free=shutil.disk_usage(path).free // 2**20, needed=needed_mb)

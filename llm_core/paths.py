@@ -8,13 +8,13 @@ from pathlib import Path
 import platformdirs
 
 
-def nucleus_home() -> Path:
+def cache_directory() -> Path:
     """The directory for everything that can be fetched or computed again. Not created here."""
     override = os.environ.get("NUCLEUS_HOME")
     return Path(override).expanduser() if override else platformdirs.user_cache_path("nucleus", appauthor=False)
 
 
-def nucleus_data() -> Path:
+def data_directory() -> Path:
     """The directory for what cannot be fetched again: saved recipes and the history. Not created here."""
     override = os.environ.get("NUCLEUS_HOME")
-    return nucleus_home() / "data" if override else platformdirs.user_data_path("nucleus", appauthor=False)
+    return cache_directory() / "data" if override else platformdirs.user_data_path("nucleus", appauthor=False)

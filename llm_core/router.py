@@ -68,7 +68,7 @@ class Router:
         self,
         request: GenerationRequest,
         credentials: Credentials | None = None,
-        answers: ResponseCache | None = None,
+        cache: ResponseCache | None = None,
     ) -> Run:
         """Queue a request. `answers` are hosted ones that may be given again. Raises `NucleusError` at once for what
         needs no model to be refused."""
@@ -76,7 +76,7 @@ class Router:
         if target is None:
             return self.engine.submit(request)
         return self.hosted.submit(
-            request, target, credentials or Credentials.from_sources(environment=os.environ), answers
+            request, target, credentials or Credentials.from_sources(environment=os.environ), cache
         )
 
     def position(self, run: Run) -> int:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import streamlit as st
 
-from llm_core import GenerationRequest, NucleusError, RowRequest
+from llm_core import GenerationRequest, NucleusError, SampleRequest
 from llm_core.best_of_n.scoring import CandidateScorer
 from llm_core.experiments.candidate_pool import CandidatePool
-from llm_core.generation.request import MAX_ROWS as MAX_SAMPLES_PER_REQUEST
+from llm_core.generation.request import MAX_SAMPLES_PER_REQUEST as MAX_SAMPLES_PER_REQUEST
 from llm_core.models.language_model import LanguageModel
 from pages.ui.best_of_n.benchmark import estimate_benchmark, show_benchmark, show_benchmark_settings, start_benchmark
 from pages.ui.best_of_n.candidates import show_candidates
@@ -127,7 +127,7 @@ def _show_run_buttons(kind: str, model: LanguageModel | None) -> None:
 def _read_template() -> GenerationRequest:
     """Return the request that each candidate is generated with. Raises `NucleusError`."""
     state, settings = session(), read_settings()
-    row = RowRequest(settings.sampler, settings.max_output_tokens, settings.stop_sequences)
+    row = SampleRequest(settings.sampler, settings.max_output_tokens, settings.stop_sequences)
     deadline = deadline_of(state.best.opened)
     hosted = read_best_hosted()
     return GenerationRequest(state.model_id, read_best_prompt(), (row,), state.precision, state.id, deadline, hosted)

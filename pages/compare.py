@@ -10,11 +10,11 @@ from collections import Counter
 
 import streamlit as st
 
-from llm_core import GenerationRequest, NucleusError, PromptSpec, RowRequest
+from llm_core import GenerationRequest, NucleusError, PromptSpec, SampleRequest
 from llm_core.analysis.reference_texts import opening
 from llm_core.experiments.comparison import Comparison, ComparisonColumn
 from llm_core.experiments.sweep import Sweep
-from llm_core.generation.request import MAX_ROWS, MAX_TOKENS
+from llm_core.generation.request import MAX_OUTPUT_TOKENS, MAX_SAMPLES_PER_REQUEST
 from llm_core.models.language_model import LanguageModel
 from pages.ui.compare.column_settings import show_column_settings
 from pages.ui.compare.drafts import ShownComparison, ShownSweep
@@ -130,7 +130,7 @@ def _read_prompt(kind: str) -> PromptSpec:
 
 def _make_request(prompt: PromptSpec, tokens: int, seed: int) -> GenerationRequest:
     state = session()
-    row = RowRequest(SamplerConfig(seed=seed), tokens)
+    row = SampleRequest(SamplerConfig(seed=seed), tokens)
     return GenerationRequest(state.model_id, prompt, (row,), state.precision, state.id, hosted=read_hosted())
 
 
@@ -140,10 +140,10 @@ def _estimate_requests(kind: str) -> list[Plan]:
         prompt = _read_prompt(kind)
         characters = sum(len(message.content) for message in prompt.messages())
         if kind == "sweep":
-            tokens = int(get_number("sweep_tokens", "max_output_tokens", 1, MAX_TOKENS))
+            tokens = int(get_number("sweep_tokens", "max_output_tokens", 1, MAX_OUTPUT_TOKENS))
             points, *_ = read_points(tokens)
             return [Plan(session().model_id, len(points) * read_seed_count(), characters, tokens)]
-        tokens = int(get_number(TOKENS_KEY, "max_output_tokens", 1, MAX_TOKENS))
+        tokens = int(get_number(TOKENS_KEY, "max_output_tokens", 1, MAX_OUTPUT_TOKENS))
         models = Counter(draft.model_id or session().model_id for draft in session().columns.drafts)
         return [Plan(model, count * int(get(REPEATS_KEY) or 0), characters, tokens) for model, count in models.items()]
     except NucleusError:
@@ -157,8 +157,8 @@ def _start_comparison() -> None:
     drafts = tuple(dataclasses.replace(draft) for draft in state.columns.drafts)
     try:
         prompt = _read_prompt("columns")
-        seed = int(get_number(SEED_KEY, "seed", 0, 2**53 - MAX_ROWS))
-        tokens = int(get_number(TOKENS_KEY, "max_output_tokens", 1, MAX_TOKENS))
+        seed = int(get_number(SEED_KEY, "seed", 0, 2**53 - MAX_SAMPLES_PER_REQUEST))
+        tokens = int(get_number(TOKENS_KEY, "max_output_tokens", 1, MAX_OUTPUT_TOKENS))
         repeats = int(get(REPEATS_KEY) or 0)
         columns = [
             ComparisonColumn(
@@ -191,9 +191,11 @@ def _start_sweep() -> None:
     state = session()
     state.compare_notice = None
     try:
-        tokens = int(get_number("sweep_tokens", "max_output_tokens", 1, MAX_TOKENS))
+        tokens = int(get_number("sweep_tokens", "max_output_tokens", 1, MAX_OUTPUT_TOKENS))
         points, fields, values = read_points(tokens)
-        request = _make_request(_read_prompt("sweep"), tokens, int(get_number(SEED_KEY, "seed", 0, 2**53 - MAX_ROWS)))
+        request = _make_request(
+            _read_prompt("sweep"), tokens, int(get_number(SEED_KEY, "seed", 0, 2**53 - MAX_SAMPLES_PER_REQUEST))
+        )
         check_plan(_estimate_requests("sweep"))
         sweep = Sweep(services.submit, request, points, read_seed_count())
     except NucleusError as error:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import streamlit as st
 
-from llm_core import GenerationRequest, NucleusError, PromptSpec, RowRequest
-from llm_core.generation.technique_run import Asking
+from llm_core import GenerationRequest, NucleusError, PromptSpec, SampleRequest
+from llm_core.generation.technique_run import TechniqueRun
 from llm_core.models.language_model import LanguageModel
 from pages.ui.model.hosted_options import hosted_options, read_hosted, sent_request
 from pages.ui.model.status import hosted_target, is_hosted, model_status
@@ -70,13 +70,13 @@ def _start() -> None:
     """Run what the page says. A refusal leaves the previous run where it was."""
     state = session()
     state.notice = state.desk_notice = None
-    begun: list[Asking] = []
+    begun: list[TechniqueRun] = []
     try:
         spec = read_prompt(read_settings().stop_sequences)
         prompts = spec.prompts()
         if len(prompts) > MAX_PROMPTS:
             raise NucleusError("too_many_prompts", value=len(prompts), limit=MAX_PROMPTS)
-        begun = [Asking(services.submit, _request(prompt)) for prompt in prompts]
+        begun = [TechniqueRun(services.submit, _request(prompt)) for prompt in prompts]
     except NucleusError as error:
         for asking in begun:
             asking.stop()
@@ -87,13 +87,13 @@ def _start() -> None:
     state.asked_prompt = spec
     state.asked_recipe = state.opened.recipe if state.opened else None
     state.shown, state.selected_step, state.branch, state.compared = (0, 0), None, None, None
-    state.tree.forget_bare_roots(KEPT_ANSWERS)
+    state.tree.drop_bare_roots(KEPT_ANSWERS)
 
 
 def _request(prompt: PromptSpec) -> GenerationRequest:
     """What the page asks with this prompt. Raises `NucleusError` for a field that says what cannot be."""
     state, settings = session(), read_settings()
-    row = RowRequest(settings.sampler, settings.max_output_tokens, settings.stop_sequences)
+    row = SampleRequest(settings.sampler, settings.max_output_tokens, settings.stop_sequences)
     deadline = deadline_of(state.opened)
     return GenerationRequest(state.model_id, prompt, (row,), state.precision, state.id, deadline, read_hosted())
 
@@ -101,7 +101,7 @@ def _request(prompt: PromptSpec) -> GenerationRequest:
 def _stop() -> None:
     for asking in session().askings:
         asking.stop()
-    for branch, _ in session().tree.outline():
+    for branch, _ in session().tree.list_in_order():
         branch.run.cancel()
 
 

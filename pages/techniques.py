@@ -12,10 +12,10 @@ import random
 
 import streamlit as st
 
-from llm_core import GenerationRequest, NucleusError, PromptSpec, RowRequest
+from llm_core import GenerationRequest, NucleusError, PromptSpec, SampleRequest
 from llm_core.experiments.study import GridExperiment
 from llm_core.experiments.tasks import MAX_ITEMS, Task, load_task, task_from_table, task_names
-from llm_core.generation.technique_run import requests_of
+from llm_core.generation.technique_run import build_requests
 from llm_core.prompts.spec import TECHNIQUES, Technique
 from pages.ui.model.hosted_options import hosted_options, read_hosted
 from pages.ui.model.request_estimate import Plan, check_plan, plan_note, together
@@ -193,7 +193,7 @@ def _make_request(prompt: PromptSpec, sampler: SamplerConfig | None = None) -> G
     sampler = sampler or SamplerConfig(temperature=0.7 if method.votes else 0)
     tokens = MAX_REASONING_TOKENS if method.reasoning else MAX_ANSWER_TOKENS
     return GenerationRequest(
-        state.model_id, prompt, (RowRequest(sampler, tokens),), state.precision, state.id, hosted=read_hosted()
+        state.model_id, prompt, (SampleRequest(sampler, tokens),), state.precision, state.id, hosted=read_hosted()
     )
 
 
@@ -210,9 +210,9 @@ def _estimate_requests(kind: str, task: Task, techniques: tuple[Technique, ...],
     plans = [
         Plan(
             session().model_id,
-            count * requests_of(prompt),
+            count * build_requests(prompt),
             sum(len(message.content) for message in prompt.messages()),
-            _make_request(prompt).rows[0].max_output_tokens,
+            _make_request(prompt).samples[0].max_output_tokens,
         )
         for prompt, count in asked
     ]

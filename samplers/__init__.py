@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from samplers.sequence.contrastive_search import contrastive_choice
     from samplers.sequence.speculative import accept_draft
 
-_HOME = {
+_MODULES = {
     "BeamSearch": "sequence.beam_search",
     "SamplerChain": "chain",
     "accept_draft": "sequence.speculative",
@@ -72,6 +72,6 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -13,13 +13,13 @@ from torch import Tensor
 
 from samplers.config import SamplerConfig
 from samplers.noise import draw
-from samplers.shortlist import Scores, planned, shorten, spread
-from samplers.stages import STAGES, constrain
+from samplers.shortlist import Scores, apply_prefilter, plan_prefilter, scatter_to_vocabulary
+from samplers.stages import STAGES, apply_constraint
 from samplers.state import RowState
 from samplers.truncation import EXCLUDED
 
 
-class Recorded(NamedTuple):
+class StageRecord(NamedTuple):
     """A reference to what some rows of a step looked like after a stage."""
 
     name: str
@@ -29,12 +29,12 @@ class Recorded(NamedTuple):
     """`len(rows)` rows."""
 
 
-Recording = list[Recorded]
+StageRecording = list[StageRecord]
 
 RAW, CONSTRAINT = "raw", "constraint"
 
 
-class Drawn(NamedTuple):
+class Draw(NamedTuple):
     """The outcome of one step, a number a row."""
 
     tokens: list[int]
@@ -54,14 +54,14 @@ class SamplerChain:
         if not configs:
             raise ValueError("configs=[]: expected one SamplerConfig a row")
         self.configs = tuple(configs)
-        kinds = [(config.stages, planned(config)) for config in self.configs]
+        kinds = [(config.stages, plan_prefilter(config)) for config in self.configs]
         self._groups = {
             kind: tuple(row for row, own in enumerate(kinds) if own == kind) for kind in dict.fromkeys(kinds)
         }
 
     def sample(
-        self, logits: Tensor, rows: Sequence[RowState] | None = None, recorder: Recording | None = None
-    ) -> Drawn:
+        self, logits: Tensor, rows: Sequence[RowState] | None = None, recorder: StageRecording | None = None
+    ) -> Draw:
         """Draw every row's next token, with the noise of its seed and step. `RowState.accept` is left to the caller.
 
         Arguments and errors as in `logits`.
@@ -76,10 +76,10 @@ class SamplerChain:
             ids = columns if scores.ids is None else scores.ids.gather(-1, columns[:, None]).squeeze(-1)
             for row, token, probability in zip(members, ids.tolist(), drawn, strict=True):
                 tokens[row], probabilities[row] = token, probability
-        return Drawn(tokens, probabilities)
+        return Draw(tokens, probabilities)
 
     def logits(
-        self, logits: Tensor, rows: Sequence[RowState] | None = None, recorder: Recording | None = None
+        self, logits: Tensor, rows: Sequence[RowState] | None = None, recorder: StageRecording | None = None
     ) -> Tensor:
         """Logits `[B, V]` after every stage, excluded tokens at `-inf`.
 
@@ -90,17 +90,17 @@ class SamplerChain:
         """
         out = torch.empty(logits.shape, device=logits.device)
         for members, scores in self._run(logits, self._states(rows), recorder):
-            out[list(members)] = spread(scores, logits.shape[-1], fill=EXCLUDED)
+            out[list(members)] = scatter_to_vocabulary(scores, logits.shape[-1], fill=EXCLUDED)
         return out
 
     def probs(
-        self, logits: Tensor, rows: Sequence[RowState] | None = None, recorder: Recording | None = None
+        self, logits: Tensor, rows: Sequence[RowState] | None = None, recorder: StageRecording | None = None
     ) -> Tensor:
         """Probabilities `[B, V]` that the next token is drawn from: excluded tokens exactly 0, rows sum to 1."""
         out = torch.empty(logits.shape, device=logits.device)
         for members, scores in self._run(logits, self._states(rows), recorder):
             probs = Scores(scores.logits.softmax(-1), scores.ids)
-            out[list(members)] = spread(probs, logits.shape[-1], fill=0.0)
+            out[list(members)] = scatter_to_vocabulary(probs, logits.shape[-1], fill=0.0)
         return out
 
     def _states(self, rows: Sequence[RowState] | None) -> Sequence[RowState]:
@@ -110,16 +110,16 @@ class SamplerChain:
         return states
 
     def _run(
-        self, logits: Tensor, states: Sequence[RowState], recorder: Recording | None
+        self, logits: Tensor, states: Sequence[RowState], recorder: StageRecording | None
     ) -> list[tuple[tuple[int, ...], Scores]]:
         """Groups of rows with what their stages left; every row is in one of them."""
         everyone = tuple(range(len(states)))
-        scores = _checked(logits, len(states))
-        recording = [Recorded(RAW, everyone, Scores(scores))]
+        scores = _check_inputs(logits, len(states))
+        recording = [StageRecord(RAW, everyone, Scores(scores))]
         constrained = tuple(row for row, state in enumerate(states) if state.constraint is not None)
         if constrained:
-            allowed = constrain(scores[list(constrained)], [states[row] for row in constrained])
-            recording.append(Recorded(CONSTRAINT, constrained, Scores(allowed)))
+            allowed = apply_constraint(scores[list(constrained)], [states[row] for row in constrained])
+            recording.append(StageRecord(CONSTRAINT, constrained, Scores(allowed)))
             scores = scores.index_copy(0, torch.tensor(constrained, device=scores.device), allowed)
         done = []
         for (names, plan), members in self._groups.items():
@@ -127,9 +127,9 @@ class SamplerChain:
             part = Scores(scores if members == everyone else scores[list(members)])
             for name in names:
                 if plan is not None and plan.stage == name:
-                    part = shorten(part.logits, plan, [state.config for state in group])
+                    part = apply_prefilter(part.logits, plan, [state.config for state in group])
                 part = Scores(STAGES[name](part.logits, group), part.ids)
-                recording.append(Recorded(name, members, part))
+                recording.append(StageRecord(name, members, part))
             done.append((members, part))
         if recorder is not None:
             recorder.extend(recording)
@@ -153,7 +153,7 @@ def next_token_probs(
     return SamplerChain(configs).probs(logits, rows)
 
 
-def _checked(logits: Tensor, rows: int) -> Tensor:
+def _check_inputs(logits: Tensor, rows: int) -> Tensor:
     if logits.ndim != 2 or logits.shape[0] != rows or logits.shape[1] == 0:
         raise ValueError(f"logits has shape {tuple(logits.shape)}: expected [{rows}, V] with V of at least 1")
     if not logits.is_floating_point():

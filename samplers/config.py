@@ -58,10 +58,10 @@ SETTINGS: dict[str, Setting] = {
 }
 """Every setting that is a number: its default, which is neutral where the setting turns a stage on, and its range."""
 
-BIAS = Setting(0, -100, 100)
-TOKEN_ID = Setting(0, 0, math.inf, whole=True)
+BIAS_SETTING = Setting(0, -100, 100)
+TOKEN_ID_SETTING = Setting(0, 0, math.inf, whole=True)
 
-SWITCHES: dict[str, str] = {
+STAGE_FIELDS: dict[str, str] = {
     "logit_bias": "logit_bias",
     "repetition_penalty": "repetition_penalty",
     "presence_penalty": "presence_penalty",
@@ -83,7 +83,7 @@ SWITCHES: dict[str, str] = {
 }
 """Each stage, and the setting that turns it on by leaving its neutral value."""
 
-STAGE_NAMES = tuple(SWITCHES)
+STAGE_NAMES = tuple(STAGE_FIELDS)
 
 HISTORY_STAGES = STAGE_NAMES[: STAGE_NAMES.index("temperature")]
 """Stages that name tokens by id: those of the prompt and the answer, or those that the settings name."""
@@ -177,8 +177,8 @@ class SamplerConfig:
         for field, setting in SETTINGS.items():
             setting.check(field, getattr(self, field))
         for field in ("banned_tokens", "dry_sequence_breakers"):
-            object.__setattr__(self, field, _token_ids(field, getattr(self, field)))
-        object.__setattr__(self, "logit_bias", _biases(self.logit_bias))
+            object.__setattr__(self, field, _check_token_ids(field, getattr(self, field)))
+        object.__setattr__(self, "logit_bias", _check_biases(self.logit_bias))
         self._check_order()
 
     @property
@@ -189,7 +189,7 @@ class SamplerConfig:
 
     def uses(self, stage: str) -> bool:
         """Whether this stage does anything."""
-        switch = SWITCHES[stage]
+        switch = STAGE_FIELDS[stage]
         return getattr(self, switch) != (SETTINGS[switch].default if switch in SETTINGS else ())
 
     @property
@@ -214,21 +214,21 @@ class SamplerConfig:
             raise ValueError(f"order={order!r}: missing {', '.join(missing)}, expected every stage that is in use")
 
 
-def _token_ids(field: str, ids: object) -> tuple[int, ...]:
+def _check_token_ids(field: str, ids: object) -> tuple[int, ...]:
     if isinstance(ids, str) or not isinstance(ids, Iterable):
         raise ValueError(f"{field}={ids!r}: expected token ids")
     ids = tuple(ids)
     for token in ids:
-        TOKEN_ID.check(field, token)
+        TOKEN_ID_SETTING.check(field, token)
     return tuple(sorted({int(token) for token in ids}))
 
 
-def _biases(biases: object) -> tuple[tuple[int, float], ...]:
+def _check_biases(biases: object) -> tuple[tuple[int, float], ...]:
     try:
         pairs = dict(biases)  # type: ignore[call-overload]
     except (TypeError, ValueError):
         raise ValueError(f"logit_bias={biases!r}: expected a bias for each token id, as in {{42: -1.5}}") from None
     for token, bias in pairs.items():
-        TOKEN_ID.check("logit_bias", token)
-        BIAS.check(f"logit_bias[{token}]", bias)
+        TOKEN_ID_SETTING.check("logit_bias", token)
+        BIAS_SETTING.check(f"logit_bias[{token}]", bias)
     return tuple(sorted((int(token), float(bias)) for token, bias in pairs.items() if bias))

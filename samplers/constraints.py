@@ -84,10 +84,10 @@ class Constraint:
 
     def _check(self, expected: str = "something simpler, or a vocabulary with the bytes for it") -> None:
         if self._matcher.is_error():
-            raise ValueError(f"{self._source}: {_reason(self._matcher.get_error())}; expected {expected}")
+            raise ValueError(f"{self._source}: {_error_message(self._matcher.get_error())}; expected {expected}")
 
 
-def one_of(vocabulary: LLTokenizer, choices: Sequence[str]) -> Constraint:
+def match_choice(vocabulary: LLTokenizer, choices: Sequence[str]) -> Constraint:
     """The output is one of the strings, character for character."""
     source = f"choices={reprlib.repr(choices)}"
     listed = isinstance(choices, Sequence) and not isinstance(choices, str)
@@ -98,7 +98,7 @@ def one_of(vocabulary: LLTokenizer, choices: Sequence[str]) -> Constraint:
     return _compile(vocabulary, f"start: CHOICE\nCHOICE: {literals}", source, "fewer or shorter choices")
 
 
-def matching(vocabulary: LLTokenizer, regex: str) -> Constraint:
+def match_pattern(vocabulary: LLTokenizer, regex: str) -> Constraint:
     """The output matches the whole regular expression, with or without `^` and `$` around it.
 
     The syntax is that of Rust's `regex` crate: nearly Python's, but without look-around and back-references.
@@ -117,7 +117,7 @@ def matching(vocabulary: LLTokenizer, regex: str) -> Constraint:
     return _compile(vocabulary, f"start: /{quoted}/", source, expected)
 
 
-def json_schema(vocabulary: LLTokenizer, schema: Mapping[str, Any]) -> Constraint:
+def match_json_schema(vocabulary: LLTokenizer, schema: Mapping[str, Any]) -> Constraint:
     """The output is JSON that is valid under the schema (draft 2020-12), its properties in the schema's order.
 
     Keywords that llguidance cannot keep raise `ValueError`; `$ref` reaches inside the schema only. The key `x-guidance`
@@ -149,7 +149,7 @@ def _compile(vocabulary: LLTokenizer, grammar: str, source: str, expected: str) 
     return constraint
 
 
-def _reason(report: str) -> str:
+def _error_message(report: str) -> str:
     """The line of llguidance's report that tells what is wrong, without places in a grammar that nobody wrote."""
     if report.startswith("NoExtensionBias"):
         return "no token can come next"
@@ -166,7 +166,7 @@ def _check_text(source: str, text: str) -> None:
 
 
 def _check_effort(source: str, schema: Any) -> None:
-    objects = list(_objects(schema))
+    objects = list(_count_objects(schema))
     patterns = {node[key] for node in objects for key in ("pattern", "format") if isinstance(node.get(key), str)}
     for node in objects:
         if isinstance(node.get("patternProperties"), dict):
@@ -174,13 +174,13 @@ def _check_effort(source: str, schema: Any) -> None:
     for excessive, what in (
         (len(objects) > MAX_OBJECTS, f"more than {MAX_OBJECTS} objects"),
         (len(patterns) > MAX_PATTERNS, f"more than {MAX_PATTERNS} patterns and formats"),
-        (_common_multiple(objects) > MAX_MULTIPLE, f"a least common multiple of multipleOf above {MAX_MULTIPLE}"),
+        (_least_common_multiple(objects) > MAX_MULTIPLE, f"a least common multiple of multipleOf above {MAX_MULTIPLE}"),
     ):
         if excessive:
             raise ValueError(f"{source}: has {what}; expected less")
 
 
-def _objects(schema: Any) -> Iterator[dict[str, Any]]:
+def _count_objects(schema: Any) -> Iterator[dict[str, Any]]:
     """Every JSON object in the schema, at any depth."""
     pending = [schema]
     while pending:
@@ -192,7 +192,7 @@ def _objects(schema: Any) -> Iterator[dict[str, Any]]:
             pending.extend(node)
 
 
-def _common_multiple(objects: list[dict[str, Any]]) -> int:
+def _least_common_multiple(objects: list[dict[str, Any]]) -> int:
     """Of every `multipleOf`, in the largest unit that all are whole numbers of: 250 for 0.01 and 2.5."""
     steps = [node.get("multipleOf") for node in objects]
     exact = [Fraction(str(step)) for step in steps if isinstance(step, int | float) and not isinstance(step, bool)]

@@ -31,45 +31,45 @@ def draw(probs: Tensor, seeds: Sequence[int], steps: Sequence[int], ids: Tensor 
     """
     if not len(seeds) == len(steps) == len(probs):
         raise ValueError(f"probs has {len(probs)} rows, seeds {len(seeds)}, steps {len(steps)}: expected equal counts")
-    keys = [_signed(_key(seed, step)) for seed, step in zip(seeds, steps, strict=True)]
+    keys = [_to_signed(_hash_key(seed, step)) for seed, step in zip(seeds, steps, strict=True)]
     states = torch.tensor(keys, device=probs.device)[:, None]
     tokens = torch.arange(probs.shape[-1], device=probs.device).expand_as(probs) if ids is None else ids
     possible = probs > 0
     if int(possible.count_nonzero()) * _SPARSE > probs.numel():
-        return (probs / _exponential(states, tokens)).argmax(-1)
+        return (probs / _exponential_noise(states, tokens)).argmax(-1)
     rows, columns = possible.nonzero(as_tuple=True)
     race = torch.zeros_like(probs, dtype=torch.float64)
-    race[rows, columns] = probs[rows, columns] / _exponential(states[rows, 0], tokens[rows, columns])
+    race[rows, columns] = probs[rows, columns] / _exponential_noise(states[rows, 0], tokens[rows, columns])
     return race.argmax(-1)
 
 
 def step_noise(seed: int, step: int, vocab: int) -> Tensor:
     """The Exponential(1) noise of every token, float64 `[vocab]`, always above 0."""
-    return _exponential(torch.tensor(_signed(_key(seed, step))), torch.arange(vocab))
+    return _exponential_noise(torch.tensor(_to_signed(_hash_key(seed, step))), torch.arange(vocab))
 
 
 def step_uniform(seed: int, step: int) -> float:
     """One number in [0, 1), uniform and independent of the noise: XTC's coin."""
-    return (_key(seed, step, _XTC) >> 11) * 2.0**-53
+    return (_hash_key(seed, step, _XTC) >> 11) * 2.0**-53
 
 
-def _exponential(states: Tensor, tokens: Tensor) -> Tensor:
+def _exponential_noise(states: Tensor, tokens: Tensor) -> Tensor:
     """The noise of `tokens` under generators in `states` (broadcast together): SplitMix64's output as a uniform number
     inside (0, 1), then `-log`. Multiplication wraps around, as the algorithm means it to. 52 bits and a half are what
     a float64 holds: one more, and the largest number would round to 1 and its noise to 0."""
-    mixed = states + (tokens + 1) * _signed(_GOLDEN)
-    mixed = (mixed ^ _shifted(mixed, 30)) * _signed(_FIRST)
-    mixed = (mixed ^ _shifted(mixed, 27)) * _signed(_SECOND)
-    mixed = mixed ^ _shifted(mixed, 31)
-    return _shifted(mixed, 12).double().add_(0.5).mul_(2.0**-52).log_().neg_()
+    mixed = states + (tokens + 1) * _to_signed(_GOLDEN)
+    mixed = (mixed ^ _shift_right(mixed, 30)) * _to_signed(_FIRST)
+    mixed = (mixed ^ _shift_right(mixed, 27)) * _to_signed(_SECOND)
+    mixed = mixed ^ _shift_right(mixed, 31)
+    return _shift_right(mixed, 12).double().add_(0.5).mul_(2.0**-52).log_().neg_()
 
 
-def _shifted(values: Tensor, bits: int) -> Tensor:
+def _shift_right(values: Tensor, bits: int) -> Tensor:
     """Shift right and fill with zeros: torch's own shift fills with the sign."""
     return (values >> bits) & (2 ** (64 - bits) - 1)
 
 
-def _key(seed: int, step: int, stream: int = 0) -> int:
+def _hash_key(seed: int, step: int, stream: int = 0) -> int:
     """SplitMix64 (Steele, Lea and Flood 2014): neighbouring seeds, steps and streams give unrelated states."""
     state = seed & _MASK
     for word in (step + 1, _GOLDEN + stream):
@@ -80,6 +80,6 @@ def _key(seed: int, step: int, stream: int = 0) -> int:
     return state
 
 
-def _signed(value: int) -> int:
+def _to_signed(value: int) -> int:
     """The same 64 bits as the signed number that torch stores."""
     return value - 2**64 if value >= 2**63 else value

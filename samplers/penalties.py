@@ -16,31 +16,31 @@ from torch import Tensor
 
 from samplers.state import RowState
 
-Amounts = Mapping[int, float]
+UpdateRule = Mapping[int, float]
 """A number for each token that a stage touches in one row."""
 
 _LARGEST_EXPONENT = 69.0
 """`exp(69)` is about 1e30: more than any logit, and still a float32."""
 
 
-def repetition_penalty(row: RowState) -> Amounts:
+def repetition_penalty(row: RowState) -> UpdateRule:
     """Every token of prompt and answer: positive logits are divided by the penalty, negative ones multiplied (Keskar
     et al. 2019, CTRL, arXiv 1909.05858). In (0, 100], neutral: 1; above 1 discourages repetition."""
     return dict.fromkeys(row.tokens, row.config.repetition_penalty)
 
 
-def presence_penalty(row: RowState) -> Amounts:
+def presence_penalty(row: RowState) -> UpdateRule:
     """Subtracted once from every token that the answer holds (OpenAI's API reference). In [-2, 2], neutral: 0."""
     return dict.fromkeys(row.answer, row.config.presence_penalty)
 
 
-def frequency_penalty(row: RowState) -> Amounts:
+def frequency_penalty(row: RowState) -> UpdateRule:
     """Subtracted from the answer's tokens once for every time they occurred (OpenAI's API reference). In [-2, 2],
     neutral: 0."""
     return {token: count * row.config.frequency_penalty for token, count in Counter(row.answer).items()}
 
 
-def dry(row: RowState) -> Amounts:
+def dry(row: RowState) -> UpdateRule:
     """Don't repeat yourself: a token that would continue a repetition of n tokens loses
     `multiplier * base ** (n - allowed_length)` once n reaches `allowed_length` (p-e-w 2024, text-generation-webui
     #5677). `multiplier` in [0, 100], neutral: 0; `base` in [1, 10]; `allowed_length` of at least 1.
@@ -51,7 +51,7 @@ def dry(row: RowState) -> Amounts:
     breakers = frozenset(config.dry_sequence_breakers)
     unbroken = next((n for n, token in enumerate(reversed(tokens)) if token in breakers), len(tokens))
     longest: dict[int, int] = {}
-    for token, length in _repetitions(tokens):
+    for token, length in _match_lengths(tokens):
         longest[token] = max(longest.get(token, 0), min(length, unbroken))
     growth = math.log(config.dry_base)
     return {
@@ -61,7 +61,7 @@ def dry(row: RowState) -> Amounts:
     }
 
 
-def _repetitions(tokens: Sequence[int]) -> list[tuple[int, int]]:
+def _match_lengths(tokens: Sequence[int]) -> list[tuple[int, int]]:
     """For every earlier place where the last token stood: the token that followed, and how many tokens up to there
     equal the end of the sequence. The Z-algorithm (Gusfield 1997) on the reversed sequence, linear in its length."""
     latest = tokens[::-1]
@@ -80,7 +80,7 @@ def _repetitions(tokens: Sequence[int]) -> list[tuple[int, int]]:
     return found
 
 
-def no_repeat_ngram(row: RowState) -> Amounts:
+def no_repeat_ngram(row: RowState) -> UpdateRule:
     """Excludes tokens that would complete a sequence of n tokens that prompt or answer already hold (Paulus et al.
     2017, arXiv 1705.04304). n is a whole number of at least 0, neutral: 0."""
     tokens, size = row.tokens, row.config.no_repeat_ngram_size
@@ -91,28 +91,28 @@ def no_repeat_ngram(row: RowState) -> Amounts:
     return {tokens[start + size - 1]: 0 for start in starts if tokens[start : start + size - 1] == ending}
 
 
-def logit_bias(row: RowState) -> Amounts:
+def logit_bias(row: RowState) -> UpdateRule:
     """Added to the logits of the tokens it names (OpenAI's API reference). In [-100, 100], neutral: no token."""
     return {token: -bias for token, bias in dict(row.config.logit_bias).items()}
 
 
-def banned_tokens(row: RowState) -> Amounts:
+def banned_tokens(row: RowState) -> UpdateRule:
     """Excluded always. Neutral: no token."""
     return dict.fromkeys(row.config.banned_tokens, 0)
 
 
-def min_new_tokens(row: RowState) -> Amounts:
+def min_new_tokens(row: RowState) -> UpdateRule:
     """Excludes the tokens that end an answer while it has fewer tokens than this. At least 0, neutral: 0."""
     return dict.fromkeys(row.end_ids, 0) if row.step < row.config.min_new_tokens else {}
 
 
-class Touched:
+class SparseUpdate:
     """The amounts of B rows as index tensors: `rows`, `ids` and `amounts`, all `[N]`.
 
     Raises `ValueError` naming the stage for a token outside the vocabulary.
     """
 
-    def __init__(self, stage: str, amounts: Sequence[Amounts], logits: Tensor) -> None:
+    def __init__(self, stage: str, amounts: Sequence[UpdateRule], logits: Tensor) -> None:
         entries = [(row, token, amount) for row, pairs in enumerate(amounts) for token, amount in pairs.items()]
         vocab = logits.shape[-1]
         for _, token, _ in entries:
@@ -124,23 +124,23 @@ class Touched:
         self.amounts = torch.tensor(values, dtype=logits.dtype, device=logits.device)
 
 
-def weaken(logits: Tensor, touched: Touched) -> Tensor:
+def apply_repetition_penalty(logits: Tensor, touched: SparseUpdate) -> Tensor:
     """Divide positive logits by the amount, multiply the others by it."""
     now = logits[touched.rows, touched.ids]
-    return _with(logits, touched, torch.where(now > 0, now / touched.amounts, now * touched.amounts))
+    return _replace_logits(logits, touched, torch.where(now > 0, now / touched.amounts, now * touched.amounts))
 
 
-def subtract(logits: Tensor, touched: Touched) -> Tensor:
+def apply_subtraction(logits: Tensor, touched: SparseUpdate) -> Tensor:
     """Take the amount off."""
-    return _with(logits, touched, logits[touched.rows, touched.ids] - touched.amounts)
+    return _replace_logits(logits, touched, logits[touched.rows, touched.ids] - touched.amounts)
 
 
-def exclude(logits: Tensor, touched: Touched) -> Tensor:
+def apply_exclusion(logits: Tensor, touched: SparseUpdate) -> Tensor:
     """Make the tokens impossible, but leave rows as they were that would lose their last possible token."""
-    out = _with(logits, touched, torch.full_like(touched.amounts, float("-inf")))
+    out = _replace_logits(logits, touched, torch.full_like(touched.amounts, float("-inf")))
     alive = out.amax(-1, keepdim=True) > float("-inf")
     return out if bool(alive.all()) else torch.where(alive, out, logits)
 
 
-def _with(logits: Tensor, touched: Touched, values: Tensor) -> Tensor:
+def _replace_logits(logits: Tensor, touched: SparseUpdate, values: Tensor) -> Tensor:
     return logits.index_put((touched.rows, touched.ids), values)

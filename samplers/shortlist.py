@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from samplers.config import HISTORY_STAGES, SamplerConfig
-from samplers.truncation import EXCLUDED, PREFIX, largest
+from samplers.truncation import EXCLUDED, PREFIX, top_values
 
 
 class Scores(NamedTuple):
@@ -25,19 +25,19 @@ class Scores(NamedTuple):
     """Which token each column is: int64 `[B, n]`, ascending. None: column i is token i."""
 
 
-class Shortening(NamedTuple):
+class TopKPrefilter(NamedTuple):
     """Before which stage a row's columns become the `width` most likely ones."""
 
     stage: str
     width: int
 
 
-_SPARE = 7
+_MIN_SAVING = 7
 """Columns beyond those that a stage can keep, at least. Coarse number formats make many logits equal: with some room,
 a tie at the edge of the list seldom reaches up to the tokens that are kept, and only then does it matter."""
 
 
-def planned(config: SamplerConfig) -> Shortening | None:
+def plan_prefilter(config: SamplerConfig) -> TopKPrefilter | None:
     """Where a row with these settings can be shortened: greedy and top-K, to a power of two well above what they keep.
 
     Only settings decide, so that a row goes the same way, to the last bit, whatever stands beside it in a batch.
@@ -47,13 +47,13 @@ def planned(config: SamplerConfig) -> Shortening | None:
         if not set(HISTORY_STAGES).isdisjoint(stages[place:]):
             continue  # they need every column
         if name == "temperature" and config.greedy:
-            return Shortening(name, _SPARE + 1)
+            return TopKPrefilter(name, _MIN_SAVING + 1)
         if name == "top_k" and config.top_k <= PREFIX:
-            return Shortening(name, 1 << (config.top_k + _SPARE - 1).bit_length())
+            return TopKPrefilter(name, 1 << (config.top_k + _MIN_SAVING - 1).bit_length())
     return None
 
 
-def shorten(logits: Tensor, plan: Shortening, configs: Sequence[SamplerConfig]) -> Scores:
+def apply_prefilter(logits: Tensor, plan: TopKPrefilter, configs: Sequence[SamplerConfig]) -> Scores:
     """The `plan.width` largest logits of each row: on a tie, those with the lowest ids that its stage keeps."""
     width = plan.width
     kept = [1 if plan.stage == "temperature" else config.top_k for config in configs]
@@ -65,13 +65,13 @@ def shorten(logits: Tensor, plan: Shortening, configs: Sequence[SamplerConfig]) 
     tied = (last_kept == values[:, width]) & (values[:, width] > EXCLUDED)
     if bool(tied.any()):  # which of several equal tokens a sort returns is left to chance
         edge = values[tied, width - 1 : width]
-        keep = largest(logits[tied], torch.full_like(edge, width, dtype=torch.int64), edge)
+        keep = top_values(logits[tied], torch.full_like(edge, width, dtype=torch.int64), edge)
         ids[tied] = keep.nonzero()[:, 1].view(-1, width)
     ids = ids.sort(-1).values
     return Scores(logits.gather(-1, ids), ids)
 
 
-def spread(scores: Scores, vocab: int, fill: float) -> Tensor:
+def scatter_to_vocabulary(scores: Scores, vocab: int, fill: float) -> Tensor:
     """The same as a row over the whole vocabulary, `fill` in the columns that were left out."""
     if scores.ids is None:
         return scores.logits

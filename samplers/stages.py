@@ -25,7 +25,7 @@ class Stage(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class SelectionStage:
+class TruncationStage:
     """Decides by the distribution: the function's settings come from each row as one number apiece."""
 
     name: str
@@ -38,38 +38,38 @@ class SelectionStage:
 
 
 @dataclass(frozen=True, slots=True)
-class HistoryStage:
+class PenaltyStage:
     """Decides by the tokens so far: which of them, by how much, and what is done to their logits."""
 
     name: str
-    amounts: Callable[[RowState], penalties.Amounts]
-    operation: Callable[[Tensor, penalties.Touched], Tensor]
+    amounts: Callable[[RowState], penalties.UpdateRule]
+    operation: Callable[[Tensor, penalties.SparseUpdate], Tensor]
 
     def __call__(self, logits: Tensor, rows: Sequence[RowState]) -> Tensor:
-        touched = penalties.Touched(self.name, [self.amounts(row) for row in rows], logits)
+        touched = penalties.SparseUpdate(self.name, [self.amounts(row) for row in rows], logits)
         return self.operation(logits, touched) if len(touched.ids) else logits
 
 
 STAGES: dict[str, Stage] = {
     stage.name: stage
     for stage in (
-        HistoryStage("logit_bias", penalties.logit_bias, penalties.subtract),
-        HistoryStage("repetition_penalty", penalties.repetition_penalty, penalties.weaken),
-        HistoryStage("presence_penalty", penalties.presence_penalty, penalties.subtract),
-        HistoryStage("frequency_penalty", penalties.frequency_penalty, penalties.subtract),
-        HistoryStage("no_repeat_ngram", penalties.no_repeat_ngram, penalties.exclude),
-        HistoryStage("dry", penalties.dry, penalties.subtract),
-        HistoryStage("banned_tokens", penalties.banned_tokens, penalties.exclude),
-        HistoryStage("min_new_tokens", penalties.min_new_tokens, penalties.exclude),
-        SelectionStage("temperature", truncation.temperature, lambda row: (float(row.config.temperature),)),
-        SelectionStage("top_k", truncation.top_k, lambda row: (row.config.top_k,)),
-        SelectionStage("top_p", truncation.top_p, lambda row: (float(row.config.top_p),)),
-        SelectionStage("min_p", truncation.min_p, lambda row: (float(row.config.min_p),)),
-        SelectionStage("typical_p", truncation.typical_p, lambda row: (float(row.config.typical_p),)),
-        SelectionStage("epsilon_cutoff", truncation.epsilon_cutoff, lambda row: (float(row.config.epsilon_cutoff),)),
-        SelectionStage("eta_cutoff", truncation.eta_cutoff, lambda row: (float(row.config.eta_cutoff),)),
-        SelectionStage("top_n_sigma", truncation.top_n_sigma, lambda row: (float(row.config.top_n_sigma),)),
-        SelectionStage(
+        PenaltyStage("logit_bias", penalties.logit_bias, penalties.apply_subtraction),
+        PenaltyStage("repetition_penalty", penalties.repetition_penalty, penalties.apply_repetition_penalty),
+        PenaltyStage("presence_penalty", penalties.presence_penalty, penalties.apply_subtraction),
+        PenaltyStage("frequency_penalty", penalties.frequency_penalty, penalties.apply_subtraction),
+        PenaltyStage("no_repeat_ngram", penalties.no_repeat_ngram, penalties.apply_exclusion),
+        PenaltyStage("dry", penalties.dry, penalties.apply_subtraction),
+        PenaltyStage("banned_tokens", penalties.banned_tokens, penalties.apply_exclusion),
+        PenaltyStage("min_new_tokens", penalties.min_new_tokens, penalties.apply_exclusion),
+        TruncationStage("temperature", truncation.temperature, lambda row: (float(row.config.temperature),)),
+        TruncationStage("top_k", truncation.top_k, lambda row: (row.config.top_k,)),
+        TruncationStage("top_p", truncation.top_p, lambda row: (float(row.config.top_p),)),
+        TruncationStage("min_p", truncation.min_p, lambda row: (float(row.config.min_p),)),
+        TruncationStage("typical_p", truncation.typical_p, lambda row: (float(row.config.typical_p),)),
+        TruncationStage("epsilon_cutoff", truncation.epsilon_cutoff, lambda row: (float(row.config.epsilon_cutoff),)),
+        TruncationStage("eta_cutoff", truncation.eta_cutoff, lambda row: (float(row.config.eta_cutoff),)),
+        TruncationStage("top_n_sigma", truncation.top_n_sigma, lambda row: (float(row.config.top_n_sigma),)),
+        TruncationStage(
             "xtc",
             truncation.xtc,
             lambda row: (
@@ -78,12 +78,12 @@ STAGES: dict[str, Stage] = {
                 step_uniform(row.config.seed, row.step),
             ),
         ),
-        SelectionStage("mirostat", truncation.mirostat, lambda row: (float(row.surprise_limit),)),
+        TruncationStage("mirostat", truncation.mirostat, lambda row: (float(row.surprise_limit),)),
     )
 }
 
 
-def constrain(logits: Tensor, rows: Sequence[RowState]) -> Tensor:
+def apply_constraint(logits: Tensor, rows: Sequence[RowState]) -> Tensor:
     """Exclude what a row's constraint does not allow. Runs before every other stage, so no order can undo it.
 
     Raises `ValueError` where no allowed token is possible.

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from samplers import RowState, SamplerConfig, StepTrace
-from samplers.config import SETTINGS, SWITCHES
+from samplers.config import SETTINGS, STAGE_FIELDS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -92,7 +92,7 @@ class TopLogprobsChain:
         self._constrained = constrained
         self._uncertain = set(config.stages) - BOUNDED_STAGES | rewards
         certain = not (self._uncertain or constrained)
-        self._tested = [SWITCHES[stage] for stage in config.stages] if certain else []
+        self._tested = [STAGE_FIELDS[stage] for stage in config.stages] if certain else []
 
     def step(self, chosen: int, known: Mapping[int, float], likeliest: int) -> BoundedStep:
         """Take in the next token and return its trace and bound. `known` are raw log-probabilities by token id, the
@@ -226,9 +226,9 @@ class TopLogprobsChain:
         self, logprobs: list[float], rest: list[float], state: RowState, column: int, ids: list[int]
     ) -> StepTrace:
         from samplers import SamplerChain, summarize
-        from samplers.chain import Recording
+        from samplers.chain import StageRecording
 
-        recording: Recording = []
+        recording: StageRecording = []
         SamplerChain([state.config]).logits(_logits(logprobs, rest, 1), [state], recording)
         [trace] = summarize(recording, [column], n=0, also=[range(len(ids))])
         stages = []
@@ -276,8 +276,8 @@ def _probs_by_stage(logprobs: list[float], ways: list[list[float]], state: RowSt
     import torch
 
     from samplers import SamplerChain
-    from samplers.chain import Recording
-    from samplers.shortlist import spread
+    from samplers.chain import StageRecording
+    from samplers.shortlist import scatter_to_vocabulary
 
     count, width = len(logprobs), sum(map(len, ways))
     logits = torch.full((len(ways), count + width), -math.inf)
@@ -287,11 +287,11 @@ def _probs_by_stage(logprobs: list[float], ways: list[list[float]], state: RowSt
         logits[row, start : start + len(rest)] = torch.tensor(rest, dtype=torch.float64).log().float()
         columns.append([*range(count), *range(start, start + len(rest))])
         start += len(rest)
-    recording: Recording = []
+    recording: StageRecording = []
     SamplerChain([state.config] * len(ways)).logits(logits, [state] * len(ways), recording)
     stages = []
     for name, _, scores in recording:
-        probs = spread(scores, count + width, fill=-math.inf).softmax(-1)
+        probs = scatter_to_vocabulary(scores, count + width, fill=-math.inf).softmax(-1)
         stages.append((name, [row[places] for row, places in zip(probs, columns, strict=True)]))
     return stages
 

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from samplers.chain import Recording
+    from samplers.chain import StageRecording
     from samplers.shortlist import Scores
 
-CANDIDATES = 40
-EXCLUDED, LOWEST = float("-inf"), -3.0e38
+MAX_CANDIDATES = 40
+EXCLUDED_LOGPROB, MIN_LOGPROB = float("-inf"), -3.0e38
 """What an excluded logit is, and what it counts as where it is multiplied by its probability of 0."""
 
 
@@ -87,9 +87,9 @@ class VocabularySnapshot:
 
 
 def summarize(
-    recording: Recording,
+    recording: StageRecording,
     token_ids: Sequence[int],
-    n: int = CANDIDATES,
+    n: int = MAX_CANDIDATES,
     also: Sequence[Iterable[int]] | None = None,
     certain: Sequence[bool] = (),
 ) -> list[StepTrace]:
@@ -114,10 +114,10 @@ def summarize(
         known = token in columns[row][:likeliest]
         above = sum(score > scores[row][likeliest] for score in scores[row][:likeliest])
         ranks.append(1 + (above if known else int((raw[row] > raw[row, token]).count_nonzero())))
-    places = [_first_places(*row) for row in zip(columns, scores, strict=True)]
+    places = [_first_positions(*row) for row in zip(columns, scores, strict=True)]
 
     snapshots: list[list[StageSnapshot]] = [[] for _ in token_ids]
-    for recorded, measured in zip(recording, _measurements(recording, ids), strict=True):
+    for recorded, measured in zip(recording, _measure_stage(recording, ids), strict=True):
         logprobs, kept, mass, entropy = (tensor.tolist() for tensor in measured)
         for place, row in enumerate(recorded.rows):
             snapshots[row].append(
@@ -157,21 +157,21 @@ def uniform_kl(logits: Tensor, normaliser: Tensor) -> Tensor:
     return (normaliser - logits.mean(-1) - math.log(logits.shape[-1])).clamp(min=0.0)
 
 
-def vocabulary_snapshot(recording: Recording, row: int) -> VocabularySnapshot:
+def vocabulary_snapshot(recording: StageRecording, row: int) -> VocabularySnapshot:
     """Every stage of one row of a step, over the whole vocabulary."""
-    from samplers.shortlist import spread
+    from samplers.shortlist import scatter_to_vocabulary
 
     vocab = recording[0].scores.logits.shape[-1]
     stages = []
     for recorded in recording:
         if row in recorded.rows:
             place = recorded.rows.index(row)
-            logits = spread(recorded.scores, vocab, fill=EXCLUDED)[place]
+            logits = scatter_to_vocabulary(recorded.scores, vocab, fill=EXCLUDED_LOGPROB)[place]
             stages.append((recorded.name, array("f", logits.cpu().numpy().tobytes())))
     return VocabularySnapshot(tuple(stages))
 
 
-def _measurements(recording: Recording, ids: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+def _measure_stage(recording: StageRecording, ids: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
     """For each stage: log-probabilities of `ids`, tokens kept, raw mass kept and entropy in bits."""
     import torch
 
@@ -185,19 +185,21 @@ def _measurements(recording: Recording, ids: Tensor) -> Iterator[tuple[Tensor, T
         probs = raw_probs if recorded is recording[0] else logits.softmax(-1)
         # one exp over the columns is enough: the normaliser follows from the most likely token
         normaliser = logits.amax(-1) - probs.amax(-1).log()
-        if bool(logits.amin() > EXCLUDED):  # before the first stage that cuts: half of the passes can be left out
+        if bool(
+            logits.amin() > EXCLUDED_LOGPROB
+        ):  # before the first stage that cuts: half of the passes can be left out
             kept, mass = torch.full_like(normaliser, logits.shape[-1], dtype=torch.int64), weights.sum(-1)
         else:
-            possible = logits > EXCLUDED
+            possible = logits > EXCLUDED_LOGPROB
             kept, mass = possible.count_nonzero(-1), torch.where(possible, weights, 0.0).sum(-1)
-            logits = logits.clamp(min=LOWEST)
+            logits = logits.clamp(min=MIN_LOGPROB)
         # row by row: a row stays in the processor's cache, and no product of the whole batch has to be stored
         entropy = normaliser - torch.stack([torch.dot(*row) for row in zip(probs, logits, strict=True)])
-        logprobs = _at(recorded.scores, wanted) - normaliser[:, None]
+        logprobs = _gather(recorded.scores, wanted) - normaliser[:, None]
         yield logprobs, kept, mass, entropy / math.log(2)
 
 
-def _at(scores: Scores, wanted: Tensor) -> Tensor:
+def _gather(scores: Scores, wanted: Tensor) -> Tensor:
     """Logits of the wanted tokens, `[b, m]`; a token without a column is excluded."""
     import torch
 
@@ -205,10 +207,10 @@ def _at(scores: Scores, wanted: Tensor) -> Tensor:
     if columns is None:
         return logits.gather(-1, wanted)
     places = torch.searchsorted(columns, wanted).clamp(max=columns.shape[-1] - 1)
-    return logits.gather(-1, places).masked_fill(columns.gather(-1, places) != wanted, EXCLUDED)
+    return logits.gather(-1, places).masked_fill(columns.gather(-1, places) != wanted, EXCLUDED_LOGPROB)
 
 
-def _first_places(ids: list[int], scores: list[float]) -> list[int]:
+def _first_positions(ids: list[int], scores: list[float]) -> list[int]:
     """Where each id stands first, the highest scores first."""
     first = {token: place for place, token in reversed(list(enumerate(ids)))}
     return sorted(first.values(), key=lambda place: (-scores[place], ids[place]))

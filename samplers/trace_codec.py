@@ -16,7 +16,7 @@ from typing import Any
 from samplers.trace import StageSnapshot, StepTrace
 
 VERSION = 1
-LARGEST = 256 * 1024 * 1024
+MAX_TRACE_BYTES = 256 * 1024 * 1024
 """Bytes that a trace may unpack to: a small file must not fill the memory."""
 
 
@@ -28,9 +28,9 @@ def pack_traces(traces: Iterable[StepTrace]) -> bytes:
         stages = [[s.name, s.kept, s.kept_mass, s.entropy_bits] for s in trace.stages]
         certainty = [] if trace.self_certainty is None else [trace.self_certainty]
         header.append([trace.token_id, trace.rank, len(trace.candidates), stages, *certainty])
-        body += _little_endian(trace.candidates).tobytes()
+        body += _to_little_endian(trace.candidates).tobytes()
         for stage in trace.stages:
-            body += _little_endian(stage.logprobs).tobytes()
+            body += _to_little_endian(stage.logprobs).tobytes()
     line = json.dumps({"version": VERSION, "steps": header}, separators=(",", ":"), allow_nan=False)
     return zlib.compress(line.encode() + b"\n" + bytes(body))
 
@@ -38,7 +38,7 @@ def pack_traces(traces: Iterable[StepTrace]) -> bytes:
 def unpack_traces(packed: bytes, largest: int | None = None) -> list[StepTrace]:
     """Traces from `pack_traces`. Raises `ValueError` for anything else, however malformed, and over `largest` bytes,
     which are `LARGEST` if nothing is said."""
-    largest = LARGEST if largest is None else largest
+    largest = MAX_TRACE_BYTES if largest is None else largest
     try:
         unzipped = zlib.decompressobj()
         data = unzipped.decompress(packed, largest)
@@ -50,7 +50,7 @@ def unpack_traces(packed: bytes, largest: int | None = None) -> list[StepTrace]:
             raise ValueError(f"has version {header['version']!r}: expected {VERSION}")
         traces, rest = [], memoryview(body)
         for step in header["steps"]:
-            trace, rest = _step(step, rest)
+            trace, rest = _read_step(step, rest)
             traces.append(trace)
         if rest:
             raise ValueError(f"has {len(rest)} bytes too many")
@@ -59,16 +59,16 @@ def unpack_traces(packed: bytes, largest: int | None = None) -> list[StepTrace]:
     return traces
 
 
-def _step(step: Sequence[Any], rest: memoryview) -> tuple[StepTrace, memoryview]:
+def _read_step(step: Sequence[Any], rest: memoryview) -> tuple[StepTrace, memoryview]:
     token_id, rank, count, stages, *certainty = step
     if not all(isinstance(number, int) and number >= 0 for number in (token_id, rank, count)):
         raise ValueError("has a step whose token, rank or number of candidates is no whole number")
-    candidates, rest = _numbers("i", count, rest)
+    candidates, rest = _pack_floats("i", count, rest)
     if token_id not in candidates:
         raise ValueError("has a step whose token is not among its candidates")
     snapshots = []
     for name, kept, mass, entropy in stages:
-        logprobs, rest = _numbers("f", count, rest)
+        logprobs, rest = _pack_floats("f", count, rest)
         snapshots.append(StageSnapshot(str(name), logprobs, int(kept), float(mass), float(entropy)))
     if not snapshots:
         raise ValueError("has a step without stages")
@@ -76,16 +76,16 @@ def _step(step: Sequence[Any], rest: memoryview) -> tuple[StepTrace, memoryview]
     return StepTrace(token_id, rank, candidates, tuple(snapshots), certain), rest
 
 
-def _numbers(kind: str, count: int, rest: memoryview) -> tuple[array, memoryview]:
+def _pack_floats(kind: str, count: int, rest: memoryview) -> tuple[array, memoryview]:
     numbers = array(kind)
     size = count * numbers.itemsize
     if len(rest) < size:
         raise ValueError("is cut short")
     numbers.frombytes(rest[:size])
-    return _little_endian(numbers), rest[size:]
+    return _to_little_endian(numbers), rest[size:]
 
 
-def _little_endian(numbers: array) -> array:
+def _to_little_endian(numbers: array) -> array:
     if sys.byteorder == "little":
         return numbers
     swapped = array(numbers.typecode, numbers)

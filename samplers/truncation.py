@@ -46,7 +46,7 @@ def top_k(logits: Tensor, k: Tensor) -> Tensor:
     off = (k <= 0) | (k >= vocab)
     most = int(torch.where(off, 1, k).max())
     last = torch.topk(logits, most, dim=-1).values.gather(-1, torch.where(off, 1, k) - 1)
-    return _only(logits, largest(logits, torch.where(off, vocab, k), last.masked_fill(off, EXCLUDED)))
+    return _keep_mask(logits, top_values(logits, torch.where(off, vocab, k), last.masked_fill(off, EXCLUDED)))
 
 
 def top_p(logits: Tensor, p: Tensor) -> Tensor:
@@ -55,20 +55,20 @@ def top_p(logits: Tensor, p: Tensor) -> Tensor:
     p in (0, 1], neutral: 1. The lowest ids come first on a tie. Equal to `top_p_by_sorting`, bit for bit, without
     sorting the whole vocabulary.
     """
-    return _only(logits, _smallest_set(logits, logits, p))
+    return _keep_mask(logits, _keep_smallest_set(logits, logits, p))
 
 
 def top_p_by_sorting(logits: Tensor, p: Tensor) -> Tensor:
     """The plain definition of `top_p`, by sorting every token: the reference that the fast one must equal."""
     ranked = logits.sort(-1, descending=True).values
-    cumulative = (ranked - _normaliser(logits)).exp().cumsum(-1)
-    count = torch.where(p < 1, _size(cumulative, p), logits.shape[-1])
-    return _only(logits, largest(logits, count, ranked.gather(-1, count - 1)))
+    cumulative = (ranked - _logsumexp(logits)).exp().cumsum(-1)
+    count = torch.where(p < 1, _set_size(cumulative, p), logits.shape[-1])
+    return _keep_mask(logits, top_values(logits, count, ranked.gather(-1, count - 1)))
 
 
 def min_p(logits: Tensor, share: Tensor) -> Tensor:
     """Keep tokens with `p >= share * max p` (Nguyen et al. 2024, arXiv 2407.01082). In [0, 1], neutral: 0."""
-    return _at_least(logits, logits.amax(-1, keepdim=True) + share.log())
+    return _keep_above(logits, logits.amax(-1, keepdim=True) + share.log())
 
 
 def typical_p(logits: Tensor, p: Tensor) -> Tensor:
@@ -76,12 +76,12 @@ def typical_p(logits: Tensor, p: Tensor) -> Tensor:
     expected surprise first, `|-log p_i - H|` (Meister et al. 2022, arXiv 2202.00666). p in (0, 1], neutral: 1."""
     logprobs = _logprobs(logits)
     distance = (-logprobs - _entropy(logprobs)).abs()
-    return _only(logits, _smallest_set(-distance, logits, p))
+    return _keep_mask(logits, _keep_smallest_set(-distance, logits, p))
 
 
 def epsilon_cutoff(logits: Tensor, epsilon: Tensor) -> Tensor:
     """Keep tokens with `p >= epsilon` (Hewitt et al. 2022, arXiv 2210.15191). In [0, 1), neutral: 0."""
-    return _at_least(logits, _normaliser(logits) + epsilon.log())
+    return _keep_above(logits, _logsumexp(logits) + epsilon.log())
 
 
 def eta_cutoff(logits: Tensor, epsilon: Tensor) -> Tensor:
@@ -90,7 +90,7 @@ def eta_cutoff(logits: Tensor, epsilon: Tensor) -> Tensor:
     In [0, 1), neutral: 0. Where the model is unsure, H is large and less likely tokens stay.
     """
     entropy = _entropy(_logprobs(logits))
-    return _at_least(logits, _normaliser(logits) + torch.minimum(epsilon.log(), epsilon.log() / 2 - entropy))
+    return _keep_above(logits, _logsumexp(logits) + torch.minimum(epsilon.log(), epsilon.log() / 2 - entropy))
 
 
 def top_n_sigma(logits: Tensor, n: Tensor) -> Tensor:
@@ -102,7 +102,7 @@ def top_n_sigma(logits: Tensor, n: Tensor) -> Tensor:
     mean = values.sum(-1, keepdim=True) / count
     variance = ((values - mean).square() * finite).sum(-1, keepdim=True) / count
     bar = logits.amax(-1, keepdim=True) - n * variance.sqrt()
-    return _at_least(logits, torch.where(n > 0, bar, torch.full_like(bar, EXCLUDED)))
+    return _keep_above(logits, torch.where(n > 0, bar, torch.full_like(bar, EXCLUDED)))
 
 
 def xtc(logits: Tensor, probability: Tensor, threshold: Tensor, uniform: Tensor) -> Tensor:
@@ -117,22 +117,22 @@ def xtc(logits: Tensor, probability: Tensor, threshold: Tensor, uniform: Tensor)
     last = logits.shape[-1] - 1 - ranked.flip(-1).argmin(-1, keepdim=True)
     dropped = obvious & (uniform < probability)
     dropped.scatter_(-1, last, False)
-    return _only(logits, ~dropped)
+    return _keep_mask(logits, ~dropped)
 
 
 def mirostat(logits: Tensor, surprise_limit: Tensor) -> Tensor:
     """Keep tokens whose surprise `-log2 p` is at most the row's limit, in bits: mirostat 2.0 (Basu et al. 2020, arXiv
     2007.14966). Neutral: infinity. After each draw `RowState.accept` moves the limit towards the target surprise."""
-    return _at_least(logits, _normaliser(logits) - surprise_limit * math.log(2))
+    return _keep_above(logits, _logsumexp(logits) - surprise_limit * math.log(2))
 
 
-def _normaliser(logits: Tensor) -> Tensor:
+def _logsumexp(logits: Tensor) -> Tensor:
     """`log(sum(exp(logits)))`, `[B, 1]`: the largest logit less its log-probability, which is four times as fast."""
     return logits.amax(-1, keepdim=True) - logits.softmax(-1).amax(-1, keepdim=True).log()
 
 
 def _logprobs(logits: Tensor) -> Tensor:
-    return logits - _normaliser(logits)
+    return logits - _logsumexp(logits)
 
 
 def _entropy(logprobs: Tensor) -> Tensor:
@@ -140,22 +140,22 @@ def _entropy(logprobs: Tensor) -> Tensor:
     return -(logprobs.exp() * logprobs.clamp(min=torch.finfo(logprobs.dtype).min)).sum(-1, keepdim=True)
 
 
-def _only(logits: Tensor, keep: Tensor) -> Tensor:
+def _keep_mask(logits: Tensor, keep: Tensor) -> Tensor:
     return torch.where(keep, logits, EXCLUDED)
 
 
-def _at_least(logits: Tensor, bar: Tensor) -> Tensor:
+def _keep_above(logits: Tensor, bar: Tensor) -> Tensor:
     """Keep logits of at least the bar `[B, 1]`, and always the largest."""
-    return _only(logits, logits >= torch.minimum(bar, logits.amax(-1, keepdim=True)))
+    return _keep_mask(logits, logits >= torch.minimum(bar, logits.amax(-1, keepdim=True)))
 
 
-def _smallest_set(scores: Tensor, logits: Tensor, mass: Tensor) -> Tensor:
+def _keep_smallest_set(scores: Tensor, logits: Tensor, mass: Tensor) -> Tensor:
     """Which tokens make up the smallest set, the highest scores first, whose probability reaches `mass`: bool `[B, V]`.
 
     Looks at the 64 best first, then at 1,024, then at all; only rows whose prefix falls short look further.
     """
     vocab = scores.shape[-1]
-    normaliser = _normaliser(logits)
+    normaliser = _logsumexp(logits)
     count = torch.full_like(mass, vocab, dtype=torch.int64)
     last = torch.full_like(mass, EXCLUDED)
     short = (mass < 1).squeeze(-1).nonzero().squeeze(-1)
@@ -165,20 +165,20 @@ def _smallest_set(scores: Tensor, logits: Tensor, mass: Tensor) -> Tensor:
         rows = slice(None) if len(short) == len(scores) else short
         values, ids = scores[rows].topk(size, dim=-1)
         cumulative = (logits[rows].gather(-1, ids) - normaliser[rows]).exp().cumsum(-1)
-        needed = _size(cumulative, mass[rows])
+        needed = _set_size(cumulative, mass[rows])
         found = (cumulative[:, -1:] >= mass[rows]).squeeze(-1) | (size == vocab)
         count[short[found]] = needed[found]
         last[short[found]] = values.gather(-1, needed - 1)[found]
         short = short[~found]
-    return largest(scores, count, last)
+    return top_values(scores, count, last)
 
 
-def _size(cumulative: Tensor, mass: Tensor) -> Tensor:
+def _set_size(cumulative: Tensor, mass: Tensor) -> Tensor:
     """How many of the ranked tokens are needed to reach the mass, `[B, 1]`: all of them where they fall short."""
     return ((cumulative < mass).count_nonzero(-1)[:, None] + 1).clamp(max=cumulative.shape[-1])
 
 
-def largest(scores: Tensor, count: Tensor, last: Tensor) -> Tensor:
+def top_values(scores: Tensor, count: Tensor, last: Tensor) -> Tensor:
     """Which are the `count` `[B, 1]` largest scores of each row, the lowest ids first on a tie: bool `[B, V]`.
 
     `last` `[B, 1]` is the smallest of these scores. Working from a value, this does not depend on how a sort orders

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from llm_core.analysis.step_inspector import Found, Lens, StageView, Unseen, View, ways_to_write
-from llm_core.decoding.thread_tuning import one_thread
+from llm_core.decoding.thread_tuning import use_one_thread
 from llm_core.errors import NucleusError
 from samplers import SamplerConfig
 from samplers.top_logprobs import BOUNDED_STAGES, BoundedDistribution, TopLogprobsChain
@@ -43,7 +43,7 @@ class PartialLens(Lens):
         self._constrained, self._label = constrained, label
 
     @torch.inference_mode()
-    @one_thread()
+    @use_one_thread()
     def look(self, config: SamplerConfig) -> View:
         view = TopLogprobsChain(config, self._vocabulary, self._constrained, self._answer)
         try:

@@ -20,16 +20,16 @@ import torch
 from torch import Tensor
 
 from llm_core.analysis.significance import Fit, goodness_of_fit
-from llm_core.decoding.thread_tuning import one_thread
+from llm_core.decoding.thread_tuning import use_one_thread
 from llm_core.errors import NucleusError
-from llm_core.generation.request import GenerationRequest, RowRequest
+from llm_core.generation.request import GenerationRequest, SampleRequest
 from samplers import ORDERS, RowState, SamplerChain, SamplerConfig, vocabulary_snapshot
 from samplers.noise import draw
 
 if TYPE_CHECKING:
     from llm_core.generation.request import Run
     from llm_core.models.language_model import LanguageModel
-    from samplers.chain import Recording
+    from samplers.chain import StageRecording
 
 MAX_DRAWS = 100_000
 DRAWN_TOKENS = 255
@@ -243,10 +243,10 @@ class FullLens(Lens):
         self._spell = spell
 
     @torch.inference_mode()
-    @one_thread()
+    @use_one_thread()
     def look(self, config: SamplerConfig) -> View:
         state = RowState(config, self.prompt, self.answer, self._end_ids, self._constraint)
-        recording: Recording = []
+        recording: StageRecording = []
         try:
             SamplerChain([config]).logits(self.logits[None], [state], recording)
         except ValueError as error:
@@ -287,7 +287,7 @@ class Draws:
 
 
 @torch.inference_mode()
-@one_thread()
+@use_one_thread()
 def draw_many(stage: StageView, count: int, seed: int) -> Draws:
     """Draw `count` tokens from a stage's distribution as a run does, with the noise of `seed` at steps 0, 1, 2, ...
 
@@ -332,27 +332,27 @@ def spellings(model: LanguageModel, text: str) -> dict[str, tuple[int, ...]]:
     return found
 
 
-def request_for(request: GenerationRequest, row: RowRequest, answer: Sequence[int]) -> GenerationRequest:
+def request_for(request: GenerationRequest, row: SampleRequest, answer: Sequence[int]) -> GenerationRequest:
     """What to submit for the logits of the step after the tokens `answer`, counted from the beginning of the answer:
     one token of that row, whose logits are kept."""
     asked = dataclasses.replace(
-        row, begin=tuple(answer), forced=(), max_output_tokens=1, stop_sequences=(), keep_logits=True
+        row, prefix_ids=tuple(answer), forced_ids=(), max_output_tokens=1, stop_sequences=(), keep_logits=True
     )
-    return dataclasses.replace(request, rows=(asked,))
+    return dataclasses.replace(request, samples=(asked,))
 
 
 def lens_of(run: Run) -> Lens:
     """The lens of an ended run of `request_for`. Raises the error that the run failed with."""
-    [record] = run.rows
+    [record] = run.samples
     if record.error:
         raise record.error
-    if record.kept is None or run.rendered is None or run.model is None:
+    if record.first_step is None or run.rendered is None or run.model is None:
         raise NucleusError("lens_without_logits")
     return FullLens(
-        record.kept.logits,
+        record.first_step.logits,
         prompt=run.rendered.token_ids,
-        answer=record.request.begin,
+        answer=record.request.prefix_ids,
         end_ids=run.model.end_ids,
-        allowed=record.kept.allowed,
+        allowed=record.first_step.allowed,
         spell=partial(spellings, run.model),
     )

@@ -13,7 +13,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from samplers.trace import EXCLUDED, StageSnapshot, StepTrace
+from samplers.trace import EXCLUDED_LOGPROB, StageSnapshot, StepTrace
 
 if TYPE_CHECKING:
     from llm_core.generation.request import TokenEvent
@@ -117,9 +117,9 @@ def difference(
     """
     second = dict(zip(other_candidates, other.logprobs, strict=True))
     pairs = [(one, second[token]) for token, one in zip(candidates, stage.logprobs, strict=True) if token in second]
-    both = sum(one > EXCLUDED and two > EXCLUDED for one, two in pairs)
-    hidden = stage.kept - sum(one > EXCLUDED for one, _ in pairs)
-    other_hidden = other.kept - sum(two > EXCLUDED for _, two in pairs)
+    both = sum(one > EXCLUDED_LOGPROB and two > EXCLUDED_LOGPROB for one, two in pairs)
+    hidden = stage.kept - sum(one > EXCLUDED_LOGPROB for one, _ in pairs)
+    other_hidden = other.kept - sum(two > EXCLUDED_LOGPROB for _, two in pairs)
     rest = _rest(hidden, [one for one, _ in pairs]), _rest(other_hidden, [two for _, two in pairs])
     kl = math.fsum(_kl_term(*pair) for pair in [*pairs, rest]) / math.log(2)
     # of what the traces do not show, the smaller set is taken to lie in the larger: most stages cut by likelihood
@@ -175,8 +175,8 @@ def _mean(values: Sequence[float]) -> float | None:
 
 def _rest(tokens: int, logprobs: Sequence[float]) -> float:
     """Log-probability of so many tokens that are not shown; rounding may leave them nothing, but they are possible."""
-    return math.log(max(_ROUNDING, 1 - math.fsum(map(math.exp, logprobs)))) if tokens else EXCLUDED
+    return math.log(max(_ROUNDING, 1 - math.fsum(map(math.exp, logprobs)))) if tokens else EXCLUDED_LOGPROB
 
 
 def _kl_term(one: float, two: float) -> float:
-    return math.exp(one) * (one - two) if one > EXCLUDED else 0.0
+    return math.exp(one) * (one - two) if one > EXCLUDED_LOGPROB else 0.0

@@ -19,7 +19,7 @@ from llm_core.best_of_n.estimators import BOOTSTRAP_RESAMPLES, MeanEstimate, exp
 from llm_core.best_of_n.scoring import DEFAULT_TIMEOUT_SECONDS, CandidateScorer
 from llm_core.errors import NucleusError
 from llm_core.experiments.candidate_pool import Candidate, CandidatePool
-from llm_core.generation.request import MAX_ROWS as MAX_SAMPLES_PER_REQUEST
+from llm_core.generation.request import MAX_SAMPLES_PER_REQUEST as MAX_SAMPLES_PER_REQUEST
 from llm_core.generation.request import GenerationRequest, Run
 from llm_core.generation.technique_run import Submit
 from samplers import expected_best
@@ -215,11 +215,11 @@ class BestOfNStudy:
 
     def _start_item(self, place: int) -> _ItemRun:
         request = self._request(place)
-        [row] = request.rows
+        [row] = request.samples
         sampler = dataclasses.replace(row.sampler, temperature=0.0)
         pool = CandidatePool(self._submit, request, self.n)
         try:
-            greedy = self._submit(dataclasses.replace(request, rows=(dataclasses.replace(row, sampler=sampler),)))
+            greedy = self._submit(dataclasses.replace(request, samples=(dataclasses.replace(row, sampler=sampler),)))
         except NucleusError:
             pool.stop()
             raise
@@ -234,7 +234,7 @@ class BestOfNStudy:
     def _make_result(self, place: int, item: _ItemRun) -> ItemResult:
         candidates = item.pool.candidates()
         prompt = item.greedy.request.prompt
-        [greedy] = item.greedy.rows
+        [greedy] = item.greedy.samples
         found = None if greedy.error else prompt.extraction.extract(prompt.prefill + greedy.text)
         return ItemResult(
             greedy=0.0 if found is None else self._worth(place, found),
@@ -264,7 +264,7 @@ class _ItemRun(NamedTuple):
 
     @property
     def abandoned(self) -> bool:
-        errors = [record.error for record in (*self.pool.records, *self.greedy.rows)]
+        errors = [record.error for record in (*self.pool.records, *self.greedy.samples)]
         return any(error is not None and error.code == "run_abandoned" for error in errors)
 
     def stop(self) -> None:

@@ -15,28 +15,28 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from llm_core.decoding.fidelity import TEXT, Fidelity, compare, logits_along
+from llm_core.decoding.fidelity import FIDELITY_TEXT, Fidelity, collect_logits, compare_logits
 from llm_core.decoding.kv_cache import KeyValueCache
-from llm_core.decoding.llama_decoder import Formats, LeanDecoder
+from llm_core.decoding.llama_decoder import LlamaDecoder, PrecisionFormats
 from llm_core.decoding.quantized_linear import FormatUnavailable
-from llm_core.decoding.transformers_decoder import PlainDecoder
+from llm_core.decoding.transformers_decoder import TransformersDecoder
 
 MAX_MEAN_KL = 0.005
 """Nats, mean over the positions of a fixed text, from float32's distribution to the format's."""
 MIN_TOP1 = 0.95
 """Share of its positions where both have the same most probable token."""
 
-CANDIDATES = ("int4", "float16", "int8", "bfloat16")
+PRECISION_CANDIDATES = ("int4", "float16", "int8", "bfloat16")
 """Four bits are exact for a model that comes from a 4-bit GGUF and too coarse for others; int8 is tried where they are;
 float16 and bfloat16 are always close, and only x86 has the former."""
 
-ROWS = (1, 2, 4, 8, 16, 32)
+TIMED_BATCH_SIZES = (1, 2, 4, 8, 16, 32)
 _FIDELITY_TOKENS = 65
 _CONTEXT = 32
 _REPEATS = 2
 
 
-class AutoDecoder:
+class AutoPrecisionDecoder:
     """See `Decoder` for the contract. A chunk of a prompt counts as so many rows."""
 
     precision = "auto"
@@ -46,25 +46,25 @@ class AutoDecoder:
         self.context_window = context_window
         self.fidelity: dict[str, Fidelity] = {}
         """Of each format that was tried."""
-        expected = logits_along(PlainDecoder(model, context_window), text_ids[:_FIDELITY_TOKENS])
+        expected = collect_logits(TransformersDecoder(model, context_window), text_ids[:_FIDELITY_TOKENS])
         head: nn.Module | None = None
-        decoders: dict[str, LeanDecoder] = {}
-        for name in CANDIDATES:
+        decoders: dict[str, LlamaDecoder] = {}
+        for name in PRECISION_CANDIDATES:
             if name == "int8" and "int4" in decoders:
                 continue
             try:
-                decoder = LeanDecoder(model, context_window, name, Formats(name, torch.bfloat16), head)
+                decoder = LlamaDecoder(model, context_window, name, PrecisionFormats(name, torch.bfloat16), head)
             except FormatUnavailable:
                 continue
             head = decoder.head
-            self.fidelity[name] = compare(logits_along(decoder, text_ids[:_FIDELITY_TOKENS]), expected)
+            self.fidelity[name] = compare_logits(collect_logits(decoder, text_ids[:_FIDELITY_TOKENS]), expected)
             if self.fidelity[name].mean_kl <= MAX_MEAN_KL and self.fidelity[name].top1 >= MIN_TOP1:
                 decoders[name] = decoder
         if not decoders:
             raise FormatUnavailable("no format stays close enough to float32 on this text")
-        self.seconds = step_seconds(decoders)
+        self.seconds = measure_step_seconds(decoders)
         """Of a step, by format and number of rows."""
-        self.choice = {rows: min(decoders, key=lambda name: self.seconds[name][rows]) for rows in ROWS}
+        self.choice = {rows: min(decoders, key=lambda name: self.seconds[name][rows]) for rows in TIMED_BATCH_SIZES}
         """The format used from so many rows on."""
         self._decoders = {rows: decoders[name] for rows, name in self.choice.items()}
         self.vocab_size = self._decoders[1].vocab_size
@@ -73,16 +73,16 @@ class AutoDecoder:
         return self._decoders[1].new_cache(budget_bytes)
 
     def prefill(self, ids: Sequence[int], cache: KeyValueCache, row: int) -> Tensor:
-        return self._for(len(ids)).prefill(ids, cache, row)
+        return self._decoder_for(len(ids)).prefill(ids, cache, row)
 
     def step(self, ids: Sequence[int], cache: KeyValueCache) -> Tensor:
-        return self._for(len(ids)).step(ids, cache)
+        return self._decoder_for(len(ids)).step(ids, cache)
 
-    def _for(self, rows: int) -> LeanDecoder:
-        return self._decoders[max(count for count in ROWS if count <= max(rows, 1))]
+    def _decoder_for(self, rows: int) -> LlamaDecoder:
+        return self._decoders[max(count for count in TIMED_BATCH_SIZES if count <= max(rows, 1))]
 
 
-def step_seconds(decoders: Mapping[str, LeanDecoder]) -> dict[str, dict[int, float]]:
+def measure_step_seconds(decoders: Mapping[str, LlamaDecoder]) -> dict[str, dict[int, float]]:
     """The fastest of a few steps behind a short context, for each decoder and each number of `ROWS`. They share a cache
     and take turns, so that what else the machine does meanwhile slows down all of them."""
     first = next(iter(decoders.values()))
@@ -90,7 +90,7 @@ def step_seconds(decoders: Mapping[str, LeanDecoder]) -> dict[str, dict[int, flo
     first.prefill([1] * _CONTEXT, cache, cache.append())
     context = cache.copy_out(0, _CONTEXT)
     seconds: dict[str, dict[int, float]] = {name: {} for name in decoders}
-    for rows in ROWS:
+    for rows in TIMED_BATCH_SIZES:
         while cache.rows < rows:
             cache.put(cache.append(), context)
         for _ in range(_REPEATS):
@@ -102,6 +102,6 @@ def step_seconds(decoders: Mapping[str, LeanDecoder]) -> dict[str, dict[int, flo
     return seconds
 
 
-def text_ids(tokenizer: Any) -> list[int]:
+def encode_fidelity_text(tokenizer: Any) -> list[int]:
     """The fixed text in this model's tokens."""
-    return list(tokenizer(TEXT, add_special_tokens=False)["input_ids"])
+    return list(tokenizer(FIDELITY_TEXT, add_special_tokens=False)["input_ids"])

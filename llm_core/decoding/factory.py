@@ -1,6 +1,6 @@
 """What the engine asks of a model: fill a row's cache with a prompt, then one token for every row, in one pass.
 
-Two implementations: `LeanDecoder` for the Llama family, in several precisions, and `PlainDecoder` for any other model
+Two implementations: `LlamaDecoder` for the Llama family, in several precisions, and `TransformersDecoder` for any other model
 that transformers has. `make_decoder` picks one and proves it on a few tokens before anybody uses it.
 """
 
@@ -56,30 +56,30 @@ def make_decoder(model: LanguageModel, precision: Precision = "float32") -> Deco
     `FormatUnavailable` for a precision that cannot be had here.
     """
     from llm_core.decoding import llama_decoder
-    from llm_core.decoding.auto_precision import AutoDecoder, text_ids
+    from llm_core.decoding.auto_precision import AutoPrecisionDecoder, encode_fidelity_text
     from llm_core.decoding.quantized_linear import FormatUnavailable
-    from llm_core.decoding.transformers_decoder import PlainDecoder
+    from llm_core.decoding.transformers_decoder import TransformersDecoder
 
     window, on_cpu = model.context_window, model.model.device.type == "cpu"
     lean = on_cpu and llama_decoder.unsupported_reason(model.model) is None  # elsewhere it is untried
     decoder: Decoder
     if lean and precision == "auto":
-        return AutoDecoder(model.model, window, text_ids(model.tokenizer))
+        return AutoPrecisionDecoder(model.model, window, encode_fidelity_text(model.tokenizer))
     if precision == "auto":
         precision = "float32" if on_cpu else "bfloat16"
     if lean:
-        decoder = llama_decoder.LeanDecoder(model.model, window, precision)
+        decoder = llama_decoder.LlamaDecoder(model.model, window, precision)
         if precision != "float32":
             return decoder  # fewer bits give other logits; how far off they are is for `fidelity` to say
     elif precision in ("float32", "bfloat16"):
-        decoder = PlainDecoder(model.model, window, precision)
+        decoder = TransformersDecoder(model.model, window, precision)
     else:
         raise FormatUnavailable(f"{type(model.model).__name__} runs here in float32 and bfloat16 only")
-    probe(decoder, model.model)
+    check_decoder(decoder, model.model)
     return decoder
 
 
-def probe(decoder: Decoder, model: Any) -> None:
+def check_decoder(decoder: Decoder, model: Any) -> None:
     """Compare a few tokens, in rows of unequal length, with the model's own pass without a cache.
 
     Raises `UnsupportedModel` where they differ by more than rounding.
@@ -96,7 +96,7 @@ def probe(decoder: Decoder, model: Any) -> None:
                 decoder.prefill(ids[2:-1], cache, row)
         found = decoder.step([long[-1], short[-1]], cache)
         with torch.inference_mode():
-            alone = [_without_cache(model, ids) for ids in (long, short)]
+            alone = [_logits_without_cache(model, ids) for ids in (long, short)]
     except UnsupportedModel:
         raise
     except Exception as error:  # whatever a model's own code raises when it is called in a way it does not expect
@@ -108,7 +108,7 @@ def probe(decoder: Decoder, model: Any) -> None:
         raise UnsupportedModel(f"{type(model).__name__} gives other logits when rows are decoded together")
 
 
-def _without_cache(model: Any, ids: list[int]) -> Tensor:
+def _logits_without_cache(model: Any, ids: list[int]) -> Tensor:
     import torch
 
     tokens = torch.tensor([ids], device=model.device)

@@ -10,13 +10,13 @@ from torch import Tensor
 
 from llm_core.decoding.factory import Decoder
 
-TEXT = """The sky looks blue because air scatters short wavelengths of sunlight more strongly than long ones. At sunset
+FIDELITY_TEXT = """The sky looks blue because air scatters short wavelengths of sunlight more strongly than long ones. At sunset
 the light crosses more air, most of the blue is gone before it arrives, and reds remain. Q: A farmer has 17 sheep and
 all but 9 run away. How many are left? A: 9, because "all but 9" means that nine stay. def area(radius): return 3.14159
 * radius ** 2  # for a circle. Hà Nội là thủ đô của Việt Nam; phở là món ăn nổi tiếng. 1. Boil water. 2. Add the tea."""
 """English prose, a riddle, code, Vietnamese and a list: about 150 tokens of most tokenizers."""
 
-ROWS = 32
+FIDELITY_BATCH_SIZE = 32
 """Positions compared in one step."""
 
 
@@ -27,12 +27,12 @@ class Fidelity(NamedTuple):
     """Share of positions where both give the same token the highest probability."""
 
 
-def fidelity(decoder: Decoder, reference: Decoder, ids: Sequence[int]) -> Fidelity:
+def measure_fidelity(decoder: Decoder, reference: Decoder, ids: Sequence[int]) -> Fidelity:
     """Compare the distributions after every token of `ids` but the first."""
-    return compare(logits_along(decoder, ids), logits_along(reference, ids))
+    return compare_logits(collect_logits(decoder, ids), collect_logits(reference, ids))
 
 
-def compare(found: Tensor, expected: Tensor) -> Fidelity:
+def compare_logits(found: Tensor, expected: Tensor) -> Fidelity:
     """Both are logits `[positions, V]`."""
     log_found, log_expected = found.double().log_softmax(-1), expected.double().log_softmax(-1)
     kl = torch.nn.functional.kl_div(log_found, log_expected, reduction="batchmean", log_target=True)
@@ -40,7 +40,7 @@ def compare(found: Tensor, expected: Tensor) -> Fidelity:
     return Fidelity(float(kl), float(top1))
 
 
-def logits_along(decoder: Decoder, ids: Sequence[int]) -> Tensor:
+def collect_logits(decoder: Decoder, ids: Sequence[int]) -> Tensor:
     """Logits `[len(ids) - 1, V]` after each token but the first, all of them from decoding steps: a row for each
     position, that holds what came before it."""
     cache = decoder.new_cache(2**63)
@@ -49,8 +49,8 @@ def logits_along(decoder: Decoder, ids: Sequence[int]) -> Tensor:
     while cache.rows:
         cache.remove(0)
     parts = []
-    for start in range(1, len(ids), ROWS):
-        positions = range(start, min(start + ROWS, len(ids)))
+    for start in range(1, len(ids), FIDELITY_BATCH_SIZE):
+        positions = range(start, min(start + FIDELITY_BATCH_SIZE, len(ids)))
         for position in positions:
             cache.put(cache.append(), everything.first(position))
         parts.append(decoder.step([ids[position] for position in positions], cache))

@@ -18,14 +18,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-BLOCK = 64
+BLOCK_TOKENS = 64
 """Capacity comes in whole blocks, and attention reads whole blocks: its sums are then grouped in the same way whatever
 the length of the longest row, and a row gets bit for bit the same result in any company (measured; see tests)."""
 
 
-def whole_blocks(length: int) -> int:
+def round_up_to_blocks(length: int) -> int:
     """`length` rounded up to whole blocks."""
-    return -(-length // BLOCK) * BLOCK
+    return -(-length // BLOCK_TOKENS) * BLOCK_TOKENS
 
 
 class CacheFull(Exception):
@@ -97,7 +97,9 @@ class KeyValueCache:
 
     def fits(self, rows: int, length: int) -> bool:
         """Whether `rows` rows, the longest of `length` tokens, can be held within the budget."""
-        return length <= self.max_length and rows * whole_blocks(length) * self.bytes_per_token <= self.budget_bytes
+        return (
+            length <= self.max_length and rows * round_up_to_blocks(length) * self.bytes_per_token <= self.budget_bytes
+        )
 
     def reserve(self, rows: int, length: int) -> None:
         """Have storage for `rows` rows of up to `length` tokens. Raises `CacheFull`, leaving everything as it was."""
@@ -107,9 +109,9 @@ class KeyValueCache:
         if not self.fits(rows, length):
             raise CacheFull(f"{rows} rows of {length} tokens do not fit in {self.budget_bytes} bytes")
         roomy_rows = self.row_capacity if rows <= self.row_capacity else 1 << (rows - 1).bit_length()
-        roomy = self.capacity if length <= self.capacity else max(whole_blocks(length), 2 * self.capacity)
-        roomy = min(roomy, whole_blocks(self.max_length))
-        tight = whole_blocks(length)
+        roomy = self.capacity if length <= self.capacity else max(round_up_to_blocks(length), 2 * self.capacity)
+        roomy = min(roomy, round_up_to_blocks(self.max_length))
+        tight = round_up_to_blocks(length)
         for new_rows, capacity in ((roomy_rows, roomy), (rows, roomy), (roomy_rows, tight), (rows, tight)):
             if new_rows * capacity * self.bytes_per_token <= self.budget_bytes:
                 self._allocate(new_rows, capacity)
@@ -117,7 +119,7 @@ class KeyValueCache:
 
     def trim(self) -> None:
         """Give back the storage that the present rows do not need."""
-        self._allocate(self.rows, whole_blocks(max(self.lengths, default=0)))
+        self._allocate(self.rows, round_up_to_blocks(max(self.lengths, default=0)))
 
     def append(self) -> int:
         """Add an empty row and return its index, always the last. Raises `CacheFull`."""
@@ -139,7 +141,7 @@ class KeyValueCache:
         return last
 
     @contextmanager
-    def extending(self, rows: range, count: int) -> Iterator[None]:
+    def extend(self, rows: range, count: int) -> Iterator[None]:
         """Room for `count` more tokens in each of `rows`, which the block writes behind what is there. They count once
         the block ends; if it raises, they are wiped and the rows are as before. Raises `CacheFull` before the block."""
         longest = max(self.lengths[row] for row in rows)

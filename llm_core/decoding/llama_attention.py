@@ -15,18 +15,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from llm_core.decoding.kv_cache import KeyValueCache, whole_blocks
+from llm_core.decoding.kv_cache import KeyValueCache, round_up_to_blocks
 
-PRODUCT_ROWS = 4
+MIN_MATMUL_ROWS = 4
 """From this many rows on, a step in bfloat16 attends by two batched products: up to twice as fast as the fused kernel
 for 32 rows, which is faster for one. In float32 they are equally fast, and the products are used for any number: their
 sums do not depend on the other rows or on the number of threads, those of the fused kernel do."""
 
-RUN_COST = 512
+RUN_OVERHEAD = 512
 """What another attention operation costs, in positions that one row reads."""
 
 
-class Pass(NamedTuple):
+class ForwardPass(NamedTuple):
     """Which tokens a pass adds to the cache, and what they attend to."""
 
     positions: Tensor
@@ -43,17 +43,17 @@ class Pass(NamedTuple):
     """Of each run, to add to its scores: 0 or minus infinity, in the shape that the attention in question takes."""
 
 
-def chunk_pass(cache: KeyValueCache, row: int, count: int, groups: int) -> Pass:
+def plan_chunk_pass(cache: KeyValueCache, row: int, count: int, groups: int) -> ForwardPass:
     """`count` tokens behind those that the row has; `groups` query heads share a key head."""
     start = cache.lengths[row]
     positions = torch.arange(start, start + count, device=cache.device)
-    read = whole_blocks(start + count)
+    read = round_up_to_blocks(start + count)
     # The queries of all heads that share a key head stand in one list under it, so the mask repeats.
     mask = _mask(positions, read, cache.dtype).repeat(groups, 1)
-    return Pass(positions, positions, row, start, False, [(row, row + 1, read)], [mask])
+    return ForwardPass(positions, positions, row, start, False, [(row, row + 1, read)], [mask])
 
 
-def step_pass(cache: KeyValueCache, kv_heads: int) -> Pass:
+def plan_step_pass(cache: KeyValueCache, kv_heads: int) -> ForwardPass:
     """A token for each row, whatever their lengths."""
     device = cache.device
     positions = torch.tensor(cache.lengths, device=device)
@@ -62,22 +62,22 @@ def step_pass(cache: KeyValueCache, kv_heads: int) -> Pass:
     vectors = (row[:, None, None] + kind[:, None] * cache.row_capacity) * kv_heads + head
     slots = (vectors * cache.capacity + positions[:, None, None]).flatten()
     exact = cache.dtype == torch.float32
-    by_products = (exact or cache.rows >= PRODUCT_ROWS) and device.type == "cpu"
-    runs = runs_of(cache.lengths)
+    by_products = (exact or cache.rows >= MIN_MATMUL_ROWS) and device.type == "cpu"
+    runs = group_runs(cache.lengths)
     masks = [_mask(positions[first:stop], read, cache.dtype) for first, stop, read in runs]
     masks = [mask.repeat_interleave(kv_heads, 0)[:, :, None] if by_products else mask[:, None, None] for mask in masks]
-    return Pass(positions, slots, -1, 0, by_products, runs, masks)
+    return ForwardPass(positions, slots, -1, 0, by_products, runs, masks)
 
 
-def runs_of(lengths: list[int]) -> list[tuple[int, int, int]]:
+def group_runs(lengths: list[int]) -> list[tuple[int, int, int]]:
     """Neighbouring rows that attend together in a step, `(first, stop, read)`: they all read as far as the longest of
     them, and are joined while what that adds costs less than another operation. So one long row does not slow all."""
     runs: list[tuple[int, int, int]] = []
     for row, length in enumerate(lengths):
-        first, stop, read = row, row + 1, whole_blocks(length + 1)
+        first, stop, read = row, row + 1, round_up_to_blocks(length + 1)
         while runs:
             before, middle, other = runs[-1]
-            apart = (middle - before) * other + (stop - first) * read + RUN_COST
+            apart = (middle - before) * other + (stop - first) * read + RUN_OVERHEAD
             if (stop - before) * max(read, other) > apart:
                 break
             first, read = before, max(read, other)
@@ -86,7 +86,7 @@ def runs_of(lengths: list[int]) -> list[tuple[int, int, int]]:
     return runs
 
 
-def attend_chunk(storage: Tensor, qkv: Tensor, new: Pass, heads: int) -> Tensor:
+def attend_chunk(storage: Tensor, qkv: Tensor, new: ForwardPass, heads: int) -> Tensor:
     count, size, kv_heads = qkv.shape[0], qkv.shape[2], storage.shape[2]
     place = storage[:, new.row, :, new.start : new.start + count]
     place.copy_(qkv[:, heads:].view(count, 2, kv_heads, size).permute(1, 2, 0, 3))
@@ -97,7 +97,7 @@ def attend_chunk(storage: Tensor, qkv: Tensor, new: Pass, heads: int) -> Tensor:
     return mixed.reshape(heads, count, size).transpose(0, 1).reshape(count, -1)
 
 
-def attend_step(storage: Tensor, qkv: Tensor, new: Pass, heads: int) -> Tensor:
+def attend_step(storage: Tensor, qkv: Tensor, new: ForwardPass, heads: int) -> Tensor:
     rows, size, kv_heads = qkv.shape[0], qkv.shape[2], storage.shape[2]
     storage.view(-1, size).index_copy_(0, new.slots, qkv[:, heads:].reshape(-1, size))
     queries = qkv[:, :heads].reshape(rows, kv_heads, -1, size)

@@ -16,25 +16,25 @@ import torch
 from torch import Tensor, nn
 
 from llm_core.decoding.kv_cache import KeyValueCache, LayerShape
-from llm_core.decoding.llama_attention import Pass, chunk_pass, step_pass
-from llm_core.decoding.llama_layers import Layer, Shape, Stack
-from llm_core.decoding.quantized_linear import available, pack
+from llm_core.decoding.llama_attention import ForwardPass, plan_chunk_pass, plan_step_pass
+from llm_core.decoding.llama_layers import Layer, LayerConfig, Stack
+from llm_core.decoding.quantized_linear import is_available, make_linear
 
-FAMILY = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
-FIXED_ROTARY = ("default", "linear", "llama3", "yarn")
+SUPPORTED_ARCHITECTURES = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
+STATIC_ROTARY_TYPES = ("default", "linear", "llama3", "yarn")
 """Rotary scalings whose angles depend on the position alone, and not on the longest row of the batch."""
 
 
 def unsupported_reason(model: Any) -> str | None:
-    """Why `LeanDecoder` cannot run this transformers model, or nothing if it can."""
+    """Why `LlamaDecoder` cannot run this transformers model, or nothing if it can."""
     config = model.config
-    if type(model).__name__ not in FAMILY:
-        return f"{type(model).__name__} is not one of {', '.join(FAMILY)}"
+    if type(model).__name__ not in SUPPORTED_ARCHITECTURES:
+        return f"{type(model).__name__} is not one of {', '.join(SUPPORTED_ARCHITECTURES)}"
     if set(getattr(config, "layer_types", None) or ["full_attention"]) != {"full_attention"}:
         return "some of its layers attend to a sliding window"
     if type(model).__name__ == "MistralForCausalLM" and config.sliding_window is not None:
         return "its layers attend to a sliding window"
-    if config.rope_parameters["rope_type"] not in FIXED_ROTARY:
+    if config.rope_parameters["rope_type"] not in STATIC_ROTARY_TYPES:
         return f"its rotary scaling is {config.rope_parameters['rope_type']}"
     if config.hidden_act not in ("silu", "swish"):
         return f"its activation is {config.hidden_act}"
@@ -42,7 +42,7 @@ def unsupported_reason(model: Any) -> str | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Formats:
+class PrecisionFormats:
     """How a decoder keeps the weights of its layers (a format of `packed_linear`), and what lies between products."""
 
     body: str
@@ -51,16 +51,16 @@ class Formats:
 
 
 FORMATS = {
-    "float32": Formats("float32", torch.float32),
-    "float16": Formats("float16", torch.float32),
-    "bfloat16": Formats("bfloat16", torch.bfloat16),
-    "int8": Formats("int8", torch.bfloat16),
-    "int4": Formats("int4", torch.bfloat16),
+    "float32": PrecisionFormats("float32", torch.float32),
+    "float16": PrecisionFormats("float16", torch.float32),
+    "bfloat16": PrecisionFormats("bfloat16", torch.bfloat16),
+    "int8": PrecisionFormats("int8", torch.bfloat16),
+    "int4": PrecisionFormats("int4", torch.bfloat16),
 }
 """By precision."""
 
 
-class LeanDecoder:
+class LlamaDecoder:
     """A transformers model of the Llama family, its weights packed. See `Decoder` for the contract.
 
     Raises `FormatUnavailable` for a format that cannot be had here, and `ValueError` with `unsupported_reason`.
@@ -71,7 +71,7 @@ class LeanDecoder:
         model: Any,
         context_window: int,
         precision: str = "float32",
-        formats: Formats | None = None,
+        formats: PrecisionFormats | None = None,
         head: nn.Module | None = None,
     ) -> None:
         """`formats` in place of those that go with the precision; `head` of another decoder, to share its memory."""
@@ -84,7 +84,7 @@ class LeanDecoder:
         self.vocab_size: int = model.lm_head.weight.shape[0]
         self._device: torch.device = model.device
         self._layers = len(inner.layers)
-        self._shape = Shape(
+        self._shape = LayerConfig(
             config.num_attention_heads,
             config.num_key_value_heads,
             inner.layers[0].self_attn.head_dim,
@@ -94,10 +94,14 @@ class LeanDecoder:
         self._rotary = inner.rotary_emb
         self._cos = self._sin = torch.empty(0)
         with torch.inference_mode():
-            layers = [_layer(layer, self._shape, formats.body) for layer in inner.layers]
-            self.head = head or _fused([model.lm_head], _head_format(formats.body, model.device), torch.float32)
+            layers = [_make_layer(layer, self._shape, formats.body) for layer in inner.layers]
+            self.head = head or _fuse_weights(
+                [model.lm_head], _choose_head_format(formats.body, model.device), torch.float32
+            )
             embedding = inner.embed_tokens.weight.detach()
-            self._stack = _compiled(Stack(embedding, layers, _scaled(inner.norm), config.rms_norm_eps, self.head))
+            self._stack = _compile_stack(
+                Stack(embedding, layers, _scale_rotary(inner.norm), config.rms_norm_eps, self.head)
+            )
 
     def new_cache(self, budget_bytes: int) -> KeyValueCache:
         return KeyValueCache(
@@ -110,18 +114,18 @@ class LeanDecoder:
 
     @torch.inference_mode()
     def prefill(self, ids: Sequence[int], cache: KeyValueCache, row: int) -> Tensor:
-        with cache.extending(range(row, row + 1), len(ids)):
+        with cache.extend(range(row, row + 1), len(ids)):
             groups = self._shape.heads // self._shape.kv_heads
-            return self._logits(ids, cache, chunk_pass(cache, row, len(ids), groups))[0]
+            return self._logits(ids, cache, plan_chunk_pass(cache, row, len(ids), groups))[0]
 
     @torch.inference_mode()
     def step(self, ids: Sequence[int], cache: KeyValueCache) -> Tensor:
         if len(ids) != cache.rows:
             raise ValueError(f"{len(ids)} tokens for {cache.rows} rows")
-        with cache.extending(range(cache.rows), 1):
-            return self._logits(ids, cache, step_pass(cache, self._shape.kv_heads))
+        with cache.extend(range(cache.rows), 1):
+            return self._logits(ids, cache, plan_step_pass(cache, self._shape.kv_heads))
 
-    def _logits(self, ids: Sequence[int], cache: KeyValueCache, new: Pass) -> Tensor:
+    def _logits(self, ids: Sequence[int], cache: KeyValueCache, new: ForwardPass) -> Tensor:
         if cache.capacity > len(self._cos):
             self._cos, self._sin = self._tables(cache.capacity)
         tokens = torch.tensor(ids, device=self._device)
@@ -137,7 +141,7 @@ class LeanDecoder:
         return cos[0, :, None].to(self._shape.dtype), sin[0, :, None].to(self._shape.dtype)
 
 
-def _compiled(stack: Stack) -> nn.Module:
+def _compile_stack(stack: Stack) -> nn.Module:
     """`stack` in TorchScript; as it is where this torch no longer has that: the result is the same."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -147,43 +151,43 @@ def _compiled(stack: Stack) -> nn.Module:
             return stack
 
 
-def _head_format(body: str, device: torch.device) -> str:
+def _choose_head_format(body: str, device: torch.device) -> str:
     """float16 for all but float32: as fast as int8 and int4 there, and logits rounded to bfloat16 would tie."""
-    if body == "float32" or (device.type == "cpu" and available("float16")):
+    if body == "float32" or (device.type == "cpu" and is_available("float16")):
         return "float32" if body == "float32" else "float16"
     return "bfloat16"
 
 
-def _layer(layer: Any, shape: Shape, name: str) -> Layer:
+def _make_layer(layer: Any, shape: LayerConfig, name: str) -> Layer:
     attention, mlp = layer.self_attn, layer.mlp
     head_norm = None
     if hasattr(attention, "q_norm"):
         of_queries, of_keys = attention.q_norm.weight, attention.k_norm.weight
         both = [of_queries.expand(shape.heads, -1), of_keys.expand(shape.kv_heads, -1)]
         head_norm = torch.cat(both).to(shape.dtype)
-    norms = (_scaled(layer.input_layernorm), _scaled(layer.post_attention_layernorm))
+    norms = (_scale_rotary(layer.input_layernorm), _scale_rotary(layer.post_attention_layernorm))
     linears = (
-        _fused([attention.q_proj, attention.k_proj, attention.v_proj], name, shape.dtype),
-        _fused([attention.o_proj], name, shape.dtype),
-        _fused([mlp.gate_proj, mlp.up_proj], name, shape.dtype),
-        _fused([mlp.down_proj], name, shape.dtype),
+        _fuse_weights([attention.q_proj, attention.k_proj, attention.v_proj], name, shape.dtype),
+        _fuse_weights([attention.o_proj], name, shape.dtype),
+        _fuse_weights([mlp.gate_proj, mlp.up_proj], name, shape.dtype),
+        _fuse_weights([mlp.down_proj], name, shape.dtype),
     )
     return Layer(shape, norms, linears, head_norm)
 
 
-def _scaled(norm: Any) -> Tensor:
+def _scale_rotary(norm: Any) -> Tensor:
     """A norm's weights times the square root of the width, as `normalised` takes them."""
     weight: Tensor = norm.weight.detach().float()
     return weight * len(weight) ** 0.5
 
 
-def _fused(linears: list[Any], name: str, dtype: torch.dtype) -> nn.Module:
+def _fuse_weights(linears: list[Any], name: str, dtype: torch.dtype) -> nn.Module:
     """Linear layers of one input as one product, their outputs side by side."""
     weight = torch.cat([linear.weight.detach() for linear in linears])
     if all(linear.bias is None for linear in linears):
-        return pack(weight, name, dtype)
+        return make_linear(weight, name, dtype)
     none = [weight.new_zeros(len(linear.weight)) for linear in linears]
     biases = [
         zeros if linear.bias is None else linear.bias.detach() for linear, zeros in zip(linears, none, strict=True)
     ]
-    return pack(weight, name, dtype, torch.cat(biases))
+    return make_linear(weight, name, dtype, torch.cat(biases))

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from llm_core.decoding.llama_attention import Pass, attend_chunk, attend_step
+from llm_core.decoding.llama_attention import ForwardPass, attend_chunk, attend_step
 
 
-class Shape:
+class LayerConfig:
     """Sizes that all layers share; `dtype` is that of the activations between the products, and of the cache."""
 
     def __init__(self, heads: int, kv_heads: int, size: int, epsilon: float, dtype: torch.dtype) -> None:
@@ -30,7 +30,7 @@ class Layer(nn.Module):
 
     def __init__(
         self,
-        shape: Shape,
+        shape: LayerConfig,
         norms: tuple[Tensor, Tensor],
         linears: tuple[nn.Module, nn.Module, nn.Module, nn.Module],
         head_norm: Tensor | None,
@@ -42,8 +42,8 @@ class Layer(nn.Module):
         self.qkv, self.output, self.gate_up, self.down = linears
         self.head_norm: Tensor | None = head_norm
 
-    def forward(self, x: Tensor, storage: Tensor, cos: Tensor, sin: Tensor, new: Pass) -> None:
-        qkv = self.qkv(normalised(x, self.attention_norm, self.epsilon).to(self.dtype)).view(len(x), -1, self.size)
+    def forward(self, x: Tensor, storage: Tensor, cos: Tensor, sin: Tensor, new: ForwardPass) -> None:
+        qkv = self.qkv(rms_norm(x, self.attention_norm, self.epsilon).to(self.dtype)).view(len(x), -1, self.size)
         turned = qkv[:, : self.turning]
         if self.head_norm is not None:
             turned.copy_(functional.rms_norm(turned, [self.size], None, self.epsilon) * self.head_norm)
@@ -54,7 +54,7 @@ class Layer(nn.Module):
         else:
             mixed = attend_step(storage, qkv, new, self.heads)
         x.add_(self.output(mixed))
-        gate, up = self.gate_up(normalised(x, self.mlp_norm, self.epsilon).to(self.dtype)).chunk(2, 1)
+        gate, up = self.gate_up(rms_norm(x, self.mlp_norm, self.epsilon).to(self.dtype)).chunk(2, 1)
         x.add_(self.down(functional.silu(gate).mul_(up)))
 
 
@@ -72,17 +72,17 @@ class Stack(nn.Module):
         self.epsilon = epsilon
         self.head = head
 
-    def forward(self, ids: Tensor, cos: Tensor, sin: Tensor, new: Pass, storages: list[Tensor]) -> Tensor:
+    def forward(self, ids: Tensor, cos: Tensor, sin: Tensor, new: ForwardPass, storages: list[Tensor]) -> Tensor:
         x = self.embedding[ids].float()
         cos, sin = cos[new.positions], sin[new.positions]
         for place, layer in enumerate(self.layers):
             layer(x, storages[place], cos, sin, new)
         if new.row >= 0:
             x = x[-1:]
-        return self.head(normalised(x, self.norm, self.epsilon))
+        return self.head(rms_norm(x, self.norm, self.epsilon))
 
 
-def normalised(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
+def rms_norm(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
     """RMS norm, `x / sqrt(mean(x^2) + epsilon)`, with the square root of the width in `weight`: then it is `x` over the
     hypotenuse of its length and a constant, four operations where torch composes `rms_norm` of nine."""
     constant = torch.full([1], (x.shape[1] * epsilon) ** 0.5, device=x.device)

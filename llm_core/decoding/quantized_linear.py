@@ -25,10 +25,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-GROUP = 32
+GROUP_SIZE = 32
 """Inputs that share a scale and a zero in int4, as in the GGUF formats."""
 
-COMPUTES_IN = {
+COMPUTE_DTYPES = {
     "float32": torch.float32,
     "float16": torch.float32,
     "bfloat16": torch.bfloat16,
@@ -41,34 +41,36 @@ class FormatUnavailable(Exception):
     """This build of torch, this processor or this matrix has no such format; the text says which."""
 
 
-def pack(weight: Tensor, name: str, dtype: torch.dtype, bias: Tensor | None = None) -> nn.Module:
+def make_linear(weight: Tensor, name: str, dtype: torch.dtype, bias: Tensor | None = None) -> nn.Module:
     """The product with `weight`, `[outputs, inputs]`, as a module that TorchScript can compile.
 
     It takes `[rows, inputs]` and returns `[rows, outputs]`, both of `dtype`. Raises `FormatUnavailable`.
     """
-    if name not in COMPUTES_IN:
-        raise ValueError(f"unknown format {name!r}: expected one of {', '.join(COMPUTES_IN)}")
+    if name not in COMPUTE_DTYPES:
+        raise ValueError(f"unknown format {name!r}: expected one of {', '.join(COMPUTE_DTYPES)}")
     outputs, inputs = weight.shape
-    if name == "int4" and (inputs % GROUP or outputs % 16):
-        raise FormatUnavailable(f"int4 packs {GROUP} inputs by 16 outputs, and {inputs} by {outputs} do not divide")
-    if weight.device.type == "cpu" and available(name):
+    if name == "int4" and (inputs % GROUP_SIZE or outputs % 16):
+        raise FormatUnavailable(
+            f"int4 packs {GROUP_SIZE} inputs by 16 outputs, and {inputs} by {outputs} do not divide"
+        )
+    if weight.device.type == "cpu" and is_available(name):
         linear = _PACKERS[name](weight.float(), bias)
     elif name in ("float32", "bfloat16"):
-        linear = _Plain(weight.to(COMPUTES_IN[name]), bias)
+        linear = _PlainLinear(weight.to(COMPUTE_DTYPES[name]), bias)
     else:
         raise FormatUnavailable(f"torch multiplies no {name} weights on this {weight.device.type}")
-    return linear if dtype == COMPUTES_IN[name] else _Converted(linear, COMPUTES_IN[name], dtype)
+    return linear if dtype == COMPUTE_DTYPES[name] else _ConvertedLinear(linear, COMPUTE_DTYPES[name], dtype)
 
 
 @functools.cache
-def available(name: str) -> bool:
+def is_available(name: str) -> bool:
     """Whether the format works here: its product is compared once with the plain one."""
     generator = torch.Generator().manual_seed(0)
     weight = torch.rand(64, 64, generator=generator) - 0.5
     x = torch.rand(3, 64, generator=generator) - 0.5
     try:
         with torch.inference_mode():
-            found = _PACKERS[name](weight, None)(x.to(COMPUTES_IN[name])).float()
+            found = _PACKERS[name](weight, None)(x.to(COMPUTE_DTYPES[name])).float()
     except (RuntimeError, AttributeError, NotImplementedError):
         return False
     return bool((found - x @ weight.T).abs().max() < _TOLERANCE[name])
@@ -90,7 +92,7 @@ class Int4Weight:
 
     def float32(self) -> Tensor:
         """The weights that these numbers stand for."""
-        grouped = self.quants.unflatten(1, (-1, GROUP)).float() - 8
+        grouped = self.quants.unflatten(1, (-1, GROUP_SIZE)).float() - 8
         return (grouped * self.scales[..., None] + self.zeros[..., None]).flatten(1)
 
 
@@ -100,14 +102,14 @@ def quantize_int4(weight: Tensor) -> Int4Weight:
     Weights that came from GGUF's Q4_1 lie on such values, the outermost among them, so that they are found again
     exactly: for the built-in model int4 is a way of writing the weights down, not an approximation.
     """
-    groups = weight.float().unflatten(1, (-1, GROUP))
+    groups = weight.float().unflatten(1, (-1, GROUP_SIZE))
     low, high = groups.aminmax(dim=-1, keepdim=True)
     scales = ((high - low) / 15).clamp(min=1e-12)
     quants = ((groups - low) / scales).round().clamp(0, 15).to(torch.uint8)
     return Int4Weight(quants.flatten(1), scales[..., 0], (low + 8 * scales)[..., 0])
 
 
-class _Plain(nn.Module):
+class _PlainLinear(nn.Module):
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         super().__init__()
         self.weight = weight
@@ -117,7 +119,7 @@ class _Plain(nn.Module):
         return nn.functional.linear(x, self.weight, self.bias)
 
 
-class _Blocked(nn.Module):
+class _BlockedLinear(nn.Module):
     """oneDNN's product, in the dtype of `weight`."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
@@ -132,7 +134,7 @@ class _Blocked(nn.Module):
         return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
 
 
-class _Float16(nn.Module):
+class _Float16Linear(nn.Module):
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         super().__init__()
         self.packed = torch.ops.quantized.linear_prepack_fp16(weight.contiguous(), bias)
@@ -141,7 +143,7 @@ class _Float16(nn.Module):
         return torch.ops.quantized.linear_dynamic_fp16(x, self.packed)
 
 
-class _Int8(nn.Module):
+class _Int8Linear(nn.Module):
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         super().__init__()
         scales = (weight.abs().amax(dim=1) / 127).clamp(min=1e-12)
@@ -154,7 +156,7 @@ class _Int8(nn.Module):
         return product if self.bias is None else product.add_(self.bias)
 
 
-class _Int4(nn.Module):
+class _Int4Linear(nn.Module):
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         super().__init__()
         blocks = quantize_int4(weight)
@@ -168,7 +170,7 @@ class _Int4(nn.Module):
         return product if self.bias is None else product.add_(self.bias)
 
 
-class _Converted(nn.Module):
+class _ConvertedLinear(nn.Module):
     """A product in one dtype between activations of another."""
 
     def __init__(self, linear: nn.Module, inner: torch.dtype, outer: torch.dtype) -> None:
@@ -182,9 +184,9 @@ class _Converted(nn.Module):
 
 
 _PACKERS: dict[str, Callable[..., nn.Module]] = {
-    "float32": _Blocked,
-    "float16": _Float16,
-    "bfloat16": lambda weight, bias: _Blocked(weight.to(torch.bfloat16), bias),
-    "int8": _Int8,
-    "int4": _Int4,
+    "float32": _BlockedLinear,
+    "float16": _Float16Linear,
+    "bfloat16": lambda weight, bias: _BlockedLinear(weight.to(torch.bfloat16), bias),
+    "int8": _Int8Linear,
+    "int4": _Int4Linear,
 }

@@ -14,13 +14,13 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-FIRST_TRIAL, LAST_TRIAL = 8, 64
+FIRST_TRIAL_STEPS, MAX_TRIAL_STEPS = 8, 64
 """Passes between two trials of the other number: doubled each time that it was not faster."""
-TRIED = 2
+TRIAL_STEPS = 2
 """Passes of a trial; the faster one counts, since the first one wakes threads."""
 
 
-class ThreadChoice:
+class ThreadTuner:
     """Belongs to one thread, whose passes it times."""
 
     def __init__(
@@ -30,13 +30,13 @@ class ThreadChoice:
         self.count, self._other = most, max(1, most - 1)
         self._set_threads = set_threads
         self._clock = clock
-        self._recent: deque[tuple[int, float]] = deque(maxlen=TRIED)
+        self._recent: deque[tuple[int, float]] = deque(maxlen=TRIAL_STEPS)
         self._before: float | None = None
         """While the other number is being tried: seconds with the one that it may replace."""
-        self._interval = self._left = FIRST_TRIAL
+        self._interval = self._left = FIRST_TRIAL_STEPS
 
     @contextmanager
-    def timing(self, rows: int) -> Iterator[None]:
+    def time_step(self, rows: int) -> Iterator[None]:
         """Around one pass of so many rows."""
         self._set_threads(self.count)
         began = self._clock()
@@ -52,23 +52,23 @@ class ThreadChoice:
             return
         fastest = min(seconds for _, seconds in self._recent)
         if self._before is None:
-            self._before, self._left = fastest, TRIED
-            self._swap()
+            self._before, self._left = fastest, TRIAL_STEPS
+            self._switch()
             return
         if fastest < self._before:
-            self._interval = FIRST_TRIAL
+            self._interval = FIRST_TRIAL_STEPS
         else:
-            self._interval = min(2 * self._interval, LAST_TRIAL)
-            self._swap()
+            self._interval = min(2 * self._interval, MAX_TRIAL_STEPS)
+            self._switch()
         self._before, self._left = None, self._interval
 
-    def _swap(self) -> None:
+    def _switch(self) -> None:
         self.count, self._other = self._other, self.count
         self._recent.clear()
 
 
 @functools.cache
-def all_threads() -> int:
+def count_cores() -> int:
     """What torch starts with: a thread for each core, or what `OMP_NUM_THREADS` says. Ask before changing it."""
     import torch
 
@@ -76,11 +76,11 @@ def all_threads() -> int:
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
+def use_one_thread() -> Iterator[None]:
     """For small work beside the engine's: with several threads, each operation would wait for cores that it holds."""
     import torch
 
-    all_threads()
+    count_cores()
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

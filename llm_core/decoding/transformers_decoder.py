@@ -17,14 +17,14 @@ from torch import Tensor
 from transformers.cache_utils import Cache, DynamicLayer
 
 from llm_core.decoding.factory import UnsupportedModel
-from llm_core.decoding.kv_cache import BLOCK, KeyValueCache, LayerShape
+from llm_core.decoding.kv_cache import BLOCK_TOKENS, KeyValueCache, LayerShape
 
 _MASKED = ("full_attention", "sliding_attention")
 """Kinds of attention that are a causal mask, within a window or without."""
 _BATCH_DEPENDENT_ROTARY = {"dynamic", "longrope"}
 
 
-class PlainDecoder:
+class TransformersDecoder:
     """See `Decoder` for the contract. `precision` is `float32` or `bfloat16`, which takes a copy of the weights."""
 
     def __init__(self, model: Any, context_window: int, precision: str = "float32") -> None:
@@ -60,7 +60,7 @@ class PlainDecoder:
 
     @torch.inference_mode()
     def prefill(self, ids: Sequence[int], cache: KeyValueCache, row: int) -> Tensor:
-        with cache.extending(range(row, row + 1), len(ids)):
+        with cache.extend(range(row, row + 1), len(ids)):
             positions = torch.arange(cache.lengths[row], cache.lengths[row] + len(ids), device=self._device)
             return self._forward([list(ids)], positions[None], cache, range(row, row + 1))[0]
 
@@ -68,19 +68,19 @@ class PlainDecoder:
     def step(self, ids: Sequence[int], cache: KeyValueCache) -> Tensor:
         if len(ids) != cache.rows:
             raise ValueError(f"{len(ids)} tokens for {cache.rows} rows")
-        with cache.extending(range(cache.rows), 1):
+        with cache.extend(range(cache.rows), 1):
             positions = torch.tensor(cache.lengths, device=self._device)[:, None]
             return self._forward([[token] for token in ids], positions, cache, range(cache.rows))
 
     def _forward(self, ids: list[list[int]], positions: Tensor, cache: KeyValueCache, rows: range) -> Tensor:
         """Logits after the last token of each row: ids and positions are `[rows, count]`."""
-        read = -(-(int(positions.max()) + 1) // BLOCK) * BLOCK
+        read = -(-(int(positions.max()) + 1) // BLOCK_TOKENS) * BLOCK_TOKENS
         masks = {kind: self._mask(positions, read, kind) for kind in self._kinds}
         output = self._model(
             torch.tensor(ids, device=self._device),
             attention_mask=masks if len(masks) > 1 else masks[self._kinds[0]],
             position_ids=positions,
-            cache=_RowCache(cache, rows, positions, read),
+            cache=_BatchedCache(cache, rows, positions, read),
             use_cache=True,
             logits_to_keep=1,
         )
@@ -96,7 +96,7 @@ class PlainDecoder:
         return torch.zeros(hidden.shape, dtype=self._dtype, device=self._device).masked_fill_(hidden, -torch.inf)
 
 
-class _RowLayer(DynamicLayer):
+class _BatchedCacheLayer(DynamicLayer):
     """One layer of a `KeyValueCache`, seen by transformers for the length of one forward pass."""
 
     def __init__(self, storage: Tensor, rows: range, positions: Tensor, read: int) -> None:
@@ -121,9 +121,9 @@ class _RowLayer(DynamicLayer):
         return self._read, 0
 
 
-class _RowCache(Cache):
+class _BatchedCache(Cache):
     def __init__(self, cache: KeyValueCache, rows: range, positions: Tensor, read: int) -> None:
-        super().__init__(layers=[_RowLayer(storage, rows, positions, read) for storage in cache.layers])
+        super().__init__(layers=[_BatchedCacheLayer(storage, rows, positions, read) for storage in cache.layers])
 
 
 def _rotary_kinds(config: Any) -> set[str]:

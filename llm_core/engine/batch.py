@@ -13,21 +13,21 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from llm_core.decoding.thread_tuning import ThreadChoice, all_threads
+from llm_core.decoding.thread_tuning import ThreadTuner, count_cores
 from llm_core.engine.prefix_cache import PrefixCache
 from llm_core.errors import NucleusError
-from llm_core.generation.request import KeptStep
+from llm_core.generation.request import FirstStepLogits
 from samplers import SamplerChain, summarize
 
 if TYPE_CHECKING:
     from llm_core.decoding.factory import Decoder
     from llm_core.decoding.kv_cache import Prefix
-    from llm_core.engine.sequence import Answer
-    from samplers.chain import Drawn, Recording
+    from llm_core.engine.sequence import ActiveSequence
+    from samplers.chain import Draw, StageRecording
 
 log = logging.getLogger(__name__)
 
-READ_TOKENS = 128
+PREFILL_CHUNK_TOKENS = 128
 """Prompt tokens read between two steps: a long prompt delays the others by this much a step, and no more."""
 
 
@@ -39,54 +39,54 @@ class Batch:
         self.prefixes = PrefixCache(prefix_bytes)
         self._cache_bytes = cache_bytes
         self._cache = decoder.new_cache(cache_bytes)
-        self._nursery = decoder.new_cache(cache_bytes)
+        self._prefill_cache = decoder.new_cache(cache_bytes)
         """The cache of the one row whose prompt is being read."""
-        self._joining: deque[Answer] = deque()
-        self._rows: list[Answer] = []
+        self._prefilling: deque[ActiveSequence] = deque()
+        self._sequences: list[ActiveSequence] = []
         """In the order of the cache's rows."""
         self._chain: SamplerChain | None = None
         on_cpu = self._cache.device.type == "cpu"
-        self._threads = ThreadChoice(all_threads() if on_cpu else 1, torch.set_num_threads)
+        self._threads = ThreadTuner(count_cores() if on_cpu else 1, torch.set_num_threads)
 
     @property
-    def answers(self) -> list[Answer]:
+    def sequences(self) -> list[ActiveSequence]:
         """All rows in here, whether they are still reading or already writing."""
-        return [*self._rows, *self._joining]
+        return [*self._sequences, *self._prefilling]
 
     @property
     def active_bytes(self) -> int:
         """Bytes set aside for the keys and values of these rows."""
-        return self._cache.nbytes + self._nursery.nbytes
+        return self._cache.nbytes + self._prefill_cache.nbytes
 
-    def join(self, answer: Answer) -> None:
-        self._joining.append(answer)
+    def join(self, answer: ActiveSequence) -> None:
+        self._prefilling.append(answer)
 
     @torch.inference_mode()
     def advance(self) -> None:
         """Read a little, then one token for every row that has read its prompt. Rows that ended leave."""
         self._release()
-        self._read()
-        if self._rows:
+        self._prefill()
+        if self._sequences:
             self._step()
         self._release()
 
     def clear(self, error: NucleusError) -> None:
         """End every row with `error`, and start over with empty caches."""
-        for answer in self.answers:
+        for answer in self.sequences:
             answer.record.fail(error)
-        self._rows.clear()
-        self._joining.clear()
+        self._sequences.clear()
+        self._prefilling.clear()
         self._cache = self.decoder.new_cache(self._cache_bytes)
-        self._nursery = self.decoder.new_cache(self._cache_bytes)
+        self._prefill_cache = self.decoder.new_cache(self._cache_bytes)
         self._chain = None
 
-    def _read(self) -> None:
-        """Spend up to `READ_TOKENS` on the prompts of rows that want to join."""
-        left = READ_TOKENS
-        while self._joining and left > 0:
-            answer = self._joining[0]
+    def _prefill(self) -> None:
+        """Spend up to `PREFILL_CHUNK_TOKENS` on the prompts of rows that want to join."""
+        left = PREFILL_CHUNK_TOKENS
+        while self._prefilling and left > 0:
+            answer = self._prefilling[0]
             wanted = answer.ids[:-1]
-            if not self._nursery.rows:
+            if not self._prefill_cache.rows:
                 if not self._has_room(answer):
                     return
                 known = self.prefixes.longest(wanted)
@@ -94,23 +94,23 @@ class Batch:
                 if answer.record.cached_tokens == len(wanted):
                     self._admit(known)
                     continue
-                self._nursery.append()
+                self._prefill_cache.append()
                 if known:
-                    self._nursery.put(0, known)
-            start = self._nursery.lengths[0]
+                    self._prefill_cache.put(0, known)
+            start = self._prefill_cache.lengths[0]
             chunk = wanted[start : start + left]
-            self.decoder.prefill(chunk, self._nursery, 0)
+            self.decoder.prefill(chunk, self._prefill_cache, 0)
             left -= len(chunk)
-            if self._nursery.lengths[0] == len(wanted):
-                read = self._nursery.copy_out(0, len(wanted))
-                self._nursery.remove(0)
+            if self._prefill_cache.lengths[0] == len(wanted):
+                read = self._prefill_cache.copy_out(0, len(wanted))
+                self._prefill_cache.remove(0)
                 self.prefixes.store(wanted, read)
                 self._admit(read)
 
-    def _has_room(self, answer: Answer) -> bool:
+    def _has_room(self, answer: ActiveSequence) -> bool:
         """Whether the cache can hold the row to its end beside the others, to theirs. A row that could not even alone
         ends; any other waits until somebody leaves."""
-        lengths = [_longest(each) for each in (*self._rows, answer)]
+        lengths = [_longest_prefix(each) for each in (*self._sequences, answer)]
         if self._cache.fits(len(lengths), max(lengths)):
             return True
         if not self._cache.fits(1, lengths[-1]):
@@ -123,46 +123,46 @@ class Batch:
         row = self._cache.append()
         if read:
             self._cache.put(row, read)
-        self._rows.append(self._joining.popleft())
+        self._sequences.append(self._prefilling.popleft())
         self._chain = None
 
     def _step(self) -> None:
-        with self._threads.timing(len(self._rows)):
-            logits = self.decoder.step([answer.ids[-1] for answer in self._rows], self._cache)
+        with self._threads.time_step(len(self._sequences)):
+            logits = self.decoder.step([answer.ids[-1] for answer in self._sequences], self._cache)
         if logits.device.type == "mps":  # which lacks the float64 that the noise is made in
             logits = logits.cpu()
         if self._chain is None:
-            self._chain = SamplerChain([answer.state.config for answer in self._rows])
-        recording: Recording = []
-        for row, answer in enumerate(self._rows):
-            if answer.record.request.keep_logits and answer.record.kept is None:
-                answer.record.kept = _kept(logits[row], answer)
-        states = [answer.state for answer in self._rows]
+            self._chain = SamplerChain([answer.state.config for answer in self._sequences])
+        recording: StageRecording = []
+        for row, answer in enumerate(self._sequences):
+            if answer.record.request.keep_logits and answer.record.first_step is None:
+                answer.record.first_step = _keep_first_logits(logits[row], answer)
+        states = [answer.state for answer in self._sequences]
         try:
             drawn = self._chain.sample(logits, states, recording)
         except ValueError:
             self._step_singly(logits)
             return
-        self._hand_out(self._rows, drawn, recording)
+        self._deliver_tokens(self._sequences, drawn, recording)
 
     def _step_singly(self, logits: torch.Tensor) -> None:
         """One row's sampler refused its logits: find it, and let the others go on."""
-        for row, answer in enumerate(self._rows):
-            recording: Recording = []
+        for row, answer in enumerate(self._sequences):
+            recording: StageRecording = []
             try:
                 drawn = SamplerChain([answer.state.config]).sample(logits[row : row + 1], [answer.state], recording)
             except ValueError as error:
                 log.warning("a row ended: %s", error)
                 answer.record.fail(NucleusError("sampler_failed", detail=str(error)))
             else:
-                self._hand_out([answer], drawn, recording)
+                self._deliver_tokens([answer], drawn, recording)
 
     @staticmethod
-    def _hand_out(answers: Iterable[Answer], drawn: Drawn, recording: Recording) -> None:
+    def _deliver_tokens(answers: Iterable[ActiveSequence], drawn: Draw, recording: StageRecording) -> None:
         rows = list(answers)
-        forced = [answer.forced for answer in rows]
+        forced = [answer.next_forced_token for answer in rows]
         tokens = [own if given is None else given for own, given in zip(drawn.tokens, forced, strict=True)]
-        traces = summarize(recording, tokens, certain=[answer.record.request.keep_certainty for answer in rows])
+        traces = summarize(recording, tokens, certain=[answer.record.request.keep_self_certainty for answer in rows])
         for answer, token, probability, trace in zip(rows, tokens, drawn.probabilities, traces, strict=True):
             try:
                 answer.accept(token, probability, trace)
@@ -172,30 +172,30 @@ class Batch:
 
     def _release(self) -> None:
         """Let ended rows go, and remember what they had read and written."""
-        if self._nursery.rows and self._joining[0].ended:
-            self._nursery.remove(0)
-        self._joining = deque(answer for answer in self._joining if not answer.ended)
-        for row in reversed(range(len(self._rows))):
-            answer = self._rows[row]
-            if not answer.ended:
+        if self._prefill_cache.rows and self._prefilling[0].finished:
+            self._prefill_cache.remove(0)
+        self._prefilling = deque(answer for answer in self._prefilling if not answer.finished)
+        for row in reversed(range(len(self._sequences))):
+            answer = self._sequences[row]
+            if not answer.finished:
                 continue
             length = self._cache.lengths[row]
             if length:
                 self.prefixes.store(answer.ids[:length], self._cache.copy_out(row, length))
             self._cache.remove(row)  # the last row takes its place
-            self._rows[row] = self._rows[-1]
-            self._rows.pop()
+            self._sequences[row] = self._sequences[-1]
+            self._sequences.pop()
             self._chain = None
-        if self.active_bytes and not self.answers:
+        if self.active_bytes and not self.sequences:
             self._cache.trim()
-            self._nursery.trim()
+            self._prefill_cache.trim()
 
 
-def _kept(logits: torch.Tensor, answer: Answer) -> KeptStep:
+def _keep_first_logits(logits: torch.Tensor, answer: ActiveSequence) -> FirstStepLogits:
     constraint = answer.state.constraint
-    return KeptStep(logits.float().cpu().clone(), constraint.allowed().clone() if constraint else None)
+    return FirstStepLogits(logits.float().cpu().clone(), constraint.allowed().clone() if constraint else None)
 
 
-def _longest(answer: Answer) -> int:
+def _longest_prefix(answer: ActiveSequence) -> int:
     """Tokens that the row may come to."""
-    return len(answer.ids) + answer.left
+    return len(answer.ids) + answer.remaining

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, NamedTuple, ParamSpec, TypeVar
 
 from llm_core.errors import NucleusError
 from llm_core.generation.fair_queue import FairQueue
-from llm_core.generation.request import GenerationRequest, RowRecord, Run
+from llm_core.generation.request import GenerationRequest, Run, SampleRecord
 from llm_core.models.store import ModelStore
 
 if TYPE_CHECKING:
     from llm_core.engine.batch import Batch
-    from llm_core.engine.sequence import Answer
+    from llm_core.engine.sequence import ActiveSequence
     from llm_core.generation.request import FinishReason, Precision
     from llm_core.models.language_model import LanguageModel
     from samplers.constraints import Constraint
@@ -31,24 +31,24 @@ T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
-MAX_WAITING = 1024
+MAX_WAITING_SAMPLES = 1024
 """Rows that may wait, over all sessions."""
-MAX_ACTIVE = 64
+MAX_ACTIVE_SAMPLES = 64
 """Rows that read or write at the same time."""
 CACHE_BYTES = 2 * 1024**3
 """Keys and values of active rows, for each model and precision in use."""
 PREFIX_BYTES = 512 * 1024**2
 """Keys and values remembered for later runs, for each model and precision."""
 
-KEPT_IDLE = 2
+MAX_IDLE_BATCHES = 2
 """Batches that rest and are kept, those used last: making one takes seconds, and a room alternates between two."""
 
 
-class Job(NamedTuple):
+class QueuedSample(NamedTuple):
     """One row in the queue."""
 
     run: Run
-    record: RowRecord
+    record: SampleRecord
 
 
 class Engine:
@@ -56,9 +56,9 @@ class Engine:
 
     def __init__(self, models: ModelStore) -> None:
         self._models = models
-        self._queue: FairQueue[Job] = FairQueue()
+        self._queue: FairQueue[QueuedSample] = FairQueue()
         self._wake = models.changed
-        self._owners: dict[Answer, Run] = {}
+        self._owners: dict[ActiveSequence, Run] = {}
         """The run of every answer that is in a batch."""
         self._batches: dict[tuple[LanguageModel, Precision], Future[Batch]] = {}
         self._thread: threading.Thread | None = None
@@ -81,12 +81,12 @@ class Engine:
         run = Run(request)
         self._models.request(request.model_id)
         with self._wake:
-            if len(self._queue) + len(run.rows) > MAX_WAITING:
-                raise NucleusError("queue_full", limit=MAX_WAITING)
-            for record in run.rows:
-                self._queue.push(request.session or run.id, Job(run, record))
+            if len(self._queue) + len(run.samples) > MAX_WAITING_SAMPLES:
+                raise NucleusError("queue_full", limit=MAX_WAITING_SAMPLES)
+            for record in run.samples:
+                self._queue.push(request.session or run.id, QueuedSample(run, record))
             if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(target=self._serve, name="engine", daemon=True)
+                self._thread = threading.Thread(target=self._run_loop, name="engine", daemon=True)
                 self._thread.start()
             self._wake.notify_all()
         return run
@@ -103,92 +103,92 @@ class Engine:
             return 0
 
     @property
-    def active_rows(self) -> int:
+    def active_samples(self) -> int:
         return len(self._owners)
 
     @property
-    def waiting_rows(self) -> int:
+    def waiting_samples(self) -> int:
         with self._wake:
             return len(self._queue)
 
     @property
     def active_bytes(self) -> int:
         """Bytes set aside for the keys and values of active rows."""
-        return sum(future.result().active_bytes for future in list(self._batches.values()) if _made(future))
+        return sum(future.result().active_bytes for future in list(self._batches.values()) if _is_ready(future))
 
-    def _serve(self) -> None:
+    def _run_loop(self) -> None:
         try:
             while not self._closing:
                 self._admit()
-                self._end_unwanted()
-                batches = [future.result() for future in self._batches.values() if _made(future)]
-                busy = [batch for batch in batches if batch.answers]
+                self._cancel_unwanted()
+                batches = [future.result() for future in self._batches.values() if _is_ready(future)]
+                busy = [batch for batch in batches if batch.sequences]
                 for batch in busy:
                     self._advance(batch)
                 if not busy:
-                    self._rest()
+                    self._wait_for_work()
         except BaseException as error:  # the next request starts a new thread; nobody waits for this one
             log.exception("the engine's thread ended")
-            self._abandon(NucleusError("engine_failed", detail=type(error).__name__))
+            self._fail_all(NucleusError("engine_failed", detail=type(error).__name__))
             if not isinstance(error, Exception):
                 raise
         else:
-            self._let_go()
+            self._release_all()
 
-    def _rest(self) -> None:
+    def _wait_for_work(self) -> None:
         with self._wake:
-            if not self._closing and not any(self._ready(job) for job in self._queue):
+            if not self._closing and not any(self._is_runnable(job) for job in self._queue):
                 self._wake.wait(timeout=0.2)  # a Stop on a waiting run sends no notice
 
     def _admit(self) -> None:
         while True:
-            full = len(self._owners) >= MAX_ACTIVE
+            full = len(self._owners) >= MAX_ACTIVE_SAMPLES
             with self._wake:
-                job = self._queue.pop(self._unwanted if full else self._ready)
+                job = self._queue.pop(self._is_unwanted if full else self._is_runnable)
             if job is None:
                 return
             try:
-                self._let_in(job)
+                self._start_sequence(job)
             except NucleusError as error:
                 job.record.fail(error)
             except Exception as error:  # one bad row must not end the engine for everybody
                 log.exception("run %s failed", job.run.id)
                 job.record.fail(NucleusError("engine_failed", detail=type(error).__name__))
-            job.run.settle()
+            job.run.notify_if_done()
 
-    def _ready(self, job: Job) -> bool:
+    def _is_runnable(self, job: QueuedSample) -> bool:
         """Whether a row can leave the queue: nobody wants it, its model failed, or its batch has room for it."""
-        if self._unwanted(job):
+        if self._is_unwanted(job):
             return True
         loading = self._models.request(job.run.request.model_id).result
         if not loading.done():
             return False
         if loading.exception():
             return True
-        return self._batch(job).done() and self._grammar(job.run, loading.result()).done()
+        return self._get_batch(job).done() and self._get_grammar(job.run, loading.result()).done()
 
-    def _unwanted(self, job: Job) -> bool:
-        return self._verdict(job) is not None
+    def _is_unwanted(self, job: QueuedSample) -> bool:
+        return self._end_reason(job) is not None
 
-    def _verdict(self, job: Job) -> FinishReason | NucleusError | None:
-        return "cancelled" if self._closing else job.run.verdict(job.record)
+    def _end_reason(self, job: QueuedSample) -> FinishReason | NucleusError | None:
+        return "cancelled" if self._closing else job.run.end_reason(job.record)
 
-    def _batch(self, job: Job) -> Future[Batch]:
+    def _get_batch(self, job: QueuedSample) -> Future[Batch]:
         """The batch of the job's model and precision, being made in the background if it is new."""
         model = self._models.request(job.run.request.model_id).result.result()
         key = (model, job.run.request.precision)
         if key in self._batches:
             self._batches[key] = self._batches.pop(key)  # the one used last
         else:
-            self._forget_idle()
-            self._batches[key] = _in_background(_make_batch, *key)
+            self._evict_idle_batches()
+            self._batches[key] = _run_in_background(_make_batch, *key)
             self._batches[key].add_done_callback(lambda _: self._notify())
         return self._batches[key]
 
-    def _grammar(self, run: Run, model: LanguageModel) -> Future[Constraint | None]:
+    def _get_grammar(self, run: Run, model: LanguageModel) -> Future[Constraint | None]:
         """The run's output format, being compiled in the background: a large schema takes a while."""
         if run.grammar is None:
-            run.grammar = _in_background(run.request.prompt.output.constraint, model)
+            run.grammar = _run_in_background(run.request.prompt.output.constraint, model)
             run.grammar.add_done_callback(lambda _: self._notify())
         return run.grammar
 
@@ -196,51 +196,51 @@ class Engine:
         with self._wake:
             self._wake.notify_all()
 
-    def _forget_idle(self) -> None:
+    def _evict_idle_batches(self) -> None:
         """Let go of batches that rest, but for those used last; models that left the store leave the memory too."""
-        idle = [key for key, future in self._batches.items() if _made(future) and not future.result().answers]
-        loaded = self._models.loaded()
+        idle = [key for key, future in self._batches.items() if _is_ready(future) and not future.result().sequences]
+        loaded = self._models.loaded_models()
         for key in idle:
-            if key[0] not in loaded or key not in idle[-KEPT_IDLE:]:
+            if key[0] not in loaded or key not in idle[-MAX_IDLE_BATCHES:]:
                 del self._batches[key]
 
-    def _let_in(self, job: Job) -> None:
-        from llm_core.engine.sequence import Answer, check_settings, continued
+    def _start_sequence(self, job: QueuedSample) -> None:
+        from llm_core.engine.sequence import ActiveSequence, advance_constraint, check_settings
 
         run, record = job
-        verdict = self._verdict(job)
+        verdict = self._end_reason(job)
         if isinstance(verdict, NucleusError):
             raise verdict
         if verdict is not None:
             record.finish(verdict)
             return
         model = self._models.request(run.request.model_id).result.result()
-        batch = self._batch(job).result()
+        batch = self._get_batch(job).result()
         check_settings(model, record.request)
         if run.rendered is None:
             run.model, run.rendered = model, run.request.prompt.render(model)
-        grammar = self._grammar(run, model).result()
-        record.constraint = grammar and continued(grammar, record.request)
-        answer = Answer(model, run.rendered.token_ids, record)
-        if not answer.ended:
+        grammar = self._get_grammar(run, model).result()
+        record.constraint = grammar and advance_constraint(grammar, record.request)
+        answer = ActiveSequence(model, run.rendered.token_ids, record)
+        if not answer.finished:
             batch.join(answer)
             self._owners[answer] = run
 
-    def _end_unwanted(self) -> None:
+    def _cancel_unwanted(self) -> None:
         for answer, run in list(self._owners.items()):
-            verdict = self._verdict(Job(run, answer.record))
+            verdict = self._end_reason(QueuedSample(run, answer.record))
             if isinstance(verdict, NucleusError):
                 answer.record.fail(verdict)
             elif verdict is not None:
-                answer.end(verdict)
+                answer.finish(verdict)
 
-    def _let_go(self) -> None:
+    def _release_all(self) -> None:
         """Closing: what is under way ends as if stopped."""
-        self._end_unwanted()
+        self._cancel_unwanted()
         for run in {*self._owners.values(), *(job.run for job in self._queue)}:
-            for record in run.rows:
+            for record in run.samples:
                 record.finish("cancelled")
-            run.settle()
+            run.notify_if_done()
 
     def _advance(self, batch: Batch) -> None:
         try:
@@ -249,21 +249,21 @@ class Engine:
             log.exception("a batch failed")
             batch.clear(NucleusError("engine_failed", detail=type(error).__name__))
         for answer, run in list(self._owners.items()):
-            if answer.ended:
+            if answer.finished:
                 del self._owners[answer]
-                run.settle()
+                run.notify_if_done()
 
-    def _abandon(self, error: NucleusError) -> None:
+    def _fail_all(self, error: NucleusError) -> None:
         """Fail everything that was under way or waiting, and drop the batches: their state may be half written."""
         with self._wake:
-            jobs = [*self._queue, *(Job(run, answer.record) for answer, run in self._owners.items())]
+            jobs = [*self._queue, *(QueuedSample(run, answer.record) for answer, run in self._owners.items())]
             self._queue, self._owners, self._batches = FairQueue(), {}, {}
         for run, record in jobs:
             record.fail(error)
-            run.settle()
+            run.notify_if_done()
 
 
-def _in_background(work: Callable[P, T], *args: P.args, **options: P.kwargs) -> Future[T]:
+def _run_in_background(work: Callable[P, T], *args: P.args, **options: P.kwargs) -> Future[T]:
     """Run it in a thread of its own, which ends with it. A pool's thread would stay, and with it the helpers that
     OpenMP gave it: then there are more of them than cores, and they stop spinning, which costs the engine's thread all
     that it gains by a second core."""
@@ -279,7 +279,7 @@ def _in_background(work: Callable[P, T], *args: P.args, **options: P.kwargs) -> 
     return future
 
 
-def _made(future: Future[Batch]) -> bool:
+def _is_ready(future: Future[Batch]) -> bool:
     return future.done() and not future.exception()
 
 
@@ -288,10 +288,10 @@ def _make_batch(model: LanguageModel, precision: Precision) -> Batch:
 
     from llm_core.decoding.factory import UnsupportedModel, make_decoder
     from llm_core.decoding.quantized_linear import FormatUnavailable
-    from llm_core.decoding.thread_tuning import all_threads
+    from llm_core.decoding.thread_tuning import count_cores
     from llm_core.engine.batch import Batch
 
-    torch.set_num_threads(all_threads())
+    torch.set_num_threads(count_cores())
     try:
         decoder = make_decoder(model, precision)
     except FormatUnavailable as error:

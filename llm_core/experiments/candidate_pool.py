@@ -12,8 +12,8 @@ import time
 from collections.abc import Sequence
 
 from llm_core.errors import NucleusError
-from llm_core.generation.request import MAX_ROWS as MAX_SAMPLES_PER_REQUEST
-from llm_core.generation.request import FinishReason, GenerationRequest, RowRecord, RowRequest, Run
+from llm_core.generation.request import MAX_SAMPLES_PER_REQUEST as MAX_SAMPLES_PER_REQUEST
+from llm_core.generation.request import FinishReason, GenerationRequest, Run, SampleRecord, SampleRequest
 from llm_core.generation.technique_run import Submit
 from llm_core.prompts.extraction import normalized
 
@@ -67,10 +67,10 @@ class CandidatePool:
     def __init__(self, submit: Submit, template: GenerationRequest, n: int, seed: int | None = None) -> None:
         """Request `n` candidates at once. `template` has one sample: the settings of each candidate, and the first
         candidate's seed unless `seed` is given. Raises the `NucleusError` of a request that is refused."""
-        if len(template.rows) != 1:
-            raise NucleusError("rows_out_of_range", value=len(template.rows), limit=1)
+        if len(template.samples) != 1:
+            raise NucleusError("rows_out_of_range", value=len(template.samples), limit=1)
         self.template = template
-        self.seed = template.rows[0].sampler.seed if seed is None else seed
+        self.seed = template.samples[0].sampler.seed if seed is None else seed
         self.runs: list[Run] = []
         self.requested = 0
         """Candidates requested, over all runs."""
@@ -86,7 +86,7 @@ class CandidatePool:
         if n <= self.requested:
             return
         rows = tuple(self._sample_request(index) for index in range(self.requested, n))
-        self.runs.append(self._submit(dataclasses.replace(self.template, rows=rows)))
+        self.runs.append(self._submit(dataclasses.replace(self.template, samples=rows)))
         self.requested = n
 
     @property
@@ -94,16 +94,16 @@ class CandidatePool:
         return any(run.active for run in self.runs)
 
     @property
-    def records(self) -> list[RowRecord]:
+    def records(self) -> list[SampleRecord]:
         """Records of all requested candidates in order, finished or not."""
-        return [record for run in self.runs for record in run.rows]
+        return [record for run in self.runs for record in run.samples]
 
     def find_run(self, index: int) -> Run:
         """Return the run in which a candidate is written. Raises `IndexError`."""
         for run in self.runs:
-            if index < len(run.rows):
+            if index < len(run.samples):
                 return run
-            index -= len(run.rows)
+            index -= len(run.samples)
         raise IndexError(index)
 
     def candidates(self) -> list[Candidate]:
@@ -132,8 +132,8 @@ class CandidatePool:
     @property
     def tokens(self) -> int:
         """Tokens written so far, over all candidates."""
-        alone = sum(_count_tokens(record) for record in self.records if record.usage or not record.shared)
-        shared = sum(record.length for record in self.records if record.shared and not record.usage)
+        alone = sum(_count_tokens(record) for record in self.records if record.usage or not record.shares_call)
+        shared = sum(record.length for record in self.records if record.shares_call and not record.usage)
         counted = sum(usage.output_tokens for run in self.runs for usage in run.usages)
         return alone + max(shared, counted)
 
@@ -146,7 +146,7 @@ class CandidatePool:
     @property
     def seconds(self) -> float:
         """Seconds that the runs took, without waiting in the queue."""
-        return sum(max(record.seconds for record in run.rows) for run in self.runs)
+        return sum(max(record.seconds for record in run.samples) for run in self.runs)
 
     def touch(self) -> None:
         """Keep the runs alive: they are abandoned when nobody touches them."""
@@ -168,12 +168,12 @@ class CandidatePool:
             )
         return not self.active
 
-    def _sample_request(self, index: int) -> RowRequest:
-        [row] = self.template.rows
+    def _sample_request(self, index: int) -> SampleRequest:
+        [row] = self.template.samples
         sampler = dataclasses.replace(row.sampler, seed=self.seed + index)
-        return dataclasses.replace(row, sampler=sampler, keep_certainty=True)
+        return dataclasses.replace(row, sampler=sampler, keep_self_certainty=True)
 
-    def _make_candidate(self, index: int, record: RowRecord) -> Candidate:
+    def _make_candidate(self, index: int, record: SampleRecord) -> Candidate:
         prompt = self.template.prompt
         text = prompt.prefill + record.text
         events = record.events()
@@ -202,11 +202,11 @@ def group_duplicates(candidates: Sequence[Candidate]) -> list[DuplicateGroup]:
     return [DuplicateGroup(group[0], tuple(each.index for each in group)) for group in members.values()]
 
 
-def _is_candidate(record: RowRecord) -> bool:
+def _is_candidate(record: SampleRecord) -> bool:
     """Return whether a finished sample is a candidate. A failed one is not, even with a part of its text: its end is
     not known."""
     return record.error is None and bool(record.length)
 
 
-def _count_tokens(record: RowRecord) -> int:
+def _count_tokens(record: SampleRecord) -> int:
     return max(record.length, record.usage.output_tokens if record.usage else 0)

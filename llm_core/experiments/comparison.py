@@ -16,7 +16,14 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from llm_core.errors import NucleusError
-from llm_core.generation.request import MAX_ROWS, GenerationRequest, RowRecord, RowRequest, Run, TokenEvent
+from llm_core.generation.request import (
+    MAX_SAMPLES_PER_REQUEST,
+    GenerationRequest,
+    Run,
+    SampleRecord,
+    SampleRequest,
+    TokenEvent,
+)
 from llm_core.generation.technique_run import Submit
 from llm_core.prompts.spec import PromptSpec
 from samplers import SamplerConfig, StageSnapshot, StepTrace
@@ -49,8 +56,8 @@ class Comparison:
     ) -> None:
         """Submit all requests at once. `template` gives what columns do not: its one sample's limits, precision and
         session. Raises `NucleusError` if any part is refused; then nothing runs."""
-        if not 1 <= len(columns) * repeats <= MAX_ROWS:
-            raise NucleusError("rows_out_of_range", value=len(columns) * repeats, limit=MAX_ROWS)
+        if not 1 <= len(columns) * repeats <= MAX_SAMPLES_PER_REQUEST:
+            raise NucleusError("rows_out_of_range", value=len(columns) * repeats, limit=MAX_SAMPLES_PER_REQUEST)
         self.columns = tuple(columns)
         self.repeats = repeats
         self.runs: list[Run] = []
@@ -59,12 +66,14 @@ class Comparison:
         try:
             for members in _group_columns(self.columns):
                 rows = tuple(
-                    _sample_request(template.rows[0], self.columns[place].sampler, seed + repeat)
+                    _sample_request(template.samples[0], self.columns[place].sampler, seed + repeat)
                     for place in members
                     for repeat in range(repeats)
                 )
                 shared = self.columns[members[0]]
-                run = submit(dataclasses.replace(template, model_id=shared.model_id, prompt=shared.prompt, rows=rows))
+                run = submit(
+                    dataclasses.replace(template, model_id=shared.model_id, prompt=shared.prompt, samples=rows)
+                )
                 self.runs.append(run)
                 self._positions |= {place: (run, order * repeats) for order, place in enumerate(members)}
         except NucleusError:
@@ -85,10 +94,10 @@ class Comparison:
         one, two = self.run(column), self.run(other)
         return one is two or (one.model is not None and one.model is two.model)
 
-    def record(self, column: int, repeat: int = 0) -> RowRecord:
+    def record(self, column: int, repeat: int = 0) -> SampleRecord:
         """Return the record of one repetition of a column."""
         run, first = self._positions[column]
-        return run.rows[first + repeat]
+        return run.samples[first + repeat]
 
     def touch(self) -> None:
         """Keep the runs alive: they are abandoned when nobody touches them."""
@@ -115,7 +124,7 @@ def _group_columns(columns: Sequence[ComparisonColumn]) -> list[list[int]]:
     return groups
 
 
-def _sample_request(template: RowRequest, sampler: SamplerConfig, seed: int) -> RowRequest:
+def _sample_request(template: SampleRequest, sampler: SamplerConfig, seed: int) -> SampleRequest:
     return dataclasses.replace(template, sampler=dataclasses.replace(sampler, seed=seed))
 
 

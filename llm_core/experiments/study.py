@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
 from llm_core.errors import NucleusError
-from llm_core.generation.request import MAX_ROWS as MAX_SAMPLES_PER_REQUEST
+from llm_core.generation.request import MAX_SAMPLES_PER_REQUEST as MAX_SAMPLES_PER_REQUEST
 from llm_core.generation.request import GenerationRequest, Run
-from llm_core.generation.technique_run import Asking, Submit
+from llm_core.generation.technique_run import Submit, TechniqueRun
 
 Variant = TypeVar("Variant")
 """Variant to compare: a technique, an order of examples, ..."""
@@ -58,7 +58,7 @@ class GridExperiment(Generic[Variant]):
         self._submit = submit
         self._request = request
         self._score = score
-        self._active: dict[tuple[Variant, int], Asking] = {}
+        self._active: dict[tuple[Variant, int], TechniqueRun] = {}
 
     @property
     def total(self) -> int:
@@ -103,21 +103,21 @@ class GridExperiment(Generic[Variant]):
             if place in self.cells or place in self._active:
                 continue
             try:
-                self._active[place] = Asking(self._submit, self._request(*place))
+                self._active[place] = TechniqueRun(self._submit, self._request(*place))
             except NucleusError as error:
                 if error.code == "queue_full":
                     return
                 self.cells[place] = CellResult(None, 0.0, 0, 0, 0.0, error)
 
-    def _record_notices(self, technique_run: Asking) -> None:
+    def _record_notices(self, technique_run: TechniqueRun) -> None:
         known = set(map(str, self.notices))
         for notice in (notice for run in technique_run.runs for notice in run.notices):
             if str(notice) not in known:
                 known.add(str(notice))
                 self.notices.append(notice)
-        self.from_cache += all(row.from_cache for run in technique_run.runs for row in run.rows)
+        self.from_cache += all(row.from_cache for run in technique_run.runs for row in run.samples)
 
-    def _make_cell(self, place: tuple[Variant, int], technique_run: Asking) -> CellResult:
+    def _make_cell(self, place: tuple[Variant, int], technique_run: TechniqueRun) -> CellResult:
         answer = technique_run.answer
         score = 0.0 if answer is None else self._score(place[1], answer)
         return CellResult(

@@ -14,9 +14,9 @@ from collections.abc import Mapping, Sequence
 from llm_core.analysis.text_metrics import STATISTICS, Written, written
 from llm_core.errors import NucleusError
 from llm_core.experiments.study import CellResult, GridExperiment
-from llm_core.generation.request import MAX_ROWS as MAX_SAMPLES_PER_REQUEST
+from llm_core.generation.request import MAX_SAMPLES_PER_REQUEST as MAX_SAMPLES_PER_REQUEST
 from llm_core.generation.request import GenerationRequest
-from llm_core.generation.technique_run import Asking, Submit
+from llm_core.generation.technique_run import Submit, TechniqueRun
 from samplers import SETTINGS, SamplerConfig
 
 GridPoint = tuple[float | str, ...]
@@ -85,12 +85,12 @@ class Sweep(GridExperiment[GridPoint]):
         self.texts: dict[tuple[GridPoint, int], Written] = {}
         """Finished texts, by point and seed index."""
         self._statistics: dict[tuple[GridPoint, str, int], float | None] = {}
-        [row] = request.rows
+        [row] = request.samples
         self._first_seed = row.sampler.seed
 
         def ask(place: GridPoint, item: int) -> GenerationRequest:
             sampler = dataclasses.replace(self.points[place], seed=self.seed(item))
-            return dataclasses.replace(request, rows=(dataclasses.replace(row, sampler=sampler),))
+            return dataclasses.replace(request, samples=(dataclasses.replace(row, sampler=sampler),))
 
         super().__init__(submit, tuple(self.points), seeds, ask, lambda item, answer: 1.0)
 
@@ -115,7 +115,7 @@ class Sweep(GridExperiment[GridPoint]):
         each = (STATISTICS[name]([text]) for text in self.texts_at(point))
         return [figure for figure in each if figure is not None]
 
-    def _make_cell(self, place: tuple[GridPoint, int], technique_run: Asking) -> CellResult:
+    def _make_cell(self, place: tuple[GridPoint, int], technique_run: TechniqueRun) -> CellResult:
         if technique_run.outcomes:  # neither failed nor cut off
-            self.texts[place] = written(technique_run.main.rows[0].events())
+            self.texts[place] = written(technique_run.main.samples[0].events())
         return super()._make_cell(place, technique_run)

@@ -14,7 +14,7 @@ from typing import Any
 
 from llm_core.errors import NucleusError
 from llm_core.formats.common.result import Dumped, Lost
-from llm_core.generation.request import RowRecord, Run, TokenEvent
+from llm_core.generation.request import Run, SampleRecord, TokenEvent
 
 COLUMNS = (
     *("prompt", "row", "seed", "answer", "status", "finish_reason", "error", "tokens", "prompt_tokens", "seconds"),
@@ -54,16 +54,16 @@ def dump_jsonl(runs: Sequence[Run]) -> Dumped:
     return Dumped("\n".join(lines) + "\n", (Lost("recipe", "not_in_results"), Lost("candidates", "not_in_results")))
 
 
-def _rows(runs: Sequence[Run]) -> Iterator[tuple[tuple[int, int], RowRecord, Run]]:
+def _rows(runs: Sequence[Run]) -> Iterator[tuple[tuple[int, int], SampleRecord, Run]]:
     """`((prompt, row), record, run)`, both numbered from 1. Raises `NucleusError` where there is none."""
     if not runs:
         raise NucleusError("export_without_run")
     for prompt, run in enumerate(runs, 1):
-        for number, row in enumerate(run.rows, 1):
+        for number, row in enumerate(run.samples, 1):
             yield (prompt, number), row, run
 
 
-def _figures(place: tuple[int, int], row: RowRecord, run: Run) -> dict[str, Any]:
+def _figures(place: tuple[int, int], row: SampleRecord, run: Run) -> dict[str, Any]:
     events = row.events()
     logprobs = [event.trace.logprob for event in events if event.trace]
     mean = math.fsum(logprobs) / len(logprobs) if logprobs else None
@@ -85,7 +85,7 @@ def _figures(place: tuple[int, int], row: RowRecord, run: Run) -> dict[str, Any]
     }
 
 
-def _settings(row: RowRecord) -> dict[str, Any]:
+def _settings(row: SampleRecord) -> dict[str, Any]:
     """The sampler's, those that are neutral left out of neither."""
     found = dataclasses.asdict(row.request.sampler)
     return {name: list(value) if isinstance(value, tuple) else value for name, value in found.items() if name != "seed"}

@@ -19,10 +19,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from llm_core.errors import NucleusError
-from llm_core.generation.request import ABANDONED_SECONDS, GenerationRequest, RowRequest, Run
+from llm_core.generation.request import ABANDONED_AFTER_SECONDS, GenerationRequest, Run, SampleRequest
 from llm_core.prompts.output_format import OutputFormat
 from samplers import SamplerConfig
-from samplers.trace import CANDIDATES
+from samplers.trace import MAX_CANDIDATES
 
 if TYPE_CHECKING:
     from llm_core.models.language_model import LanguageModel
@@ -71,7 +71,7 @@ class BeamRun:
         self._stopped = False
         self._read_at = time.monotonic()
         self._beams: list[tuple[int, ...]] = [()]
-        self._ask()
+        self._submit_step()
 
     @property
     def nodes(self) -> list[BeamNode]:
@@ -99,17 +99,17 @@ class BeamRun:
             time.sleep(0.01)
         return not self.active
 
-    def _ask(self) -> None:
+    def _submit_step(self) -> None:
         """Submit the next step, and follow it in a thread that ends with it: one that stayed would keep the helpers
         that OpenMP gave it, and slow the engine's thread down (see `engine._in_background`)."""
-        rows = tuple(RowRequest(SamplerConfig(), 1, begin=beam) for beam in self._beams)
-        run = self._submit(dataclasses.replace(self._request, rows=rows))
-        threading.Thread(target=self._follow, args=(run,), name="beam search", daemon=True).start()
+        rows = tuple(SampleRequest(SamplerConfig(), 1, prefix_ids=beam) for beam in self._beams)
+        run = self._submit(dataclasses.replace(self._request, samples=rows))
+        threading.Thread(target=self._run_steps, args=(run,), name="beam search", daemon=True).start()
 
-    def _follow(self, run: Run) -> None:
+    def _run_steps(self, run: Run) -> None:
         try:
-            if self._ended(run) and self._advance(run):
-                self._ask()
+            if self._is_over(run) and self._advance(run):
+                self._submit_step()
                 return
         except NucleusError as error:
             self.error = error
@@ -123,27 +123,27 @@ class BeamRun:
         if run.error:
             raise run.error
         assert run.model  # a run that ended well has begun
-        search = self._search or self._begin(run.model)
-        if not all(row.events() for row in run.rows):  # the context window is full, or the engine closes
+        search = self._search or self._start(run.model)
+        if not all(row.events() for row in run.samples):  # the context window is full, or the engine closes
             return False
-        parents, tokens = (each.tolist() for each in search.step(_logprobs(run, run.model.vocab_size)))
+        parents, tokens = (each.tolist() for each in search.step(_next_logprobs(run, run.model.vocab_size)))
         self._beams = [(*self._beams[parent], token) for parent, token in zip(parents, tokens, strict=True)]
-        self._write(search, run.model)
+        self._record_nodes(search, run.model)
         return not search.done
 
-    def _ended(self, run: Run) -> bool:
+    def _is_over(self, run: Run) -> bool:
         """Wait for the run; false if the search is to end instead."""
         while not run.wait(0.2):
-            if self._stopped or time.monotonic() - self._read_at > ABANDONED_SECONDS:
+            if self._stopped or time.monotonic() - self._read_at > ABANDONED_AFTER_SECONDS:
                 run.cancel()
                 return False
         return not self._stopped
 
-    def _begin(self, model: LanguageModel) -> BeamSearch:
+    def _start(self, model: LanguageModel) -> BeamSearch:
         from samplers.sequence.beam_search import BeamSearch
 
         settings = self.settings
-        most = CANDIDATES // max(2, 1 + len(model.end_ids))
+        most = MAX_CANDIDATES // max(2, 1 + len(model.end_ids))
         if settings.beams > most:
             raise NucleusError("setting_out_of_range", field="beams", value=settings.beams, low=1, high=most)
         self.model = model
@@ -155,19 +155,19 @@ class BeamRun:
         )
         return self._search
 
-    def _write(self, search: BeamSearch, model: LanguageModel) -> None:
+    def _record_nodes(self, search: BeamSearch, model: LanguageModel) -> None:
         nodes = search.tree.nodes
         for place in range(len(self.texts), len(nodes)):
             path = [nodes[each].token_id for each in search.tree.path(place)]
             self.texts.append(model.decode(path))
 
 
-def _logprobs(run: Run, vocabulary: int) -> Any:
+def _next_logprobs(run: Run, vocabulary: int) -> Any:
     """What may follow each beam: `[rows, V]`, everything but the likeliest tokens impossible."""
     import torch
 
-    logprobs = torch.full((len(run.rows), vocabulary), -torch.inf)
-    for place, row in enumerate(run.rows):
+    logprobs = torch.full((len(run.samples), vocabulary), -torch.inf)
+    for place, row in enumerate(run.samples):
         trace = row.events()[0].known_trace
         logprobs[place, torch.tensor(trace.candidates)] = torch.tensor(trace.raw.logprobs)
     return logprobs

@@ -2,7 +2,7 @@
 
     tree = BranchTree()
     root = tree.root(run, 0)
-    other = engine.submit(continuation(root, 4, RowRequest(sampler), forced=(token,)))
+    other = engine.submit(continuation(root, 4, SampleRequest(sampler), forced=(token,)))
     branch = tree.grow(root, 4, other, "token")
     branch.events()     # the parent's first four, the picked token, and what the model wrote after it
 
@@ -18,12 +18,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from llm_core.generation.request import GenerationRequest, RowRecord, RowRequest, Run, TokenEvent
+from llm_core.generation.request import GenerationRequest, Run, SampleRecord, SampleRequest, TokenEvent
 
 if TYPE_CHECKING:
     from llm_core.models.language_model import LanguageModel
 
-Origin = Literal["run", "token", "text", "again"]
+BranchOrigin = Literal["run", "token", "text", "again"]
 """A root; or how a branch left its parent: with a picked token, with a typed text, or by being drawn again."""
 
 _CONTEXT = 16
@@ -42,13 +42,13 @@ class Branch:
     parent: Branch | None = None
     step: int = 0
     """Tokens that it shares with its parent."""
-    origin: Origin = "run"
+    origin: BranchOrigin = "run"
     name: str = ""
     """What somebody called it."""
 
     @property
-    def row(self) -> RowRecord:
-        return self.run.rows[self.chain]
+    def row(self) -> SampleRecord:
+        return self.run.samples[self.chain]
 
     @property
     def root(self) -> Branch:
@@ -69,9 +69,9 @@ class Branch:
         return "".join(event.piece for event in shared) + self.row.text
 
     @property
-    def given(self) -> range:
+    def forced_text(self) -> range:
         """Steps of the tokens that somebody picked or typed."""
-        return range(self.step, self.step + len(self.row.request.forced))
+        return range(self.step, self.step + len(self.row.request.forced_ids))
 
 
 class BranchTree:
@@ -95,7 +95,7 @@ class BranchTree:
         known = (each for each in self._branches.values() if each.run is run and each.chain == chain)
         return next(known, None) or self._add(Branch(self._next, run, chain))
 
-    def grow(self, parent: Branch, step: int, run: Run, origin: Origin) -> Branch:
+    def add_branch(self, parent: Branch, step: int, run: Run, origin: BranchOrigin) -> Branch:
         """A branch that leaves `parent` before its token `step`, counted from 0. `run` has one row: what comes then.
 
         One that leaves where `parent` itself has not begun belongs to the answer that `parent` grew from.
@@ -106,7 +106,7 @@ class BranchTree:
             parent = parent.parent
         return self._add(Branch(self._next, run, 0, parent, step, origin))
 
-    def outline(self) -> list[tuple[Branch, int]]:
+    def list_in_order(self) -> list[tuple[Branch, int]]:
         """Every branch below its parent, with its depth; siblings in the order of their beginnings."""
         children: dict[Branch | None, list[Branch]] = {}
         for branch in self._branches.values():
@@ -137,14 +137,14 @@ class BranchTree:
         back = [each for each in pruned if each.parent is None or each.parent in together]
         self._branches = {each.id: each for each in sorted([*self._branches.values(), *back], key=lambda e: e.id)}
 
-    def forget_bare_roots(self, keep: int) -> None:
+    def drop_bare_roots(self, keep: int) -> None:
         """Drop the oldest roots that nobody branched from or named, beyond the newest `keep`."""
         parents = {each.parent for each in self._branches.values()}
         bare = [each for each in self._branches.values() if not (each.parent or each.name or each in parents)]
         for branch in bare[: max(0, len(bare) - keep)]:
             del self._branches[branch.id]
 
-    def fresh_seed(self, branch: Branch, seed: int) -> int:
+    def choose_unused_seed(self, branch: Branch, seed: int) -> int:
         """The first one from `seed` on that no branch of the same root was written with."""
         used = {each.row.request.sampler.seed for each in self._branches.values() if each.root is branch.root}
         while seed in used:
@@ -177,7 +177,9 @@ class BranchTree:
         return branch
 
 
-def continuation(parent: Branch, step: int, row: RowRequest, forced: tuple[int, ...] = ()) -> GenerationRequest:
+def build_continuation(
+    parent: Branch, step: int, row: SampleRequest, forced: tuple[int, ...] = ()
+) -> GenerationRequest:
     """What to ask for so that `parent` goes on from its token number `step` with the tokens in `forced`, and then with
     up to `row.max_output_tokens` of the model's own. Raises `ValueError` for a step that it has not reached."""
     events = parent.events()
@@ -185,11 +187,11 @@ def continuation(parent: Branch, step: int, row: RowRequest, forced: tuple[int, 
         raise ValueError(f"step={step}: the answer has {len(events)} tokens")
     begin = tuple(event.known_id for event in events[:step])
     longest = row.max_output_tokens + len(forced)
-    row = dataclasses.replace(row, begin=begin, forced=forced, max_output_tokens=longest)
-    return dataclasses.replace(parent.run.request, rows=(row,))
+    row = dataclasses.replace(row, prefix_ids=begin, forced_ids=forced, max_output_tokens=longest)
+    return dataclasses.replace(parent.run.request, samples=(row,))
 
 
-def typed_tokens(model: LanguageModel, before: Sequence[int], text: str) -> tuple[int, ...]:
+def encode_typed_text(model: LanguageModel, before: Sequence[int], text: str) -> tuple[int, ...]:
     """The tokens of a text that goes on right after the tokens `before`.
 
     Some tokenizers put a space in front of a text; theirs are then the tokens of the text within another one.
@@ -209,7 +211,7 @@ def _encode(model: LanguageModel, text: str) -> tuple[int, ...]:
     return tuple(model.tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
-class Comparison(NamedTuple):
+class BranchComparison(NamedTuple):
     """Two branches, token by token."""
 
     shared: int
@@ -219,15 +221,15 @@ class Comparison(NamedTuple):
     right: list[TokenEvent]
 
 
-def compare(left: Branch, right: Branch) -> Comparison:
+def compare_branches(left: Branch, right: Branch) -> BranchComparison:
     """Where two answers part, and what each says from there."""
     ours, theirs = left.events(), right.events()
     pairs = enumerate(zip(ours, theirs, strict=False))
     length = min(len(ours), len(theirs))
     shared = next((place for place, (a, b) in pairs if a.token_id != b.token_id), length)
-    return Comparison(shared, ours[shared:], theirs[shared:])
+    return BranchComparison(shared, ours[shared:], theirs[shared:])
 
 
-def total_logprob(events: Iterable[TokenEvent]) -> float:
+def sum_logprobs(events: Iterable[TokenEvent]) -> float:
     """Of the tokens together, under the model's own distribution. All of them have to have a trace."""
     return math.fsum(event.known_trace.logprob for event in events)

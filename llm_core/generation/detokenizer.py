@@ -6,14 +6,14 @@ from collections.abc import Callable, Sequence
 
 Decode = Callable[[list[int]], str]
 
-BROKEN = "\ufffd"
-_MOST_HELD = 8
+REPLACEMENT_CHARACTER = "\ufffd"
+_MAX_HELD_TOKENS = 8
 """A character has at most four bytes, so tokens held longer than this are not waiting for one."""
-_MOST_CONTEXT = 16
+_MAX_CONTEXT_TOKENS = 16
 """Tokens decoded again with each new one."""
 
 
-class CharacterJoiner:
+class IncrementalDetokenizer:
     """Decodes a growing token sequence without ever showing half a character.
 
     Byte-level tokens split Vietnamese letters and emoji; their text is held until the last byte has come. Decoding
@@ -31,7 +31,7 @@ class CharacterJoiner:
     def push(self, token_id: int) -> str:
         """The characters that this token completes: `""` while one is still open."""
         self._ids.append(token_id)
-        return self._release(final=len(self._ids) - self._shown_to > _MOST_HELD)
+        return self._release(final=len(self._ids) - self._shown_to > _MAX_HELD_TOKENS)
 
     def finish(self) -> str:
         """What is left when no more tokens come; bytes that never became a character show as U+FFFD."""
@@ -39,16 +39,16 @@ class CharacterJoiner:
 
     def _release(self, final: bool) -> str:
         text = self._decode(self._ids[self._context_from :])
-        if len(text) <= len(self._shown) or (text.endswith(BROKEN) and not final):
+        if len(text) <= len(self._shown) or (text.endswith(REPLACEMENT_CHARACTER) and not final):
             return ""
         new = text[len(self._shown) :]
         before, self._shown_to, self._shown = self._shown_to, len(self._ids), text
-        if self._shown_to - self._context_from > _MOST_CONTEXT:
+        if self._shown_to - self._context_from > _MAX_CONTEXT_TOKENS:
             self._context_from, self._shown = before, self._decode(self._ids[before:])
         return new
 
 
-class StopWatcher:
+class StopSequenceDetector:
     """Passes text on until one of the stop sequences appears, which may begin in one piece and end in another.
 
     Text that could still turn out to be the beginning of a stop sequence is held back.
@@ -69,7 +69,7 @@ class StopWatcher:
             self.stopped = True
             safe, self._held = self._held[: min(found)], ""
             return safe
-        keep = max((_overlap(self._held, stop) for stop in self._stops), default=0)
+        keep = max((_longest_overlap(self._held, stop) for stop in self._stops), default=0)
         safe, self._held = self._held[: len(self._held) - keep], self._held[len(self._held) - keep :]
         return safe
 
@@ -79,6 +79,6 @@ class StopWatcher:
         return held
 
 
-def _overlap(text: str, stop: str) -> int:
+def _longest_overlap(text: str, stop: str) -> int:
     """Length of the longest end of `text` that `stop` begins with."""
     return next((n for n in range(min(len(text), len(stop) - 1), 0, -1) if text.endswith(stop[:n])), 0)

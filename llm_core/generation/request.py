@@ -32,35 +32,35 @@ FinishReason = Literal["end", "length", "stop", "context", "cancelled", "deadlin
 Thinking = Literal["default", "off", "minimal", "low", "medium", "high"]
 THINKING: tuple[Thinking, ...] = get_args(Thinking)
 
-ABANDONED_SECONDS = 60.0
+ABANDONED_AFTER_SECONDS = 60.0
 """A run that nobody has read for this long belongs to a closed tab."""
-MAX_TOKENS = 100_000
+MAX_OUTPUT_TOKENS = 100_000
 """Of one answer; context windows are smaller."""
-MAX_ROWS = 64
+MAX_SAMPLES_PER_REQUEST = 64
 """Rows of one request."""
-MAX_LOGPROBS = 20
+MAX_TOP_LOGPROBS = 20
 """Most that a provider gives of the likeliest tokens of a step."""
 MAX_IMAGE_BYTES = 7_000_000
 """Of all images together: requests are limited to 20 MB, and base64 adds a third."""
-MAX_CANDIDATES_A_CALL = 8
+MAX_CANDIDATES_PER_CALL = 8
 """That Gemini takes; others take as many."""
 IMAGE_TYPES = ("image/png", "image/jpeg", "image/webp", "image/gif", "image/heic")
 
 
 @dataclass(frozen=True, slots=True)
-class RowRequest:
+class SampleRequest:
     """One answer to write."""
 
     sampler: SamplerConfig
     max_output_tokens: int = 128
     stop_sequences: tuple[str, ...] = ()
-    begin: tuple[int, ...] = ()
+    prefix_ids: tuple[int, ...] = ()
     """Token ids that the answer already begins with: a branch of an earlier one. They count as its first steps."""
     keep_logits: bool = False
     """Keep what the model gave for the first token that is written."""
-    keep_certainty: bool = False
+    keep_self_certainty: bool = False
     """Record how far each step's distribution was from uniform: `StepTrace.self_certainty`. Local models only."""
-    forced: tuple[int, ...] = ()
+    forced_ids: tuple[int, ...] = ()
     """Token ids that come next whatever the sampler draws: picked or typed by somebody. Each becomes an event with the
     probabilities that it stood among, and counts towards `max_output_tokens`."""
 
@@ -85,7 +85,7 @@ class HostedOptions:
     """`(category, threshold)` as Gemini names them, without prefixes, as in `("HARASSMENT", "BLOCK_ONLY_HIGH")`."""
     images: tuple[Image, ...] = ()
     """Shown with the last message."""
-    top_logprobs: int = MAX_LOGPROBS
+    top_logprobs: int = MAX_TOP_LOGPROBS
     """How many of the likeliest tokens of each step to ask for; 0 asks for none."""
     candidate_count: int = 1
     """Rows that may travel in one call where they differ in nothing but their seeds: the provider then reads, and
@@ -94,15 +94,15 @@ class HostedOptions:
 
     def validate(self) -> None:
         """Raises `NucleusError`."""
-        if not 0 <= self.top_logprobs <= MAX_LOGPROBS:
-            raise NucleusError("provider_logprobs_range", value=self.top_logprobs, limit=MAX_LOGPROBS)
-        if not 1 <= self.candidate_count <= MAX_CANDIDATES_A_CALL:
+        if not 0 <= self.top_logprobs <= MAX_TOP_LOGPROBS:
+            raise NucleusError("provider_logprobs_range", value=self.top_logprobs, limit=MAX_TOP_LOGPROBS)
+        if not 1 <= self.candidate_count <= MAX_CANDIDATES_PER_CALL:
             raise NucleusError(
                 "setting_out_of_range",
                 field="candidate_count",
                 value=self.candidate_count,
                 low=1,
-                high=MAX_CANDIDATES_A_CALL,
+                high=MAX_CANDIDATES_PER_CALL,
             )
         for image in self.images:
             if image.media_type not in IMAGE_TYPES:
@@ -117,7 +117,7 @@ class GenerationRequest:
 
     model_id: str
     prompt: PromptSpec
-    rows: tuple[RowRequest, ...]
+    samples: tuple[SampleRequest, ...]
     precision: Precision = "float32"
     session: str = ""
     """Whose turn it uses up: sessions take turns, however much each asks for."""
@@ -130,9 +130,9 @@ class GenerationRequest:
         self.prompt.validate()
         self.prompt.found_passages()
         self.hosted.validate()
-        if not 1 <= len(self.rows) <= MAX_ROWS:
-            raise NucleusError("rows_out_of_range", value=len(self.rows), limit=MAX_ROWS)
-        for row in self.rows:
+        if not 1 <= len(self.samples) <= MAX_SAMPLES_PER_REQUEST:
+            raise NucleusError("rows_out_of_range", value=len(self.samples), limit=MAX_SAMPLES_PER_REQUEST)
+        for row in self.samples:
             if not all(row.stop_sequences):
                 raise NucleusError("stop_sequence_empty")
             if row.max_output_tokens < 1:
@@ -141,12 +141,12 @@ class GenerationRequest:
                     field="max_output_tokens",
                     value=row.max_output_tokens,
                     low=1,
-                    high=MAX_TOKENS,
+                    high=MAX_OUTPUT_TOKENS,
                 )
 
 
 @dataclass(frozen=True, slots=True)
-class KeptStep:
+class FirstStepLogits:
     """What one step was drawn from, before any stage."""
 
     logits: Tensor
@@ -199,14 +199,14 @@ class Usage:
     """Of the prompt's tokens."""
 
 
-class RowRecord:
+class SampleRecord:
     """One answer as it comes about."""
 
-    def __init__(self, request: RowRequest) -> None:
+    def __init__(self, request: SampleRequest) -> None:
         self.request = request
         self.constraint: Constraint | None = None
         """Where it stands in the grammar of the prompt's output format."""
-        self.kept: KeptStep | None = None
+        self.first_step: FirstStepLogits | None = None
         """The first step, if the request asks for it."""
         self.status: RunStatus = "waiting"
         self.finish_reason: FinishReason | None = None
@@ -219,7 +219,7 @@ class RowRecord:
         """What a hosted model thought before it answered, where it shows that."""
         self.usage: Usage | None = None
         """What a provider counted, where the row had a call of its own; else it is among `Run.usages`."""
-        self.shared = False
+        self.shares_call = False
         """Whether it came in one call with other rows: its seed was not sent."""
         self.from_cache = False
         """Whether a provider's earlier answer was given again, without asking it."""
@@ -235,7 +235,7 @@ class RowRecord:
     @property
     def seed(self) -> int | None:
         """What it is drawn with; None where a provider gave it in one call with others, and was sent none."""
-        return None if self.shared else self.request.sampler.seed
+        return None if self.shares_call else self.request.sampler.seed
 
     def events(self, cursor: int = 0) -> list[TokenEvent]:
         """Events from `cursor` on; also tells the engine that somebody is still interested."""
@@ -287,7 +287,7 @@ class Run:
     def __init__(self, request: GenerationRequest) -> None:
         self.id = uuid.uuid4().hex
         self.request = request
-        self.rows = tuple(RowRecord(row) for row in request.rows)
+        self.samples = tuple(SampleRecord(row) for row in request.samples)
         self.model: LanguageModel | None = None
         """None for a hosted model."""
         self.labels: dict[int, str] = {}
@@ -306,7 +306,7 @@ class Run:
 
     @property
     def status(self) -> RunStatus:
-        statuses = {row.status for row in self.rows}
+        statuses = {row.status for row in self.samples}
         if statuses == {"waiting"}:
             return "waiting"
         if statuses & {"waiting", "running"}:
@@ -315,12 +315,12 @@ class Run:
 
     @property
     def active(self) -> bool:
-        return any(row.active for row in self.rows)
+        return any(row.active for row in self.samples)
 
     @property
     def error(self) -> NucleusError | None:
         """The first row's that failed."""
-        return next((row.error for row in self.rows if row.error), None)
+        return next((row.error for row in self.samples if row.error), None)
 
     def label(self, token_id: int) -> str:
         """One token as text."""
@@ -329,7 +329,7 @@ class Run:
     @property
     def all_usages(self) -> list[Usage]:
         """What a provider counted so far, a call each."""
-        return [row.usage for row in self.rows if row.usage] + self.usages
+        return [row.usage for row in self.samples if row.usage] + self.usages
 
     @property
     def end_ids(self) -> frozenset[int]:
@@ -345,7 +345,7 @@ class Run:
 
     def cancel(self) -> None:
         """Stop every row before its next token. What was produced stays."""
-        for row in self.rows:
+        for row in self.samples:
             row.cancel()
 
     def wait(self, timeout: float | None = None) -> bool:
@@ -359,21 +359,21 @@ class Run:
 
     def touch(self) -> None:
         """Somebody is still interested."""
-        for row in self.rows:
+        for row in self.samples:
             row._read_at = time.monotonic()
 
-    def verdict(self, row: RowRecord) -> FinishReason | NucleusError | None:
+    def end_reason(self, row: SampleRecord) -> FinishReason | NucleusError | None:
         """Why this row should end now, if it should: Stop, the deadline, or a tab that was closed."""
         now = time.monotonic()
         if row._cancelled:
             return "cancelled"
         if now > self.deadline:
             return "deadline"
-        if all(now - each._read_at > ABANDONED_SECONDS for each in self.rows):
-            return NucleusError("run_abandoned", seconds=int(ABANDONED_SECONDS))
+        if all(now - each._read_at > ABANDONED_AFTER_SECONDS for each in self.samples):
+            return NucleusError("run_abandoned", seconds=int(ABANDONED_AFTER_SECONDS))
         return None
 
-    def settle(self) -> None:
+    def notify_if_done(self) -> None:
         """Wake those who wait, once every row has ended. Called by the engine."""
         if not self.active:
             self._done.set()

@@ -19,12 +19,12 @@ from collections.abc import Callable, Generator, Sequence
 from typing import NamedTuple
 
 from llm_core.errors import NucleusError
-from llm_core.generation.request import GenerationRequest, RowRecord, RowRequest, Run
+from llm_core.generation.request import GenerationRequest, Run, SampleRecord, SampleRequest
 from llm_core.prompts.extraction import Extraction, vote
 from llm_core.prompts.output_format import OutputFormat
 from llm_core.prompts.spec import PromptSpec, plain_text
 
-FINAL_TOKENS = 64
+FINAL_ANSWER_TOKENS = 64
 """For the answer after the reasoning."""
 
 Submit = Callable[[GenerationRequest], Run]
@@ -39,7 +39,7 @@ class Outcome(NamedTuple):
     """What the prompt's extraction finds in it."""
 
 
-class Asking:
+class TechniqueRun:
     """Runs of one filled prompt. Not locked: one thread at a time."""
 
     def __init__(self, submit: Submit, request: GenerationRequest) -> None:
@@ -53,14 +53,14 @@ class Asking:
         self.error: NucleusError | None = None
         self._submit = submit
         self._stopped = False
-        self._steps = _steps(request)
-        self._under_way = [submit(each) for each in next(self._steps)]
-        self.runs += self._under_way
+        self._steps = _plan_steps(request)
+        self._current_run = [submit(each) for each in next(self._steps)]
+        self.runs += self._current_run
 
     @property
     def active(self) -> bool:
         """Whether something is being written, or still to be asked."""
-        writing = any(run.active for run in self._under_way)
+        writing = any(run.active for run in self._current_run)
         return writing or not (self.outcomes or self.error or self._stopped)
 
     @property
@@ -87,7 +87,7 @@ class Asking:
     @property
     def tokens(self) -> int:
         """Tokens written, over all runs."""
-        return sum(len(row.events()) for run in self.runs for row in run.rows)
+        return sum(len(row.events()) for run in self.runs for row in run.samples)
 
     @property
     def prompt_tokens(self) -> int:
@@ -98,11 +98,11 @@ class Asking:
     @property
     def seconds(self) -> float:
         """From the first prompt to the last token, without waiting in the queue between."""
-        return sum(max(row.seconds for row in run.rows) for run in self.runs)
+        return sum(max(row.seconds for row in run.samples) for run in self.runs)
 
     def stop(self) -> None:
         """End what is under way. What was written stays."""
-        for run in self._under_way:
+        for run in self._current_run:
             run.cancel()
         self._stopped = not self.outcomes
 
@@ -110,7 +110,7 @@ class Asking:
         """Take every step, for whoever has nothing else to do; false if not all are done within `timeout` seconds."""
         until = time.monotonic() + timeout
         while self.active and time.monotonic() < until:
-            for run in self._under_way:
+            for run in self._current_run:
                 run.wait(max(0.0, min(1.0, until - time.monotonic())))
             self.advance()
         return not self.active
@@ -118,11 +118,11 @@ class Asking:
     def advance(self) -> None:
         """Take the next step if the runs of the last one have ended. A refusal ends the asking, and so does a step of
         which every row failed; a chain that failed beside others has no result."""
-        for run in self._under_way:
+        for run in self._current_run:
             run.touch()
-        if any(run.active for run in self._under_way) or not self.active:
+        if any(run.active for run in self._current_run) or not self.active:
             return
-        rows = [row for run in self._under_way for row in run.rows]
+        rows = [row for run in self._current_run for row in run.samples]
         if all(row.error for row in rows):
             self.error = rows[0].error
         cut = any(row.finish_reason in ("cancelled", "deadline") for row in rows)
@@ -130,87 +130,87 @@ class Asking:
             self._stopped = cut
             return
         try:
-            self._under_way = [self._submit(each) for each in self._steps.send(self._under_way)]
-            self.runs += self._under_way
+            self._current_run = [self._submit(each) for each in self._steps.send(self._current_run)]
+            self.runs += self._current_run
         except StopIteration as end:
             self.outcomes = end.value
         except NucleusError as error:
             self.error = error
 
 
-def requests_of(prompt: PromptSpec) -> int:
+def build_requests(prompt: PromptSpec) -> int:
     """How many answers asking this prompt writes, the steps on the way included."""
     chains = prompt.chains if prompt.method.votes else 1
-    return chains * (2 if _concludes(prompt) else 1) + prompt.method.steps_back
+    return chains * (2 if _has_final_step(prompt) else 1) + prompt.method.steps_back
 
 
-def _concludes(spec: PromptSpec) -> bool:
+def _has_final_step(spec: PromptSpec) -> bool:
     """Whether each chain goes on after the answer marker in a run of its own."""
     marked = spec.extraction == Extraction("marker", spec.answer_marker)
     return spec.method.reasoning and (marked or spec.output.kind != "text")
 
 
-def _steps(request: GenerationRequest) -> Generator[Sequence[GenerationRequest], list[Run], tuple[Outcome, ...]]:
+def _plan_steps(request: GenerationRequest) -> Generator[Sequence[GenerationRequest], list[Run], tuple[Outcome, ...]]:
     """Yields requests that may run together, is sent their runs once they have ended, and returns the outcomes."""
-    spec, [row] = request.prompt, request.rows
+    spec, [row] = request.prompt, request.samples
     method = spec.method
     if method.steps_back:
         [principle] = yield [dataclasses.replace(request, prompt=spec.stepped_back())]
-        spec = spec.with_principle(plain_text(principle.rows[0].text))
-    rows = tuple(_chain(row, number) for number in range(spec.chains if method.votes else 1))
-    if not _concludes(spec):
-        [run] = yield [dataclasses.replace(request, prompt=spec, rows=rows)]
-        return tuple(_outcome(spec, record) for record in run.rows)
+        spec = spec.with_principle(plain_text(principle.samples[0].text))
+    rows = tuple(_chain_samples(row, number) for number in range(spec.chains if method.votes else 1))
+    if not _has_final_step(spec):
+        [run] = yield [dataclasses.replace(request, prompt=spec, samples=rows)]
+        return tuple(_read_outcome(spec, record) for record in run.samples)
     free = dataclasses.replace(spec, output=OutputFormat())
-    [run] = yield [dataclasses.replace(request, prompt=free, rows=rows)]
+    [run] = yield [dataclasses.replace(request, prompt=free, samples=rows)]
     openings = {
-        place: _up_to_the_answer(spec.prefill, record, spec.answer_marker)
-        for place, record in enumerate(run.rows)
+        place: _text_before_answer(spec.prefill, record, spec.answer_marker)
+        for place, record in enumerate(run.samples)
         if not record.error
     }
     finals = yield [
         dataclasses.replace(
             request,
-            prompt=dataclasses.replace(spec, prefill=opening, output=_after_a_space(spec.output)),
-            rows=(_final_row(rows[place], spec),),
+            prompt=dataclasses.replace(spec, prefill=opening, output=_ends_with_space(spec.output)),
+            samples=(_final_sample(rows[place], spec),),
         )
         for place, opening in openings.items()
     ]
-    outcomes = [_outcome(spec, record) for record in run.rows]
+    outcomes = [_read_outcome(spec, record) for record in run.samples]
     for (place, opening), final in zip(openings.items(), finals, strict=True):
-        [record] = final.rows
+        [record] = final.samples
         result = None if record.error else _final_result(spec, opening, record.text)
         outcomes[place] = Outcome(opening + record.text, result)
     return tuple(outcomes)
 
 
-def _outcome(spec: PromptSpec, record: RowRecord) -> Outcome:
+def _read_outcome(spec: PromptSpec, record: SampleRecord) -> Outcome:
     text = spec.prefill + record.text
     return Outcome(text, None if record.error else spec.extraction.extract(text))
 
 
-def _chain(row: RowRequest, number: int) -> RowRequest:
+def _chain_samples(row: SampleRequest, number: int) -> SampleRequest:
     return dataclasses.replace(row, sampler=dataclasses.replace(row.sampler, seed=row.sampler.seed + number))
 
 
-def _up_to_the_answer(prefill: str, record: RowRecord, marker: str) -> str:
+def _text_before_answer(prefill: str, record: SampleRecord, marker: str) -> str:
     """The chain, ending with the answer marker: its own if it wrote one, with what it said after it cut off."""
     written = plain_text(prefill + record.text)
     before, found, _ = written.rpartition(marker) if marker else (written, "", "")
     return before + marker if found else f"{written.rstrip()}\n{marker}"
 
 
-def _after_a_space(output: OutputFormat) -> OutputFormat:
+def _ends_with_space(output: OutputFormat) -> OutputFormat:
     """Choices with the space that stands before a word, and belongs to its token."""
     return dataclasses.replace(output, choices=tuple(f" {choice}" for choice in output.choices))
 
 
-def _final_row(chain: RowRequest, spec: PromptSpec) -> RowRequest:
+def _final_sample(chain: SampleRequest, spec: PromptSpec) -> SampleRequest:
     """One that may not end before it began. A free answer is a line; a format knows where it ends."""
     sampler = dataclasses.replace(chain.sampler, min_new_tokens=max(1, chain.sampler.min_new_tokens))
     stops = ("\n",) if spec.output.kind == "text" else ()
     return dataclasses.replace(
-        chain, sampler=sampler, max_output_tokens=FINAL_TOKENS, stop_sequences=chain.stop_sequences + stops
+        chain, sampler=sampler, max_output_tokens=FINAL_ANSWER_TOKENS, stop_sequences=chain.stop_sequences + stops
     )
 
 

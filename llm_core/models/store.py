@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 
 from llm_core.errors import NucleusError
 from llm_core.models.language_model import LanguageModel, load
-from llm_core.models.progress import Progress, Report
+from llm_core.models.progress import Progress, ReportProgress
 
 log = logging.getLogger(__name__)
 
-Loader = Callable[[str, Report], LanguageModel]
+Loader = Callable[[str, ReportProgress], LanguageModel]
 
 
 @dataclass(eq=False)
@@ -56,15 +56,15 @@ class ModelStore:
                 entry = self._entries[model_id] = ModelEntry(model_id)
                 threading.Thread(target=self._load, args=(entry,), name=f"load {model_id}", daemon=True).start()
             self._entries.move_to_end(model_id)
-            self._forget_oldest()
+            self._evict_oldest()
             return entry
 
-    def loaded(self) -> list[LanguageModel]:
+    def loaded_models(self) -> list[LanguageModel]:
         """The models that are kept now, the one used last at the end."""
         with self._lock:
             return [model for entry in self._entries.values() if (model := entry.model)]
 
-    def _forget_oldest(self) -> None:
+    def _evict_oldest(self) -> None:
         settled = [entry.id for entry in self._entries.values() if entry.result.done()]
         for model_id in settled[: max(0, len(self._entries) - self._capacity)]:
             if next(reversed(self._entries)) != model_id:

@@ -57,7 +57,7 @@ class OutputFormat:
 
         try:
             if self.kind == "choice":
-                return constraints.one_of(model.vocabulary, self.choices)
-            return constraints.json_schema(model.vocabulary, self.parsed_schema())
+                return constraints.match_choice(model.vocabulary, self.choices)
+            return constraints.match_json_schema(model.vocabulary, self.parsed_schema())
         except ValueError as error:
             raise NucleusError("output_not_enforceable", detail=str(error)) from error

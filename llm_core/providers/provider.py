@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 from pydantic import SecretStr
 
 from llm_core.errors import NucleusError
-from llm_core.generation.request import FinishReason, HostedOptions, RowRequest, Usage
+from llm_core.generation.request import FinishReason, HostedOptions, SampleRequest, Usage
 from llm_core.prompts.spec import PromptSpec
 from llm_core.providers.http.connection import Connection
 
@@ -74,7 +74,7 @@ class Call:
 
     target: Target
     prompt: PromptSpec
-    row: RowRequest
+    row: SampleRequest
     options: HostedOptions
     secret: SecretStr | None
     connection: Connection

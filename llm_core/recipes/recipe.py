@@ -22,7 +22,14 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from llm_core.errors import NucleusError
-from llm_core.generation.request import MAX_ROWS, MAX_TOKENS, GenerationRequest, HostedOptions, Precision, RowRequest
+from llm_core.generation.request import (
+    MAX_OUTPUT_TOKENS,
+    MAX_SAMPLES_PER_REQUEST,
+    GenerationRequest,
+    HostedOptions,
+    Precision,
+    SampleRequest,
+)
 from llm_core.prompts import serialization
 from llm_core.prompts.spec import PromptSpec
 from llm_core.prompts.validation_errors import refusal
@@ -68,7 +75,7 @@ def _one_line(text: str) -> str:
 
 Line = Annotated[str, Field(max_length=200), AfterValidator(_one_line)]
 Name = Annotated[str, Field(min_length=1, max_length=60), AfterValidator(_one_line)]
-Seed = Annotated[int, Field(ge=0, lt=MAX_NUMBER - MAX_ROWS)]
+Seed = Annotated[int, Field(ge=0, lt=MAX_NUMBER - MAX_SAMPLES_PER_REQUEST)]
 
 
 class ModelReference(BaseModel):
@@ -94,7 +101,7 @@ class Limits(BaseModel):
 
     model_config = _STRICT
 
-    max_output_tokens: Annotated[int, Field(ge=1, le=MAX_TOKENS)] = 128
+    max_output_tokens: Annotated[int, Field(ge=1, le=MAX_OUTPUT_TOKENS)] = 128
     stop_sequences: Annotated[
         tuple[Annotated[str, Field(min_length=1, max_length=200)], ...], Field(max_length=16)
     ] = ()
@@ -123,9 +130,9 @@ class Recipe(BaseModel):
     prompt: PromptSpec
     sampler: SamplerConfig = SamplerConfig()
     """Its settings and the order of its stages; its seed is 0, since seeds stand in `seeds`."""
-    seeds: Annotated[tuple[Seed, ...], Field(min_length=1, max_length=MAX_ROWS)] = (0,)
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1, max_length=MAX_SAMPLES_PER_REQUEST)] = (0,)
     """An answer for each."""
-    candidates: Annotated[int, Field(ge=1, le=MAX_ROWS)] = 1
+    candidates: Annotated[int, Field(ge=1, le=MAX_SAMPLES_PER_REQUEST)] = 1
     """Best of how many: that many answers for each seed, with the seeds that follow it."""
     criteria: Annotated[Mapping[Name, Annotated[float, Field(ge=-1e6, le=1e6)]], Field(max_length=32)] = {}
     """Weights of the criteria by which the best candidate is chosen, by their names. At 0 one is shown and does not
@@ -140,8 +147,10 @@ class Recipe(BaseModel):
     def _consistent(self) -> Self:
         if self.sampler.seed:
             raise ValueError("the sampler has a seed; write it into 'seeds'")
-        if self.count > MAX_ROWS:
-            raise ValueError(f"seeds times candidates are {self.count}; at most {MAX_ROWS} answers are written")
+        if self.count > MAX_SAMPLES_PER_REQUEST:
+            raise ValueError(
+                f"seeds times candidates are {self.count}; at most {MAX_SAMPLES_PER_REQUEST} answers are written"
+            )
         self.prompt.validate()
         self.hosted.validate()
         if len(self.hosted.safety) > 16 or any(len(word) > 60 for pair in self.hosted.safety for word in pair):
@@ -160,11 +169,11 @@ class Recipe(BaseModel):
 
         return self.model.id.partition(":")[0] not in PROVIDERS
 
-    def rows(self) -> tuple[RowRequest, ...]:
+    def rows(self) -> tuple[SampleRequest, ...]:
         """One for each answer, the candidates of a seed together."""
         stops = dict.fromkeys((*self.limits.stop_sequences, *self.prompt.stop_sequences))
         return tuple(
-            RowRequest(
+            SampleRequest(
                 dataclasses.replace(self.sampler, seed=seed + number), self.limits.max_output_tokens, tuple(stops)
             )
             for seed in self.seeds
@@ -188,8 +197,10 @@ class Recipe(BaseModel):
         """The recipe of a request, with its title and whatever else it says nothing of in `about`. `prompt` is the
         prompt with its variables, if the request's was filled from one. Rows must differ in nothing but their seeds,
         else `ValueError`. `NucleusError` for what no recipe can hold."""
-        first = request.rows[0]
-        stripped = {dataclasses.replace(row, sampler=dataclasses.replace(row.sampler, seed=0)) for row in request.rows}
+        first = request.samples[0]
+        stripped = {
+            dataclasses.replace(row, sampler=dataclasses.replace(row.sampler, seed=0)) for row in request.samples
+        }
         if len(stripped) > 1:
             raise ValueError("the rows differ in more than their seeds: a recipe holds one sampler")
         spec = dataclasses.replace(prompt or request.prompt, stop_sequences=())
@@ -200,7 +211,7 @@ class Recipe(BaseModel):
                     "precision": request.precision,
                     "prompt": spec,
                     "sampler": dataclasses.replace(first.sampler, seed=0),
-                    "seeds": tuple(row.sampler.seed for row in request.rows),
+                    "seeds": tuple(row.sampler.seed for row in request.samples),
                     "limits": Limits(
                         max_output_tokens=first.max_output_tokens,
                         stop_sequences=first.stop_sequences,

@@ -12,7 +12,7 @@ from llm_core.experiments.comparison import MAX_COLUMNS, Comparison, ComparisonC
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from llm_core.generation.request import RowRecord
+    from llm_core.generation.request import SampleRecord
     from llm_core.recipes.replay import Recorded
 
 
@@ -24,12 +24,12 @@ class RecordedComparison(Comparison):
         """`recorded` as `replayed` gives it: one for each prompt."""
         self.repeats = 1
         self.runs = [each.main for each in recorded]
-        places = [(run, row) for run in self.runs for row in range(len(run.rows))]
+        places = [(run, row) for run in self.runs for row in range(len(run.samples))]
         self.count = len(places)
         """Answers that were recorded."""
         self._positions = dict(enumerate(places[:MAX_COLUMNS]))
         self.columns = tuple(
-            ComparisonColumn(run.rows[row].request.sampler, run.request.model_id, run.request.prompt)
+            ComparisonColumn(run.samples[row].request.sampler, run.request.model_id, run.request.prompt)
             for run, row in self._positions.values()
         )
 
@@ -47,9 +47,9 @@ class RecordedPool(CandidatePool):
 
     def __init__(self, recorded: Recorded) -> None:
         run = recorded.main
-        self.template = dataclasses.replace(run.request, rows=run.request.rows[:1])
-        self.seed = run.rows[0].request.sampler.seed
-        self.runs, self.requested = [run], len(run.rows)
+        self.template = dataclasses.replace(run.request, samples=run.request.samples[:1])
+        self.seed = run.samples[0].request.sampler.seed
+        self.runs, self.requested = [run], len(run.samples)
         self._outcomes = recorded.outcomes
         self._known = {}
 
@@ -58,7 +58,7 @@ class RecordedPool(CandidatePool):
         if n > self.requested:
             raise NucleusError("candidates_out_of_range", value=n, limit=self.requested)
 
-    def _make_candidate(self, index: int, record: RowRecord) -> Candidate:
+    def _make_candidate(self, index: int, record: SampleRecord) -> Candidate:
         """Where a technique took a further step, with what that step found."""
         candidate = super()._make_candidate(index, record)
         if not self._outcomes:

@@ -13,8 +13,8 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from llm_core.errors import NucleusError
-from llm_core.generation.request import MAX_ROWS, Run, TokenEvent, Usage
-from llm_core.generation.technique_run import Asking, Outcome, Submit
+from llm_core.generation.request import MAX_SAMPLES_PER_REQUEST, Run, TokenEvent, Usage
+from llm_core.generation.technique_run import Outcome, Submit, TechniqueRun
 from llm_core.recipes.trace import MAX_LABEL, Recording
 
 if TYPE_CHECKING:
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
     from llm_core.recipes.trace import RowTrace, Trace
 
 
-class Recorded(Asking):
+class Recorded(TechniqueRun):
     """A recorded run in the place of one that is being asked: nothing is submitted."""
 
     def __init__(self, run: Run, outcomes: Sequence[Outcome]) -> None:
         self.request, self.runs, self.outcomes, self.error = run.request, [run], tuple(outcomes), run.error
-        self._under_way, self._stopped = [], True
+        self._current_run, self._stopped = [], True
 
     @property
     def chains(self) -> int:
-        return len(self.runs[0].rows)
+        return len(self.runs[0].samples)
 
     @property
     def main(self) -> Run:
@@ -62,21 +62,21 @@ def _recorded(
 ) -> Recorded:
     like = recipe.rows()[0]
     asked = tuple(dataclasses.replace(like, sampler=dataclasses.replace(like.sampler, seed=row.seed)) for row in rows)
-    run = Run(dataclasses.replace(recipe.request(prompt=prompt), rows=asked))
+    run = Run(dataclasses.replace(recipe.request(prompt=prompt), samples=asked))
     run.recorded, run.labels = trace, labels
-    for record, row in zip(run.rows, rows, strict=True):
+    for record, row in zip(run.samples, rows, strict=True):
         events = row.all_events()
         for event in events:
             record.append(event)
         record.seconds, record.cached_tokens, record.thoughts = row.seconds, row.cached_tokens, row.thoughts
-        record.shared = row.shared
+        record.shares_call = row.shared
         record.usage = Usage(*row.usage) if row.usage else None
         rest = row.text[sum(len(event.text) for event in events) :]
         if row.finish_reason:
             record.finish(row.finish_reason, rest)
         else:
             record.fail(NucleusError("recorded_failure", detail=row.error), rest)
-    run.settle()
+    run.notify_if_done()
     outcomes = [] if run.error else [_outcome(prompt, row) for row in rows]
     return Recorded(run, outcomes)
 
@@ -95,17 +95,17 @@ class RecipeRun:
     def __init__(self, recipe: Recipe, submit: Submit, session: str = "") -> None:
         """Submits at once. Raises `NucleusError` if any part is refused; then nothing runs."""
         prompts = recipe.prompt.prompts()
-        if len(prompts) * recipe.count > MAX_ROWS:
-            raise NucleusError("too_many_prompts", value=len(prompts) * recipe.count, limit=MAX_ROWS)
+        if len(prompts) * recipe.count > MAX_SAMPLES_PER_REQUEST:
+            raise NucleusError("too_many_prompts", value=len(prompts) * recipe.count, limit=MAX_SAMPLES_PER_REQUEST)
         self.recipe = recipe
-        self.parts: list[tuple[int, Asking]] = []
+        self.parts: list[tuple[int, TechniqueRun]] = []
         """Each with the prompt's number, from 0."""
         try:
             for place, prompt in enumerate(prompts):
                 request = recipe.request(prompt=prompt, session=session)
-                for row in request.rows:
-                    row = dataclasses.replace(row, keep_certainty="self_certainty" in recipe.criteria)
-                    self.parts.append((place, Asking(submit, dataclasses.replace(request, rows=(row,)))))
+                for row in request.samples:
+                    row = dataclasses.replace(row, keep_self_certainty="self_certainty" in recipe.criteria)
+                    self.parts.append((place, TechniqueRun(submit, dataclasses.replace(request, samples=(row,)))))
         except NucleusError:
             self.stop()
             raise
@@ -134,10 +134,10 @@ class RecipeRun:
         return recordings(self.parts)
 
 
-def recordings(parts: Iterable[tuple[int, Asking]]) -> Iterator[Recording]:
+def recordings(parts: Iterable[tuple[int, TechniqueRun]]) -> Iterator[Recording]:
     """Every answer with what belongs to it, for `recipe_trace.record`. `parts` have the prompt's number, from 0."""
     for place, asking in parts:
-        for number, row in enumerate(asking.main.rows):
+        for number, row in enumerate(asking.main.samples):
             outcome = asking.outcomes[number] if number < len(asking.outcomes) else None
             yield Recording(asking.main, row, outcome, place)
 

@@ -21,7 +21,15 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from llm_core.generation.request import MAX_ROWS, MAX_TOKENS, FinishReason, RowRecord, Run, TokenEvent, Usage
+from llm_core.generation.request import (
+    MAX_OUTPUT_TOKENS,
+    MAX_SAMPLES_PER_REQUEST,
+    FinishReason,
+    Run,
+    SampleRecord,
+    TokenEvent,
+    Usage,
+)
 from samplers import STAGE_NAMES, StepTrace, pack_traces, unpack_traces
 
 if TYPE_CHECKING:
@@ -58,7 +66,7 @@ class RowTrace(BaseModel):
     shared: bool = False
     """Whether a provider gave it in one call with others: the seed was not sent."""
     text: Text = ""
-    tokens: Annotated[tuple[Token | None, ...], Field(max_length=MAX_TOKENS)] = ()
+    tokens: Annotated[tuple[Token | None, ...], Field(max_length=MAX_OUTPUT_TOKENS)] = ()
     """Null for a piece of text that came without its tokens."""
     finish_reason: FinishReason | None = None
     """Null for an answer that failed."""
@@ -93,7 +101,7 @@ class Trace(BaseModel):
     """When it was recorded, as ISO 8601."""
     model: Annotated[str, Field(max_length=200)] = ""
     """The model's name."""
-    rows: Annotated[tuple[RowTrace, ...], Field(min_length=1, max_length=MAX_ROWS)]
+    rows: Annotated[tuple[RowTrace, ...], Field(min_length=1, max_length=MAX_SAMPLES_PER_REQUEST)]
     ends: Annotated[tuple[Token, ...], Field(max_length=64)] = ()
     """Tokens that end an answer."""
     labels: Packed = ""
@@ -150,14 +158,14 @@ class Recording(NamedTuple):
     """One ended answer to record."""
 
     run: Run
-    row: RowRecord
+    row: SampleRecord
     outcome: Outcome | None = None
     prompt: int = 0
 
 
 def record(source: Run | Iterable[Recording], at: str = "") -> Trace:
     """The trace of an ended run, or of answers out of several. Raises `ValueError` while one is being written."""
-    recordings = [Recording(source, row) for row in source.rows] if isinstance(source, Run) else list(source)
+    recordings = [Recording(source, row) for row in source.samples] if isinstance(source, Run) else list(source)
     if any(each.row.active for each in recordings):
         raise ValueError("the run has not ended")
     labels: dict[int, str] = {}
@@ -180,7 +188,7 @@ def _names(run: Run, labels: dict[int, str]) -> dict[int, int]:
         known.setdefault(label, []).append(token)
     names: dict[int, int] = {}
     taken: set[int] = set()
-    for token in dict.fromkeys(token for row in run.rows for event in row.events() for token in _tokens(event)):
+    for token in dict.fromkeys(token for row in run.samples for event in row.events() for token in _tokens(event)):
         label, name = run.label(token), token
         if run.model is None:  # a local model's ids are its own
             fitting = [each for each in (token, *known.get(label, ())) if labels.get(each, label) == label]
@@ -213,7 +221,7 @@ def _row_trace(recording: Recording, names: dict[int, int]) -> RowTrace:
     return RowTrace(
         prompt=prompt,
         seed=row.request.sampler.seed,
-        shared=row.shared,
+        shared=row.shares_call,
         text=row.text,
         tokens=tuple(event.token_id for event in events),
         finish_reason=row.finish_reason,

@@ -24,8 +24,8 @@ from filelock import FileLock, Timeout
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, SQLAlchemyError
 
-from llm_core.errors import NucleusError, disk_full, storage_error
-from llm_core.paths import nucleus_data
+from llm_core.errors import NucleusError, make_disk_full_error, make_storage_error
+from llm_core.paths import data_directory
 
 FILE = "nucleus.sqlite3"
 WAIT_SECONDS = 15
@@ -49,7 +49,7 @@ class Database:
 
     def __init__(self, url: str | None = None) -> None:
         """`url`: else the environment's, else a file in the data directory. Raises `NucleusError`."""
-        self.url = _checked(url or os.environ.get("NUCLEUS_DATABASE_URL") or f"sqlite:///{nucleus_data() / FILE}")
+        self.url = _checked(url or os.environ.get("NUCLEUS_DATABASE_URL") or f"sqlite:///{data_directory() / FILE}")
         self._engine = _sqlite(self.url) if self.is_sqlite else _postgresql(self.url)
         try:
             with self._told():
@@ -96,7 +96,7 @@ class Database:
         except Timeout as error:
             raise NucleusError("database_busy", seconds=WAIT_SECONDS) from error
         except OSError as error:
-            raise storage_error(error, file) from error
+            raise make_storage_error(error, file) from error
 
     @contextmanager
     def _told(self) -> Iterator[None]:
@@ -118,7 +118,7 @@ class Database:
             return NucleusError("database_refused", detail=detail)
         file, name = Path(self.url.database or ""), getattr(cause, "sqlite_errorname", "")
         if name == "SQLITE_FULL":
-            return disk_full(file.parent, 1)
+            return make_disk_full_error(file.parent, 1)
         if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
             return NucleusError("database_busy", seconds=WAIT_SECONDS)
         if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):

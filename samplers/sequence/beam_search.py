@@ -134,14 +134,14 @@ class BeamSearch:
         length_penalty: float = 1.0,
         early_stopping: bool | Literal["never"] = False,
     ) -> None:
-        self.beams = _whole("beams", beams)
-        self.max_new_tokens = _whole("max_new_tokens", max_new_tokens)
+        self.beams = _check_integer("beams", beams)
+        self.max_new_tokens = _check_integer("max_new_tokens", max_new_tokens)
         self.end_ids = frozenset(end_ids)
-        self.groups = _whole("groups", groups)
-        self.diversity_penalty = _number("diversity_penalty", diversity_penalty, 0, math.inf)
-        self.length_penalty = _number("length_penalty", length_penalty, -10, 10)
+        self.groups = _check_integer("groups", groups)
+        self.diversity_penalty = _check_number("diversity_penalty", diversity_penalty, 0, math.inf)
+        self.length_penalty = _check_number("length_penalty", length_penalty, -10, 10)
         self.early_stopping = early_stopping
-        if any(not _is_whole(token, 0) for token in self.end_ids):
+        if any(not _is_integer(token, 0) for token in self.end_ids):
             raise ValueError(f"end_ids={sorted(self.end_ids, key=repr)!r}: expected whole numbers of at least 0")
         if beams % groups:
             raise ValueError(f"groups={groups!r}: expected a divisor of beams={beams!r}")
@@ -162,7 +162,7 @@ class BeamSearch:
     @property
     def finished(self) -> list[Hypothesis]:
         """The best hypotheses that ended so far, at most `beams`, the highest score first; earlier groups on a tie."""
-        return _ranked(hypothesis for group in self._finished for hypothesis in group)
+        return _rank_hypotheses(hypothesis for group in self._finished for hypothesis in group)
 
     def step(self, logprobs: Tensor) -> BeamStep:
         """Advance by one token. `logprobs` `[live, V]`: what may follow each beam of the step before, in its order.
@@ -181,7 +181,7 @@ class BeamSearch:
             added = self._extend(group, live, logprobs, taken)
             taken += [nodes[node].token_id for _, node in added if nodes[node].status != "pruned"]
             ended = [self._hypothesis(node) for _, node in added if nodes[node].status == "finished"]
-            self._finished[group] = _ranked([*self._finished[group], *ended])[: self._width]
+            self._finished[group] = _rank_hypotheses([*self._finished[group], *ended])[: self._width]
             kept = [(row, node) for row, node in added if nodes[node].status == "kept"]
             if self._stops([nodes[node].score for _, node in kept], self._finished[group]):
                 kept = []
@@ -205,7 +205,7 @@ class BeamSearch:
         last = self._length + 1 == self.max_new_tokens
         added: list[tuple[int, int]] = []
         kept = 0
-        places = _best(totals, self._candidates)
+        places = _top_continuations(totals, self._candidates)
         columns = (part.flatten()[places].tolist() for part in (gained, totals))
         for rank, (place, logprob, score) in enumerate(zip(places.tolist(), *columns, strict=True)):
             beam, token = divmod(place, logprobs.shape[-1])
@@ -257,7 +257,7 @@ class BeamSearch:
             raise ValueError(f"logprobs has {largest}: expected log-probabilities, so nothing above 0")
 
 
-def _best(totals: Tensor, count: int) -> Tensor:
+def _top_continuations(totals: Tensor, count: int) -> Tensor:
     """Places of the `count` largest totals in their flat order, best first, the lowest place on a tie, none at `-inf`.
 
     `topk` does not promise which of equal values it takes, so it only finds the bar; a stable sort ranks what is above.
@@ -268,21 +268,21 @@ def _best(totals: Tensor, count: int) -> Tensor:
     return places[flat[places].sort(descending=True, stable=True).indices[:count]]
 
 
-def _ranked(hypotheses: Iterable[Hypothesis]) -> list[Hypothesis]:
+def _rank_hypotheses(hypotheses: Iterable[Hypothesis]) -> list[Hypothesis]:
     return sorted(hypotheses, key=lambda hypothesis: -hypothesis.score)
 
 
-def _is_whole(value: object, low: int) -> bool:
+def _is_integer(value: object, low: int) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= low
 
 
-def _whole(name: str, value: int) -> int:
-    if not _is_whole(value, 1):
+def _check_integer(name: str, value: int) -> int:
+    if not _is_integer(value, 1):
         raise ValueError(f"{name}={value!r}: expected a whole number of at least 1")
     return value
 
 
-def _number(name: str, value: float, low: float, high: float) -> float:
+def _check_number(name: str, value: float, low: float, high: float) -> float:
     if not isinstance(value, Real) or isinstance(value, bool) or not (low <= value <= high) or math.isinf(value):
         most = f" and at most {high:g}" if high < math.inf else ""
         raise ValueError(f"{name}={value!r}: expected a finite number of at least {low:g}{most}")

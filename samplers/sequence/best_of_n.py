@@ -14,7 +14,7 @@ def best_of_n(scores: Iterable[float]) -> list[int]:
 
     Raises `ValueError` for no scores, NaN and `inf`.
     """
-    values = _checked(scores)
+    values = _check_scores(scores)
     return sorted(range(len(values)), key=lambda index: -values[index])
 
 
@@ -25,7 +25,7 @@ def expected_best(scores: Iterable[float], n: int) -> float:
     estimate of what a fresh best of n would score. Whole numbers of any size keep the weights exact.
     `n` in [1, N], else `ValueError`; the same for scores as in `best_of_n`.
     """
-    values = sorted(_checked(scores))
+    values = sorted(_check_scores(scores))
     total = len(values)
     if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= total:
         raise ValueError(f"n={n!r}: expected a whole number of at least 1 and at most {total}")
@@ -33,7 +33,7 @@ def expected_best(scores: Iterable[float], n: int) -> float:
     return math.fsum(math.comb(below, n - 1) / math.comb(total, n) * values[below] for below in range(n - 1, total))
 
 
-def _checked(scores: Iterable[float]) -> list[float]:
+def _check_scores(scores: Iterable[float]) -> list[float]:
     values = [float(score) for score in scores]
     if not values:
         raise ValueError("scores=[]: expected at least one")

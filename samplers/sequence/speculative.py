@@ -45,8 +45,8 @@ def accept_draft(draft_probs: Tensor, target_probs: Tensor, draft_tokens: Tensor
     _check(draft_probs, target_probs, draft_tokens, uniforms)
     drafted = draft_probs.shape[1]
     proposed = draft_tokens.long()
-    q = _at(draft_probs, proposed).double()
-    p = _at(target_probs[:, :drafted], proposed).double()
+    q = _gather(draft_probs, proposed).double()
+    p = _gather(target_probs[:, :drafted], proposed).double()
     # a draft that agrees in everything leaves no residual, and then only rounding could reject
     agrees = ~(target_probs[:, :drafted] > draft_probs).any(-1)
     accept = (uniforms[:, :drafted].double() * q < p) | (agrees & (p > 0))
@@ -63,7 +63,7 @@ def accept_draft(draft_probs: Tensor, target_probs: Tensor, draft_tokens: Tensor
     return Acceptance(accepted, tokens.scatter(-1, accepted[:, None], drawn[:, None]))
 
 
-def _at(probs: Tensor, tokens: Tensor) -> Tensor:
+def _gather(probs: Tensor, tokens: Tensor) -> Tensor:
     """Each token's own probability: `[B, K, V]` and `[B, K]` to `[B, K]`."""
     return probs.gather(-1, tokens[..., None]).squeeze(-1)
 
@@ -98,7 +98,7 @@ def _check(draft: Tensor, target: Tensor, tokens: Tensor, uniforms: Tensor) -> N
         raise ValueError("uniforms has a number outside [0, 1): expected at least 0 and below 1")
     if tokens.is_floating_point() or not bool(((tokens >= 0) & (tokens < vocab)).all()):
         raise ValueError(f"draft_tokens has something else than a token id: expected whole numbers in [0, {vocab})")
-    impossible = (_at(draft, tokens.long()) == 0).nonzero()
+    impossible = (_gather(draft, tokens.long()) == 0).nonzero()
     if len(impossible):
         row, place = impossible[0].tolist()
         raise ValueError(

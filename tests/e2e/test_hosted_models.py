@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 
 from benchmarks.llama_cpp import llama_server
 from llm_core.models.builtin import GGUF_MEMBER
-from llm_core.paths import nucleus_home
+from llm_core.paths import cache_directory
 from pages.ui.shell.i18n import texts
 
 DESKTOP, PHONE = {"width": 1400, "height": 1000}, {"width": 390, "height": 844}
@@ -18,7 +18,7 @@ DESKTOP, PHONE = {"width": 1400, "height": 1000}, {"width": 390, "height": 844}
 
 @pytest.fixture(scope="module")
 def llama(builtin):
-    with llama_server(nucleus_home() / "models" / GGUF_MEMBER.rsplit("/", 1)[-1], threads=1) as running:
+    with llama_server(cache_directory() / "models" / GGUF_MEMBER.rsplit("/", 1)[-1], threads=1) as running:
         yield running.address
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from llm_core.paths import nucleus_home
+from llm_core.paths import cache_directory
 from pages.ui.shell.i18n import texts
 from tests.e2e.test_playground import run_button, set_number, strip_tokens, wait_for_run
 from tests.support.browser import ROOT, run_server
@@ -87,7 +87,7 @@ def test_from_an_address_to_an_answer_and_the_key_is_nowhere_else(page: Page, bu
     assert KEY not in "\n".join(seen)
     written = [
         file
-        for folder in (ROOT, scratch, nucleus_home())
+        for folder in (ROOT, scratch, cache_directory())
         for file in folder.rglob("*")
         if file.is_file() and ".git" not in file.parts and file.stat().st_mtime >= began and file.stat().st_size < 2e7
     ]

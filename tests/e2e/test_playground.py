@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from llm_core.models.builtin import GGUF_MEMBER
-from llm_core.paths import nucleus_home
+from llm_core.paths import cache_directory
 from pages.ui.shell.i18n import texts
 from tests.support.browser import run_server
 
@@ -131,7 +131,7 @@ def test_clicking_a_token_shows_its_step_and_arrow_keys_move(page: Page, server)
 
 
 def test_a_first_start_shows_progress_and_loses_nothing_typed_meanwhile(page: Page, builtin, tmp_path):
-    gguf = nucleus_home() / "models" / Path(GGUF_MEMBER).name
+    gguf = cache_directory() / "models" / Path(GGUF_MEMBER).name
     (tmp_path / "models").mkdir()
     shutil.copy(gguf, tmp_path / "models")
     with run_server(NUCLEUS_HOME=str(tmp_path)) as url:

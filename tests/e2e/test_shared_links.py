@@ -98,7 +98,7 @@ def test_share_open_and_bring_back(page: Page, server, builtin, tmp_path: Path):
     waiting.get_by_role("button", name=EN["desk.open"], exact=True).click()
     expect(prompt_field(page)).to_have_value("Say hello.")
     expect(page.get_by_text("2026-11-25", exact=False)).to_be_visible()
-    expect(page.get_by_role("option")).to_have_count(len(run.rows[0].events()))
+    expect(page.get_by_role("option")).to_have_count(len(run.samples[0].events()))
     page.get_by_role("link", name=EN["lens.title"]).click()
     expect(page.get_by_text(EN["step.place"].format(step=5, count=5)).first).to_be_visible()
     assert page.get_by_text(EN["errors.unexpected"]).count() == 0

@@ -13,7 +13,7 @@ import pytest
 
 from llm_core import Engine, ModelStore, Recipe, decode_link, load_text
 from llm_core.formats.registry import load
-from llm_core.models.revision import revision_of
+from llm_core.models.revision import find_revision
 from llm_core.recipes.replay import replayed, verify
 from llm_core.storage.database import Database, owner_of
 from llm_core.storage.history import History
@@ -122,7 +122,7 @@ def test_a_recorded_run_shows_every_token_as_it_was(file):
     shown = [
         (number, asking, place, row)
         for number, asking in enumerate(replayed(recipe))
-        for place, row in enumerate(asking.main.rows)
+        for place, row in enumerate(asking.main.samples)
     ]
     assert len(shown) == len(expected["rows"])
     for (number, asking, place, row), then in zip(shown, expected["rows"], strict=True):
@@ -154,7 +154,7 @@ def test_a_recorded_run_shows_every_token_as_it_was(file):
 
 def test_the_built_in_model_still_writes_what_was_recorded(builtin):
     recipe = load_text((FILES / "traces/builtin.yaml").read_bytes())
-    assert recipe.model.revision == revision_of(builtin)
+    assert recipe.model.revision == find_revision(builtin)
     engine = Engine(ModelStore(loader=lambda model_id, report: builtin))
     try:
         verdict = verify(recipe, engine.submit)

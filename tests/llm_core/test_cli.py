@@ -41,7 +41,7 @@ def expected(builtin) -> str:
     run = engine.submit(RECIPE.request())
     run.wait(120)
     engine.close()
-    return run.rows[0].text
+    return run.samples[0].text
 
 
 def test_run_in_a_pipe(expected):

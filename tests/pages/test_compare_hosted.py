@@ -205,7 +205,7 @@ def test_the_cache_is_seen_cleared_and_switched_off(server):
     finish_run(press_run(app))
     finish_run(press_run(app))
     assert count_completions(server) == 1
-    assert session(app).run.rows[0].from_cache
+    assert session(app).run.samples[0].from_cache
     assert EN["hosted_views.cache.answer"] in caption_text(app)
     app.switch_page("pages/models.py").run()
     kept = EN["hosted_views.cache.kept"].split("(")[0]

@@ -270,7 +270,7 @@ def test_a_database_that_fails_stops_no_run(monkeypatch):
         app.number_input(key="max_output_tokens").set_value(2)
         wait_for_run(press_run(app))
         assert not error_messages(app)
-        assert session(app).run.rows[0].text
+        assert session(app).run.samples[0].text
         open_section(app, "history")
         assert any("NUCLEUS_DATABASE_URL" in error for error in error_messages(app))
         open_section(app)

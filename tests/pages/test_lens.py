@@ -56,7 +56,7 @@ def test_every_view_of_the_newest_step(language):
     app = open_lens_after_run(language=language)
     assert not app.exception
     run = session(app).run
-    events = run.rows[0].events()
+    events = run.samples[0].events()
     assert cached_steps(app) == [(run.id, 0, len(events) - 1)]
     drawn = texts(language)["lens.draws_same"].split("{")[0]
     assert drawn in caption_text(app)
@@ -81,13 +81,13 @@ def test_settings_recompute_the_step_without_the_model():
     assert len(table) == figures.MAX_TOKENS_SHOWN + 1
     app.button(key="lens_reset").click().run()
     assert session(app).run is run
-    assert app.slider(key="temperature").value == run.rows[0].request.sampler.temperature
-    assert app.slider(key="top_p").value == run.rows[0].request.sampler.top_p
+    assert app.slider(key="temperature").value == run.samples[0].request.sampler.temperature
+    assert app.slider(key="top_p").value == run.samples[0].request.sampler.top_p
 
 
 def test_steps_are_walked_and_remembered():
     app = open_lens_after_run()
-    count = len(session(app).run.rows[0].events())
+    count = len(session(app).run.samples[0].events())
     for _ in range(count - 1):
         app.button(key="icon_lens.previous").click().run()
     assert session(app).lens.step == 0
@@ -147,7 +147,7 @@ def test_the_panel_shows_every_setting_of_a_run():
     app.selectbox(key="order").set_value("llama_cpp")
     app.number_input(key="max_output_tokens").set_value(3).run()
     wait_for_run(press_run(app))
-    asked = session(app).run.rows[0].request.sampler
+    asked = session(app).run.samples[0].request.sampler
     go_to_lens(app)
     app.pills(key="strategy").set_value("greedy").run()
     app.button(key="lens_reset").click().run()

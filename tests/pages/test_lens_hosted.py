@@ -70,7 +70,7 @@ def test_the_table_has_all_shown_tokens_and_one_line_for_the_others(server):
 def test_a_shown_token_is_followed_and_another_has_a_limit(server):
     app = open_lens_after_run(server)
     run, step = session(app).run, session(app).lens.step
-    shown = run.label(run.rows[0].events()[step].token_id).strip()
+    shown = run.label(run.samples[0].events()[step].token_id).strip()
     app.button_group(key="lens_view").set_value("token").run()
     app.text_input(key="lens_ask").set_value(shown).run()
     assert any(frame.value[EN["lens.rank"]][0].isdigit() for frame in app.dataframe)

@@ -70,10 +70,10 @@ def test_run_answers_in_both_languages(language):
     wait_for_run(press_run(app))
     run = session(app).run
     assert run.status == "finished"
-    assert 1 <= len(run.rows[0].events()) <= 6
+    assert 1 <= len(run.samples[0].events()) <= 6
     assert any(words["step.as_table"] == toggle.label for toggle in app.toggle)
     app.toggle(key="as_text").set_value(True).run()
-    assert app.code[-1].value == run.rows[0].text
+    assert app.code[-1].value == run.samples[0].text
     app.toggle(key="as_table").set_value(True).run()
     assert len(app.dataframe[0].value) == 12
 
@@ -98,7 +98,7 @@ def test_every_strategy_reaches_the_engine():
     for strategy, fields in expected.items():
         app.pills(key="strategy").set_value(strategy).run()
         wait_for_run(press_run(app))
-        sampler = session(app).run.request.rows[0].sampler
+        sampler = session(app).run.request.samples[0].sampler
         assert {name: getattr(sampler, name) for name in fields} == fields, strategy
         assert sampler.seed == 99
 
@@ -162,7 +162,7 @@ def test_settings_only_the_model_can_refuse():
     app.number_input(key="max_output_tokens").set_value(2)
     wait_for_run(press_run(app))
     assert not error_messages(app)
-    assert session(app).run.request.rows[0].sampler.greedy
+    assert session(app).run.request.samples[0].sampler.greedy
 
 
 def test_a_prompt_longer_than_the_context_window():
@@ -194,7 +194,7 @@ def test_switching_language_keeps_everything():
     assert app.title[0].value == texts("vi")["playground.title"]
     assert app.text_area(key="instruction").value == "My own prompt"
     assert app.number_input(key="max_output_tokens").value == 2
-    assert len(session(app).run.rows[0].events()) in (1, 2)
+    assert len(session(app).run.samples[0].events()) in (1, 2)
     assert app.query_params["lang"] in ("vi", ["vi"])
 
 
@@ -231,7 +231,7 @@ def test_further_stages_are_added_with_their_settings_and_shown_in_their_order()
     assert "DRY → Top-K → Top-P → Min-P → XTC → Temperature → Mirostat 2.0" in captions
     assert texts("en")["stages.xtc.text"] in captions
     wait_for_run(press_run(app))
-    sampler = session(app).run.request.rows[0].sampler
+    sampler = session(app).run.request.samples[0].sampler
     assert (sampler.min_p, sampler.dry_allowed_length, sampler.xtc_probability, sampler.mirostat_tau) == (
         0.125,
         3,
@@ -242,7 +242,7 @@ def test_further_stages_are_added_with_their_settings_and_shown_in_their_order()
 
     app.pills(key="strategy").set_value("top_p").run()
     wait_for_run(press_run(app))
-    assert session(app).run.request.rows[0].sampler.min_p == 0
+    assert session(app).run.request.samples[0].sampler.min_p == 0
 
 
 @pytest.mark.parametrize(("value", "words"), [(None, "is empty"), (7.0, "Use a number from 0 to 1")])
@@ -270,6 +270,6 @@ def test_precision_is_chosen_on_the_models_page_and_used_by_the_run():
     assert run.request.precision == "bfloat16"
     assert any("bfloat16" in caption.value for caption in app.caption)
     wait_for_run(press_run(app))
-    known = session(app).run.rows[0].cached_tokens
+    known = session(app).run.samples[0].cached_tokens
     assert known == len(run.rendered.token_ids) - 1
     assert any(f"**{known}** of {known + 1} prompt tokens" in caption.value for caption in app.caption)

@@ -74,7 +74,7 @@ def widget_suffix(app: AppTest) -> str:
 
 
 def test_another_token_is_taken_and_the_model_goes_on(app):
-    [root] = [branch for branch, _ in session(app).tree.outline()]
+    [root] = [branch for branch, _ in session(app).tree.list_in_order()]
     assert not any(button.key == "branch_take" for button in app.button)  # nothing is chosen yet
     pin_step(app, 2)
     choices = app.selectbox(key=f"branch_token_{widget_suffix(app)}")
@@ -102,7 +102,7 @@ def test_drawing_again_uses_a_fresh_seed_and_the_settings_of_now(app):
     press_button(app, "branch_again")
     sampler = shown_branch(app).row.request.sampler
     assert (sampler.seed, sampler.temperature) == (8, 1.5)
-    assert shown_branch(app).row.request.begin == tuple(token_ids(shown_branch(app).parent)[:1])
+    assert shown_branch(app).row.request.prefix_ids == tuple(token_ids(shown_branch(app).parent)[:1])
     pin_step(app, 1)
     press_button(app, "branch_again")
     assert shown_branch(app).row.request.sampler.seed == 9
@@ -110,7 +110,7 @@ def test_drawing_again_uses_a_fresh_seed_and_the_settings_of_now(app):
 
 
 def test_a_typed_text_replaces_the_rest_and_what_was_left_as_it_was_stays(app):
-    root = session(app).tree.outline()[0][0]
+    root = session(app).tree.list_in_order()[0][0]
     pin_step(app, 1)
     area = app.text_area(key=f"branch_text_{widget_suffix(app)}")
     kept = root.events()[1].piece
@@ -120,20 +120,20 @@ def test_a_typed_text_replaces_the_rest_and_what_was_left_as_it_was_stays(app):
     branch = shown_branch(app)
     assert branch.step == 2
     assert branch.text.startswith(root.events()[0].piece + kept + " Hà Nội")
-    given = [branch.events()[step] for step in branch.given]
+    given = [branch.events()[step] for step in branch.forced_text]
     assert "".join(event.piece for event in given) == " Hà Nội"
     assert all(event.trace.logprob < 0 for event in given)
 
 
 def test_a_text_that_was_not_changed_goes_on_after_the_end(app):
-    root = session(app).tree.outline()[0][0]
+    root = session(app).tree.list_in_order()[0][0]
     pin_step(app, 2)
     press_button(app, "branch_take_text")
     branch = shown_branch(app)
     written = len(root.events())
-    assert branch.row.request.begin == tuple(token_ids(root)[:written])
+    assert branch.row.request.prefix_ids == tuple(token_ids(root)[:written])
     assert len(branch.events()) > written
-    assert list(branch.given) == []
+    assert list(branch.forced_text) == []
 
 
 def test_a_setting_out_of_range_is_named_beside_the_panel(app):
@@ -145,7 +145,7 @@ def test_a_setting_out_of_range_is_named_beside_the_panel(app):
 
 
 def test_branches_are_named_compared_pruned_and_brought_back(app):
-    root = session(app).tree.outline()[0][0]
+    root = session(app).tree.list_in_order()[0][0]
     pin_step(app, 3)
     press_button(app, "branch_take")
     branch = shown_branch(app)
@@ -159,11 +159,11 @@ def test_branches_are_named_compared_pruned_and_brought_back(app):
     assert math.isfinite(total)
     app.button(key="branch_prune").click().run()
     assert shown_branch(app) is root
-    assert session(app).tree.outline() == [(root, 0)]
+    assert session(app).tree.list_in_order() == [(root, 0)]
     assert app.button(key="branch_prune").disabled  # the answer of the last run stays
     app.button(key="branch_restore").click().run()
     assert shown_branch(app) is branch
-    assert session(app).tree.outline() == [(root, 0), (branch, 1)]
+    assert session(app).tree.list_in_order() == [(root, 0), (branch, 1)]
 
 
 @pytest.mark.parametrize("language", ["en", "vi"])
@@ -179,7 +179,7 @@ def test_the_strip_has_four_colours_and_a_table(language):
     app.toggle(key="strip_table").set_value(True).run()
     assert not app.exception
     table = app.dataframe[0].value
-    events = session(app).run.rows[0].events()
+    events = session(app).run.samples[0].events()
     assert list(table[words["step.token"]]) == [
         session(app).run.model.label(e.token_id).replace(" ", "·") for e in events
     ]
@@ -193,7 +193,7 @@ def test_a_new_session_with_the_address_finds_the_tree_the_prompt_and_the_settin
     wait_for_run(press_run(app))
     pin_step(app, 2)
     press_button(app, "branch_take")
-    session(app).tree.outline()[-1][0].name = "mine"
+    session(app).tree.list_in_order()[-1][0].name = "mine"
     app.run()
     [work_id] = [
         value[0] if isinstance(value, list) else value for key, value in app.query_params.items() if key == NAME
@@ -202,8 +202,8 @@ def test_a_new_session_with_the_address_finds_the_tree_the_prompt_and_the_settin
     again.query_params[NAME] = work_id
     again.run()
     assert not again.exception
-    assert [(b.run, b.name, d) for b, d in session(again).tree.outline()] == [
-        (b.run, b.name, d) for b, d in session(app).tree.outline()
+    assert [(b.run, b.name, d) for b, d in session(again).tree.list_in_order()] == [
+        (b.run, b.name, d) for b, d in session(app).tree.list_in_order()
     ]
     assert shown_branch(again).run is shown_branch(app).run
     assert again.text_area(key="instruction").value == "Name a colour."

@@ -147,7 +147,7 @@ def test_a_continuation_is_not_bought(server):
     app = run_and_wait(open_gemini_playground(server))
     assert len(server.requests) == 1
     assert error_messages(app)
-    assert session(app).run.rows[0].text == "The sea"
+    assert session(app).run.samples[0].text == "The sea"
 
 
 @pytest.mark.parametrize("language", ["en", "vi"])
@@ -172,7 +172,7 @@ def test_vertex_ai_goes_the_same_way_and_thoughts_cost_as_output(monkeypatch, tm
         session(app).model_id = vertex.model
         run_and_wait(app.run())
         assert not error_messages(app)
-        written = session(app).run.rows[0].usage.output_tokens
+        written = session(app).run.samples[0].usage.output_tokens
         cost = (9 * 1000 + (written + 5) * 100_000) / 1e6
         estimate = texts("en")["hosted.cost"]
         assert estimate.format(value=f"{cost:.5f}", currency="USD", date="2026-11-25") in page_text(app)

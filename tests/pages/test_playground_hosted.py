@@ -39,10 +39,10 @@ def test_a_hosted_run_is_drawn(logprobs, language):
         run = session(app).run
         assert not app.exception
         assert run.model is None
-        assert run.rows[0].text
+        assert run.samples[0].text
         app.toggle(key="as_text").set_value(True).run()
         assert not app.exception
-        assert run.rows[0].text in [code.value for code in app.code]
+        assert run.samples[0].text in [code.value for code in app.code]
         assert any(toggle.key == "as_table" for toggle in app.toggle) is logprobs
         if logprobs:
             app.toggle(key="as_table").set_value(True).run()

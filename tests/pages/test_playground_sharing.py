@@ -67,7 +67,7 @@ def test_it_runs_as_the_command_line_does():
     app = wait_for_run(press_run(open_link(RECIPE)))
     run = session(app).run
     assert run is not None
-    assert run.request.rows == RECIPE.rows()
+    assert run.request.samples == RECIPE.rows()
     assert run.request.prompt == RECIPE.prompt
     app.button(key="share").click().run()
     app.toggle(key="share_run").set_value(True).run()
@@ -75,7 +75,7 @@ def test_it_runs_as_the_command_line_does():
     state = session(app)
     assert state.recorded_trace is not None
     [asking] = replayed(RECIPE.changed(trace=state.recorded_trace[1]))
-    assert asking.main.rows[0].text == run.rows[0].text
+    assert asking.main.samples[0].text == run.samples[0].text
 
 
 def test_work_is_asked_for_and_comes_back():

@@ -89,7 +89,7 @@ def test_recorded_answers_stand_side_by_side(recorded, alone, language):
     assert app.title[0].value == words["compare.title"]
     shown = session(app).comparison
     [answers] = replayed(recorded)
-    rows = [row.events() for row in answers.main.rows]
+    rows = [row.events() for row in answers.main.samples]
     assert [shown.comparison.record(place).events() for place in range(4)] == rows
     step = first_divergence(rows[0], rows[1])
     assert step is not None

@@ -74,7 +74,7 @@ def test_self_consistency_votes():
     rerun_until_done(press_run(app))
     [asking] = session(app).askings
     assert len(asking.outcomes) == 3
-    assert [outcome.result for outcome in asking.outcomes] == [row.text.strip() for row in asking.main.rows]
+    assert [outcome.result for outcome in asking.outcomes] == [row.text.strip() for row in asking.main.samples]
     assert sum(count for _, count in asking.votes) == 3
     assert len(app.dataframe[0].value) == 3
 

@@ -17,7 +17,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from samplers.constraints import MAX_CHARACTERS, Constraint, json_schema, matching, one_of
+from samplers.constraints import MAX_CHARACTERS, Constraint, match_choice, match_json_schema, match_pattern
 
 SPECIAL = [b"<end>", b"<also-end>", b"<user>"]
 END = {0, 1}
@@ -113,7 +113,7 @@ texts = st.text("abế ", max_size=5)
 @settings(deadline=None, max_examples=60)
 @given(st.sets(texts, min_size=1, max_size=5))
 def test_choices_are_exact(choices):
-    check_exact(one_of(make_vocabulary(), sorted(choices)), choices)
+    check_exact(match_choice(make_vocabulary(), sorted(choices)), choices)
 
 
 @st.composite
@@ -144,14 +144,14 @@ def finite_regexes(draw, depth: int = 3) -> tuple[str, set[str]]:
 def test_regular_expressions_are_exact(pair):
     regex, language = pair
     assert all(re.fullmatch(regex, text) for text in language)
-    check_exact(matching(make_vocabulary(), regex), language)
+    check_exact(match_pattern(make_vocabulary(), regex), language)
 
 
 @pytest.mark.parametrize(
     "regex", ["a*b|ba?", "^(a|bb)*$", "a|b+$", "(?i)AB+", r"(ab|a)(c|bcd)*", "[^a]b{2,}", r"\w\s?\w"]
 )
 def test_a_regular_expression_means_what_it_means_in_python(regex):
-    constraint = matching(make_vocabulary(), regex)
+    constraint = match_pattern(make_vocabulary(), regex)
     words = {"".join(letters) for size in range(5) for letters in itertools.product("abc ", repeat=size)}
     whole = {word for word in words if re.fullmatch(regex, word)}
     assert {word for word in words if ends_after(constraint, word)} == whole
@@ -185,7 +185,7 @@ def compact_json(*values: object) -> set[str]:
     ],
 )
 def test_small_schemas_are_exact(schema, language):
-    check_exact(json_schema(make_vocabulary(), schema | {"x-guidance": {"whitespace_flexible": False}}), language)
+    check_exact(match_json_schema(make_vocabulary(), schema | {"x-guidance": {"whitespace_flexible": False}}), language)
 
 
 NAMES = ["Hà Nội", "Hà", "Hà Nội ơi", "tiếng Việt", " a", "a "]
@@ -195,22 +195,22 @@ CHOICES = NAMES + MARKS
 
 @pytest.mark.parametrize("seed", range(30))
 def test_random_walks_end_in_one_of_the_choices(seed):
-    assert random_walk(one_of(make_vocabulary(), CHOICES), seed) in CHOICES
+    assert random_walk(match_choice(make_vocabulary(), CHOICES), seed) in CHOICES
 
 
 @pytest.mark.parametrize("choice", CHOICES)
 def test_every_choice_can_be_written(choice):
-    assert allowed_ids(advance_by_text(one_of(make_vocabulary(), CHOICES), choice)) >= END
+    assert allowed_ids(advance_by_text(match_choice(make_vocabulary(), CHOICES), choice)) >= END
 
 
 def test_thousands_of_choices():
-    constraint = one_of(make_vocabulary(), [f"{place:04}" for place in range(4000)])
+    constraint = match_choice(make_vocabulary(), [f"{place:04}" for place in range(4000)])
     assert allowed_ids(constraint) == {len(SPECIAL) + ord(digit) for digit in "0123"} | {TOKENS.index(b"12")}
     assert advance_by_text(constraint, "3999").finished
 
 
 def test_a_letter_split_over_tokens():
-    constraint = one_of(make_vocabulary(), ["ếa", "ềb"])  # E1 BA BF and E1 BB 81
+    constraint = match_choice(make_vocabulary(), ["ếa", "ềb"])  # E1 BA BF and E1 BB 81
     half = TOKENS.index(HALF)
     whole = TOKENS.index("ế".encode())
     assert allowed_ids(constraint) == {len(SPECIAL) + 0xE1, half, whole}
@@ -219,7 +219,7 @@ def test_a_letter_split_over_tokens():
 
 
 def test_one_choice_at_the_beginning_of_another():
-    constraint = one_of(make_vocabulary(), ["a", "abc"])
+    constraint = match_choice(make_vocabulary(), ["a", "abc"])
     letter = {text: len(SPECIAL) + ord(text) for text in "abc"}
     assert allowed_ids(constraint) == {letter["a"], TOKENS.index(b"ab"), TOKENS.index(b"abc")}
     constraint.accept(letter["a"])
@@ -235,7 +235,7 @@ def test_one_choice_at_the_beginning_of_another():
 
 @pytest.mark.parametrize("end", sorted(END))
 def test_only_end_tokens_after_a_whole_output(end):
-    constraint = one_of(make_vocabulary(), ["ab"])
+    constraint = match_choice(make_vocabulary(), ["ab"])
     assert not constraint.finished
     constraint.accept(TOKENS.index(b"ab"))
     assert constraint.finished
@@ -247,7 +247,7 @@ def test_only_end_tokens_after_a_whole_output(end):
 
 
 def test_a_copy_goes_its_own_way():
-    constraint = advance_by_text(matching(make_vocabulary(), "a[bc]+"), "a")
+    constraint = advance_by_text(match_pattern(make_vocabulary(), "a[bc]+"), "a")
     before = allowed_ids(constraint)
     copy = constraint.copy()
     copy.accept(len(SPECIAL) + ord("b"))
@@ -261,7 +261,7 @@ def test_a_copy_goes_its_own_way():
 
 @pytest.mark.parametrize("token", [-1, 0, 2, len(SPECIAL) + ord("b"), len(TOKENS) - 1, len(TOKENS), 2**40])
 def test_a_token_that_is_not_allowed_is_refused_and_changes_nothing(token):
-    constraint = matching(make_vocabulary(), "ab?")
+    constraint = match_pattern(make_vocabulary(), "ab?")
     before = allowed_ids(constraint)
     with pytest.raises(ValueError, match=rf"token_id={token}: not allowed here by regex='ab\?'; expected one of"):
         constraint.accept(token)
@@ -287,7 +287,7 @@ PERSON = {
 
 @pytest.mark.parametrize("seed", range(30))
 def test_random_walks_are_json_that_is_valid_under_the_schema(seed):
-    text = random_walk(json_schema(make_vocabulary(), PERSON), seed)
+    text = random_walk(match_json_schema(make_vocabulary(), PERSON), seed)
     person = json.loads(text)
     assert list(person)[:5] == PERSON["required"]
     assert set(person) <= set(PERSON["properties"])
@@ -305,11 +305,13 @@ def test_random_walks_are_json_that_is_valid_under_the_schema(seed):
 @pytest.mark.parametrize("seed", range(10))
 def test_random_walks_match_the_regular_expression(seed):
     regex = r"([0-9]{1,3}[.,])?(Hà Nội|[^\x00-\x7f]{2})( [a-zà-ỹ]{1,9}ế)?!"
-    assert re.fullmatch(regex, random_walk(matching(make_vocabulary(), regex), seed))
+    assert re.fullmatch(regex, random_walk(match_pattern(make_vocabulary(), regex), seed))
 
 
 def test_whitespace_is_one_space_or_one_line_break_with_its_indentation():
-    constraint = advance_by_text(json_schema(make_vocabulary(), {"type": "array", "items": {"type": "integer"}}), "[")
+    constraint = advance_by_text(
+        match_json_schema(make_vocabulary(), {"type": "array", "items": {"type": "integer"}}), "["
+    )
     space, line = len(SPECIAL) + ord(" "), len(SPECIAL) + ord("\n")
     assert {space, line} <= allowed_ids(constraint)
     assert not {space, line} & allowed_ids(advance_by_text(constraint, " "))
@@ -317,13 +319,13 @@ def test_whitespace_is_one_space_or_one_line_break_with_its_indentation():
     assert space in allowed_ids(advance_by_text(constraint, "\n" + " " * 19))
     assert space not in allowed_ids(advance_by_text(constraint, "\n" + " " * 20))
     compact = {"type": "array", "x-guidance": {"whitespace_flexible": False}}
-    assert not {space, line} & allowed_ids(advance_by_text(json_schema(make_vocabulary(), compact), "["))
+    assert not {space, line} & allowed_ids(advance_by_text(match_json_schema(make_vocabulary(), compact), "["))
 
 
 @pytest.mark.parametrize("choices", ["yes", [], None, 5, {"a": "b"}, ["a", 1]])
 def test_choices_that_are_no_list_of_strings(choices):
     with pytest.raises(ValueError, match=r"choices=.*: expected a list of at least one string"):
-        one_of(make_vocabulary(), choices)
+        match_choice(make_vocabulary(), choices)
 
 
 @pytest.mark.parametrize(
@@ -344,7 +346,7 @@ def test_choices_that_are_no_list_of_strings(choices):
 )
 def test_regular_expressions_that_cannot_be_kept(regex, words):
     with pytest.raises(ValueError, match=words) as caught:
-        matching(make_vocabulary(), regex)
+        match_pattern(make_vocabulary(), regex)
     assert str(caught.value).startswith(f"regex={regex!r}: ")
 
 
@@ -368,7 +370,7 @@ def test_regular_expressions_that_cannot_be_kept(regex, words):
 )
 def test_schemas_that_cannot_be_kept(schema, words):
     with pytest.raises(ValueError, match=words) as caught:
-        json_schema(make_vocabulary(), schema)
+        match_json_schema(make_vocabulary(), schema)
     assert str(caught.value).startswith("json_schema=")
 
 
@@ -397,36 +399,40 @@ PATTERN_KEYS = {f"^k{place:05}$": True for place in range(400)}
 @pytest.mark.parametrize(
     ("make", "value", "words"),
     [
-        (matching, "a" * (MAX_CHARACTERS + 1), "has 20001 characters; expected at most 20000"),
-        (one_of, LONG_CHOICES, "has 20005 characters"),
-        (json_schema, {"enum": list(range(MAX_CHARACTERS))}, "characters; expected at most 20000"),
-        (json_schema, nest_arrays(300), "recursion limit exceeded"),
-        (json_schema, nest_arrays(50_000), "recursion|characters"),
-        (json_schema, chain_references(300), "has more than 400 objects; expected less"),
-        (json_schema, {"multipleOf": 2_000_003}, "a least common multiple of multipleOf above 10000; expected less"),
-        (json_schema, {"multipleOf": 1.0003}, "multiple of multipleOf above"),
+        (match_pattern, "a" * (MAX_CHARACTERS + 1), "has 20001 characters; expected at most 20000"),
+        (match_choice, LONG_CHOICES, "has 20005 characters"),
+        (match_json_schema, {"enum": list(range(MAX_CHARACTERS))}, "characters; expected at most 20000"),
+        (match_json_schema, nest_arrays(300), "recursion limit exceeded"),
+        (match_json_schema, nest_arrays(50_000), "recursion|characters"),
+        (match_json_schema, chain_references(300), "has more than 400 objects; expected less"),
         (
-            json_schema,
+            match_json_schema,
+            {"multipleOf": 2_000_003},
+            "a least common multiple of multipleOf above 10000; expected less",
+        ),
+        (match_json_schema, {"multipleOf": 1.0003}, "multiple of multipleOf above"),
+        (
+            match_json_schema,
             join_schemas({"multipleOf": 97}, {"multipleOf": 101}, {"multipleOf": 2}),
             "multiple of multipleOf above",
         ),
         (
-            json_schema,
+            match_json_schema,
             {"enum": [{"multipleOf": 10**4000 + place} for place in range(4)]},
             "multiple of multipleOf above",
         ),
-        (json_schema, join_schemas({"multipleOf": 101}, {"multipleOf": 0.01}), "multiple of multipleOf above"),
+        (match_json_schema, join_schemas({"multipleOf": 101}, {"multipleOf": 0.01}), "multiple of multipleOf above"),
         (
-            json_schema,
+            match_json_schema,
             join_schemas(*({"pattern": f"a{place}"} for place in range(30))),
             "has more than 10 patterns and formats; expected less",
         ),
         (
-            json_schema,
+            match_json_schema,
             join_schemas(*LETTER_PATTERNS, {"format": "uri"}, {"format": "uuid"}, {"format": "date"}),
             "more than 10 patterns",
         ),
-        (json_schema, {"patternProperties": PATTERN_KEYS}, "more than 10 patterns"),
+        (match_json_schema, {"patternProperties": PATTERN_KEYS}, "more than 10 patterns"),
     ],
 )
 def test_what_would_take_minutes_or_the_process_is_refused_at_once(make, value, words):
@@ -439,14 +445,14 @@ def test_what_would_take_minutes_or_the_process_is_refused_at_once(make, value, 
 def test_ordinary_multiples_and_patterns_are_within_the_limits():
     properties = {"price": {"type": "number", "multipleOf": 0.01}, "dozen": {"type": "integer", "multipleOf": 12}}
     properties |= {f"p{place}": {"type": "string", "pattern": f"^a{place}$"} for place in range(10)}
-    constraint = json_schema(make_vocabulary(), {"type": "object", "properties": properties})
+    constraint = match_json_schema(make_vocabulary(), {"type": "object", "properties": properties})
     assert ends_after(constraint, '{"price": 1.25, "dozen": 24, "p3": "a3"}')
     assert not ends_after(constraint, '{"price": 1.255}')
     assert not ends_after(constraint, '{"dozen": 25}')
 
 
 def test_an_expression_with_too_many_states_stops_half_way_and_stays_stopped():
-    constraint = matching(make_vocabulary(), r"(\p{L}|\s)*a(\p{L}|\s){300}x")
+    constraint = match_pattern(make_vocabulary(), r"(\p{L}|\s)*a(\p{L}|\s){300}x")
     began = time.perf_counter()
     with pytest.raises(ValueError, match=r"^regex=.*too many states: 100000 .*; expected something simpler"):
         random_walk(constraint, 1, 100_000)
@@ -461,8 +467,8 @@ def test_an_expression_with_too_many_states_stops_half_way_and_stays_stopped():
 def test_a_vocabulary_without_the_bytes():
     few = make_vocabulary((*SPECIAL, b"a", b"b"))
     with pytest.raises(ValueError, match=r"choices=\['c'\]: no token can come next"):
-        one_of(few, ["c"])
-    constraint = one_of(few, ["ac", "bb"])
+        match_choice(few, ["c"])
+    constraint = match_choice(few, ["ac", "bb"])
     assert constraint.allowed().tolist() == [False, False, False, True, True]
     constraint.accept(3)
     with pytest.raises(ValueError, match="no token can come next"):

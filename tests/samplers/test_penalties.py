@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from samplers import RowState, SamplerChain, SamplerConfig, next_token_probs
-from samplers.penalties import _repetitions, dry
+from samplers.penalties import _match_lengths, dry
 
 LOGITS = torch.tensor([[2.0, 1.0, 0.0, -1.0, -2.0]])
 
@@ -113,7 +113,7 @@ def test_repetitions_are_those_that_comparing_everything_finds(tokens):
             length += 1
         if length:
             found.append((tokens[end + 1], length))
-    assert sorted(_repetitions(tokens)) == sorted(found)
+    assert sorted(_match_lengths(tokens)) == sorted(found)
 
 
 @pytest.mark.parametrize(

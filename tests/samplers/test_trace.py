@@ -24,7 +24,7 @@ from samplers import (
     unpack_traces,
     vocabulary_snapshot,
 )
-from samplers.shortlist import spread
+from samplers.shortlist import scatter_to_vocabulary
 from tests.samplers.test_chain import make_states, random_logits
 
 LOGITS = torch.tensor([[0.5, 0.25, 0.15, 0.1]]).log()
@@ -69,7 +69,11 @@ def test_every_number_of_a_mixed_batch_against_the_full_distributions(vocab):
     tokens = [(row * 13) % vocab for row in range(40)]
     traces = summarize(recording, tokens, n=7, also=[[row, 5] for row in range(40)])
     for row, (step, token) in enumerate(zip(traces, tokens, strict=True)):
-        own = [(r.name, spread(r.scores, vocab, -math.inf)[r.rows.index(row)]) for r in recording if row in r.rows]
+        own = [
+            (r.name, scatter_to_vocabulary(r.scores, vocab, -math.inf)[r.rows.index(row)])
+            for r in recording
+            if row in r.rows
+        ]
         assert [stage.name for stage in step.stages] == ["raw", *rows[row].config.stages]
         raw = logits[row].softmax(-1)
         assert {token, row, 5, *torch.topk(raw, 7).indices.tolist()} == set(step.candidates)
@@ -178,7 +182,7 @@ def test_strangers_bytes_are_refused(packed):
 
 def test_a_small_file_cannot_fill_the_memory(monkeypatch):
     packed = pack_traces(make_example_traces())
-    monkeypatch.setattr(trace_codec, "LARGEST", 1000)
+    monkeypatch.setattr(trace_codec, "MAX_TRACE_BYTES", 1000)
     with pytest.raises(ValueError, match="longer than 1000 bytes"):
         unpack_traces(packed)
 

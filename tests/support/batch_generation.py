@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from llm_core.decoding.factory import make_decoder
 from llm_core.engine.batch import Batch
-from llm_core.engine.sequence import Answer
-from llm_core.generation.request import RowRecord, RowRequest
+from llm_core.engine.sequence import ActiveSequence
+from llm_core.generation.request import SampleRecord, SampleRequest
 from llm_core.models.language_model import LanguageModel
 from samplers import SamplerConfig
 
@@ -19,23 +19,23 @@ def make_batch(model: LanguageModel, precision: str = "float32", prefix_bytes: i
 
 
 def generate_all(
-    batch: Batch, model: LanguageModel, asked: Sequence[tuple[Sequence[int], RowRequest]]
-) -> list[RowRecord]:
+    batch: Batch, model: LanguageModel, asked: Sequence[tuple[Sequence[int], SampleRequest]]
+) -> list[SampleRecord]:
     """Generate one sample for each `(prompt ids, request)`, all in one batch at the same time."""
-    records = [RowRecord(request) for _, request in asked]
+    records = [SampleRecord(request) for _, request in asked]
     for (ids, _), record in zip(asked, records, strict=True):
-        answer = Answer(model, ids, record)
-        if not answer.ended:
+        answer = ActiveSequence(model, ids, record)
+        if not answer.finished:
             batch.join(answer)
-    while batch.answers:
+    while batch.sequences:
         batch.advance()
     return records
 
 
-def generate(model: LanguageModel, ids: Sequence[int], sampler: SamplerConfig, **fields) -> RowRecord:
+def generate(model: LanguageModel, ids: Sequence[int], sampler: SamplerConfig, **fields) -> SampleRecord:
     """Generate one sample on its own."""
-    return generate_all(make_batch(model), model, [(ids, RowRequest(sampler, **fields))])[0]
+    return generate_all(make_batch(model), model, [(ids, SampleRequest(sampler, **fields))])[0]
 
 
-def token_ids(record: RowRecord) -> list[int]:
+def token_ids(record: SampleRecord) -> list[int]:
     return [event.token_id for event in record.events()]

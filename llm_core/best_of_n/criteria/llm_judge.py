@@ -19,7 +19,7 @@ from typing import NamedTuple
 from llm_core.best_of_n.criteria.base import Need, Score, make_failed_score, make_score
 from llm_core.errors import NucleusError
 from llm_core.experiments.candidate_pool import Candidate
-from llm_core.generation.request import GenerationRequest, RowRequest, Run
+from llm_core.generation.request import GenerationRequest, Run, SampleRequest
 from llm_core.generation.technique_run import Submit
 from llm_core.prompts.extraction import Extraction
 from llm_core.prompts.output_format import OutputFormat
@@ -63,8 +63,8 @@ def judge_request(model_id: str, template: GenerationRequest, prompt: PromptSpec
     """Return the request for one question to a judge: one token if the format can be enforced, at temperature 1 and
     without any stage, so that the probabilities are the judge's own. Session, precision and deadline are those of
     `template`."""
-    row = RowRequest(SamplerConfig(), _MAX_OUTPUT_TOKENS, keep_logits=True)
-    return dataclasses.replace(template, model_id=model_id, prompt=prompt, rows=(row,))
+    row = SampleRequest(SamplerConfig(), _MAX_OUTPUT_TOKENS, keep_logits=True)
+    return dataclasses.replace(template, model_id=model_id, prompt=prompt, samples=(row,))
 
 
 @dataclass(frozen=True)
@@ -219,7 +219,7 @@ def _collect_verdicts(
 def read_verdict(run: Run, choices: Sequence[str]) -> JudgeVerdict | NucleusError:
     """Return the verdict of the judge's first token on each choice, each of which begins with a token of its own; if
     the judge's probabilities are not seen, the choice that it wrote. An unclear answer gives a `NucleusError`."""
-    [record] = run.rows
+    [record] = run.samples
     if record.error:
         return record.error
     weights = _choice_probabilities(run, choices)
@@ -235,9 +235,9 @@ def read_verdict(run: Run, choices: Sequence[str]) -> JudgeVerdict | NucleusErro
 
 def _choice_probabilities(run: Run, choices: Sequence[str]) -> Mapping[str, float]:
     """Return the judge's own probability of each choice; empty if the probabilities are not seen."""
-    [record] = run.rows
-    if record.kept is not None and run.model is not None:
-        probabilities = record.kept.logits.softmax(-1)
+    [record] = run.samples
+    if record.first_step is not None and run.model is not None:
+        probabilities = record.first_step.logits.softmax(-1)
         model = run.model
         ids = {choice: model.tokenizer.encode(choice, add_special_tokens=False) for choice in choices}
         if all(len(tokens) == 1 for tokens in ids.values()):

@@ -18,7 +18,7 @@ from typing import Any
 from llm_core.best_of_n.criteria.base import Need, Score, make_score, score_each
 from llm_core.errors import NucleusError
 from llm_core.experiments.candidate_pool import Candidate
-from llm_core.models.language_model import check_directory, compute_device, explained, is_hub_id
+from llm_core.models.language_model import check_directory, compute_device, explain_load_error, is_hub_id
 
 _load_lock = threading.Lock()
 
@@ -87,7 +87,7 @@ def _load_model(source: str) -> tuple[Any, Any]:
         )
         tokenizer = AutoTokenizer.from_pretrained(path if path.is_dir() else source, **options)
     except Exception as error:  # transformers, safetensors and the Hub client each raise their own types
-        raise explained(source, error) from error
+        raise explain_load_error(source, error) from error
     if model.config.num_labels != 1 or found["missing_keys"]:
         raise NucleusError("reward_model_unfit", model=source, outputs=model.config.num_labels)
     return tokenizer, model.eval().to(compute_device())

@@ -21,7 +21,7 @@ from llm_core.prompts.spec import SEPARATOR
 from llm_core.providers.provider import Target
 from llm_core.recipes.recipe import Recipe
 from samplers import SamplerConfig
-from samplers.config import SWITCHES
+from samplers.config import STAGE_FIELDS
 
 _PROCESSORS = {
     "logit_bias": "SequenceBiasLogitsProcessor([[[token], bias] for token, bias in {logit_bias}])",
@@ -88,7 +88,7 @@ def transformers(recipe: Recipe) -> Program:
     lost = [] if local else [Lost("model.id", "other_model")]
     lost += prompt_losses(recipe.prompt)
     if not alone:
-        own = [f"sampler.{SWITCHES[name]}" for name in stages if name not in _PROCESSORS]
+        own = [f"sampler.{STAGE_FIELDS[name]}" for name in stages if name not in _PROCESSORS]
         lost += [Lost(name, "needs_repository") for name in [*own, *(["prompt.output"] if formatted else [])]]
     if recipe.prompt.values and recipe.prompt.variables():
         lost.append(Lost("prompt.values", "as_prompts"))
@@ -133,9 +133,9 @@ def _with_samplers(recipe: Recipe) -> str:
     output = recipe.prompt.output
     grammar = "None"
     if output.kind == "choice":
-        grammar = f"constraints.one_of(VOCABULARY, {literal(list(output.choices))})"
+        grammar = f"constraints.match_choice(VOCABULARY, {literal(list(output.choices))})"
     elif output.kind == "json":
-        grammar = f"constraints.json_schema(VOCABULARY, json.loads({literal(output.schema)}))"
+        grammar = f"constraints.match_json_schema(VOCABULARY, json.loads({literal(output.schema)}))"
     vocabulary = "" if output.kind == "text" else _VOCABULARY
     return vocabulary + _CHAIN.replace("SETTINGS", own).replace("GRAMMAR", grammar)
 

@@ -17,12 +17,12 @@ from llm_core.errors import NucleusError
 from llm_core.formats.common.result import Dumped, Lost
 from llm_core.formats.report import svg_charts
 from llm_core.formats.report.style import STYLE
-from llm_core.generation.request import RowRecord, Run, TokenEvent
-from llm_core.generation.token_text import visible
+from llm_core.generation.request import Run, SampleRecord, TokenEvent
+from llm_core.generation.token_text import escape_control_characters
 from llm_core.prompts.spec import PromptSpec
 from llm_core.recipes.recipe import Recipe
 from llm_core.recipes.yaml_json import dump_yaml
-from samplers.config import SWITCHES
+from samplers.config import STAGE_FIELDS
 
 STEPS = 60
 """Steps of an answer that are drawn one by one; curves and tables have all of them."""
@@ -101,14 +101,14 @@ def dump(recipe: Recipe, runs: Sequence[Run], words: Mapping[str, str] | None = 
     if not runs:
         raise NucleusError("export_without_run")
     pen = _Pen(WORDS | dict(words or {}))
-    answers = [(run, row) for run in runs for row in run.rows]
+    answers = [(run, row) for run in runs for row in run.samples]
     share = max(1, min(STEPS, ALL_STEPS // max(1, len(answers))))
     cut = any(sum(event.trace is not None for event in row.events()) > share for _, row in answers)
     body = [_head(recipe, runs[0], pen)]
     number = 0
     for run in runs:
         body.append(_prompt(run.request.prompt, pen))
-        for row in run.rows:
+        for row in run.samples:
             number += 1
             body.append(_answer(number, run, row, share, pen))
     bare = recipe.model_copy(update={"trace": None})
@@ -132,7 +132,7 @@ def _page(title: str, body: str, pen: _Pen) -> str:
 
 def _head(recipe: Recipe, run: Run, pen: _Pen) -> str:
     sampler = recipe.sampler
-    used = {SWITCHES[stage]: getattr(sampler, SWITCHES[stage]) for stage in sampler.stages}
+    used = {STAGE_FIELDS[stage]: getattr(sampler, STAGE_FIELDS[stage]) for stage in sampler.stages}
     settings = ", ".join(f"{name} = {value}" for name, value in used.items()) or pen.words["neutral"]
     order = sampler.order if isinstance(sampler.order, str) else " → ".join(sampler.order)
     facts = {
@@ -171,7 +171,7 @@ def _prompt(spec: PromptSpec, pen: _Pen) -> str:
     return f"<h2>{pen.t('prompt')}</h2>{shown}"
 
 
-def _answer(number: int, run: Run, row: RowRecord, steps: int, pen: _Pen) -> str:
+def _answer(number: int, run: Run, row: SampleRecord, steps: int, pen: _Pen) -> str:
     events = row.events()
     traced = [event for event in events if event.trace]
     title = pen.t("answer", number=number) + ("" if row.seed is None else f" · {pen.t('seed', seed=row.seed)}")
@@ -191,7 +191,7 @@ def _answer(number: int, run: Run, row: RowRecord, steps: int, pen: _Pen) -> str
     return "\n".join(parts)
 
 
-def _figures(row: RowRecord, events: list[TokenEvent], traced: list[TokenEvent], pen: _Pen) -> list[str]:
+def _figures(row: SampleRecord, events: list[TokenEvent], traced: list[TokenEvent], pen: _Pen) -> list[str]:
     figures = [pen.t("tokens", count=len(events)), pen.t("seconds", value=pen.number(row.seconds))]
     if row.tokens_per_second:
         figures.append(pen.t("speed", value=pen.number(row.tokens_per_second, 1)))
@@ -209,7 +209,7 @@ def _token(event: TokenEvent, run: Run, pen: _Pen) -> str:
         return f"<span class='token' title='{pen.t('unknown')}'>{text}</span>"
     chance = math.exp(event.trace.logprob)
     shade = sum(chance >= edge for edge in _SHADES)
-    label = html.escape(visible(run.label(event.token_id)))
+    label = html.escape(escape_control_characters(run.label(event.token_id)))
     told = f"{label}: {pen.t('probability')} {pen.number(chance, 3)}, {pen.t('rank')} {event.trace.rank}"
     return f'<span class="token p{shade}" title="{told}">{text}</span>'
 
@@ -255,7 +255,7 @@ def _steps(run: Run, traced: list[TokenEvent], most: int, pen: _Pen) -> str:
     drawn = []
     for number, event in enumerate(traced[:most], 1):
         trace = event.known_trace
-        label = html.escape(visible(run.label(trace.token_id)))
+        label = html.escape(escape_control_characters(run.label(trace.token_id)))
         kept = pen.t("kept", kept=trace.final.kept, all=trace.raw.kept)
         stages = " → ".join(stage.name for stage in trace.stages)
         chart = svg_charts.bars(trace, run.label, pen.number, f"{pen.words['number']} {number}")
@@ -273,7 +273,7 @@ def _table(run: Run, events: list[TokenEvent], pen: _Pen) -> str:
     head = "".join(f"<th>{pen.t(name)}</th>" for name in names)
     rows = []
     for number, event in enumerate(events, 1):
-        label = visible(run.label(event.token_id) if event.token_id is not None else event.piece)
+        label = escape_control_characters(run.label(event.token_id) if event.token_id is not None else event.piece)
         cells = [html.escape(label), str(event.token_id) if event.token_id is not None else ""]
         if trace := event.trace:
             after = math.exp(trace.final.logprobs[trace.candidates.index(trace.token_id)])

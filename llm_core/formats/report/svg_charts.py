@@ -6,7 +6,7 @@ import html
 import math
 from collections.abc import Callable, Sequence
 
-from llm_core.generation.token_text import visible
+from llm_core.generation.token_text import escape_control_characters
 from samplers import StepTrace
 
 Number = Callable[[float, int], str]
@@ -70,7 +70,7 @@ def bars(trace: StepTrace, label: Callable[[int], str], number: Number, spoken: 
     parts = []
     for line, place in enumerate(places):
         raw, after = math.exp(trace.raw.logprobs[place]), math.exp(trace.final.logprobs[place])
-        text = visible(label(trace.candidates[place]))
+        text = escape_control_characters(label(trace.candidates[place]))
         text = text if len(text) <= _MOST_LABEL else text[: _MOST_LABEL - 1] + "…"
         down = 4 + line * row
         kind = "drawn" if place == chosen else "after"

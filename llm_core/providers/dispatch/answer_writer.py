@@ -11,8 +11,8 @@ import threading
 import time
 
 from llm_core.errors import NucleusError
-from llm_core.generation.detokenizer import StopWatcher
-from llm_core.generation.request import FinishReason, RowRecord, Run, TokenEvent, Usage
+from llm_core.generation.detokenizer import StopSequenceDetector
+from llm_core.generation.request import FinishReason, Run, SampleRecord, TokenEvent, Usage
 from llm_core.providers.provider import StreamDelta, TokenLogprob, TokenLogprobs
 from samplers.top_logprobs import BoundedStep, TopLogprobsChain
 
@@ -49,7 +49,7 @@ class TokenIdAssigner:
 class AnswerWriter:
     """Write one sample's record."""
 
-    def __init__(self, run: Run, record: RowRecord, token_ids: TokenIdAssigner) -> None:
+    def __init__(self, run: Run, record: SampleRecord, token_ids: TokenIdAssigner) -> None:
         self.run = run
         self.record = record
         self.view = TopLogprobsChain(record.request.sampler)
@@ -61,7 +61,7 @@ class AnswerWriter:
         self.steps = 0
         """Number of tokens that came with log-probabilities."""
         self._token_ids = token_ids
-        self._stop_detector = StopWatcher(record.request.stop_sequences)
+        self._stop_detector = StopSequenceDetector(record.request.stop_sequences)
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         self._end: FinishReason | NucleusError | None = None
         self._began = time.perf_counter()

@@ -18,7 +18,7 @@ from pydantic import SecretStr
 
 from llm_core.errors import NucleusError
 from llm_core.generation.fair_queue import FairQueue
-from llm_core.generation.request import FinishReason, RowRecord, Run
+from llm_core.generation.request import FinishReason, Run, SampleRecord
 from llm_core.providers.dispatch.answer_writer import AnswerWriter, TokenIdAssigner
 from llm_core.providers.dispatch.response_cache import ResponseCache
 from llm_core.providers.http.connection import READ_TIMEOUT_SECONDS, Connection, RequestCancelled
@@ -52,7 +52,7 @@ class QueuedCall(NamedTuple):
     """One call waiting to be sent, or being sent."""
 
     run: Run
-    records: tuple[RowRecord, ...]
+    records: tuple[SampleRecord, ...]
     """Records of its samples; several differ in nothing but their seeds."""
     target: Target
     secret: SecretStr | None
@@ -130,7 +130,7 @@ class CallQueue:
                         before = 0
         return QueueState(own, ahead) if own else QueueState()
 
-    def samples_ahead(self, record: RowRecord) -> int:
+    def samples_ahead(self, record: SampleRecord) -> int:
         """Return how many samples will be sent before this one's call; 0 once it was sent."""
         with self._lock:
             for lane in self._queues.values():
@@ -191,7 +191,7 @@ class CallQueue:
                 with self._lock:
                     del self._active[id(job)]
                     self._push(left)
-                job.run.settle()
+                job.run.notify_if_done()
 
     def _watch(self) -> None:
         while True:
@@ -209,7 +209,7 @@ class CallQueue:
 
     def _drop(self, lane: _EndpointQueue, job: QueuedCall) -> None:
         """End the unwanted samples of a waiting call, and remove the call when none is left."""
-        verdicts = {place: job.run.verdict(record) for place, record in enumerate(job.records) if record.active}
+        verdicts = {place: job.run.end_reason(record) for place, record in enumerate(job.records) if record.active}
         with self._lock:
             if not any(verdicts.values()) or all(each is not job for each in lane.queue):
                 return  # the worker that has just taken it checks it
@@ -220,7 +220,7 @@ class CallQueue:
                     job.records[place].finish(verdict)
             if all(verdicts.values()):
                 lane.queue.pop(lambda each: each is job)
-        job.run.settle()
+        job.run.notify_if_done()
 
 
 def _end_unwanted(job: QueuedCall, answers: Sequence[AnswerWriter]) -> None:
@@ -228,13 +228,13 @@ def _end_unwanted(job: QueuedCall, answers: Sequence[AnswerWriter]) -> None:
     unwanted = [
         (answer, verdict)
         for answer in answers
-        if answer.record.active and (verdict := job.run.verdict(answer.record)) is not None
+        if answer.record.active and (verdict := job.run.end_reason(answer.record)) is not None
     ]
     for answer, verdict in unwanted:
         answer.conclude(verdict)
     if unwanted and not any(answer.record.active for answer in answers):
         job.connection.cancel()
-        job.run.settle()
+        job.run.notify_if_done()
 
 
 def _endpoint(job: QueuedCall) -> Target:

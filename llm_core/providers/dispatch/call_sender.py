@@ -42,7 +42,7 @@ class CallSender:
     def send(self, provider: Provider, job: QueuedCall, writers: Sequence[AnswerWriter]) -> list[QueuedCall]:
         """Send the call and fill its answers. Returns new calls for samples that need one of their own."""
         for answer in writers:
-            if (verdict := job.run.verdict(answer.record)) is not None:
+            if (verdict := job.run.end_reason(answer.record)) is not None:
                 answer.conclude(verdict)
             answer.start()
         known = self._table.get(job.target)
@@ -171,7 +171,7 @@ def _replay_response(writer: AnswerWriter, deltas: tuple[StreamDelta, ...]) -> N
 
 def _record_evidence(call: Call, writer: AnswerWriter, known: Capabilities) -> None:
     """Record what the answer shows about the model's handling of its settings."""
-    first = next(row for row in writer.run.rows if row.request == call.row) is writer.record
+    first = next(row for row in writer.run.samples if row.request == call.row) is writer.record
     for field, evidence in writer.evidence.items():
         if first:  # a second sample with the same seed is no new evidence
             known.add_evidence(field, evidence)

@@ -36,7 +36,7 @@ class CandidateDemultiplexer:
         for place, answer in enumerate(self.answers):
             if chunk.candidate == place:
                 self._arrived.add(place)
-                answer.record.shared = self.shared
+                answer.record.shares_call = self.shared
             if chunk.candidate in (place, None):
                 answer.feed(chunk._replace(usage=None) if self.shared else chunk)
         if self.shared and any(answer.record.active and not answer.ended for answer in self.answers):

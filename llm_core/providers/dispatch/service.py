@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from pydantic import SecretStr
 
 from llm_core.errors import NucleusError
-from llm_core.generation.request import GenerationRequest, RowRecord, Run
+from llm_core.generation.request import GenerationRequest, Run, SampleRecord
 from llm_core.providers.capabilities import CapabilityTable
 from llm_core.providers.credentials import Credentials
 from llm_core.providers.dispatch.answer_writer import AnswerWriter, TokenIdAssigner
@@ -73,7 +73,7 @@ class HostedService:
         """Queue a request and return its run. Samples whose response is in `cache` are not sent, and complete responses
         are stored there. Raises `NucleusError` at once for a bad prompt, a missing key or a full queue."""
         request.validate()
-        if any(row.begin for row in request.rows):
+        if any(row.prefix_ids for row in request.samples):
             raise NucleusError("provider_cannot_branch")
         provider = self.provider(target.scheme)
         secret = self._find_key(provider, target, credentials)
@@ -84,7 +84,7 @@ class HostedService:
             [
                 QueuedCall(
                     run,
-                    tuple(run.rows[place] for place in places),
+                    tuple(run.samples[place] for place in places),
                     target,
                     secret,
                     names,
@@ -99,7 +99,7 @@ class HostedService:
     def plan_calls(self, request: GenerationRequest) -> list[tuple[int, ...]]:
         """Return the indices of the samples that go into each call, as far as the model is known now."""
         most = 1 if self.unsupported_settings(request.model_id, ["candidate_count"]) else request.hosted.candidate_count
-        return group_samples_by_call(request.rows, most)
+        return group_samples_by_call(request.samples, most)
 
     def position(self, run: Run) -> int:
         """Return how many runs will begin before this one; 0 once it has begun."""
@@ -109,7 +109,7 @@ class HostedService:
         """Return how many samples of these runs wait, and how many of other runs are ahead of them."""
         return self._queue.queue_state(runs)
 
-    def samples_ahead(self, record: RowRecord) -> int:
+    def samples_ahead(self, record: SampleRecord) -> int:
         """Return how many samples will be sent before this one's call; 0 once it was sent."""
         return self._queue.samples_ahead(record)
 
@@ -188,7 +188,7 @@ class HostedService:
         secret = self._find_key(provider, target, credentials)
         known = self.table.get(target)
         sent_over = connection or self.make_connection()
-        call = Call(target, request.prompt, request.rows[0], request.hosted, secret, sent_over, known.refused)
+        call = Call(target, request.prompt, request.samples[0], request.hosted, secret, sent_over, known.refused)
         return self._call_provider(lambda: provider.count_tokens(call), provider, target)
 
     def body(self, request: GenerationRequest) -> dict[str, Any]:
@@ -198,7 +198,7 @@ class HostedService:
         if target is None:
             return {}
         provider, refused = self.provider(target.scheme), self.table.get(target).refused
-        call = Call(target, request.prompt, request.rows[0], request.hosted, None, self._make_connection(), refused)
+        call = Call(target, request.prompt, request.samples[0], request.hosted, None, self._make_connection(), refused)
         places = self.plan_calls(request)[0]
         if len(places) > 1:
             call = replace(call, candidates=len(places), omitted=refused | set(provider.settings.get("seed", ())))

@@ -6,17 +6,17 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 
 from llm_core.errors import NucleusError
-from llm_core.generation.request import GenerationRequest, RowRequest
+from llm_core.generation.request import GenerationRequest, SampleRequest
 from llm_core.providers.capabilities import Capabilities
 from llm_core.providers.provider import Call, Failure, Provider
 from samplers import SamplerConfig
-from samplers.config import ORDERS, SETTINGS, SWITCHES
+from samplers.config import ORDERS, SETTINGS, STAGE_FIELDS
 
 
 def requested_settings(request: GenerationRequest) -> Iterator[str]:
     """Yield the fields of `Provider.settings` that the request uses."""
-    yield from sorted({SWITCHES[stage] for row in request.rows for stage in row.sampler.stages})
-    if any(row.stop_sequences for row in request.rows):
+    yield from sorted({STAGE_FIELDS[stage] for row in request.samples for stage in row.sampler.stages})
+    if any(row.stop_sequences for row in request.samples):
         yield "stop_sequences"
     if request.prompt.prefill:
         yield "prefill"
@@ -30,11 +30,11 @@ def requested_settings(request: GenerationRequest) -> Iterator[str]:
         yield "safety"
     if request.hosted.images:
         yield "images"
-    if request.hosted.candidate_count > 1 and len(request.rows) > 1:
+    if request.hosted.candidate_count > 1 and len(request.samples) > 1:
         yield "candidate_count"
 
 
-def group_samples_by_call(samples: Sequence[RowRequest], limit: int) -> list[tuple[int, ...]]:
+def group_samples_by_call(samples: Sequence[SampleRequest], limit: int) -> list[tuple[int, ...]]:
     """Return the indices of the samples of each call: neighbours that differ in nothing but their seeds, at most
     `limit` a call."""
     found: list[tuple[int, ...]] = []
@@ -72,7 +72,7 @@ def unsupported_reason(field: str, provider: Provider, known: Capabilities) -> N
 def _fixed_order_reason(provider: Provider) -> NucleusError | None:
     if provider.order is None:
         return None
-    has = [stage for stage in ORDERS[provider.order] if SWITCHES[stage] in provider.settings]
+    has = [stage for stage in ORDERS[provider.order] if STAGE_FIELDS[stage] in provider.settings]
     return NucleusError("provider_order_own", stages=" → ".join(has))
 
 
@@ -103,7 +103,7 @@ def effective_sampler(call: Call, provider: Provider, known: Capabilities) -> Sa
     or are ignored."""
     neutral: dict[str, object] = {}
     for stage in call.row.sampler.stages:
-        field = SWITCHES[stage]
+        field = STAGE_FIELDS[stage]
         names = provider.settings.get(field, ())
         if call.omitted.issuperset(names) or known.support(field, names) == "ignored":
             neutral[field] = SETTINGS[field].default if field in SETTINGS else ()

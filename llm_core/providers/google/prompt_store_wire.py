@@ -13,7 +13,14 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from llm_core.generation.request import MAX_ROWS, MAX_TOKENS, THINKING, GenerationRequest, HostedOptions, RowRequest
+from llm_core.generation.request import (
+    MAX_OUTPUT_TOKENS,
+    MAX_SAMPLES_PER_REQUEST,
+    THINKING,
+    GenerationRequest,
+    HostedOptions,
+    SampleRequest,
+)
 from llm_core.prompts.output_format import OutputFormat
 from llm_core.prompts.spec import Example, PromptSpec
 from llm_core.providers.google import wire
@@ -21,7 +28,7 @@ from llm_core.providers.http.connection import Connection
 from llm_core.providers.http.url_policy import UrlPolicy
 from llm_core.providers.provider import Call, Target
 from samplers import SamplerConfig
-from samplers.config import SETTINGS, SWITCHES
+from samplers.config import SETTINGS, STAGE_FIELDS
 
 _SUPPORTED_FIELDS = {"temperature", "top_k", "top_p", "presence_penalty", "frequency_penalty", "seed"}
 """Fields of `SamplerConfig` that a prompt there can hold."""
@@ -53,7 +60,7 @@ def export_prompt(request: GenerationRequest, model: str) -> PromptExport:
     """Return the prompt that keeps as much of the request as possible. Raises `NucleusError` for a prompt that is not
     valid."""
     request.validate()
-    spec, row = request.prompt, request.rows[0]
+    spec, row = request.prompt, request.samples[0]
     names = spec.variables()
     filled = spec.filled({name: f"{{{name}}}" for name in names})
     *system, message = filled.messages(examples_as="text")
@@ -68,8 +75,8 @@ def export_prompt(request: GenerationRequest, model: str) -> PromptExport:
         "contents": [{"role": "user", "parts": [{"text": message.content}]}],
         "generation_config": {name: value for name, value in config.items() if name not in _EXCLUDED_CONFIG},
     }
-    if len(request.rows) > 1:
-        data["generation_config"]["candidate_count"] = len(request.rows)
+    if len(request.samples) > 1:
+        data["generation_config"]["candidate_count"] = len(request.samples)
     if system:
         data["system_instruction"] = {"parts": [{"text": system[0].content}]}
     if options.safety:
@@ -109,7 +116,7 @@ def import_prompt(message: Mapping[str, Any], executions: Sequence[Mapping[str, 
     hosted = dataclasses.replace(options, safety=tuple(_read_safety(safety, lost)))
     name = str(message.get("model") or "").rpartition("models/")[2] or "unnamed"
     request = GenerationRequest(
-        f"vertex:{name}@{place}", spec, tuple(RowRequest(each, **limits) for each in drawn), hosted=hosted
+        f"vertex:{name}@{place}", spec, tuple(SampleRequest(each, **limits) for each in drawn), hosted=hosted
     )
     return PromptImport(request, tuple(dict.fromkeys(lost)))
 
@@ -128,7 +135,7 @@ def _merged_fields(spec: PromptSpec) -> Iterator[str]:
 
 def _dropped_fields(request: GenerationRequest, names: Sequence[str], config: Mapping[str, Any]) -> Iterator[str]:
     """Yield the fields of the request that the prompt does not keep."""
-    spec, row, options = request.prompt, request.rows[0], request.hosted
+    spec, row, options = request.prompt, request.samples[0], request.hosted
     if len(spec.examples) > len(spec.shown_examples):
         yield "examples"
     if spec.technique != "zero_shot" and (spec.method.votes or spec.method.steps_back):
@@ -139,23 +146,23 @@ def _dropped_fields(request: GenerationRequest, names: Sequence[str], config: Ma
     if any(re.search(rf"(?<!\{{)\{{{re.escape(name)}\}}(?!\}})", text) for name in names for _, text in spec.texts()):
         yield "values"  # plain text here, but a variable there
     for stage in row.sampler.stages:
-        if SWITCHES[stage] not in _SUPPORTED_FIELDS:
-            yield SWITCHES[stage]
+        if STAGE_FIELDS[stage] not in _SUPPORTED_FIELDS:
+            yield STAGE_FIELDS[stage]
     if row.sampler.order != "gemini" and len(row.sampler.stages) > 1:
         yield "order"
     yield from ("seed",) if config["seed"] != row.sampler.seed or not _has_consecutive_seeds(request) else ()
     yield from ("stop_sequences",) if len(config.get("stop_sequences", ())) < len(row.stop_sequences) else ()
     yield from ("images",) if options.images else ()
-    yield from ("candidates",) if any(each.sampler != _sampler_with_seed(each, row) for each in request.rows) else ()
+    yield from ("candidates",) if any(each.sampler != _sampler_with_seed(each, row) for each in request.samples) else ()
 
 
 def _has_consecutive_seeds(request: GenerationRequest) -> bool:
     """Return whether the samples' seeds are consecutive."""
-    first = request.rows[0].sampler.seed
-    return all(each.sampler.seed == first + place for place, each in enumerate(request.rows))
+    first = request.samples[0].sampler.seed
+    return all(each.sampler.seed == first + place for place, each in enumerate(request.samples))
 
 
-def _sampler_with_seed(sample: RowRequest, first: RowRequest) -> SamplerConfig:
+def _sampler_with_seed(sample: SampleRequest, first: SampleRequest) -> SamplerConfig:
     return dataclasses.replace(first.sampler, seed=sample.sampler.seed)
 
 
@@ -213,7 +220,7 @@ def _read_settings(
             dropped.append(name)
     stops = tuple(stop for stop in config.pop("stop_sequences", None) or () if stop)
     limits: dict[str, Any] = {"stop_sequences": stops}
-    for name, most in (("max_output_tokens", MAX_TOKENS), ("candidate_count", MAX_ROWS)):
+    for name, most in (("max_output_tokens", MAX_OUTPUT_TOKENS), ("candidate_count", MAX_SAMPLES_PER_REQUEST)):
         value = config.pop(name, None)
         if value is not None and not 1 <= value <= most:
             dropped.append(name)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from llm_core import GenerationRequest, NucleusError, RowRequest
+from llm_core import GenerationRequest, NucleusError, SampleRequest
 from llm_core.experiments.tasks import load_task, task_names
 from pages.ui.best_of_n.criteria_picker import LOCAL_ONLY_CRITERIA, criterion_name, make_criteria
 from pages.ui.best_of_n.drafts import ShownBenchmark
@@ -89,7 +89,7 @@ def _load_task() -> Task:
 def _read_template() -> GenerationRequest:
     """Return the request that each candidate is generated with, for the first item. Raises `NucleusError`."""
     state, settings = session(), read_settings()
-    row = RowRequest(settings.sampler, settings.max_output_tokens, settings.stop_sequences)
+    row = SampleRequest(settings.sampler, settings.max_output_tokens, settings.stop_sequences)
     prompt = _load_task().prompt("zero_shot", 0)
     return GenerationRequest(state.model_id, prompt, (row,), state.precision, state.id, hosted=read_best_hosted())
 

@@ -24,7 +24,7 @@ from pages.ui.shell.session import get, has, put, session
 
 if TYPE_CHECKING:
     from llm_core.best_of_n.criteria import Score
-    from llm_core.generation.request import RowRecord
+    from llm_core.generation.request import SampleRecord
 
 REFRESH_SECONDS, MANY_REFRESH_SECONDS, MANY_CANDIDATES = 0.4, 0.9, 16
 GENERATION_ORDER = "as_written"
@@ -113,7 +113,7 @@ def _make_cards(shown: ShownPool, scores: dict[str, dict[int, Score]], order: st
 
 
 def _make_card(
-    shown: ShownPool, record: RowRecord, members: tuple[int, ...], badges: tuple[str, ...], score: Score | None
+    shown: ShownPool, record: SampleRecord, members: tuple[int, ...], badges: tuple[str, ...], score: Score | None
 ) -> Card:
     parts = [t("best.tokens", count=record.length)] if record.length else []
     if score is not None:
@@ -133,7 +133,7 @@ def _make_card(
     )
 
 
-def _status_text(shown: ShownPool, index: int, record: RowRecord) -> str:
+def _status_text(shown: ShownPool, index: int, record: SampleRecord) -> str:
     if record.error:
         return i18n.explain(record.error)
     run = shown.pool.find_run(index)

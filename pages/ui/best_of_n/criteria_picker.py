@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from llm_core import GenerationRequest, NucleusError, PromptSpec, RowRequest
+from llm_core import GenerationRequest, NucleusError, PromptSpec, SampleRequest
 from llm_core.models import builtin
 from pages.ui.best_of_n.prompt_and_check import CHECK_KEY, CRITERIA_KEY, read_check, read_equality
 from pages.ui.model.status import is_hosted
@@ -71,7 +71,7 @@ def make_criteria() -> dict[str, Criterion]:
     from llm_core.best_of_n import criteria
 
     like = GenerationRequest(
-        session().model_id, PromptSpec("?"), (RowRequest(SamplerConfig()),), session().precision, session().id
+        session().model_id, PromptSpec("?"), (SampleRequest(SamplerConfig()),), session().precision, session().id
     )
     judge, submit = str(get(JUDGE_KEY) or "").strip(), services.submitter()  # judges call it from their own threads
     check = read_check(str(get(CHECK_KEY)))

@@ -75,7 +75,7 @@ def _candidate_name(index: int, scores: ScoresByCriterion) -> str:
 def _show_candidate_scores(shown: ShownPool, scores: ScoresByCriterion, index: int, mode: Any) -> None:
     run = shown.pool.find_run(index)
     row = shown.pool.records[index]
-    branch = Branch(0, run, run.rows.index(row))
+    branch = Branch(0, run, run.samples.index(row))
     token_strip(
         cells_of(branch),
         key=f"best_strip_{run.id}_{index}",

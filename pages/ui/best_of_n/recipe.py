@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from llm_core import GenerationRequest, NucleusError, PromptSpec, RowRequest
+from llm_core import GenerationRequest, NucleusError, PromptSpec, SampleRequest
 from llm_core.best_of_n.criteria import CRITERIA as KNOWN
 from llm_core.best_of_n.scoring import CandidateScorer
-from llm_core.generation.request import MAX_ROWS as MAX_SAMPLES_PER_REQUEST
+from llm_core.generation.request import MAX_SAMPLES_PER_REQUEST as MAX_SAMPLES_PER_REQUEST
 from llm_core.recipes.recipe import ModelReference, Recipe
 from llm_core.recipes.recorded_views import RecordedPool
 from pages.ui.best_of_n.criteria_picker import (
@@ -127,7 +127,7 @@ def read_best_recipe(with_run: bool = False, **about: Any) -> Recipe:
     `with_run` records the candidates with the request that they were generated with, whatever the fields say now.
     `about` has JSON data of further fields. Raises `NucleusError`.
     """
-    from llm_core.models.revision import revision_of
+    from llm_core.models.revision import find_revision
     from llm_core.recipes.replay import Recording
     from llm_core.recipes.trace import record
 
@@ -137,7 +137,7 @@ def read_best_recipe(with_run: bool = False, **about: Any) -> Recipe:
     pool = shown.pool
     at = datetime.now(UTC).isoformat(timespec="seconds")
     trace = record((Recording(pool.find_run(index), row) for index, row in enumerate(pool.records)), at)
-    model = ModelReference(id=pool.template.model_id, revision=revision_of(pool.runs[0].model))
+    model = ModelReference(id=pool.template.model_id, revision=find_revision(pool.runs[0].model))
     recipe = Recipe.of(pool.template, candidates=pool.requested, criteria=_read_weights(), model=model)
     return Recipe.read(recipe.changed(trace=trace).data() | about)
 
@@ -167,7 +167,7 @@ RECIPE_SOURCE = Source(read_best_recipe, lambda: session().best.opened, mark_sav
 def _read_fields() -> Recipe:
     """Return a recipe of the fields alone. Raises `NucleusError`."""
     state, settings = session(), read_settings()
-    row = RowRequest(settings.sampler, settings.max_output_tokens, settings.stop_sequences)
+    row = SampleRequest(settings.sampler, settings.max_output_tokens, settings.stop_sequences)
     deadline = deadline_of(state.best.opened)
     like = GenerationRequest(
         state.model_id, read_best_prompt(), (row,), state.precision, "", deadline, read_best_hosted()

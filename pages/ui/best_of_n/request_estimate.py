@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import streamlit as st
 
 from llm_core import GenerationRequest, HostedOptions, NucleusError
-from llm_core.generation.request import MAX_CANDIDATES_A_CALL
-from llm_core.generation.request import MAX_ROWS as MAX_SAMPLES_PER_REQUEST
+from llm_core.generation.request import MAX_CANDIDATES_PER_CALL
+from llm_core.generation.request import MAX_SAMPLES_PER_REQUEST as MAX_SAMPLES_PER_REQUEST
 from pages.ui.best_of_n.criteria_picker import criterion_name
 from pages.ui.model.hosted_options import read_hosted
 from pages.ui.model.request_estimate import CHARACTERS_A_TOKEN, Plan, plan_note, together
@@ -47,7 +47,7 @@ def show_one_call_field() -> None:
     )
     dead_note(dead, dead)
     if not dead:
-        st.caption(t("best.one_call_on", most=MAX_CANDIDATES_A_CALL) if get(ONE_CALL_KEY) else t("best.one_call_off"))
+        st.caption(t("best.one_call_on", most=MAX_CANDIDATES_PER_CALL) if get(ONE_CALL_KEY) else t("best.one_call_off"))
 
 
 def read_best_hosted() -> HostedOptions:
@@ -55,7 +55,7 @@ def read_best_hosted() -> HostedOptions:
 
     A switch that is on is sent even where the model is known to refuse it; the provider's refusal is then reported.
     """
-    count = MAX_CANDIDATES_A_CALL if get(ONE_CALL_KEY) and is_hosted() else 1
+    count = MAX_CANDIDATES_PER_CALL if get(ONE_CALL_KEY) and is_hosted() else 1
     return dataclasses.replace(read_hosted(), candidate_count=count)
 
 
@@ -68,11 +68,11 @@ def estimate_requests(
     """
     if not 1 <= n <= MAX_SAMPLES_PER_REQUEST:
         return []
-    times, [row] = max(1, items), like.rows
+    times, [row] = max(1, items), like.samples
     characters = sum(len(message.content) for message in like.prompt.messages())
     found = []
     if is_hosted(like.model_id):
-        calls = services.router().hosted.plan_calls(dataclasses.replace(like, rows=(row,) * n))
+        calls = services.router().hosted.plan_calls(dataclasses.replace(like, samples=(row,) * n))
         requests = times * (len(calls) + bool(items))
         answers = times * (n + bool(items))
         kind = "items" if items else "candidates" if len(calls) < n else "alone"
@@ -103,7 +103,7 @@ def _estimate_judge(criterion: Criterion, n: int, times: int, characters: int) -
     prompt = request.prompt
     own = sum(map(len, (prompt.role, prompt.context, prompt.instruction, prompt.question)))
     shown = own + characters * (2 if criterion.id == "pairwise" else 1)
-    return RequestGroup(words, Plan(request.model_id, requests, shown, request.rows[0].max_output_tokens))
+    return RequestGroup(words, Plan(request.model_id, requests, shown, request.samples[0].max_output_tokens))
 
 
 def merge_by_model(groups: Sequence[RequestGroup]) -> list[Plan]:

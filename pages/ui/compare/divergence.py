@@ -159,7 +159,7 @@ def _explain_seeds(shown: ShownComparison, names: Sequence[str], both: Sequence[
 
 def _quote_token(shown: ShownComparison, place: int, event: TokenEvent) -> str:
     label = event.piece if event.token_id is None else shown.comparison.run(place).label(event.token_id)
-    return i18n.plain(f"“{charts.visible(label)}”")
+    return i18n.plain(f"“{charts.escape_control_characters(label)}”")
 
 
 def _show_step_figure(run: Run, name: str, event: TokenEvent | None, step: int, side: int) -> None:

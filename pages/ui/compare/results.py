@@ -28,7 +28,7 @@ from pages.ui.shell.i18n import number, t
 from pages.ui.shell.session import get, put, session
 
 if TYPE_CHECKING:
-    from llm_core.generation.request import RowRecord, Run, TokenEvent
+    from llm_core.generation.request import Run, SampleRecord, TokenEvent
 
 REFRESH_SECONDS = 0.3
 EXPLANATION_REFRESH_SECONDS = 1.0
@@ -201,14 +201,14 @@ def _token_tooltips(shown: ShownComparison, place: int, events: Sequence[TokenEv
 
 
 def _format_tooltip(run: Run, step: int, event: TokenEvent) -> str:
-    label = charts.visible(event.piece if event.token_id is None else run.label(event.token_id))
+    label = charts.escape_control_characters(event.piece if event.token_id is None else run.label(event.token_id))
     if event.trace is None:
         return t("hosted_views.compare.token", step=step + 1, token=label)
     value = number(math.exp(event.trace.logprob), 3)
     return t("compare.token", step=step + 1, token=label, value=value, rank=event.trace.rank)
 
 
-def _status_text(run: Run, record: RowRecord) -> str:
+def _status_text(run: Run, record: SampleRecord) -> str:
     if record.error:
         return i18n.explain(record.error)
     if run.status == "waiting":
@@ -219,7 +219,7 @@ def _status_text(run: Run, record: RowRecord) -> str:
     return t("run.reading") if record.active else t("run.nothing")
 
 
-def _footer_text(record: RowRecord, own: Sequence[TokenEvent]) -> str:
+def _footer_text(record: SampleRecord, own: Sequence[TokenEvent]) -> str:
     told = all(event.token_id is not None for event in own)
     parts = [t("compare.tokens" if told else "hosted_views.compare.pieces", count=len(own))] if own else []
     traces = [event.trace for event in own if event.trace]

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from llm_core.analysis.significance import Proportion
-from llm_core.generation.token_text import visible
+from llm_core.generation.token_text import escape_control_characters
 from samplers import StepTrace
 
 RAW, AFTER, DRAWN = "#7f8998", "#2f6fd6", "#d05a0a"
@@ -45,7 +45,7 @@ def top_candidates(trace: StepTrace, label: Callable[[int], str], count: int = B
         places[-1] = chosen
     return [
         Candidate(
-            label=visible(label(trace.candidates[place])),
+            label=escape_control_characters(label(trace.candidates[place])),
             token_id=trace.candidates[place],
             raw=math.exp(trace.raw.logprobs[place]),
             after=math.exp(trace.final.logprobs[place]),

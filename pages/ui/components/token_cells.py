@@ -15,11 +15,11 @@ from pages.ui.shell.i18n import number, t
 
 if TYPE_CHECKING:
     from llm_core.generation.branches import Branch
-    from llm_core.generation.request import RowRecord, Run, TokenEvent
+    from llm_core.generation.request import Run, SampleRecord, TokenEvent
 
 _WORDS = ("token", "after", "entropy", "surprisal", "id", "part", "bare", "given", "fork", "image")
 
-_known: WeakKeyDictionary[RowRecord, tuple[Cell, ...]] = WeakKeyDictionary()
+_known: WeakKeyDictionary[SampleRecord, tuple[Cell, ...]] = WeakKeyDictionary()
 _lock = threading.Lock()
 
 
@@ -45,7 +45,7 @@ def forks_of(branch: Branch) -> list[int]:
 def given_in(branch: Branch) -> list[int]:
     """Steps whose tokens somebody picked or typed."""
     before = given_in(branch.parent) if branch.parent else []
-    return [*(step for step in before if step < branch.step), *branch.given]
+    return [*(step for step in before if step < branch.step), *branch.forced_text]
 
 
 def strip_words(mode: Mode, title: str, empty: str = "") -> dict[str, Any]:
@@ -88,8 +88,10 @@ def token_table(cells: Sequence[Cell]) -> list[dict[str, Any]]:
 def _cell(run: Run, event: TokenEvent) -> Cell:
     trace = event.trace
     if trace is None:
-        return Cell(event.piece, charts.visible(event.piece), event.token_id, "bare", 0.0, 0.0, 0, 0.0, 0.0)
-    label = charts.visible(run.label(trace.token_id))
+        return Cell(
+            event.piece, charts.escape_control_characters(event.piece), event.token_id, "bare", 0.0, 0.0, 0, 0.0, 0.0
+        )
+    label = charts.escape_control_characters(run.label(trace.token_id))
     is_mark = event.token_id in run.end_ids
     return Cell(
         text=event.piece,

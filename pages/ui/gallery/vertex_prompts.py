@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import streamlit as st
 
-from llm_core import GenerationRequest, RowRequest
+from llm_core import GenerationRequest, SampleRequest
 from llm_core.recipes.recipe import Recipe
 from pages.ui.model.hosted_options import read_hosted
 from pages.ui.playground.open_recipe import ask_to_open, follow
@@ -144,7 +144,7 @@ def _save() -> None:
 
     def begin() -> BackgroundCall[SavedPrompt]:
         settings = read_settings()
-        row = RowRequest(settings.sampler, settings.max_output_tokens, settings.stop_sequences)
+        row = SampleRequest(settings.sampler, settings.max_output_tokens, settings.stop_sequences)
         spec = read_prompt(settings.stop_sequences)
         request = GenerationRequest(session().model_id, spec, (row,), hosted=read_hosted())
         return services.vertex_prompts().save(_place(), request, name, model, str(get(NEXT_OF) or ""))

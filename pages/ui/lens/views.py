@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import streamlit as st
 
 from llm_core.analysis.step_inspector import Draws, Found, Lens, StageView, View, draw_many
-from pages.ui.components.charts import visible
+from pages.ui.components.charts import escape_control_characters
 from pages.ui.components.live_plot import live_plot
 from pages.ui.lens import figures
 from pages.ui.lens.figures import WaterfallColumn
@@ -42,7 +42,7 @@ class ViewContext:
     """The token that the run drew."""
 
     def label(self, token_id: int) -> str:
-        return visible(self.name(token_id))
+        return escape_control_characters(self.name(token_id))
 
     @property
     def shown_tokens(self) -> list[int]:
@@ -154,7 +154,7 @@ def show_token(scene: ViewContext) -> None:
     for found in scene.lens.find(text):
         shown = found.token_id is not None
         token = f" · {t('step.token_id')} {found.token_id}" if shown else ""
-        st.markdown(f"**`{visible(found.text).replace('`', 'ˋ')}`**{token}")
+        st.markdown(f"**`{escape_control_characters(found.text).replace('`', 'ˋ')}`**{token}")
         _show_token_note(scene, found)
         st.dataframe(
             [

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from llm_core import GenerationRequest, NucleusError, PromptSpec
-from llm_core.generation.request import IMAGE_TYPES, THINKING, HostedOptions, Image, RowRecord, Run, Usage
+from llm_core.generation.request import IMAGE_TYPES, THINKING, HostedOptions, Image, Run, SampleRecord, Usage
 from pages.ui.prompt.composer import read_prompt
 from pages.ui.shell import i18n, services
 from pages.ui.shell.background_call import ask, settle, waiting_line
@@ -154,7 +154,7 @@ def _count(asked: GenerationRequest) -> None:
     ask(COUNT, t("hosted.counting"), begin, take)
 
 
-def hosted_notes(run: Run, row: RowRecord) -> None:
+def hosted_notes(run: Run, row: SampleRecord) -> None:
     """Notices, thoughts, and what the provider counted."""
     for notice in run.notices:
         st.info(i18n.explain(notice), icon=":material/info:")
@@ -163,7 +163,7 @@ def hosted_notes(run: Run, row: RowRecord) -> None:
             st.code(row.thoughts, language=None, wrap_lines=True)
     if row.from_cache:
         st.caption(f":material/cached: {t('hosted_views.cache.answer')}")
-    if row.shared:
+    if row.shares_call:
         st.caption(f":material/stacks: {t('hosted.shared')}")
     if usage := row.usage:
         counted = {"prompt": usage.prompt_tokens, "output": usage.output_tokens, "thoughts": usage.thought_tokens}
@@ -171,7 +171,7 @@ def hosted_notes(run: Run, row: RowRecord) -> None:
         st.caption(" · ".join([*parts, *_cost(run, row)]))
 
 
-def _cost(run: Run, row: RowRecord) -> list[str]:
+def _cost(run: Run, row: SampleRecord) -> list[str]:
     if row.usage is None or row.from_cache:
         return []
     try:

@@ -47,13 +47,13 @@ def is_hosted(model_id: str = "") -> bool:
 
 def revision_here(model_id: str) -> str:
     """What tells the weights of the session's model, once it is loaded, or of the built-in one; empty for others."""
-    from llm_core.models.revision import builtin_revision, revision_of
+    from llm_core.models.revision import builtin_revision, find_revision
 
     if model_id == builtin.MODEL_ID:
         return builtin_revision()
     if is_hosted(model_id) or model_id != session().model_id:
         return ""
-    return revision_of(services.models().request(model_id).model)
+    return find_revision(services.models().request(model_id).model)
 
 
 def hosted_target() -> Target | None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import streamlit as st
 
-from llm_core import GenerationRequest, NucleusError, RowRequest
+from llm_core import GenerationRequest, NucleusError, SampleRequest
 from llm_core.generation.beam_search import MAX_BEAMS, MAX_TOKENS, BeamRun, BeamSettings
 from pages.ui.components import charts
 from pages.ui.components.beam_tree import Hypothesis, beam_tree
@@ -66,7 +66,7 @@ def _start() -> None:
     try:
         prompt = read_prompt().prompts()[0]
         request = GenerationRequest(
-            state.model_id, prompt, (RowRequest(SamplerConfig()),), state.precision, session=state.id
+            state.model_id, prompt, (SampleRequest(SamplerConfig()),), state.precision, session=state.id
         )
         settings = BeamSettings(get("beam_count"), get("beam_length"), get("beam_penalty"))
         begun = BeamRun(services.submitter(), request, settings)
@@ -123,7 +123,7 @@ def hypotheses(run: BeamRun) -> list[Hypothesis]:
     for node, text in zip(run.nodes, run.texts, strict=False):
         rank = ranks.get(node.step, 0)
         ranks[node.step] = rank + 1
-        label = charts.visible(run.model.label(node.token_id))
+        label = charts.escape_control_characters(run.model.label(node.token_id))
         facts = t(
             "beam.facts",
             status=t(f"beam.{node.status}"),

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from llm_core import NucleusError, RowRequest
-from llm_core.generation.branches import Branch, Origin, continuation, typed_tokens
+from llm_core import NucleusError, SampleRequest
+from llm_core.generation.branches import Branch, BranchOrigin, build_continuation, encode_typed_text
 from pages.ui.components import charts
 from pages.ui.settings.sampler_panel import read_settings
 from pages.ui.shell import i18n, services
@@ -76,7 +76,7 @@ def branch_panel(branch: Branch, events: list[TokenEvent], step: int) -> None:
 
 def _candidate(label: str, raw: float, final: float) -> str:
     cut = f" · {t('step.cut')}" if final == -math.inf else ""
-    return f"{charts.visible(label)}  ·  {share(math.exp(raw))}{cut}"
+    return f"{charts.escape_control_characters(label)}  ·  {share(math.exp(raw))}{cut}"
 
 
 def _take(branch: Branch, step: int, key: str) -> None:
@@ -92,30 +92,30 @@ def _type(branch: Branch, step: int, key: str) -> None:
     events, model = branch.events(), branch.run.model
     if model is None:
         return
-    tokens = typed_tokens(model, [event.known_id for event in events[:step]], get(key) or "")
+    tokens = encode_typed_text(model, [event.known_id for event in events[:step]], get(key) or "")
     while tokens and step < len(events) and events[step].token_id == tokens[0]:
         step, tokens = step + 1, tokens[1:]
     _grow(branch, step, tokens, "text" if tokens else "again")
 
 
-def _grow(branch: Branch, step: int, forced: tuple[int, ...], origin: Origin) -> None:
+def _grow(branch: Branch, step: int, forced: tuple[int, ...], origin: BranchOrigin) -> None:
     """Ask for the continuation with the panel's settings, and show it."""
     state = session()
     state.branch_notice = None
     if len(state.tree) >= MAX_BRANCHES:
-        state.tree.forget_bare_roots(keep=1)
+        state.tree.drop_bare_roots(keep=1)
     try:
         if len(state.tree) >= MAX_BRANCHES:
             raise NucleusError("too_many_branches", limit=MAX_BRANCHES)
         settings = read_settings()
         sampler = settings.sampler
         if origin == "again":
-            sampler = dataclasses.replace(sampler, seed=state.tree.fresh_seed(branch, sampler.seed))
-        row = RowRequest(sampler, settings.max_output_tokens, settings.stop_sequences)
-        request = dataclasses.replace(continuation(branch, step, row, forced), session=state.id)
+            sampler = dataclasses.replace(sampler, seed=state.tree.choose_unused_seed(branch, sampler.seed))
+        row = SampleRequest(sampler, settings.max_output_tokens, settings.stop_sequences)
+        request = dataclasses.replace(build_continuation(branch, step, row, forced), session=state.id)
         run = services.submit(request)
     except NucleusError as error:
         state.branch_notice = i18n.explain(error)
         return
-    state.branch = state.tree.grow(branch, step, run, origin).id
+    state.branch = state.tree.add_branch(branch, step, run, origin).id
     state.selected_step = None

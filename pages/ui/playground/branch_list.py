@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from llm_core.generation.branches import Branch, compare, total_logprob
+from llm_core.generation.branches import Branch, compare_branches, sum_logprobs
 from pages.ui.components import charts
 from pages.ui.components.token_cells import cells_of, strip_words
 from pages.ui.components.token_strip import Mode, token_strip
@@ -26,7 +26,7 @@ def branch_view(shown: Branch, mode: Mode) -> None:
         return
     with st.container(border=True, key="branches-card"):
         st.markdown(f"**{t('branches.title')}**")
-        outline = state.tree.outline()
+        outline = state.tree.list_in_order()
         marks = guides([depth for _, depth in outline])
         lines = [_line(branch, depth, mark, shown) for (branch, depth), mark in zip(outline, marks, strict=True)]
         branch_tree(lines, key="branches", label=t("branches.title"), on_pick=show)
@@ -96,7 +96,7 @@ def _short(label: str) -> str:
 
 def _mean(branch: Branch) -> float:
     events = branch.events()
-    return total_logprob(events) / len(events) if events else 0.0
+    return sum_logprobs(events) / len(events) if events else 0.0
 
 
 def _controls(shown: Branch, branches: list[Branch]) -> None:
@@ -160,7 +160,7 @@ def _prune(branch: Branch) -> None:
 
 
 def _first_left() -> int | None:
-    outline = session().tree.outline()
+    outline = session().tree.list_in_order()
     return outline[-1][0].root.id if outline else None
 
 
@@ -172,7 +172,7 @@ def _restore() -> None:
 
 def _comparison(shown: Branch, other: Branch, mode: Mode) -> None:
     """The two answers from where they part."""
-    shared = compare(shown, other).shared
+    shared = compare_branches(shown, other).shared
     st.markdown(t("branches.shared", count=shared))
     for column, branch, key in zip(st.columns(2), (shown, other), ("compared_left", "compared_right"), strict=True):
         with column, st.container(border=True):
@@ -187,7 +187,7 @@ def _comparison(shown: Branch, other: Branch, mode: Mode) -> None:
             )
             events = branch.events()[shared:]
             if events:
-                total = total_logprob(events)
+                total = sum_logprobs(events)
                 figures = (len(events), number(total), number(total / len(events)))
                 st.caption(t("branches.rest", count=figures[0], total=figures[1], mean=figures[2]))
 
@@ -201,12 +201,12 @@ def _open(branch: Branch, shared: int, index: int) -> None:
 
 def _row(branch: Branch) -> dict[str, Any]:
     events = branch.events()
-    total = total_logprob(events)
+    total = sum_logprobs(events)
     return {
         t("branches.name"): name_of(branch),
         t("branches.parent"): name_of(branch.parent) if branch.parent else "",
         t("branches.at"): branch.step + 1 if branch.parent else None,
-        t("branches.with"): charts.visible(_given(branch)) if branch.given else "",
+        t("branches.with"): charts.escape_control_characters(_given(branch)) if branch.forced_text else "",
         t("branches.seed"): branch.row.request.sampler.seed,
         t("branches.count"): len(events),
         t("branches.total"): round(total, 3),
@@ -216,4 +216,4 @@ def _row(branch: Branch) -> dict[str, Any]:
 
 
 def _given(branch: Branch) -> str:
-    return "".join(cell.text for cell in cells_of(branch)[branch.given.start : branch.given.stop])
+    return "".join(cell.text for cell in cells_of(branch)[branch.forced_text.start : branch.forced_text.stop])

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 from llm_core import NucleusError
-from llm_core.generation.branches import total_logprob
-from llm_core.generation.technique_run import Asking
+from llm_core.generation.branches import sum_logprobs
+from llm_core.generation.technique_run import TechniqueRun
 from llm_core.recipes.recipe import Recipe
 from pages.ui.shell import i18n, services
 from pages.ui.shell.browser_identity import owner
@@ -22,22 +22,22 @@ def keep_runs() -> None:
         if asking.active or name in state.recorded or asking.main.recorded:  # a replay is no run of the reader's
             continue
         state.recorded.add(name)
-        if state.history_on and state.history_notice is None and any(row.length for row in asking.main.rows):
+        if state.history_on and state.history_notice is None and any(row.length for row in asking.main.samples):
             try:
                 _keep(name, asking)
             except NucleusError as error:
                 state.history_notice = i18n.explain(error)
 
 
-def _keep(name: str, asking: Asking) -> None:
+def _keep(name: str, asking: TechniqueRun) -> None:
     from llm_core.storage.history import history_allowed
 
     if not history_allowed():
         return
-    row = asking.main.rows[0]
+    row = asking.main.samples[0]
     outcome = asking.outcomes[0].text if asking.outcomes else row.text
     traced = [event for event in row.events() if event.trace]
-    mean = round(total_logprob(traced) / len(traced), 4) if traced else math.nan
+    mean = round(sum_logprobs(traced) / len(traced), 4) if traced else math.nan
     summary = {
         "tokens": asking.tokens,
         "seconds": round(asking.seconds, 3),

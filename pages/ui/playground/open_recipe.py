@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from llm_core import GenerationRequest, NucleusError, RowRequest
+from llm_core import GenerationRequest, NucleusError, SampleRequest
 from llm_core.models.builtin import MODEL_ID, NAME
 from llm_core.recipes.recipe import Recipe
 from pages.ui.best_of_n.recipe import open_in_best_of_n
@@ -31,7 +31,7 @@ from samplers import ORDERS, SETTINGS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from llm_core.generation.technique_run import Asking
+    from llm_core.generation.technique_run import TechniqueRun
     from llm_core.storage.recipe_store import Saved
 
 MOST = 10**9
@@ -170,7 +170,7 @@ def _in_best(opened: OpenedRecipe) -> None:
         state.desk_notice = ("error", i18n.explain(error))
 
 
-def _show(answers: Sequence[Asking]) -> None:
+def _show(answers: Sequence[TechniqueRun]) -> None:
     """In place of those that are shown, which are kept for `_bring_back`."""
     state = session()
     for asking in state.askings:
@@ -222,7 +222,7 @@ def _filled() -> bool:
 def _fields() -> Recipe:
     """What the fields say and nothing else."""
     state, settings = session(), read_settings()
-    row = RowRequest(settings.sampler, settings.max_output_tokens, settings.stop_sequences)
+    row = SampleRequest(settings.sampler, settings.max_output_tokens, settings.stop_sequences)
     deadline = deadline_of(state.opened)
     return Recipe.of(
         GenerationRequest(state.model_id, read_prompt(), (row,), state.precision, "", deadline, read_hosted())

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from llm_core.generation.branches import Branch, total_logprob
+from llm_core.generation.branches import Branch, sum_logprobs
 from llm_core.generation.request import Run
-from llm_core.generation.technique_run import Asking
+from llm_core.generation.technique_run import TechniqueRun
 from pages.ui.components import charts
 from pages.ui.components.live_plot import live_plot
 from pages.ui.components.token_cells import cells_of, forks_of, given_in, strip_words, token_table
@@ -76,14 +76,14 @@ def _draw(following: bool) -> None:
         st.rerun()
 
 
-def shown_branch(asking: Asking | None) -> Branch | None:
+def shown_branch(asking: TechniqueRun | None) -> Branch | None:
     """The chosen branch, or else the answer at the chosen place. Answers join the tree when they are looked at."""
     state = session()
     if chosen := state.tree.get(state.branch):
         return chosen
     if asking is None:
         return None
-    run, chain = asking.main, min(state.shown[1], len(asking.main.rows) - 1)
+    run, chain = asking.main, min(state.shown[1], len(asking.main.samples) - 1)
     if asking.request.prompt.method.steps_back and run is asking.runs[0]:
         return Branch(0, run, chain)  # a step on the way to the answer, and soon to be replaced
     return state.tree.root(run, chain)
@@ -138,7 +138,7 @@ def _place_name(place: tuple[int, int]) -> str:
 
 def _overview_row(place: int, chain: int) -> dict[str, str | int]:
     asking = session().askings[place]
-    rows = asking.main.rows
+    rows = asking.main.samples
     outcome = asking.outcomes[chain] if asking.outcomes else None
     values = session().asked_values[place] if place < len(session().asked_values) else {}
     row = rows[chain] if chain < len(rows) else None
@@ -152,18 +152,18 @@ def _overview_row(place: int, chain: int) -> dict[str, str | int]:
     }
 
 
-def _looks_for_a_result(asking: Asking) -> bool:
+def _looks_for_a_result(asking: TechniqueRun) -> bool:
     """Whether what counts is something else than the whole answer."""
     spec = asking.request.prompt
     return spec.extraction.kind != "whole" or spec.method.reasoning or asking.chains > 1
 
 
-def _result(asking: Asking) -> None:
+def _result(asking: TechniqueRun) -> None:
     """What the extraction found, where it is not simply the answer."""
     spec = asking.request.prompt
     if spec.method.steps_back and len(asking.runs) > 1:
         with st.expander(t("run.principle")):
-            st.code(asking.runs[0].rows[0].text, language=None, wrap_lines=True)
+            st.code(asking.runs[0].samples[0].text, language=None, wrap_lines=True)
     if spec.document and asking.outcomes:
         with st.expander(t("document.sources"), expanded=True):
             show_found(spec, asking.outcomes[min(session().shown[1], len(asking.outcomes) - 1)].text)
@@ -236,9 +236,9 @@ def _figures(branch: Branch, events: list[TokenEvent]) -> list[str]:
     speed = [t("run.tokens_per_second", value=number(row.tokens_per_second, 1))] if timed else []
     figures = [*speed, t("run.tokens", value=len(events))]
     if traced := [event for event in events if event.trace]:
-        figures.append(t("run.mean_logprob", value=number(total_logprob(traced) / len(traced))))
+        figures.append(t("run.mean_logprob", value=number(sum_logprobs(traced) / len(traced))))
     if run.rendered:
-        prompt = number(len(run.rendered.token_ids) + len(row.request.begin), 0)
+        prompt = number(len(run.rendered.token_ids) + len(row.request.prefix_ids), 0)
         figures.append(t("run.cached", cached=number(row.cached_tokens, 0), prompt=prompt))
     if row.finish_reason:
         figures.append(t(f"run.finished.{row.finish_reason}"))

@@ -9,7 +9,7 @@ import streamlit as st
 
 from llm_core import NucleusError
 from llm_core.formats.registry import FORMATS, file_name, readable
-from llm_core.generation.request import MAX_ROWS, Run
+from llm_core.generation.request import MAX_SAMPLES_PER_REQUEST, Run
 from pages.ui.model.status import revision_here
 from pages.ui.playground.open_recipe import ask_to_open, read_recipe
 from pages.ui.playground.recipe_links import whole_address
@@ -123,8 +123,8 @@ def _trace(runs: tuple[Run, ...]) -> Trace:
     state = session()
     ids = tuple(run.id for run in runs)
     if state.recorded_trace is None or state.recorded_trace[0] != ids:
-        if (count := sum(len(run.rows) for run in runs)) > MAX_ROWS:
-            raise NucleusError("rows_out_of_range", value=count, limit=MAX_ROWS)
+        if (count := sum(len(run.samples) for run in runs)) > MAX_SAMPLES_PER_REQUEST:
+            raise NucleusError("rows_out_of_range", value=count, limit=MAX_SAMPLES_PER_REQUEST)
         at = datetime.now(UTC).isoformat(timespec="seconds")
         state.recorded_trace = ids, record(recordings(enumerate(state.askings)), at)
     return state.recorded_trace[1]

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from llm_core.generation.branches import BranchTree
-from llm_core.generation.technique_run import Asking
+from llm_core.generation.technique_run import TechniqueRun
 from llm_core.prompts.spec import PromptSpec
 
 HOURS = 12
@@ -34,7 +34,7 @@ class Work:
     """What one tab asked for, and what grew from it."""
 
     tree: BranchTree
-    askings: tuple[Asking, ...] = ()
+    askings: tuple[TechniqueRun, ...] = ()
     asked_values: tuple[Mapping[str, str], ...] = ()
     prompt: PromptSpec | None = None
     """As it was written, with its variables."""
@@ -49,8 +49,8 @@ class Work:
     @property
     def tokens(self) -> int:
         """Of every answer that this work keeps from being forgotten."""
-        rows = {branch.row for branch, _ in self.tree.outline()}
-        rows |= {row for asking in self.askings for run in asking.runs for row in run.rows}
+        rows = {branch.row for branch, _ in self.tree.list_in_order()}
+        rows |= {row for asking in self.askings for run in asking.runs for row in run.samples}
         return sum(row.length for row in rows)
 
 

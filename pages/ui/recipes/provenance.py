@@ -42,10 +42,10 @@ def weights_before(recipe: Recipe) -> None:
 
 def weights_after(recipe: Recipe | None, run: Run) -> None:
     """After it: `run` was asked while `recipe` was open."""
-    from llm_core.models.revision import revision_of
+    from llm_core.models.revision import find_revision
 
     if recipe and not run.active and run.request.model_id == recipe.model.id:
-        _told("recipes.written_with_others", recipe, revision_of(run.model))
+        _told("recipes.written_with_others", recipe, find_revision(run.model))
 
 
 def _told(text: str, recipe: Recipe, here: str) -> None:

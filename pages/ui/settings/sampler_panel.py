@@ -8,7 +8,7 @@ from types import MappingProxyType
 import streamlit as st
 
 from llm_core.errors import NucleusError
-from llm_core.generation.request import MAX_TOKENS
+from llm_core.generation.request import MAX_OUTPUT_TOKENS
 from pages.ui.settings.stage_controls import glossary, read_stages, stage_controls, write_stages
 from pages.ui.settings.unsupported_settings import Dead, dead_note
 from pages.ui.shell.i18n import t
@@ -41,7 +41,7 @@ LIMITS = {
     Key.TOP_K: (0, 10**9),
     Key.TOP_P: (0.01, 1),
     Key.SEED: (0, 2**53 - 1),
-    Key.MAX_OUTPUT_TOKENS: (1, MAX_TOKENS),
+    Key.MAX_OUTPUT_TOKENS: (1, MAX_OUTPUT_TOKENS),
 }
 """Smallest and largest value of the number fields. A browser holds whole numbers exactly up to 2^53 - 1."""
 

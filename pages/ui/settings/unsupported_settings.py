@@ -9,13 +9,15 @@ import streamlit as st
 from llm_core.errors import NucleusError
 from pages.ui.shell import i18n, services
 from pages.ui.shell.session import session
-from samplers.config import SWITCHES
+from samplers.config import STAGE_FIELDS
 
 Dead = Mapping[str, str]
 """Reasons in the reader's language, by the name of the setting."""
 
 
-def dead_settings(model_id: str = "", fields: Iterable[str] = (*SWITCHES.values(), "seed", "order")) -> dict[str, str]:
+def dead_settings(
+    model_id: str = "", fields: Iterable[str] = (*STAGE_FIELDS.values(), "seed", "order")
+) -> dict[str, str]:
     """Of these settings, the order of the stages among them, which do nothing with a model, or else with the session's;
     none for a local one, nor for one whose address may not be called."""
     try:
@@ -27,7 +29,7 @@ def dead_settings(model_id: str = "", fields: Iterable[str] = (*SWITCHES.values(
 
 def switch_of(stage: str) -> str:
     """The setting that turns a stage on: where it is dead, all of the stage's settings are."""
-    return SWITCHES[stage]
+    return STAGE_FIELDS[stage]
 
 
 def dead_note(fields: Collection[str], dead: Dead) -> None:

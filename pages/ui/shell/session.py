@@ -21,7 +21,7 @@ from llm_core.experiments.tasks import Task
 from llm_core.generation.beam_search import BeamRun
 from llm_core.generation.branches import Branch, BranchTree
 from llm_core.generation.request import Precision, Run
-from llm_core.generation.technique_run import Asking
+from llm_core.generation.technique_run import TechniqueRun
 from llm_core.models import builtin
 from llm_core.prompts.spec import PromptSpec
 from llm_core.providers.dispatch.response_cache import ResponseCache
@@ -128,7 +128,7 @@ class Replaced:
     """The sampler's panel, by widget."""
     model_id: str
     precision: Precision
-    askings: tuple[Asking, ...]
+    askings: tuple[TechniqueRun, ...]
     asked_values: tuple[Mapping[str, str], ...]
     asked_prompt: PromptSpec | None
 
@@ -258,7 +258,7 @@ class Session:
     """What a provider counted last: of what, and what it said in the reader's language."""
     work_id: str = ""
     """Under which the page's address finds this tab's work again."""
-    askings: list[Asking] = field(default_factory=list)
+    askings: list[TechniqueRun] = field(default_factory=list)
     """The prompts that were run together: one, or one for each row of values."""
     asked_values: tuple[Mapping[str, str], ...] = ()
     """The row of values of each of them, if there is one."""
@@ -310,7 +310,7 @@ class Session:
     """The step whose distribution is shown; None follows the newest."""
     replaced: Recipe | None = None
     """What stood in the Playground before something else was opened."""
-    replaced_answers: tuple[Asking, ...] = ()
+    replaced_answers: tuple[TechniqueRun, ...] = ()
     """The answers below it, where a recorded run took their place."""
     opened: OpenedRecipe | None = None
     to_open: OpenedRecipe | None = None

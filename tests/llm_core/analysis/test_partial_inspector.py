@@ -10,7 +10,7 @@ import torch
 from llm_core.analysis.partial_inspector import PartialLens, partial_lens_of
 from llm_core.analysis.step_inspector import FullLens, draw_many
 from llm_core.errors import NucleusError
-from llm_core.generation.request import GenerationRequest, RowRequest, Run, TokenEvent
+from llm_core.generation.request import GenerationRequest, Run, SampleRequest, TokenEvent
 from llm_core.prompts.spec import PromptSpec
 from samplers import SamplerChain, SamplerConfig, summarize
 
@@ -112,7 +112,7 @@ def test_from_an_event_of_a_hosted_answer():
     recording: list = []
     SamplerChain([SamplerConfig()]).probs(torch.tensor([[0.5, 0.3, 0.2]]).log(), None, recording)
     [trace] = summarize(recording, [0])
-    run = Run(GenerationRequest("openai:sea", PromptSpec("Hi"), (RowRequest(SamplerConfig()),)))
+    run = Run(GenerationRequest("openai:sea", PromptSpec("Hi"), (SampleRequest(SamplerConfig()),)))
     run.labels |= {0: "the", 1: " sea"}
     events = [TokenEvent(1, " sea", " sea", None, 0.0), TokenEvent(0, "the", "the", trace, 0.0)]
     lens = partial_lens_of(run, events, 1, vocabulary=3)

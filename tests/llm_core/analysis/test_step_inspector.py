@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from llm_core import Engine, GenerationRequest, ModelStore, NucleusError, PromptSpec, RowRequest
+from llm_core import Engine, GenerationRequest, ModelStore, NucleusError, PromptSpec, SampleRequest
 from llm_core.analysis.step_inspector import MAX_DRAWS, FullLens, draw_many, lens_of, request_for, spellings
 from llm_core.prompts.output_format import OutputFormat
 from samplers import SamplerConfig, next_token_probs
@@ -70,12 +70,12 @@ def test_the_last_stage_is_what_a_run_draws_from(config):
 
 @pytest.mark.parametrize("config", SETTINGS, ids=str)
 def test_the_lens_sees_the_step_of_the_run(engine, config):
-    request = GenerationRequest("toy", PromptSpec("Hello there"), (RowRequest(config, 6),))
+    request = GenerationRequest("toy", PromptSpec("Hello there"), (SampleRequest(config, 6),))
     run = wait_until_ended(engine, request)
-    events = run.rows[0].events()
+    events = run.samples[0].events()
     for step in (0, 3):
         answer = [event.token_id for event in events[:step]]
-        lens = lens_of(wait_until_ended(engine, request_for(request, request.rows[0], answer)))
+        lens = lens_of(wait_until_ended(engine, request_for(request, request.samples[0], answer)))
         view, trace = lens.look(config), events[step].trace
         assert lens.drawn(view, config.seed) == trace.token_id
         assert [stage.name for stage in view.stages] == [stage.name for stage in trace.stages]
@@ -87,18 +87,18 @@ def test_the_lens_sees_the_step_of_the_run(engine, config):
 
 
 def test_the_lens_on_a_branch_begins_where_the_branch_does(engine):
-    row = RowRequest(SamplerConfig(), 4, begin=(5, 6), forced=(7, 8))
+    row = SampleRequest(SamplerConfig(), 4, prefix_ids=(5, 6), forced_ids=(7, 8))
     run = wait_until_ended(engine, GenerationRequest("toy", PromptSpec("Hi"), (row,)))
     asked = request_for(run.request, row, [5, 6, 7])
-    assert asked.rows[0].begin == (5, 6, 7)
+    assert asked.samples[0].prefix_ids == (5, 6, 7)
     assert lens_of(wait_until_ended(engine, asked)).answer == (5, 6, 7)
 
 
 def test_an_output_format_is_the_first_stage(builtin):
     engine = Engine(ModelStore(loader=lambda model_id, report: builtin))
     spec = PromptSpec("Yes or no?", output=OutputFormat("choice", ("yes", "no")))
-    request = GenerationRequest("builtin", spec, (RowRequest(SamplerConfig(), 3),))
-    view = lens_of(wait_until_ended(engine, request_for(request, request.rows[0], []))).look(
+    request = GenerationRequest("builtin", spec, (SampleRequest(SamplerConfig(), 3),))
+    view = lens_of(wait_until_ended(engine, request_for(request, request.samples[0], []))).look(
         SamplerConfig(temperature=0.5)
     )
     assert [stage.name for stage in view.stages] == ["raw", "constraint", "temperature"]
@@ -107,16 +107,16 @@ def test_an_output_format_is_the_first_stage(builtin):
 
 
 def test_only_the_first_step_is_kept_and_only_when_asked(engine):
-    request = GenerationRequest("toy", PromptSpec("Hi"), (RowRequest(SamplerConfig(), 3),))
+    request = GenerationRequest("toy", PromptSpec("Hi"), (SampleRequest(SamplerConfig(), 3),))
     run = wait_until_ended(engine, request)
-    assert run.rows[0].kept is None
+    assert run.samples[0].first_step is None
     with pytest.raises(NucleusError) as caught:
         lens_of(run)
     assert caught.value.code == "lens_without_logits"
 
 
 def test_a_failed_run_says_why(engine):
-    row = RowRequest(SamplerConfig(top_k=10**6), 3)
+    row = SampleRequest(SamplerConfig(top_k=10**6), 3)
     with pytest.raises(NucleusError) as caught:
         lens_of(wait_until_ended(engine, request_for(GenerationRequest("toy", PromptSpec("Hi"), (row,)), row, [])))
     assert caught.value.code == "top_k_above_vocabulary"

@@ -12,14 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import kendalltau
 
-from llm_core import Engine, GenerationRequest, ModelStore, PromptSpec, RowRequest
+from llm_core import Engine, GenerationRequest, ModelStore, PromptSpec, SampleRequest
 from llm_core.best_of_n.criteria import FunctionCriterion, Likelihood, MajorityVote, Score, SelfCertainty
 from llm_core.best_of_n.scoring import CandidateScorer, combine_scores, kendall_tau, rank_candidates, rank_correlation
 from llm_core.experiments.candidate_pool import CandidatePool
 from samplers import SamplerConfig
 from tests.support.toy_model import toy_model
 
-REQUEST = GenerationRequest("toy", PromptSpec("Hello"), (RowRequest(SamplerConfig(seed=5), 6),))
+REQUEST = GenerationRequest("toy", PromptSpec("Hello"), (SampleRequest(SamplerConfig(seed=5), 6),))
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +124,7 @@ def test_stop_keeps_what_has_come_and_resume_scores_the_rest(engine):
 def test_the_sums_love_of_short_answers_shows(engine):
     """Rows that are drawn towards their end, so that lengths differ."""
     [end] = toy_model().end_ids
-    like = dataclasses.replace(REQUEST, rows=(RowRequest(SamplerConfig(seed=5, logit_bias={end: 3.0}), 120),))
+    like = dataclasses.replace(REQUEST, samples=(SampleRequest(SamplerConfig(seed=5, logit_bias={end: 3.0}), 120),))
     judging = CandidateScorer(CandidatePool(engine.submit, like, 16), [Likelihood("sum"), Likelihood("mean")])
     assert judging.wait(60)
     assert len({candidate.tokens for candidate in judging.pool.candidates()}) > 5

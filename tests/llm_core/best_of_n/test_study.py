@@ -9,7 +9,7 @@ from itertools import combinations
 
 import pytest
 
-from llm_core import Engine, GenerationRequest, ModelStore, NucleusError, PromptSpec, RowRequest
+from llm_core import Engine, GenerationRequest, ModelStore, NucleusError, PromptSpec, SampleRequest
 from llm_core.best_of_n.criteria import FunctionCriterion, Likelihood, MajorityVote, Score
 from llm_core.best_of_n.study import BestOfNStudy, ItemResult
 from llm_core.prompts.extraction import Extraction
@@ -26,7 +26,7 @@ def engine() -> Engine:
 
 def make_request(item: int) -> GenerationRequest:
     prompt = PromptSpec(f"Hello {item}", extraction=Extraction("regex", "[a-z]"))
-    return GenerationRequest("toy", prompt, (RowRequest(SamplerConfig(seed=5), 12),))
+    return GenerationRequest("toy", prompt, (SampleRequest(SamplerConfig(seed=5), 12),))
 
 
 def answer_early(item: int, result: str) -> float:
@@ -50,15 +50,15 @@ def test_every_figure_follows_from_single_runs(engine):
     made = run_study(make_study(engine))
     for item, result in made.results.items():
         for index, worth in enumerate(result.worths):
-            [row] = make_request(item).rows
+            [row] = make_request(item).samples
             sampler = dataclasses.replace(row.sampler, seed=5 + index)
             single = engine.submit(
-                dataclasses.replace(make_request(item), rows=(dataclasses.replace(row, sampler=sampler),))
+                dataclasses.replace(make_request(item), samples=(dataclasses.replace(row, sampler=sampler),))
             )
             assert single.wait(30)
-            found = make_request(item).prompt.extraction.extract(single.rows[0].text)
+            found = make_request(item).prompt.extraction.extract(single.samples[0].text)
             assert worth == (0.0 if found is None else answer_early(item, found))
-            mean = sum(event.trace.logprob for event in single.rows[0].events()) / single.rows[0].length
+            mean = sum(event.trace.logprob for event in single.samples[0].events()) / single.samples[0].length
             assert result.scores["mean_logprob"][index] == pytest.approx(mean)
     best = [max(zip(each.scores["mean_logprob"], each.worths, strict=True))[1] for each in made.results.values()]
     assert made.accuracy("mean_logprob", N).value == pytest.approx(sum(best) / ITEMS)

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from llm_core.decoding.factory import Decoder, UnsupportedModel, make_decoder
-from llm_core.decoding.kv_cache import BLOCK, CacheFull
-from llm_core.decoding.llama_decoder import LeanDecoder
-from llm_core.decoding.transformers_decoder import PlainDecoder
+from llm_core.decoding.kv_cache import BLOCK_TOKENS, CacheFull
+from llm_core.decoding.llama_decoder import LlamaDecoder
+from llm_core.decoding.transformers_decoder import TransformersDecoder
 from llm_core.models.language_model import LanguageModel
 from tests.support.tiny_models import LLAMA_MODELS, TRANSFORMERS_MODELS, UNSUPPORTED_MODELS, VOCABULARY_SIZE, tiny_model
 from tests.support.toy_model import toy_tokenizer
@@ -44,7 +44,7 @@ def decode_in_chunks(decoder: Decoder, cache, row: int, ids: list[int], size: in
 
 DECODERS = [
     (kind, name)
-    for kind, names in ((LeanDecoder, LLAMA_MODELS), (PlainDecoder, LLAMA_MODELS | TRANSFORMERS_MODELS))
+    for kind, names in ((LlamaDecoder, LLAMA_MODELS), (TransformersDecoder, LLAMA_MODELS | TRANSFORMERS_MODELS))
     for name in names
 ]
 
@@ -77,7 +77,9 @@ def test_float32_equals_transformers(kind, name):
     assert logits.dtype == torch.float32
 
 
-@pytest.mark.parametrize(("kind", "name"), [(LeanDecoder, "llama"), (PlainDecoder, "gpt2"), (PlainDecoder, "llama")])
+@pytest.mark.parametrize(
+    ("kind", "name"), [(LlamaDecoder, "llama"), (TransformersDecoder, "gpt2"), (TransformersDecoder, "llama")]
+)
 def test_a_row_is_the_same_alone_and_in_company(kind, name):
     decoder = kind(tiny_model(name), 128)
     texts = [random_ids(length, length) for length in (3, 70, 20, 41, 8)]
@@ -99,7 +101,7 @@ def test_a_row_is_the_same_alone_and_in_company(kind, name):
         tokens = logits.argmax(-1).tolist()
 
 
-@pytest.mark.parametrize(("kind", "name"), [(LeanDecoder, "qwen3"), (PlainDecoder, "gemma3, windows and not")])
+@pytest.mark.parametrize(("kind", "name"), [(LlamaDecoder, "qwen3"), (TransformersDecoder, "gemma3, windows and not")])
 def test_a_branch_from_a_prefix_equals_a_cold_start(kind, name):
     model = tiny_model(name)
     decoder = kind(model, 512)
@@ -120,7 +122,7 @@ def test_a_branch_from_a_prefix_equals_a_cold_start(kind, name):
     assert cache.remove(1) == 2
 
 
-@pytest.mark.parametrize(("kind", "name"), [(LeanDecoder, "llama"), (PlainDecoder, "gpt2")])
+@pytest.mark.parametrize(("kind", "name"), [(LlamaDecoder, "llama"), (TransformersDecoder, "gpt2")])
 def test_one_poisoned_row_leaves_its_neighbours_alone(kind, name):
     """Not a number in one row's cache stays in that row, and in nobody's who comes after it."""
     model = tiny_model(name)
@@ -141,19 +143,19 @@ def test_one_poisoned_row_leaves_its_neighbours_alone(kind, name):
         torch.testing.assert_close(logits[row], reference_logits(model, ids)[-1], atol=CLOSE, rtol=0)
 
 
-@pytest.mark.parametrize(("kind", "name"), [(LeanDecoder, "llama"), (PlainDecoder, "gpt2")])
+@pytest.mark.parametrize(("kind", "name"), [(LlamaDecoder, "llama"), (TransformersDecoder, "gpt2")])
 def test_a_full_cache_refuses_and_stays_usable(kind, name):
     decoder = kind(tiny_model(name), 512)
-    cache = decoder.new_cache(BLOCK * decoder.new_cache(0).bytes_per_token)
-    ids = random_ids(BLOCK, 1)
+    cache = decoder.new_cache(BLOCK_TOKENS * decoder.new_cache(0).bytes_per_token)
+    ids = random_ids(BLOCK_TOKENS, 1)
     decoder.prefill(ids[:-1], cache, cache.append())
     decoder.step(ids[-1:], cache)
     with pytest.raises(CacheFull):
         decoder.step([1], cache)
     with pytest.raises(CacheFull):
         decoder.prefill([1, 2], cache, 0)
-    assert cache.lengths == [BLOCK]
-    cache.truncate(0, BLOCK - 1)
+    assert cache.lengths == [BLOCK_TOKENS]
+    cache.truncate(0, BLOCK_TOKENS - 1)
     expected = reference_logits(tiny_model(name), ids)[-1]
     torch.testing.assert_close(decoder.step(ids[-1:], cache)[0], expected, atol=CLOSE, rtol=0)
     with pytest.raises(ValueError, match="2 tokens for 1 rows"):
@@ -163,7 +165,7 @@ def test_a_full_cache_refuses_and_stays_usable(kind, name):
 @pytest.mark.parametrize("name", LLAMA_MODELS | TRANSFORMERS_MODELS)
 def test_make_decoder_picks_the_lean_one_for_its_family(name):
     decoder = make_decoder(make_language_model(name), "float32")
-    assert isinstance(decoder, LeanDecoder if name in LLAMA_MODELS else PlainDecoder)
+    assert isinstance(decoder, LlamaDecoder if name in LLAMA_MODELS else TransformersDecoder)
     assert (decoder.precision, decoder.vocab_size) == ("float32", VOCABULARY_SIZE)
     assert decoder.context_window == make_language_model(name).context_window
 

@@ -7,7 +7,7 @@ import random
 import pytest
 import torch
 
-from llm_core.decoding.kv_cache import BLOCK, CacheFull, KeyValueCache, LayerShape
+from llm_core.decoding.kv_cache import BLOCK_TOKENS, CacheFull, KeyValueCache, LayerShape
 
 SHAPES = [LayerShape(2, 4), LayerShape(1, 8)]
 
@@ -21,7 +21,7 @@ def make_cache(budget_tokens: int = 10**6, **options) -> KeyValueCache:
 def write(cache: KeyValueCache, row: int, values: list[float]) -> None:
     """Append one token a value, every number of it that value."""
     start = cache.lengths[row]
-    with cache.extending(range(row, row + 1), len(values)):
+    with cache.extend(range(row, row + 1), len(values)):
         for layer in cache.layers:
             layer[:, row, :, start : start + len(values)] = torch.tensor(values)[:, None]
 
@@ -74,7 +74,7 @@ def test_random_traffic_against_lists():
         assert all((layer[:, cache.rows :] == 0).all() for layer in cache.layers)
         assert cache.nbytes == sum(layer.numel() * 4 for layer in cache.layers)
     assert len(kept) > 20
-    assert max(map(len, model)) > BLOCK
+    assert max(map(len, model)) > BLOCK_TOKENS
 
 
 def test_a_prefix_is_a_copy_and_counts_its_bytes():
@@ -101,7 +101,7 @@ def test_a_failed_pass_leaves_no_trace():
     write(cache, 0, [1.0])
 
     def fail() -> None:
-        with cache.extending(range(1), 3):
+        with cache.extend(range(1), 3):
             cache.layers[0][:, 0, :, 1:4] = torch.nan
             raise RuntimeError
 
@@ -118,27 +118,27 @@ def test_growth_doubles_and_moves_everything():
         write(cache, 0, [float(token)])
         sizes.add(cache.capacity)
     assert read_rows(cache, 0) == [float(token) for token in range(1000)]
-    assert sizes == {BLOCK, 2 * BLOCK, 4 * BLOCK, 8 * BLOCK, 16 * BLOCK}
+    assert sizes == {BLOCK_TOKENS, 2 * BLOCK_TOKENS, 4 * BLOCK_TOKENS, 8 * BLOCK_TOKENS, 16 * BLOCK_TOKENS}
 
 
 def test_never_beyond_the_budget_and_all_of_it():
-    cache = make_cache(budget_tokens=5 * BLOCK)
+    cache = make_cache(budget_tokens=5 * BLOCK_TOKENS)
     for _ in range(5):
         cache.append()
     with pytest.raises(CacheFull):
         cache.append()
     assert cache.rows == 5
-    write(cache, 0, [1.0] * BLOCK)
+    write(cache, 0, [1.0] * BLOCK_TOKENS)
     before = cache.nbytes
     with pytest.raises(CacheFull):
         write(cache, 0, [1.0])
-    assert (read_rows(cache, 0), cache.nbytes) == ([1.0] * BLOCK, before)
+    assert (read_rows(cache, 0), cache.nbytes) == ([1.0] * BLOCK_TOKENS, before)
     for _ in range(4):
         cache.remove(1)
-    write(cache, 0, [2.0] * (4 * BLOCK))  # rows given back become room for length
-    assert read_rows(cache, 0) == [1.0] * BLOCK + [2.0] * (4 * BLOCK)
+    write(cache, 0, [2.0] * (4 * BLOCK_TOKENS))  # rows given back become room for length
+    assert read_rows(cache, 0) == [1.0] * BLOCK_TOKENS + [2.0] * (4 * BLOCK_TOKENS)
     assert cache.nbytes <= cache.budget_bytes
-    assert not cache.fits(1, 5 * BLOCK + 1)
+    assert not cache.fits(1, 5 * BLOCK_TOKENS + 1)
     cache.remove(0)
     cache.trim()
     assert cache.nbytes == 0
@@ -151,7 +151,7 @@ def test_no_row_outgrows_the_context_window():
         write(cache, 0, [1.0] * count)
     with pytest.raises(CacheFull):
         write(cache, 0, [1.0])
-    assert cache.capacity == 5 * BLOCK  # not doubled beyond what a row can ever hold
+    assert cache.capacity == 5 * BLOCK_TOKENS  # not doubled beyond what a row can ever hold
 
 
 def test_bfloat16_takes_half_the_bytes():

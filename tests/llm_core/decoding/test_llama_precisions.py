@@ -10,13 +10,13 @@ import torch
 from torch import nn
 
 from llm_core.decoding import llama_decoder
-from llm_core.decoding.fidelity import compare, logits_along
+from llm_core.decoding.fidelity import collect_logits, compare_logits
 from llm_core.decoding.kv_cache import KeyValueCache
-from llm_core.decoding.llama_decoder import LeanDecoder
+from llm_core.decoding.llama_decoder import LlamaDecoder
 from llm_core.decoding.quantized_linear import quantize_int4
-from llm_core.decoding.transformers_decoder import PlainDecoder
+from llm_core.decoding.transformers_decoder import TransformersDecoder
 from llm_core.models.builtin import GGUF_MEMBER
-from llm_core.paths import nucleus_home
+from llm_core.paths import cache_directory
 from tests.llm_core.decoding.test_quantized_linear import dequantized_weights
 from tests.support.tiny_models import tiny_model
 
@@ -31,30 +31,30 @@ def test_a_precision_is_the_model_with_the_weights_it_keeps(family, name):
         if isinstance(module, nn.Linear):
             kept = "float16" if module_name == "lm_head" else name
             module.weight = nn.Parameter(dequantized_weights(module.weight.detach(), kept))
-    expected = logits_along(PlainDecoder(model, 512), IDS)
-    found = logits_along(LeanDecoder(tiny_model(family), 512, name), IDS)
-    assert compare(found, expected).mean_kl < (1e-9 if name == "float16" else 0.01)
+    expected = collect_logits(TransformersDecoder(model, 512), IDS)
+    found = collect_logits(LlamaDecoder(tiny_model(family), 512, name), IDS)
+    assert compare_logits(found, expected).mean_kl < (1e-9 if name == "float16" else 0.01)
 
 
 @pytest.mark.parametrize("name", ["float32", "bfloat16"])
 def test_compiled_or_not_the_result_is_the_same(name, monkeypatch):
-    compiled = LeanDecoder(tiny_model("qwen3"), 512, name)
+    compiled = LlamaDecoder(tiny_model("qwen3"), 512, name)
     assert isinstance(compiled._stack, torch.jit.ScriptModule)
 
     def gone(*_):
         raise RuntimeError("no TorchScript")
 
     monkeypatch.setattr(llama_decoder.torch.jit, "script", gone)
-    plain = LeanDecoder(tiny_model("qwen3"), 512, name)
+    plain = LlamaDecoder(tiny_model("qwen3"), 512, name)
     assert not isinstance(plain._stack, torch.jit.ScriptModule)
-    assert torch.equal(logits_along(compiled, IDS), logits_along(plain, IDS))
+    assert torch.equal(collect_logits(compiled, IDS), collect_logits(plain, IDS))
 
 
 @pytest.fixture(scope="module")
 def text(builtin) -> list[int]:
-    from llm_core.decoding.fidelity import TEXT
+    from llm_core.decoding.fidelity import FIDELITY_TEXT
 
-    return builtin.tokenizer(TEXT)["input_ids"][:97]
+    return builtin.tokenizer(FIDELITY_TEXT)["input_ids"][:97]
 
 
 @pytest.fixture(scope="module")
@@ -66,14 +66,14 @@ def exact(builtin, text) -> torch.Tensor:
 
 @pytest.mark.parametrize(("name", "mean_kl"), [("float32", 1e-8), ("float16", 1e-4)])
 def test_the_builtin_model_as_transformers_computes_it(builtin, text, exact, name, mean_kl):
-    found = compare(logits_along(LeanDecoder(builtin.model, 2048, name), text), exact)
+    found = compare_logits(collect_logits(LlamaDecoder(builtin.model, 2048, name), text), exact)
     assert abs(found.mean_kl) < mean_kl
     assert found.top1 > 0.98
 
 
 def test_rows_of_the_builtin_model_are_independent(builtin, text):
     """In float32, alone and in the company of longer and shorter rows: logits agree, greedy tokens are the same."""
-    decoder = LeanDecoder(builtin.model, 2048)
+    decoder = LlamaDecoder(builtin.model, 2048)
     together: KeyValueCache = decoder.new_cache(2**30)
     alone = []
     for length in (70, 9, 33, 20, 41):
@@ -92,7 +92,7 @@ def test_int4_keeps_the_builtin_models_own_blocks(builtin):
     """Read from the GGUF (Q4_1: 32 weights are `d * q + m`, in 2 + 2 + 16 bytes), they are what the weights give."""
     from gguf import GGUFReader
 
-    reader = GGUFReader(nucleus_home() / "models" / GGUF_MEMBER.rpartition("/")[2])
+    reader = GGUFReader(cache_directory() / "models" / GGUF_MEMBER.rpartition("/")[2])
     raw = next(np.asarray(tensor.data) for tensor in reader.tensors if tensor.name == "blk.7.ffn_down.weight")
     blocks = raw.reshape(576, 48, 20)
     scale, low = (blocks[..., at : at + 2].copy().view(np.float16).astype(np.float32)[..., 0] for at in (0, 2))

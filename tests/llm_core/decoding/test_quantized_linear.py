@@ -6,9 +6,15 @@ import pytest
 import torch
 
 from llm_core.decoding import quantized_linear
-from llm_core.decoding.quantized_linear import COMPUTES_IN, FormatUnavailable, available, pack, quantize_int4
+from llm_core.decoding.quantized_linear import (
+    COMPUTE_DTYPES,
+    FormatUnavailable,
+    is_available,
+    make_linear,
+    quantize_int4,
+)
 
-FORMATS = tuple(COMPUTES_IN)
+FORMATS = tuple(COMPUTE_DTYPES)
 
 
 def random_matrix(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -34,16 +40,16 @@ def test_equals_the_plain_product(name, rows, with_bias):
     expected = torch.nn.functional.linear(x, dequantized_weights(weight, name), bias)
     for dtype in (torch.float32, torch.bfloat16):
         with torch.inference_mode():
-            found = pack(weight, name, dtype, bias)(x.to(dtype))
+            found = make_linear(weight, name, dtype, bias)(x.to(dtype))
         assert found.dtype == dtype
-        exact = dtype == torch.float32 and COMPUTES_IN[name] == torch.float32
+        exact = dtype == torch.float32 and COMPUTE_DTYPES[name] == torch.float32
         torch.testing.assert_close(found.float(), expected, atol=1e-4 if exact else 0.25, rtol=0)
 
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_row_does_not_depend_on_how_many_there_are(name):
-    weight, x = random_matrix(576, 576), random_matrix(40, 576, seed=1).to(COMPUTES_IN[name])
-    linear = pack(weight, name, COMPUTES_IN[name])
+    weight, x = random_matrix(576, 576), random_matrix(40, 576, seed=1).to(COMPUTE_DTYPES[name])
+    linear = make_linear(weight, name, COMPUTE_DTYPES[name])
     with torch.inference_mode():
         together = linear(x)
         for rows in (1, 2, 3, 8, 31):
@@ -52,10 +58,10 @@ def test_a_row_does_not_depend_on_how_many_there_are(name):
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_x_is_left_alone(name):
-    x = random_matrix(3, 64).to(COMPUTES_IN[name])
+    x = random_matrix(3, 64).to(COMPUTE_DTYPES[name])
     before = x.clone()
     with torch.inference_mode():
-        pack(random_matrix(32, 64), name, x.dtype, random_matrix(32))(x)
+        make_linear(random_matrix(32, 64), name, x.dtype, random_matrix(32))(x)
     assert torch.equal(x, before)
 
 
@@ -84,21 +90,21 @@ def test_int4_rounds_to_the_nearest_of_sixteen():
 def test_int4_refuses_shapes_it_cannot_pack(inputs_outputs):
     inputs, outputs = inputs_outputs
     with pytest.raises(FormatUnavailable, match=f"{inputs} by {outputs}"):
-        pack(random_matrix(outputs, inputs), "int4", torch.bfloat16)
+        make_linear(random_matrix(outputs, inputs), "int4", torch.bfloat16)
 
 
 def test_missing_operators(monkeypatch):
     """Without its kernel a format is refused; float32 and bfloat16 fall back to the plain product."""
-    monkeypatch.setattr(quantized_linear, "available", lambda name: False)
+    monkeypatch.setattr(quantized_linear, "is_available", lambda name: False)
     weight, x = random_matrix(32, 64), random_matrix(3, 64, seed=1)
     for name in ("float16", "int8", "int4"):
         with pytest.raises(FormatUnavailable, match=name):
-            pack(weight, name, torch.float32)
-    assert torch.equal(pack(weight, "float32", torch.float32)(x), x @ weight.T)
-    half = pack(weight, "bfloat16", torch.bfloat16)(x.bfloat16())
+            make_linear(weight, name, torch.float32)
+    assert torch.equal(make_linear(weight, "float32", torch.float32)(x), x @ weight.T)
+    half = make_linear(weight, "bfloat16", torch.bfloat16)(x.bfloat16())
     torch.testing.assert_close(half.float(), x @ weight.T, atol=0.25, rtol=0)
     with pytest.raises(ValueError, match="float64"):
-        pack(weight, "float64", torch.float32)
+        make_linear(weight, "float64", torch.float32)
 
 
 def test_available_means_right_and_not_merely_there(monkeypatch):
@@ -110,8 +116,8 @@ def test_available_means_right_and_not_merely_there(monkeypatch):
 
     for packer in (broken, absent):
         monkeypatch.setitem(quantized_linear._PACKERS, "int8", packer)
-        available.cache_clear()
-        assert not available("int8")
+        is_available.cache_clear()
+        assert not is_available("int8")
     monkeypatch.undo()
-    available.cache_clear()
-    assert available("int8")
+    is_available.cache_clear()
+    assert is_available("int8")

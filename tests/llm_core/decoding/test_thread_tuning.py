@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from llm_core.decoding.thread_tuning import LAST_TRIAL, ThreadChoice, one_thread
+from llm_core.decoding.thread_tuning import MAX_TRIAL_STEPS, ThreadTuner, use_one_thread
 
 
 class SimulatedMachine:
@@ -13,13 +13,13 @@ class SimulatedMachine:
 
     def __init__(self, most: int, seconds: dict[int, float]) -> None:
         self.now, self.used, self.seconds = 0.0, [], seconds
-        self.choice = ThreadChoice(most, self.used.append, lambda: self.now)
+        self.choice = ThreadTuner(most, self.used.append, lambda: self.now)
 
     def run(self, passes: int, rows: int = 1) -> list[int]:
         """Threads of each pass."""
         counts = []
         for _ in range(passes):
-            with self.choice.timing(rows):
+            with self.choice.time_step(rows):
                 counts.append(self.used[-1])
                 self.now += self.seconds[self.used[-1]]
         return counts
@@ -29,7 +29,7 @@ def test_all_threads_are_kept_while_they_are_faster_and_trials_become_rare():
     counts = SimulatedMachine(2, {2: 0.6, 1: 1.0}).run(1000)
     assert counts[:8] == [2] * 8
     assert 10 < counts.count(1) < 50
-    assert counts[-LAST_TRIAL:].count(1) <= 2
+    assert counts[-MAX_TRIAL_STEPS:].count(1) <= 2
 
 
 def test_a_core_is_left_soon_after_somebody_else_needs_it_and_taken_back_soon_after():
@@ -55,8 +55,8 @@ def test_one_core_leaves_nothing_to_choose():
 
 def test_one_thread_is_given_back():
     before = torch.get_num_threads()
-    with pytest.raises(ZeroDivisionError), one_thread():
+    with pytest.raises(ZeroDivisionError), use_one_thread():
         _ = 1 / 0
-    with one_thread():
+    with use_one_thread():
         assert torch.get_num_threads() == 1
     assert torch.get_num_threads() == before

@@ -5,17 +5,17 @@ from __future__ import annotations
 import pytest
 import torch
 
-from llm_core import NucleusError, PromptSpec, RowRequest
+from llm_core import NucleusError, PromptSpec, SampleRequest
 from llm_core.engine import batch as batch_module
-from llm_core.engine.sequence import Answer
-from llm_core.generation.request import RowRecord
+from llm_core.engine.sequence import ActiveSequence
+from llm_core.generation.request import SampleRecord
 from samplers import SamplerConfig
 from tests.support.batch_generation import generate, generate_all, make_batch, token_ids
 
 TEXTS = ["Hi", "Hello there, how are you?", "Xin chào các bạn", "Hello there, how old are you?", "x" * 90]
 
 
-def make_requests(model, rows: int = 10) -> list[tuple[tuple[int, ...], RowRequest]]:
+def make_requests(model, rows: int = 10) -> list[tuple[tuple[int, ...], SampleRequest]]:
     """Rows that differ in prompt, settings and length, some with the same prompt."""
     configs = [
         SamplerConfig(seed=3),
@@ -26,7 +26,7 @@ def make_requests(model, rows: int = 10) -> list[tuple[tuple[int, ...], RowReque
     ]
     prompts = [PromptSpec(text).render(model).token_ids for text in TEXTS]
     return [
-        (prompts[row % len(prompts)], RowRequest(configs[(row * 3) % len(configs)], 5 + 3 * (row % 7)))
+        (prompts[row % len(prompts)], SampleRequest(configs[(row * 3) % len(configs)], 5 + 3 * (row % 7)))
         for row in range(rows)
     ]
 
@@ -48,32 +48,35 @@ def test_rows_that_join_and_leave_midway_disturb_nobody(toy):
     batch = make_batch(toy)
     records = []
     for step, (ids, request) in enumerate(rows):
-        record = RowRecord(request)
-        batch.join(Answer(toy, ids, record))
+        record = SampleRecord(request)
+        batch.join(ActiveSequence(toy, ids, record))
         records.append(record)
         for _ in range(step % 3):
             batch.advance()
-    while batch.answers:
+    while batch.sequences:
         batch.advance()
     assert [token_ids(record) for record in records] == alone
 
 
 def test_a_long_prompt_is_read_in_parts_while_others_write(toy, monkeypatch):
-    monkeypatch.setattr(batch_module, "READ_TOKENS", 16)
+    monkeypatch.setattr(batch_module, "PREFILL_CHUNK_TOKENS", 16)
     long_ids = PromptSpec("x" * 150).render(toy).token_ids
     alone = token_ids(generate(toy, long_ids, SamplerConfig(seed=2), max_output_tokens=6))
     batch = make_batch(toy)
-    writer, reader = RowRecord(RowRequest(SamplerConfig(seed=1), 40)), RowRecord(RowRequest(SamplerConfig(seed=2), 6))
-    batch.join(Answer(toy, PromptSpec("Hi").render(toy).token_ids, writer))
+    writer, reader = (
+        SampleRecord(SampleRequest(SamplerConfig(seed=1), 40)),
+        SampleRecord(SampleRequest(SamplerConfig(seed=2), 6)),
+    )
+    batch.join(ActiveSequence(toy, PromptSpec("Hi").render(toy).token_ids, writer))
     batch.advance()
-    batch.join(Answer(toy, long_ids, reader))
+    batch.join(ActiveSequence(toy, long_ids, reader))
     meanwhile = 0
     while not reader.events():
         before = len(writer.events())
         batch.advance()
         meanwhile += len(writer.events()) - before
     assert meanwhile >= len(long_ids) // 16
-    while batch.answers:
+    while batch.sequences:
         batch.advance()
     assert token_ids(reader) == alone
 
@@ -84,24 +87,24 @@ def test_what_rows_share_is_read_once_and_a_branch_reads_one_token(toy):
     read: list[int] = []
     prefill = batch.decoder.prefill
     batch.decoder.prefill = lambda chunk, cache, row: (read.append(len(chunk)), prefill(chunk, cache, row))[1]
-    rows = [(ids, RowRequest(SamplerConfig(seed=seed), 12)) for seed in range(8)]
+    rows = [(ids, SampleRequest(SamplerConfig(seed=seed), 12)) for seed in range(8)]
     first = generate_all(batch, toy, rows)
     assert sum(read) == len(ids) - 1
     assert [record.cached_tokens for record in first] == [0] + [len(ids) - 1] * 7
     read.clear()
     begin = (*token_ids(first[2])[:7], 50)
-    [branch] = generate_all(batch, toy, [(ids, RowRequest(SamplerConfig(seed=2), 4, begin=begin))])
+    [branch] = generate_all(batch, toy, [(ids, SampleRequest(SamplerConfig(seed=2), 4, prefix_ids=begin))])
     assert branch.cached_tokens == len(ids) + 7  # everything but the token that is new
     assert read == []
-    fresh = generate(toy, ids, SamplerConfig(seed=2), max_output_tokens=4, begin=begin)
+    fresh = generate(toy, ids, SamplerConfig(seed=2), max_output_tokens=4, prefix_ids=begin)
     assert token_ids(branch) == token_ids(fresh)
 
 
 def test_nothing_is_left_when_everybody_has_gone(toy):
     batch = make_batch(toy, prefix_bytes=0)
     generate_all(batch, toy, make_requests(toy))
-    assert batch.answers == []
-    assert batch._cache.rows == batch._nursery.rows == 0
+    assert batch.sequences == []
+    assert batch._cache.rows == batch._prefill_cache.rows == 0
     assert batch.active_bytes == 0
     assert batch.prefixes.nbytes == 0
 
@@ -109,11 +112,11 @@ def test_nothing_is_left_when_everybody_has_gone(toy):
 def test_the_prefix_cache_forgets_what_was_used_longest_ago(toy):
     batch = make_batch(toy)
     prompts = [PromptSpec(letter * 40).render(toy).token_ids for letter in "abcdef"]
-    generate_all(batch, toy, [(prompts[0], RowRequest(SamplerConfig(), 2))])
+    generate_all(batch, toy, [(prompts[0], SampleRequest(SamplerConfig(), 2))])
     one = batch.prefixes.nbytes
     batch.prefixes.budget_bytes = 3 * one + one // 2
     for ids in (*prompts[1:3], prompts[0], *prompts[3:5]):
-        generate_all(batch, toy, [(ids, RowRequest(SamplerConfig(), 2))])
+        generate_all(batch, toy, [(ids, SampleRequest(SamplerConfig(), 2))])
         assert batch.prefixes.nbytes <= batch.prefixes.budget_bytes
     known = {letter: batch.prefixes.longest(ids[:-1]) for letter, ids in zip("abcde", prompts, strict=False)}
     lengths = {letter: prefix.length if prefix else 0 for letter, prefix in known.items()}
@@ -147,12 +150,12 @@ def test_a_row_that_fails_ends_alone(toy, constraint, code, written, caplog):
     ids = PromptSpec("Hi").render(toy).token_ids
     alone = token_ids(generate(toy, ids, SamplerConfig(seed=1), max_output_tokens=9))
     batch = make_batch(toy)
-    bad = RowRecord(RowRequest(SamplerConfig(seed=1), 9))
+    bad = SampleRecord(SampleRequest(SamplerConfig(seed=1), 9))
     bad.constraint = constraint(toy.vocab_size)
-    good = RowRecord(RowRequest(SamplerConfig(seed=1), 9))
+    good = SampleRecord(SampleRequest(SamplerConfig(seed=1), 9))
     for record in (good, bad):
-        batch.join(Answer(toy, ids, record))
-    while batch.answers:
+        batch.join(ActiveSequence(toy, ids, record))
+    while batch.sequences:
         batch.advance()
     assert isinstance(bad.error, NucleusError)
     assert bad.error.code == code

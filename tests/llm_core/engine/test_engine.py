@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from llm_core import Engine, GenerationRequest, ModelStore, NucleusError, PromptSpec, RowRequest
+from llm_core import Engine, GenerationRequest, ModelStore, NucleusError, PromptSpec, SampleRequest
 from llm_core.engine import engine as engine_module
 from llm_core.generation import request as generation_request
 from llm_core.models.progress import Progress
@@ -24,7 +24,7 @@ def make_request(
 ) -> GenerationRequest:
     """Rows with seeds from `seed` on. Fields of a row go to the rows, others to the request."""
     shared = {name: fields.pop(name) for name in list(fields) if name in ("session", "deadline_seconds", "precision")}
-    asked = tuple(RowRequest(SamplerConfig(seed=seed + row), **fields) for row in range(rows))
+    asked = tuple(SampleRequest(SamplerConfig(seed=seed + row), **fields) for row in range(rows))
     return GenerationRequest(model_id, PromptSpec(text), asked, **shared)
 
 
@@ -57,15 +57,15 @@ def wait_until_finished(run):
 
 
 def test_stop_on_a_waiting_run_ends_it_while_all_places_are_taken(monkeypatch):
-    monkeypatch.setattr(engine_module, "MAX_ACTIVE", 1)
+    monkeypatch.setattr(engine_module, "MAX_ACTIVE_SAMPLES", 1)
     engine = Engine(ModelStore(loader=lambda model_id, report: make_slow_toy()))
     writing = engine.submit(make_request(max_output_tokens=200))
-    while not writing.rows[0].events():
+    while not writing.samples[0].events():
         time.sleep(0.01)
     waiting = engine.submit(make_request(seed=2, max_output_tokens=5))
     waiting.cancel()
     wait_until_finished(waiting)
-    assert waiting.rows[0].finish_reason == "cancelled"
+    assert waiting.samples[0].finish_reason == "cancelled"
     assert writing.active
     writing.cancel()
     wait_until_finished(writing)
@@ -75,7 +75,7 @@ def test_a_run_is_recorded_and_replays(engine):
     first = wait_until_finished(engine.submit(make_request(max_output_tokens=20)))
     again = wait_until_finished(engine.submit(make_request(max_output_tokens=20)))
     assert first.status == "finished"
-    [row], [replayed] = first.rows, again.rows
+    [row], [replayed] = first.samples, again.samples
     assert row.finish_reason in ("length", "end")
     assert token_ids(row) == token_ids(replayed)
     assert row.text == replayed.text
@@ -87,7 +87,7 @@ def test_a_run_is_recorded_and_replays(engine):
 
 def test_many_threads_submit_and_everyone_gets_their_own_answer(engine):
     alone = {
-        seed: wait_until_finished(engine.submit(make_request(seed=seed, max_output_tokens=8))).rows[0].text
+        seed: wait_until_finished(engine.submit(make_request(seed=seed, max_output_tokens=8))).samples[0].text
         for seed in range(6)
     }
     runs: dict[int, object] = {}
@@ -101,13 +101,13 @@ def test_many_threads_submit_and_everyone_gets_their_own_answer(engine):
         thread.start()
     for thread in threads:
         thread.join()
-    assert {seed: wait_until_finished(run).rows[0].text for seed, run in runs.items()} == alone
+    assert {seed: wait_until_finished(run).samples[0].text for seed, run in runs.items()} == alone
 
 
 def test_stop_keeps_what_was_produced():
     engine = Engine(ModelStore(loader=lambda model_id, report: make_slow_toy()))
     run = engine.submit(make_request(max_output_tokens=240))
-    row = run.rows[0]
+    row = run.samples[0]
     while len(row.events()) < 2:
         time.sleep(0.01)
     run.cancel()
@@ -122,7 +122,7 @@ def test_a_bad_prompt_is_refused_at_once(engine):
 
 
 def test_a_failing_run_fails_alone(engine):
-    broken = engine.submit(GenerationRequest("toy", PromptSpec("Hi"), (RowRequest(SamplerConfig(top_k=10**6)),)))
+    broken = engine.submit(GenerationRequest("toy", PromptSpec("Hi"), (SampleRequest(SamplerConfig(top_k=10**6)),)))
     too_long = engine.submit(make_request("x" * 400))
     healthy = engine.submit(make_request(max_output_tokens=5))
     assert wait_until_finished(broken).error.code == "top_k_above_vocabulary"
@@ -147,7 +147,7 @@ def test_an_unexpected_exception_ends_its_batch_and_not_the_engine(monkeypatch, 
     assert "KeyError" in str(bad.error)
     assert "bang" in caplog.text
     assert wait_until_finished(good).status == "finished"
-    assert engine.active_rows == 0
+    assert engine.active_samples == 0
 
 
 def test_two_precisions_in_turns_are_made_once_and_a_model_that_left_goes(monkeypatch):
@@ -186,12 +186,12 @@ def test_a_row_that_ends_as_its_batch_fails_is_not_left_behind(engine, caplog):
     batch.decoder.step = step
     for seed in (1, 2):
         runs.append(engine.submit(make_request(seed=seed, max_output_tokens=240)))  # noqa: PERF401 (the step looks at it)
-    assert wait_until_finished(runs[0]).rows[0].finish_reason == "cancelled"
+    assert wait_until_finished(runs[0]).samples[0].finish_reason == "cancelled"
     assert wait_until_finished(runs[1]).error.code == "engine_failed"
     deadline = time.monotonic() + PATIENCE
-    while engine.active_rows and time.monotonic() < deadline:
+    while engine.active_samples and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert (engine.active_rows, engine.waiting_rows, engine.active_bytes) == (0, 0, 0)
+    assert (engine.active_samples, engine.waiting_samples, engine.active_bytes) == (0, 0, 0)
     assert wait_until_finished(engine.submit(make_request(max_output_tokens=3))).status == "finished"
 
 
@@ -242,13 +242,13 @@ def test_a_model_still_loading_holds_up_nobody_else_and_its_run_can_be_stopped()
     assert engine.position(stopped) == 1
     assert store.request("slow").progress.fraction == 0.25
     stopped.cancel()
-    assert wait_until_finished(stopped).rows[0].finish_reason == "cancelled"
+    assert wait_until_finished(stopped).samples[0].finish_reason == "cancelled"
     gate.set()
     assert wait_until_finished(waiting).status == "finished"
 
 
 def test_the_queue_is_bounded(monkeypatch):
-    monkeypatch.setattr(engine_module, "MAX_WAITING", 2)
+    monkeypatch.setattr(engine_module, "MAX_WAITING_SAMPLES", 2)
     gate = threading.Event()
     engine = Engine(ModelStore(loader=lambda model_id, report: gate.wait(PATIENCE) and toy_model()))
     runs = [engine.submit(make_request()) for _ in range(2)]
@@ -259,14 +259,14 @@ def test_the_queue_is_bounded(monkeypatch):
 
 
 def test_a_run_nobody_reads_is_ended(monkeypatch):
-    monkeypatch.setattr(generation_request, "ABANDONED_SECONDS", 0.1)
+    monkeypatch.setattr(generation_request, "ABANDONED_AFTER_SECONDS", 0.1)
     engine = Engine(ModelStore(loader=lambda model_id, report: make_slow_toy()))
     run = engine.submit(make_request(max_output_tokens=240))
     deadline = time.monotonic() + PATIENCE
     while run.active and time.monotonic() < deadline:  # looking at the status is not reading
         time.sleep(0.05)
     assert run.error.code == "run_abandoned"
-    assert len(run.rows[0].events()) < 240
+    assert len(run.samples[0].events()) < 240
 
 
 def test_the_store_loads_each_model_once_and_keeps_the_latest():
@@ -285,10 +285,10 @@ def test_the_store_loads_each_model_once_and_keeps_the_latest():
 def test_closing_ends_runs_and_the_thread():
     engine = Engine(ModelStore(loader=lambda model_id, report: make_slow_toy()))
     running, waiting = engine.submit(make_request(max_output_tokens=240)), engine.submit(make_request(model_id="later"))
-    while not running.rows[0].events():
+    while not running.samples[0].events():
         time.sleep(0.01)
     engine.close()
-    assert running.rows[0].finish_reason == waiting.rows[0].finish_reason == "cancelled"
+    assert running.samples[0].finish_reason == waiting.samples[0].finish_reason == "cancelled"
     assert waiting.wait(1)
     assert engine._thread not in threading.enumerate()
 
@@ -296,27 +296,27 @@ def test_closing_ends_runs_and_the_thread():
 def test_rows_of_one_run_share_its_prompt_and_end_on_their_own(engine):
     run = wait_until_finished(engine.submit(make_request(rows=12, max_output_tokens=10)))
     alone = [
-        wait_until_finished(engine.submit(make_request(seed=1 + row, max_output_tokens=10))).rows[0]
+        wait_until_finished(engine.submit(make_request(seed=1 + row, max_output_tokens=10))).samples[0]
         for row in range(12)
     ]
-    assert [token_ids(row) for row in run.rows] == [token_ids(row) for row in alone]
-    assert sum(row.cached_tokens == 0 for row in run.rows) == 1
+    assert [token_ids(row) for row in run.samples] == [token_ids(row) for row in alone]
+    assert sum(row.cached_tokens == 0 for row in run.samples) == 1
 
 
 def test_one_row_can_be_stopped_while_the_others_go_on():
     engine = Engine(ModelStore(loader=lambda model_id, report: make_slow_toy()))
     run = engine.submit(make_request(rows=3, max_output_tokens=30))
-    while not all(row.events() for row in run.rows):
+    while not all(row.events() for row in run.samples):
         time.sleep(0.01)
-    run.rows[1].cancel()
+    run.samples[1].cancel()
     wait_until_finished(run)
-    assert run.rows[1].finish_reason == "cancelled"
-    assert len(run.rows[1].events()) < 30
-    assert {run.rows[0].finish_reason, run.rows[2].finish_reason} <= {"length", "end"}
+    assert run.samples[1].finish_reason == "cancelled"
+    assert len(run.samples[1].events()) < 30
+    assert {run.samples[0].finish_reason, run.samples[2].finish_reason} <= {"length", "end"}
 
 
 def test_sessions_take_turns(monkeypatch):
-    monkeypatch.setattr(engine_module, "MAX_ACTIVE", 2)
+    monkeypatch.setattr(engine_module, "MAX_ACTIVE_SAMPLES", 2)
     gate = threading.Event()
     engine = Engine(ModelStore(loader=lambda model_id, report: gate.wait(PATIENCE) and toy_model()))
     greedy = [engine.submit(make_request(rows=6, session="greedy", max_output_tokens=6)) for _ in range(3)]
@@ -334,8 +334,8 @@ def test_sessions_take_turns(monkeypatch):
 def test_a_deadline_ends_rows_as_they_are():
     engine = Engine(ModelStore(loader=lambda model_id, report: make_slow_toy()))
     run = wait_until_finished(engine.submit(make_request(max_output_tokens=240, deadline_seconds=0.5)))
-    assert run.rows[0].finish_reason == "deadline"
-    assert len(run.rows[0].events()) < 240
+    assert run.samples[0].finish_reason == "deadline"
+    assert len(run.samples[0].events()) < 240
 
 
 @pytest.mark.parametrize("rows", [0, 65])
@@ -347,11 +347,11 @@ def test_the_number_of_rows_is_bounded(engine, rows):
 def test_a_dead_thread_fails_its_runs_clearly_and_the_next_request_starts_another(engine, monkeypatch, caplog):
     wait_until_finished(engine.submit(make_request(max_output_tokens=2)))
     with monkeypatch.context() as broken:
-        broken.setattr(Engine, "_end_unwanted", lambda self: 1 / 0)
+        broken.setattr(Engine, "_cancel_unwanted", lambda self: 1 / 0)
         run = wait_until_finished(engine.submit(make_request(rows=2, max_output_tokens=50)))
         assert run.status == "failed"
         assert run.error.code == "engine_failed"
     assert "the engine's thread ended" in caplog.text
     again = wait_until_finished(engine.submit(make_request(max_output_tokens=5)))
     assert again.status == "finished"
-    assert engine.active_rows == 0
+    assert engine.active_samples == 0

@@ -8,8 +8,8 @@ import math
 import pytest
 import torch
 
-from llm_core import NucleusError, PromptSpec, RowRecord, RowRequest
-from llm_core.engine.sequence import Answer, check_settings
+from llm_core import NucleusError, PromptSpec, SampleRecord, SampleRequest
+from llm_core.engine.sequence import ActiveSequence, check_settings
 from samplers import SamplerConfig, next_token_probs
 from tests.support.batch_generation import generate, make_batch, token_ids
 from tests.support.toy_model import CONTEXT_WINDOW
@@ -17,7 +17,7 @@ from tests.support.toy_model import CONTEXT_WINDOW
 PROMPT = PromptSpec("Hello there")
 
 
-def generate_all_of(model, sampler=None, **options) -> RowRecord:
+def generate_all_of(model, sampler=None, **options) -> SampleRecord:
     ids = options.pop("ids", PROMPT.render(model).token_ids)
     options.setdefault("max_output_tokens", 24)
     return generate(model, ids, sampler or SamplerConfig(seed=1), **options)
@@ -90,9 +90,9 @@ def test_a_branch_goes_on_as_the_whole_answer_did(toy):
     )
     for place in (1, 7, 19):
         begin = tuple(token_ids(whole)[:place])
-        branch = generate_all_of(toy, whole.request.sampler, begin=begin, max_output_tokens=20 - place)
+        branch = generate_all_of(toy, whole.request.sampler, prefix_ids=begin, max_output_tokens=20 - place)
         assert token_ids(branch) == token_ids(whole)[place:]
-    other = generate_all_of(toy, whole.request.sampler, begin=(*token_ids(whole)[:6], 40), max_output_tokens=13)
+    other = generate_all_of(toy, whole.request.sampler, prefix_ids=(*token_ids(whole)[:6], 40), max_output_tokens=13)
     assert token_ids(other) != token_ids(whole)[7:]
 
 
@@ -101,7 +101,7 @@ def test_forced_tokens_come_first_with_their_own_probabilities_and_the_sampler_g
     whole = generate_all_of(toy, sampler, max_output_tokens=12)
     unlikely = whole.events()[4].trace.candidates[-1]
     branch = generate_all_of(
-        toy, sampler, begin=tuple(token_ids(whole)[:4]), forced=(unlikely, 200), max_output_tokens=6
+        toy, sampler, prefix_ids=tuple(token_ids(whole)[:4]), forced_ids=(unlikely, 200), max_output_tokens=6
     )
     assert token_ids(branch)[:2] == [unlikely, 200]
     assert len(branch.events()) == 6
@@ -111,7 +111,11 @@ def test_forced_tokens_come_first_with_their_own_probabilities_and_the_sampler_g
     assert forced.rank > 2
     assert forced.final.logprobs[-1] == -math.inf  # Top-K had excluded it
     same = generate_all_of(
-        toy, sampler, begin=tuple(token_ids(whole)[:4]), forced=tuple(token_ids(whole)[4:6]), max_output_tokens=6
+        toy,
+        sampler,
+        prefix_ids=tuple(token_ids(whole)[:4]),
+        forced_ids=tuple(token_ids(whole)[4:6]),
+        max_output_tokens=6,
     )
     assert token_ids(same) == token_ids(whole)[4:10]
 
@@ -119,22 +123,22 @@ def test_forced_tokens_come_first_with_their_own_probabilities_and_the_sampler_g
 def test_a_forced_end_token_ends_the_answer_and_a_forced_letter_is_joined(toy):
     end = next(iter(toy.end_ids))
     letter = tuple(toy.tokenizer("ế")["input_ids"])
-    answer = generate_all_of(toy, SamplerConfig(seed=1), forced=(*letter, end), max_output_tokens=9)
+    answer = generate_all_of(toy, SamplerConfig(seed=1), forced_ids=(*letter, end), max_output_tokens=9)
     assert [event.piece for event in answer.events()] == ["", "", "ế", "<|end|>"]
     assert (answer.text, answer.finish_reason) == ("ế", "end")
 
 
 def test_ending_an_answer_from_outside_keeps_what_was_written(toy):
-    record = RowRecord(RowRequest(SamplerConfig(seed=1), 50))
-    answer = Answer(toy, PROMPT.render(toy).token_ids, record)
+    record = SampleRecord(SampleRequest(SamplerConfig(seed=1), 50))
+    answer = ActiveSequence(toy, PROMPT.render(toy).token_ids, record)
     batch = make_batch(toy)
     batch.join(answer)
     for _ in range(4):
         batch.advance()
     written = len(record.events())
-    answer.end("cancelled")
+    answer.finish("cancelled")
     batch.advance()
-    assert (batch.answers, record.finish_reason) == ([], "cancelled")
+    assert (batch.sequences, record.finish_reason) == ([], "cancelled")
     assert 2 <= written == len(record.events())
 
 
@@ -143,7 +147,7 @@ def test_ends_when_the_context_window_is_full(toy):
     ids = ids[: CONTEXT_WINDOW - 5]
     answer = generate_all_of(toy, SamplerConfig(temperature=0), ids=ids, max_output_tokens=50)
     assert (len(answer.events()), answer.finish_reason) == (5, "context")
-    full = generate_all_of(toy, SamplerConfig(temperature=0), ids=ids, begin=(40,) * 5)
+    full = generate_all_of(toy, SamplerConfig(temperature=0), ids=ids, prefix_ids=(40,) * 5)
     assert (full.events(), full.finish_reason) == ([], "context")
 
 
@@ -158,15 +162,15 @@ def test_ends_when_the_context_window_is_full(toy):
 )
 def test_settings_that_do_not_suit_the_model(toy, fields, code):
     with pytest.raises(NucleusError) as caught:
-        check_settings(toy, RowRequest(SamplerConfig(**fields)))
+        check_settings(toy, SampleRequest(SamplerConfig(**fields)))
     assert caught.value.code == code
     assert str(toy.vocab_size) in str(caught.value)
 
 
-@pytest.mark.parametrize("given", [{"begin": (1000,)}, {"forced": (1000,)}])
+@pytest.mark.parametrize("given", [{"prefix_ids": (1000,)}, {"forced_ids": (1000,)}])
 def test_given_tokens_must_be_in_the_vocabulary(toy, given):
     with pytest.raises(NucleusError) as caught:
-        check_settings(toy, RowRequest(SamplerConfig(), **given))
+        check_settings(toy, SampleRequest(SamplerConfig(), **given))
     assert caught.value.code == "token_outside_vocabulary"
 
 

@@ -9,7 +9,7 @@ import time
 import pytest
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from llm_core import Engine, GenerationRequest, LanguageModel, ModelStore, NucleusError, PromptSpec, RowRequest
+from llm_core import Engine, GenerationRequest, LanguageModel, ModelStore, NucleusError, PromptSpec, SampleRequest
 from llm_core.best_of_n.criteria import Likelihood, SelfCertainty
 from llm_core.best_of_n.scoring import CandidateScorer
 from llm_core.engine.engine import CACHE_BYTES
@@ -33,7 +33,7 @@ def toy(tmp_path_factory):
 
 
 def make_request(model: str, tokens: int = 6, **sampler) -> GenerationRequest:
-    row = RowRequest(SamplerConfig(seed=5, **sampler), max_output_tokens=tokens)
+    row = SampleRequest(SamplerConfig(seed=5, **sampler), max_output_tokens=tokens)
     return GenerationRequest(model, PromptSpec("Say something."), (row,))
 
 
@@ -49,14 +49,14 @@ def test_candidates_are_what_single_runs_with_their_seeds_write(engine, toy):
     for candidate in pool.candidates():
         single = engine.submit(_set_seed(make_request(toy), candidate.seed))
         single.wait(30)
-        assert single.rows[0].text == candidate.text
+        assert single.samples[0].text == candidate.text
     assert [candidate.seed for candidate in pool.candidates()] == [5, 6, 7, 8]
 
 
 def _set_seed(like: GenerationRequest, seed: int) -> GenerationRequest:
-    [row] = like.rows
+    [row] = like.samples
     return dataclasses.replace(
-        like, rows=(dataclasses.replace(row, sampler=dataclasses.replace(row.sampler, seed=seed)),)
+        like, samples=(dataclasses.replace(row, sampler=dataclasses.replace(row.sampler, seed=seed)),)
     )
 
 
@@ -64,7 +64,7 @@ def test_growing_submits_only_the_new_ones(engine, toy):
     pool = wait_until_finished(engine, make_request(toy), 2)
     first = pool.candidates()
     pool.grow(5)
-    assert [len(run.rows) for run in pool.runs] == [2, 3]
+    assert [len(run.samples) for run in pool.runs] == [2, 3]
     assert pool.wait(30)
     assert pool.candidates()[:2] == first
     assert [c.text for c in pool.candidates()] == [
@@ -122,7 +122,7 @@ def test_sixty_four_of_256_tokens_stay_inside_the_engines_memory():
     """All but the last eight tokens of each are given: what the cache has to hold is the same, and it takes seconds."""
     engine = Engine(ModelStore(loader=lambda model_id, report: make_thin_model()))
     like = make_request("thin", 8, banned_tokens=tuple(toy_model().end_ids))
-    like = dataclasses.replace(like, rows=(dataclasses.replace(like.rows[0], begin=(7,) * 248),))
+    like = dataclasses.replace(like, samples=(dataclasses.replace(like.samples[0], prefix_ids=(7,) * 248),))
     pool = CandidatePool(engine.submit, like, 64)
     most, until = 0, time.monotonic() + 100
     while pool.active and time.monotonic() < until:
@@ -139,9 +139,9 @@ def test_a_candidate_that_failed_is_missing_and_the_others_count(engine, toy):
     """One row whose sampler names a token that the model does not have."""
 
     def submit(asked: GenerationRequest):
-        spoiled = dataclasses.replace(asked.rows[1].sampler, banned_tokens=(10**6,))
-        rows = (asked.rows[0], dataclasses.replace(asked.rows[1], sampler=spoiled), *asked.rows[2:])
-        return engine.submit(dataclasses.replace(asked, rows=rows))
+        spoiled = dataclasses.replace(asked.samples[1].sampler, banned_tokens=(10**6,))
+        rows = (asked.samples[0], dataclasses.replace(asked.samples[1], sampler=spoiled), *asked.samples[2:])
+        return engine.submit(dataclasses.replace(asked, samples=rows))
 
     pool = CandidatePool(submit, make_request(toy), 3)
     assert pool.wait(30)
@@ -171,17 +171,19 @@ def test_what_the_model_was_made_to_begin_with_belongs_to_the_answer(engine, toy
 
 def test_self_certainty_is_the_divergence_from_uniform(engine, toy):
     """By its definition, from the logits that were kept of the first step."""
-    [row] = make_request(toy).rows
+    [row] = make_request(toy).samples
     run = engine.submit(
-        dataclasses.replace(make_request(toy), rows=(dataclasses.replace(row, keep_logits=True, keep_certainty=True),))
+        dataclasses.replace(
+            make_request(toy), samples=(dataclasses.replace(row, keep_logits=True, keep_self_certainty=True),)
+        )
     )
     assert run.wait(30)
-    logprobs = run.rows[0].kept.logits.double().log_softmax(-1)
+    logprobs = run.samples[0].first_step.logits.double().log_softmax(-1)
     definition = -(logprobs + math.log(len(logprobs))).mean()
-    assert run.rows[0].events()[0].trace.self_certainty == pytest.approx(float(definition), rel=1e-5)
+    assert run.samples[0].events()[0].trace.self_certainty == pytest.approx(float(definition), rel=1e-5)
     plain = engine.submit(make_request(toy))
     assert plain.wait(30)
-    assert plain.rows[0].events()[0].trace.self_certainty is None
+    assert plain.samples[0].events()[0].trace.self_certainty is None
 
 
 def test_a_hosted_model_has_no_self_certainty_and_says_why():

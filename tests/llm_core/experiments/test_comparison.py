@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from llm_core import Engine, GenerationRequest, ModelStore, NucleusError, PromptSpec, RowRequest
+from llm_core import Engine, GenerationRequest, ModelStore, NucleusError, PromptSpec, SampleRequest
 from llm_core.experiments.comparison import (
     Comparison,
     ComparisonColumn,
@@ -18,7 +18,7 @@ from llm_core.experiments.comparison import (
     explain_divergence,
     first_divergence,
 )
-from llm_core.generation.request import MAX_ROWS, TokenEvent
+from llm_core.generation.request import MAX_SAMPLES_PER_REQUEST, TokenEvent
 from samplers import SamplerChain, SamplerConfig, summarize
 from tests.support.toy_model import toy_model
 
@@ -31,7 +31,7 @@ def engine() -> Engine:
 
 
 def make_template(tokens: int = 12) -> GenerationRequest:
-    return GenerationRequest("toy", PROMPT, (RowRequest(SamplerConfig(), tokens),))
+    return GenerationRequest("toy", PROMPT, (SampleRequest(SamplerConfig(), tokens),))
 
 
 def make_columns(*samplers: SamplerConfig, prompt: PromptSpec = PROMPT, model: str = "toy") -> list[ComparisonColumn]:
@@ -88,7 +88,7 @@ def test_other_prompts_and_models_are_requests_of_their_own(engine):
         *make_columns(SamplerConfig(temperature=0), model="other toy"),
     ]
     comparison = wait_until_finished(Comparison(engine.submit, mixed, 2, make_template()))
-    assert [len(run.rows) for run in comparison.runs] == [4, 2, 2]
+    assert [len(run.samples) for run in comparison.runs] == [4, 2, 2]
     assert comparison.run(0) is comparison.run(2)
     assert comparison.run(1).rendered.text != comparison.run(0).rendered.text
     assert comparison.record(2, 1).request.sampler == SamplerConfig(top_k=3, seed=1)
@@ -109,9 +109,9 @@ def test_a_refusal_leaves_nothing_running(engine):
         Comparison(submit, bad, 1, make_template(200))
     assert refused.value.code == "prompt_empty"
     assert begun[0].wait(30)
-    assert begun[0].rows[0].finish_reason == "cancelled"
+    assert begun[0].samples[0].finish_reason == "cancelled"
     with pytest.raises(NucleusError):
-        Comparison(submit, make_columns(*[SamplerConfig()] * 5), MAX_ROWS, make_template())
+        Comparison(submit, make_columns(*[SamplerConfig()] * 5), MAX_SAMPLES_PER_REQUEST, make_template())
 
 
 def test_stop_keeps_what_was_written(engine):

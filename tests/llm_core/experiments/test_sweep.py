@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from llm_core import Engine, GenerationRequest, ModelStore, NucleusError, PromptSpec, RowRequest
+from llm_core import Engine, GenerationRequest, ModelStore, NucleusError, PromptSpec, SampleRequest
 from llm_core.analysis.reference_texts import PASSAGES, score, scored
 from llm_core.analysis.text_metrics import STATISTICS, written
 from llm_core.experiments.sweep import MAX_GRID_POINTS, Axis, Sweep, expand_grid, replace_settings
@@ -14,7 +14,7 @@ from llm_core.generation import request as generation_request
 from samplers import SamplerConfig
 from tests.support.toy_model import toy_model
 
-REQUEST = GenerationRequest("toy", PromptSpec("Hello"), (RowRequest(SamplerConfig(seed=5), 16),))
+REQUEST = GenerationRequest("toy", PromptSpec("Hello"), (SampleRequest(SamplerConfig(seed=5), 16),))
 AXES = (Axis("temperature", (0.5, 1.0)), Axis("top_k", (2, 8, 0)))
 
 
@@ -53,10 +53,10 @@ def test_every_place_has_its_own_settings_and_all_share_the_seeds(engine):
         for name, compute in STATISTICS.items():
             assert sweep.statistic(place, name) == compute(texts)
         alone = engine.submit(
-            GenerationRequest("toy", REQUEST.prompt, (RowRequest(replace_settings(sampler, {"seed": 6}), 16),))
+            GenerationRequest("toy", REQUEST.prompt, (SampleRequest(replace_settings(sampler, {"seed": 6}), 16),))
         )
         assert alone.wait(30)
-        assert texts[1] == written(alone.rows[0].events())
+        assert texts[1] == written(alone.samples[0].events())
 
 
 def test_stopping_keeps_texts_and_resuming_asks_only_for_the_rest(engine):
@@ -79,14 +79,14 @@ def test_stopping_keeps_texts_and_resuming_asks_only_for_the_rest(engine):
     assert len(sweep.texts) == 240
     assert all(sweep.texts[place] is text for place, text in kept.items())
     finished_before = {(sweep.points[place], item) for place, item in kept}
-    again = [(request.rows[0].sampler, request.rows[0].sampler.seed - 5) for request in asked[count:]]
+    again = [(request.samples[0].sampler, request.samples[0].sampler.seed - 5) for request in asked[count:]]
     assert not {(replace_settings(sampler, {"seed": 0}), item) for sampler, item in again} & finished_before
 
 
 def test_a_sweep_whose_page_was_left_goes_on_when_somebody_comes_back(engine, monkeypatch):
     sweep = Sweep(engine.submit, REQUEST, expand_grid(SamplerConfig(), AXES), 2)
     with monkeypatch.context() as nobody:
-        nobody.setattr(generation_request, "ABANDONED_SECONDS", -1.0)
+        nobody.setattr(generation_request, "ABANDONED_AFTER_SECONDS", -1.0)
         sweep.advance()
         for asking in sweep._active.values():
             assert asking.main.wait(30)
@@ -117,7 +117,7 @@ def test_too_large_a_sweep_is_refused(engine):
 def test_scoring_a_text_gives_what_the_run_that_wrote_it_recorded(engine):
     done = engine.submit(REQUEST)
     assert done.wait(30)
-    events = done.rows[0].events()
+    events = done.samples[0].events()
     prompt = list(done.rendered.token_ids)
     own = score(toy_model(), [*prompt, *(event.token_id for event in events)], given=len(prompt))
     recorded = written(events)

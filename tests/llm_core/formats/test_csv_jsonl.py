@@ -24,7 +24,7 @@ def test_csv_has_a_row_for_each_answer(toy_recipe, toy_run):
         ("2", "1", "1"),
         ("2", "2", "2"),
     ]
-    for row, record in zip(rows, (*toy_run.rows, *toy_run.rows), strict=True):
+    for row, record in zip(rows, (*toy_run.samples, *toy_run.samples), strict=True):
         assert row["answer"].removeprefix("'") == record.text
         assert int(row["tokens"]) == len(record.events())
         total = math.fsum(event.known_trace.logprob for event in record.events())
@@ -33,7 +33,7 @@ def test_csv_has_a_row_for_each_answer(toy_recipe, toy_run):
 
 @pytest.mark.parametrize("text", ["=HYPERLINK(1)", "+1+cmd|' /C calc'!A0", "-2+3", "@SUM(1)", "\t=1", 'a,"b"\n=1'])
 def test_no_cell_is_a_formula(toy_recipe, toy_run, text):
-    record = toy_run.rows[0]
+    record = toy_run.samples[0]
     record._events[:] = [TokenEvent(None, text, text, None, 0.0)]
     dumped = dump("csv", toy_recipe, [toy_run])
     [row, _] = csv.DictReader(io.StringIO(dumped.text[1:], newline=""))
@@ -42,7 +42,7 @@ def test_no_cell_is_a_formula(toy_recipe, toy_run, text):
 
 
 def test_numbers_are_no_formulas(toy_recipe, toy_run):
-    toy_run.rows[0]._events[:] = [TokenEvent(None, "-12.5", "-12.5", None, 0.0)]
+    toy_run.samples[0]._events[:] = [TokenEvent(None, "-12.5", "-12.5", None, 0.0)]
     [row, _] = csv.DictReader(io.StringIO(dump("csv", toy_recipe, [toy_run]).text[1:], newline=""))
     assert row["answer"] == "-12.5"
 
@@ -51,7 +51,7 @@ def test_json_lines_have_every_token(toy_recipe, toy_run):
     lines = dump("jsonl", toy_recipe, [toy_run]).text.splitlines()
     told = [json.loads(line, parse_constant=pytest.fail) for line in lines]
     assert [each["seed"] for each in told] == [1, 2]
-    for each, record in zip(told, toy_run.rows, strict=True):
+    for each, record in zip(told, toy_run.samples, strict=True):
         assert each["answer"] == record.text
         assert [event["id"] for event in each["events"]] == [event.token_id for event in record.events()]
         assert each["events"][0]["logprob"] == record.events()[0].known_trace.logprob

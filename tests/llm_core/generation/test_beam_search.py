@@ -7,14 +7,14 @@ import time
 import pytest
 import torch
 
-from llm_core import Engine, GenerationRequest, ModelStore, NucleusError, PromptSpec, RowRequest
+from llm_core import Engine, GenerationRequest, ModelStore, NucleusError, PromptSpec, SampleRequest
 from llm_core.generation import beam_search as module
 from llm_core.generation.beam_search import BeamRun, BeamSettings
 from samplers import SamplerConfig
 from tests.support.toy_model import toy_model
 
 PROMPT = PromptSpec("Hello there")
-REQUEST = GenerationRequest("toy", PROMPT, (RowRequest(SamplerConfig()),))
+REQUEST = GenerationRequest("toy", PROMPT, (SampleRequest(SamplerConfig()),))
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def test_a_step_reads_only_the_newest_token_of_each_beam(engine):
     assert len(runs) == 6
     prompt = len(runs[0].rendered.token_ids)
     for step, each in enumerate(runs[1:], start=1):
-        assert [row.cached_tokens for row in each.rows] == [prompt + step - 1] * len(each.rows)
+        assert [row.cached_tokens for row in each.samples] == [prompt + step - 1] * len(each.samples)
 
 
 def test_stop_and_a_closed_tab_end_it_and_what_was_found_stays(engine, monkeypatch):
@@ -68,7 +68,7 @@ def test_stop_and_a_closed_tab_end_it_and_what_was_found_stays(engine, monkeypat
     assert run.wait(30)
     assert run.nodes
     assert run.error is None
-    monkeypatch.setattr(module, "ABANDONED_SECONDS", 0.0)
+    monkeypatch.setattr(module, "ABANDONED_AFTER_SECONDS", 0.0)
 
     def slow(request):
         time.sleep(0.01)
@@ -91,6 +91,6 @@ def test_settings_out_of_range_are_named(engine, settings):
 
 
 def test_a_prompt_that_cannot_be_asked_is_the_searchs_error(engine):
-    run = run_search(engine, GenerationRequest("toy", PromptSpec("x" * 300), REQUEST.rows))
+    run = run_search(engine, GenerationRequest("toy", PromptSpec("x" * 300), REQUEST.samples))
     assert run.error.code == "prompt_too_long"
     assert (run.nodes, run.finished) == ([], [])

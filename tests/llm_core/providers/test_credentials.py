@@ -80,7 +80,7 @@ def test_a_planted_key_is_nowhere_but_in_the_requests_header(caplog, capfd, fail
         assert all(PLANTED_KEY not in str(asked.body) + asked.path for asked in server.requests)
         seen = [
             *(repr(vars(run)), repr(run.request), repr(run.notices), repr(run.error), str(run.error)),
-            *(repr(vars(row)) for row in run.rows),
+            *(repr(vars(row)) for row in run.samples),
             *(
                 repr(router.hosted.table.get(router.target(server.model)).reasons),
                 repr(vars(router.hosted)),
@@ -90,5 +90,5 @@ def test_a_planted_key_is_nowhere_but_in_the_requests_header(caplog, capfd, fail
         ]
         assert PLANTED_KEY not in "\n".join(seen)
         assert PLANTED_KEY.encode() not in pickle.dumps(
-            (run.request, run.labels, run.rows[0].events(), run.rows[0].text)
+            (run.request, run.labels, run.samples[0].events(), run.samples[0].text)
         )

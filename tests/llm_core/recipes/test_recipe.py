@@ -17,7 +17,7 @@ from llm_core import (
     NucleusError,
     PromptSpec,
     Recipe,
-    RowRequest,
+    SampleRequest,
     decode_link,
     dump_json,
     dump_yaml,
@@ -139,13 +139,13 @@ def test_yaml_written_by_hand():
 
 
 def test_a_request_becomes_a_recipe_and_a_request_again():
-    rows = tuple(RowRequest(SamplerConfig(top_p=0.9, seed=seed), 40, ("\n",)) for seed in (3, 9))
+    rows = tuple(SampleRequest(SamplerConfig(top_p=0.9, seed=seed), 40, ("\n",)) for seed in (3, 9))
     request = GenerationRequest("builtin", PromptSpec("Hi"), rows, deadline_seconds=60.0)
     recipe = Recipe.of(request, title="Greeting")
     assert recipe.seeds == (3, 9)
     assert recipe.request() == request
     with pytest.raises(ValueError, match="differ in more than their seeds"):
-        Recipe.of(GenerationRequest("builtin", PromptSpec("Hi"), (rows[0], RowRequest(SamplerConfig()))))
+        Recipe.of(GenerationRequest("builtin", PromptSpec("Hi"), (rows[0], SampleRequest(SamplerConfig()))))
 
 
 def test_candidates_have_seeds_of_their_own():

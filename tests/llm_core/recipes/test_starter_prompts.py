@@ -7,7 +7,7 @@ import json
 import pytest
 
 from llm_core.errors import NucleusError
-from llm_core.generation.request import GenerationRequest, RowRequest
+from llm_core.generation.request import GenerationRequest, SampleRequest
 from llm_core.prompts.serialization import dump_prompt, load_prompt
 from llm_core.prompts.spec import TECHNIQUES, PromptSpec
 from llm_core.recipes.starter_prompts import _FOLDER, APPLICATION_IDS, Entry, applications
@@ -82,7 +82,7 @@ def test_variables_have_values_and_values_have_variables(entry):
 @each_entry
 def test_each_is_a_request_that_the_engine_takes(entry):
     for _, prompt in make_requests(entry):
-        row = RowRequest(SamplerConfig(**entry.sampler), entry.max_output_tokens, prompt.stop_sequences)
+        row = SampleRequest(SamplerConfig(**entry.sampler), entry.max_output_tokens, prompt.stop_sequences)
         GenerationRequest("builtin", prompt, (row,)).validate()
         assert 1 <= entry.max_output_tokens <= 200
 

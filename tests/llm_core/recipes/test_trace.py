@@ -71,7 +71,7 @@ def test_a_recorded_run_is_what_was_run(engine):
     assert not shown.active
     assert shown.model is None
     assert shown.recorded is again.trace
-    for old, new in zip((each.row for each in run.recordings()), shown.rows, strict=True):
+    for old, new in zip((each.row for each in run.recordings()), shown.samples, strict=True):
         assert (new.text, new.status, new.finish_reason) == (old.text, old.status, old.finish_reason)
         assert new.request == old.request
         rounded = [dataclasses.replace(event, seconds=round(event.seconds, 6)) for event in old.events()]
@@ -79,7 +79,7 @@ def test_a_recorded_run_is_what_was_run(engine):
         for event in old.events():
             for token in event.known_trace.candidates:
                 assert shown.label(token) == toy_model().label(token)
-    assert first_divergence(shown.rows[0].events(), shown.rows[1].events()) is not None
+    assert first_divergence(shown.samples[0].events(), shown.samples[1].events()) is not None
 
 
 def test_a_run_itself_can_be_recorded(engine):
@@ -91,7 +91,7 @@ def test_a_run_itself_can_be_recorded(engine):
 
 
 def test_a_run_that_goes_on_is_not_recorded(engine):
-    run = engine.submit(dataclasses.replace(RECIPE.request(), rows=RECIPE.changed(limits=Limits()).rows()))
+    run = engine.submit(dataclasses.replace(RECIPE.request(), samples=RECIPE.changed(limits=Limits()).rows()))
     with pytest.raises(ValueError, match="not ended"):
         record(run)
     run.cancel()
@@ -108,7 +108,7 @@ def test_verify_finds_the_first_token_that_differs(engine):
     other = RECIPE.changed(sampler=SamplerConfig(temperature=2, top_k=0), trace=trace)
     verdict = verify(other, engine.submit)
     assert not verdict.identical
-    old = replay(other).rows[verdict.answer - 1].events()
+    old = replay(other).samples[verdict.answer - 1].events()
     new = list(wait_until_ended(other, engine).recordings())[verdict.answer - 1].row.events()
     assert verdict.step - 1 == first_divergence(old, new)
     assert verdict.expected != verdict.found
@@ -160,7 +160,7 @@ def test_votes_and_variables_are_recorded(engine):
 
 def test_failures_are_recorded_as_words(engine):
     run = engine.submit(
-        dataclasses.replace(RECIPE.request(), rows=RECIPE.changed(sampler=SamplerConfig(top_k=10**6)).rows())
+        dataclasses.replace(RECIPE.request(), samples=RECIPE.changed(sampler=SamplerConfig(top_k=10**6)).rows())
     )
     run.wait(60)
     shown = replay(RECIPE.changed(trace=record(run)))
@@ -187,7 +187,7 @@ def test_tokens_that_hosted_runs_number_for_themselves_keep_their_texts():
         recipe = recipe.changed(trace=record(run.recordings()))
         assert verify(recipe, submit).identical
     [shown] = replayed(recipe)
-    for old, new in zip((each for each in run.recordings()), shown.main.rows, strict=True):
+    for old, new in zip((each for each in run.recordings()), shown.main.samples, strict=True):
         for one, other in zip(old.row.events(), new.events(), strict=True):
             texts = [
                 [run.label(token) for token in event.known_trace.candidates]
@@ -195,7 +195,7 @@ def test_tokens_that_hosted_runs_number_for_themselves_keep_their_texts():
             ]
             assert texts[0] == texts[1]
             assert shown.main.label(other.known_id) == old.run.label(one.known_id)
-    first, second = (row.events() for row in shown.main.rows[:2])
+    first, second = (row.events() for row in shown.main.samples[:2])
     pieces = [one.piece == other.piece for one, other in zip(first, second, strict=False)]
     assert first_divergence(first, second) == pieces.index(False)
 
@@ -208,9 +208,9 @@ def test_answers_of_one_call_are_recorded_without_a_seed_of_their_own():
         )
         run = Router(Engine(ModelStore())).submit(recipe.request(), keys)
         assert run.wait(30)
-    assert [row.seed for row in run.rows] == [None, None]
+    assert [row.seed for row in run.samples] == [None, None]
     kept = Recipe.read(recipe.changed(trace=record(run)).data())
-    assert [row.seed for row in replay(kept).rows] == [None, None]
+    assert [row.seed for row in replay(kept).samples] == [None, None]
     [shown] = replayed(kept)
     assert [candidate.seed for candidate in RecordedPool(shown).candidates()] == [None, None]
 

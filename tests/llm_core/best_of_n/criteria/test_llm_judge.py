@@ -168,9 +168,9 @@ def test_a_local_judge_is_read_from_its_logits():
         )
     )
     assert asked.wait(TIMEOUT_SECONDS)
-    [row] = asked.rows
+    [row] = asked.samples
     tokens = [toy_model().tokenizer.encode(grade)[-1] for grade in "12345"]
-    chances = row.kept.logits[tokens].softmax(-1).tolist()
+    chances = row.first_step.logits[tokens].softmax(-1).tolist()
     assert score.value == pytest.approx(sum(grade * chance for grade, chance in enumerate(chances, 1)))
     assert 0 < score.parts["shown"] < 0.5
     assert (

@@ -97,7 +97,7 @@ def test_one_failure_spoils_no_other_score(vertex, reply, code, tries):
 
 def test_what_concerns_all_is_said_of_all(vertex, monkeypatch, tmp_path):
     addresses = UrlPolicy(hosted=True, projects=("other/us-central1",), allowed=(vertex.address,))
-    assert error_codes(rate(vertex, "a", "b", addresses=addresses)) == ["provider_project_not_allowed"] * 2
+    assert error_codes(rate(vertex, "a", "b", url_policy=addresses)) == ["provider_project_not_allowed"] * 2
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "none.json"))
     assert error_codes(rate(vertex, "a", "b")) == ["provider_credentials_missing"] * 2
     assert vertex.requests == []

@@ -54,7 +54,7 @@ def test_the_cells_run_in_a_real_kernel_and_give_the_answer(tmp_path, monkeypatc
     said = "".join(
         out.text for out in notebook.cells[-1].outputs if out.output_type == "stream" and out.name == "stdout"
     )
-    assert said == f"--- seed 3\n{run.rows[0].text}\n"
+    assert said == f"--- seed 3\n{run.samples[0].text}\n"
     assert load(nbformat.writes(notebook)).recipe == recipe  # as it was saved, with its outputs
 
 
@@ -97,7 +97,7 @@ def test_what_only_nucleus_has_lies_in_the_notebook(sampler, output, tmp_path, m
         notebook, timeout=240, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
     ).execute()
     said = [out.text.strip() for cell in notebook.cells[-2:] for out in cell.outputs if out.name == "stdout"]
-    assert said == [str([[event.token_id for event in run.rows[0].events()]]), str(folder / "samplers")]
+    assert said == [str([[event.token_id for event in run.samples[0].events()]]), str(folder / "samplers")]
     assert all(path.read_text().startswith("# Nucleus, Apache") for path in folder.glob("*/*.py"))
 
 

@@ -18,7 +18,7 @@ from llm_core import Engine, HostedOptions, ModelStore, PromptSpec, Recipe
 from llm_core.formats.code.literals import literal
 from llm_core.formats.registry import FORMATS, dump
 from llm_core.generation.request import Image
-from llm_core.paths import nucleus_home
+from llm_core.paths import cache_directory
 from llm_core.prompts.output_format import OutputFormat
 from samplers import SamplerConfig
 from tests.llm_core.providers.conftest import PLANTED_KEY
@@ -96,7 +96,7 @@ def test_the_transformers_program_writes_the_engine_s_tokens(sampler, rest, alon
     assert ("samplers" not in dumped.text) == alone
     assert bool([each for each in dumped.lost if each.reason == "needs_repository"]) != alone
     space = run_source(dumped.text)
-    for row, seed in zip(run.rows, space["SEEDS"], strict=True):
+    for row, seed in zip(run.samples, space["SEEDS"], strict=True):
         tokens, text = space["answer"](space["PROMPTS"][0], seed)
         assert tokens == [event.token_id for event in row.events()]
         assert text == row.text
@@ -111,7 +111,7 @@ def test_a_model_without_a_chat_template_reads_the_same_text(tmp_path, engine):
     assert run.wait(60)
     space = run_source(dump("python_transformers", recipe).text)
     assert space["prompt_ids"](space["PROMPTS"][0])[0].tolist() == [*run.rendered.token_ids]
-    assert space["answer"](space["PROMPTS"][0], 0)[0] == [event.token_id for event in run.rows[0].events()]
+    assert space["answer"](space["PROMPTS"][0], 0)[0] == [event.token_id for event in run.samples[0].events()]
 
 
 def test_the_builtin_model_s_program_stands_alone_and_writes_the_same_tokens(builtin, engine, tmp_path):
@@ -125,7 +125,7 @@ def test_the_builtin_model_s_program_stands_alone_and_writes_the_same_tokens(bui
     run = engine.submit(recipe.request())
     assert run.wait(120)
     source = dump("python_transformers", recipe).text
-    kept = nucleus_home() / "models" / "SmolLM2-135M-Instruct.Q4_1.gguf"
+    kept = cache_directory() / "models" / "SmolLM2-135M-Instruct.Q4_1.gguf"
     if kept.exists():  # as if it had been downloaded before
         (tmp_path / kept.name).symlink_to(kept)
     tail = "\nimport json, sys\nprint(json.dumps([answer(PROMPTS[0], SEEDS[0]), sorted(sys.modules)]))\n"
@@ -142,8 +142,8 @@ def test_the_builtin_model_s_program_stands_alone_and_writes_the_same_tokens(bui
     )
     assert done.returncode == 0, done.stderr[-2000:]
     (tokens, text), modules = json.loads(done.stdout.splitlines()[-1])
-    assert tokens == [event.token_id for event in run.rows[0].events()]
-    assert text == run.rows[0].text
+    assert tokens == [event.token_id for event in run.samples[0].events()]
+    assert text == run.samples[0].text
     assert not {"samplers", "llm_core"} & set(modules)
 
 

@@ -49,10 +49,10 @@ def make_hostile_report(toy_engine) -> str:
     run = toy_engine.submit(dataclasses.replace(recipe.request(), model_id="toy"))
     assert run.wait(60)
     assert run.error is None
-    run.rows[0]._events.append(TokenEvent(None, HOSTILE, HOSTILE, None, 1.0))
-    run.rows[0].thoughts = HOSTILE
-    traced = run.rows[1]._events[0]
-    run.rows[1]._events[0] = dataclasses.replace(traced, piece=HOSTILE, text=HOSTILE)
+    run.samples[0]._events.append(TokenEvent(None, HOSTILE, HOSTILE, None, 1.0))
+    run.samples[0].thoughts = HOSTILE
+    traced = run.samples[1]._events[0]
+    run.samples[1]._events[0] = dataclasses.replace(traced, piece=HOSTILE, text=HOSTILE)
     run.model = None
     run.labels = dict.fromkeys(range(500), HOSTILE)
     return dump("report", recipe, [run]).text
@@ -76,26 +76,26 @@ def test_markup_in_every_field_stays_text(toy_engine):
 def test_figures_are_the_run_s(toy_recipe, toy_run):
     text = dump("report", toy_recipe, [toy_run]).text
     page = TagCollector(text)
-    for row in toy_run.rows:
+    for row in toy_run.samples:
         for event in row.events():
             assert f">{html.escape(event.piece)}</span>".replace("\n", "↵\n") in text
         mean = math.fsum(event.known_trace.logprob for event in row.events()) / len(row.events())
         assert f"mean log-probability {mean:.2f}".replace("-", "−", 2).replace("log−", "log-") in page.text
-    assert text.count('class="bar-drawn"') == sum(len(row.events()) for row in toy_run.rows) + len(toy_run.rows)
-    assert len(re.findall("<tr><td", text)) == sum(len(row.events()) for row in toy_run.rows)
+    assert text.count('class="bar-drawn"') == sum(len(row.events()) for row in toy_run.samples) + len(toy_run.samples)
+    assert len(re.findall("<tr><td", text)) == sum(len(row.events()) for row in toy_run.samples)
 
 
 def test_it_says_that_not_every_step_is_drawn(toy_engine, toy_recipe):
     long = toy_recipe.model_copy(update={"limits": toy_recipe.limits.model_copy(update={"max_output_tokens": 150})})
     run = toy_engine.submit(long.request())
     assert run.wait(60)
-    longest = max(len(row.events()) for row in run.rows)
+    longest = max(len(row.events()) for row in run.samples)
     assert longest > STEPS
     dumped = dump("report", long, [run])
     assert ("steps", "later_steps") in dumped.lost
     assert f"The first {STEPS} of {longest} steps" in dumped.text
-    assert dumped.text.count('class="bar-drawn"') <= ALL_STEPS + len(run.rows)
-    assert len(re.findall("<tr><td", dumped.text)) == sum(len(row.events()) for row in run.rows)
+    assert dumped.text.count('class="bar-drawn"') <= ALL_STEPS + len(run.samples)
+    assert len(re.findall("<tr><td", dumped.text)) == sum(len(row.events()) for row in run.samples)
 
 
 def test_it_speaks_the_reader_s_language(toy_recipe, toy_run):

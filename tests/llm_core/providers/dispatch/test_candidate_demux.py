@@ -79,10 +79,10 @@ def test_one_call_brings_them_all_each_to_its_row(server):
     router = make_router()
     run = wait_until_finished(submit(server, router=router))
     assert candidate_counts(server) == [4]
-    assert [row.text for row in run.rows] == [expected_text(server, 1000 + place) for place in range(4)]
-    assert [row.finish_reason for row in run.rows] == ["length"] * 4
-    assert all(row.shared and row.usage is None for row in run.rows)
-    for place, row in enumerate(run.rows):
+    assert [row.text for row in run.samples] == [expected_text(server, 1000 + place) for place in range(4)]
+    assert [row.finish_reason for row in run.samples] == ["length"] * 4
+    assert all(row.shares_call and row.usage is None for row in run.samples)
+    for place, row in enumerate(run.samples):
         config = SamplerConfig(seed=1000 + place, top_p=1.0, order="gemini")
         drawn = [each.logprobs[each.token_id] for each in sample_tokens(config, 5)]
         assert [each.trace.logprob for each in row.events()] == pytest.approx(drawn, abs=1e-4)
@@ -109,7 +109,7 @@ def test_the_answer_cache_has_no_part_in_it(server):
     answers, router = ResponseCache(), make_router()
     for _ in range(2):
         run = wait_until_finished(submit(server, router=router, cache=answers))
-        assert not any(row.from_cache for row in run.rows)
+        assert not any(row.from_cache for row in run.samples)
     assert candidate_counts(server) == [4, 4]
     assert len(answers) == 0
 
@@ -120,10 +120,10 @@ def test_a_refusal_is_remembered_and_told_and_every_row_sent_by_itself(server):
     router = make_router()
     run = wait_until_finished(submit(server, rows=12, router=router))
     assert candidate_counts(server).count(None) == 12
-    assert [row.text for row in run.rows] == [expected_text(server, 1 + place) for place in range(12)], (
+    assert [row.text for row in run.samples] == [expected_text(server, 1 + place) for place in range(12)], (
         "seeds are sent again"
     )
-    assert all(row.usage and not row.shared for row in run.rows)
+    assert all(row.usage and not row.shares_call for row in run.samples)
     assert run.usages == []
     assert setting_notices(run) == [("rejected", "candidate_count")]
     server.requests.clear()
@@ -139,9 +139,9 @@ def test_a_model_that_gives_one_at_a_time_is_found_out(server):
     router = make_router()
     run = wait_until_finished(submit(server, router=router))
     assert candidate_counts(server) == [4, None, None, None]
-    assert [row.text for row in run.rows] == [expected_text(server, seed) for seed in (1000, 2, 3, 4)]
-    assert [row.shared for row in run.rows] == [True, False, False, False]
-    assert [row.usage.prompt_tokens for row in run.rows] == [9] * 4
+    assert [row.text for row in run.samples] == [expected_text(server, seed) for seed in (1000, 2, 3, 4)]
+    assert [row.shares_call for row in run.samples] == [True, False, False, False]
+    assert [row.usage.prompt_tokens for row in run.samples] == [9] * 4
     assert [notice.code for notice in run.notices] == ["provider_candidates_ignored"]
     assert router.hosted.support(server.model)["candidate_count"] == "ignored"
     server.requests.clear()
@@ -166,7 +166,7 @@ def test_fewer_than_asked_for_are_told_row_by_row(server):
     assert [candidate.seed for candidate in pool.candidates()] == [None] * 3
     server.candidates = 1  # one that has given several before gives fewer now, and is asked no less
     run = wait_until_finished(submit(server, router=router))
-    assert [row.error.details["came"] for row in run.rows if row.error] == [1, 1, 1]
+    assert [row.error.details["came"] for row in run.samples if row.error] == [1, 1, 1]
     assert router.hosted.support(server.model)["candidate_count"] == "honoured"
 
 
@@ -177,25 +177,25 @@ def test_stop_in_the_middle_ends_one_row_or_all_and_keeps_what_is_there(server):
     server.replies.append(Reply(events=[begins, *ends], gate=gate))
     run = submit(server, rows=3)
     until = time.monotonic() + TIMEOUT_SECONDS
-    while not all(row.length for row in run.rows) and time.monotonic() < until:
+    while not all(row.length for row in run.samples) and time.monotonic() < until:
         time.sleep(0.01)
-    run.rows[1].cancel()
-    while run.rows[1].active and time.monotonic() < until:
+    run.samples[1].cancel()
+    while run.samples[1].active and time.monotonic() < until:
         time.sleep(0.01)
-    assert [row.status for row in run.rows] == ["running", "finished", "running"]
+    assert [row.status for row in run.samples] == ["running", "finished", "running"]
     gate.set()
     wait_until_finished(run)
-    assert [row.text for row in run.rows] == ["a", "b", "c more"]
-    assert [row.finish_reason for row in run.rows] == ["end", "cancelled", "end"]
+    assert [row.text for row in run.samples] == ["a", "b", "c more"]
+    assert [row.finish_reason for row in run.samples] == ["end", "cancelled", "end"]
     server.replies.append(Reply(events=[begins, *ends], gate=threading.Event()))
     run = submit(server, rows=3)
-    while not all(row.length for row in run.rows) and time.monotonic() < until:
+    while not all(row.length for row in run.samples) and time.monotonic() < until:
         time.sleep(0.01)
     began = time.monotonic()
     run.cancel()
     wait_until_finished(run)
     assert time.monotonic() - began < 2
-    assert [(row.text, row.finish_reason) for row in run.rows] == [(word, "cancelled") for word in "abc"]
+    assert [(row.text, row.finish_reason) for row in run.samples] == [(word, "cancelled") for word in "abc"]
 
 
 def test_a_broken_call_keeps_the_candidates_that_were_whole(server):
@@ -207,8 +207,8 @@ def test_a_broken_call_keeps_the_candidates_that_were_whole(server):
     ]
     server.replies.append(Reply(events=events, drop_after=3))
     run = wait_until_finished(submit(server, rows=3))
-    assert [(row.text, row.finish_reason) for row in run.rows] == [("whole", "end"), ("half", None), ("", None)]
-    assert [row.error and row.error.code for row in run.rows[1:]] == ["provider_disconnected"] * 2
+    assert [(row.text, row.finish_reason) for row in run.samples] == [("whole", "end"), ("half", None), ("", None)]
+    assert [row.error and row.error.code for row in run.samples[1:]] == ["provider_disconnected"] * 2
     assert len(candidate_counts(server)) == 1
 
 
@@ -224,7 +224,7 @@ def test_a_blocked_prompt_ends_every_row():
     with GeminiServer(PLANTED_KEY) as server:
         server.replies.append(Reply(events=[{"promptFeedback": {"blockReason": "SAFETY"}}]))
         run = wait_until_finished(submit(server))
-    assert [row.error.code for row in run.rows] == ["provider_prompt_blocked"] * 4
+    assert [row.error.code for row in run.samples] == ["provider_prompt_blocked"] * 4
     assert candidate_counts(server) == [4]
 
 
@@ -248,14 +248,14 @@ def test_rows_that_wait_are_counted_whatever_their_calls():
         while first.status == "waiting" and time.monotonic() < until:
             time.sleep(0.01)
         assert router.hosted.queue_state([second]) == (6, 0)
-        second.rows[2].cancel()
-        while second.rows[2].active and time.monotonic() < until:
+        second.samples[2].cancel()
+        while second.samples[2].active and time.monotonic() < until:
             time.sleep(0.01)
         assert router.hosted.queue_state([second]) == (5, 0)
         gate.set()
         wait_until_finished(second)
     assert candidate_counts(server) == [None, 5]
-    assert [row.finish_reason for row in second.rows].count("cancelled") == 1
+    assert [row.finish_reason for row in second.samples].count("cancelled") == 1
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ def test_every_run_ends_and_leaves_nothing_behind():
         assert (router.hosted.active_samples, router.hosted.waiting_samples) == (0, 0)
     assert len(runs) == 24
     for run in runs:
-        for row in run.rows:
+        for row in run.samples:
             assert row.status in ("finished", "failed")
             assert (row.status == "failed") == (row.error is not None)
             assert row.error is None or row.error.code.startswith("provider_")

@@ -32,11 +32,11 @@ def count_completions(server) -> int:
 
 
 def comparable_events(run):
-    return [(event.token_id, event.text, event.trace, event.error_bound) for event in run.rows[0].events()]
+    return [(event.token_id, event.text, event.trace, event.error_bound) for event in run.samples[0].events()]
 
 
 def make_call(key: str = PLANTED_KEY) -> Call:
-    row = make_request("openai:sea").rows[0]
+    row = make_request("openai:sea").samples[0]
     target, line = Target("openai", "sea", "http://127.0.0.1:1"), Connection(UrlPolicy(), 1.0)
     return Call(target, PromptSpec("Hi"), row, HostedOptions(), SecretStr(key), line)
 
@@ -47,13 +47,13 @@ def test_an_identical_request_is_answered_without_the_provider(router, openai):
     first = wait_until_finished(router.submit(asked, make_credentials(openai), answers))
     again = wait_until_finished(router.submit(asked, make_credentials(openai), answers))
     assert count_completions(openai) == 1
-    assert (first.rows[0].from_cache, again.rows[0].from_cache) == (False, True)
+    assert (first.samples[0].from_cache, again.samples[0].from_cache) == (False, True)
     assert comparable_events(again) == comparable_events(first)
-    assert again.rows[0].usage == first.rows[0].usage
-    assert [again.label(event.token_id) for event in again.rows[0].events()] == [
-        first.label(event.token_id) for event in first.rows[0].events()
+    assert again.samples[0].usage == first.samples[0].usage
+    assert [again.label(event.token_id) for event in again.samples[0].events()] == [
+        first.label(event.token_id) for event in first.samples[0].events()
     ]
-    assert again.rows[0].tokens_per_second == 0
+    assert again.samples[0].tokens_per_second == 0
     assert (len(answers), answers.hits) == (1, 1)
 
 
@@ -71,7 +71,7 @@ def test_any_other_request_is_sent(router, openai, changed):
         )
     )
     assert count_completions(openai) == 2
-    assert not run.rows[0].from_cache
+    assert not run.samples[0].from_cache
 
 
 def test_another_key_another_cache_and_none_are_sent(router, openai):

@@ -62,7 +62,7 @@ def test_all_three_ways_in_answer_in_full(server):
     hosted = HostedOptions(show_thoughts=True, thinking="low")
     run = run_request(server, temperature=0.7, top_k=6, max_output_tokens=10, hosted=hosted, order="gemini")
     assert run.status == "finished", run.error
-    [row] = run.rows
+    [row] = run.samples
     drawn = list(sample_tokens(SamplerConfig(temperature=0.7, top_k=6, seed=1, order="gemini"), 10))
     assert row.text == "".join(WORDS[each.token_id] for each in drawn)
     assert [event.token_id - 100 for event in row.events()] == [each.token_id for each in drawn]
@@ -263,7 +263,7 @@ def test_what_was_written_is_kept_and_not_asked_for_again(gemini, last, drop, co
     gemini.replies.append(Reply(events=[text_event("The sea"), text_event(" is"), last], drop_after=drop))
     run = run_request(gemini)
     assert run.error.code == f"provider_{code}"
-    assert run.rows[0].text == "The sea is"
+    assert run.samples[0].text == "The sea is"
     assert len(gemini.requests) == 1
 
 
@@ -272,14 +272,14 @@ def test_a_finish_reason_that_nobody_knew(gemini):
     gemini.replies.append(Reply(events=[text_event("The sea"), finish_event("BORED")]))
     run = run_request(gemini)
     assert run.error.code == "provider_finish_unknown"
-    assert run.rows[0].text == "The sea"
+    assert run.samples[0].text == "The sea"
 
 
 @pytest.mark.parametrize("character", ["\u2028", "\u2029", "\x85"])
 def test_line_separators_in_a_chunk_are_text(gemini, character):
     gemini.replies.append(Reply(events=[text_event(f"one{character}two"), finish_event("STOP")]))
     run = run_request(gemini)
-    assert run.rows[0].text == f"one{character}two", run.error
+    assert run.samples[0].text == f"one{character}two", run.error
 
 
 def test_separators_are_escaped_wherever_a_body_is_cut():
@@ -296,7 +296,7 @@ def test_only_the_first_candidate_is_read(gemini):
     other = text_event(" lost")
     other["candidates"][0]["index"] = 1
     gemini.replies.append(Reply(events=[other, text_event("kept"), finish_event("STOP")]))
-    assert run_request(gemini).rows[0].text == "kept"
+    assert run_request(gemini).samples[0].text == "kept"
 
 
 def test_a_continuation_is_never_bought(gemini):
@@ -314,11 +314,11 @@ def test_stop_wakes_a_thread_that_waits_for_the_sdk(gemini):
     gemini.replies.append(Reply(events=[text_event("The"), text_event(" sea"), finish_event("STOP")], gate=gate))
     router = make_vertex_router(gemini, DispatchLimits())
     run = router.submit(make_request(gemini.model), make_keys(gemini))
-    while not run.rows[0].events():
+    while not run.samples[0].events():
         time.sleep(0.01)
     run.cancel()
     assert run.wait(5)
-    assert (run.rows[0].text, run.rows[0].finish_reason) == ("The", "cancelled")
+    assert (run.samples[0].text, run.samples[0].finish_reason) == ("The", "cancelled")
     until = time.monotonic() + 5
     while router.hosted.active_samples and time.monotonic() < until:
         time.sleep(0.01)

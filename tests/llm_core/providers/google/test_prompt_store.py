@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_core import Example, GenerationRequest, HostedOptions, NucleusError, PromptSpec, RowRequest
+from llm_core import Example, GenerationRequest, HostedOptions, NucleusError, PromptSpec, SampleRequest
 from llm_core.prompts.extraction import Extraction
 from llm_core.prompts.output_format import OutputFormat
 from llm_core.providers.google.prompt_store import VertexPromptStore
@@ -51,7 +51,7 @@ def quick(monkeypatch):
 
 def request_bodies(spec: PromptSpec, sampler: SamplerConfig | None = None, **fields) -> GenerationRequest:
     row = {name: fields.pop(name) for name in ("max_output_tokens", "stop_sequences") if name in fields}
-    rows = (RowRequest(sampler or SamplerConfig(order="gemini"), **row),)
+    rows = (SampleRequest(sampler or SamplerConfig(order="gemini"), **row),)
     return GenerationRequest(f"vertex:{MODEL}@{PLACE}", spec, rows, **fields)
 
 
@@ -187,7 +187,7 @@ def test_prompts_made_elsewhere(vertex, prompts):
     request, lost = prompts.open(PLACE, saving.prompt_id)
     assert request.model_id == f"vertex:gemini-x@{PLACE}"
     assert request.prompt == PromptSpec("3", technique="few_shot", examples=(Example("2", "4"),), prefill="It")
-    assert request.rows[0].sampler == SamplerConfig(top_k=5, order="gemini")
+    assert request.samples[0].sampler == SamplerConfig(top_k=5, order="gemini")
     assert lost == ("images", "seed", "audio_timestamp", "tools")
 
 

@@ -44,7 +44,7 @@ def run_request(server: EndpointServer, router: Router | None = None, model: str
 def test_both_kinds_answer_and_the_dedicated_one_tells_probabilities(server):
     run = run_request(server)
     assert run.status == "finished", run.error
-    [row] = run.rows
+    [row] = run.samples
     assert row.text == expected_text()
     if server.endpoint == DEDICATED:
         drawn = list(sample_tokens(SamplerConfig(temperature=0.7, top_k=6, seed=1), 10))
@@ -74,7 +74,7 @@ def test_endpoints_without_a_model_are_not_listed(server):
 @pytest.mark.parametrize("server", [SHARED], indirect=True)
 def test_a_plain_prediction_is_the_text_after_the_prompt(server):
     server.plain = True
-    assert run_request(server).rows[0].text == expected_text()
+    assert run_request(server).samples[0].text == expected_text()
 
 
 @pytest.mark.parametrize(
@@ -87,19 +87,19 @@ def test_a_plain_prediction_is_the_text_after_the_prompt(server):
 )
 def test_what_is_not_there_is_said(server, model, code):
     run = run_request(server, model=model)
-    assert run.rows[0].error.code == code
+    assert run.samples[0].error.code == code
 
 
 def test_a_refusal_of_the_model_is_explained(server):
     router = make_endpoint_router(server)
     run_request(server, router)
     server.replies.append(error_reply(403, "Permission 'aiplatform.endpoints.predict' denied", "PERMISSION_DENIED"))
-    assert run_request(server, router).rows[0].error.code == "provider_forbidden"
+    assert run_request(server, router).samples[0].error.code == "provider_forbidden"
 
 
 def test_without_credentials_the_way_out_is_named(monkeypatch, tmp_path):
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "none.json"))
     with EndpointServer() as server:
-        assert run_request(server).rows[0].error.code == "provider_credentials_missing"
+        assert run_request(server).samples[0].error.code == "provider_credentials_missing"
         with pytest.raises(NucleusError, match="gcloud auth application-default login"):
             make_endpoint_router(server).hosted.models("endpoint", PLACE, Credentials())

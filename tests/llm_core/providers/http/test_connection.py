@@ -59,7 +59,7 @@ def test_stop_wakes_a_thread_that_reads_an_encrypted_answer(router, server, cert
     gate = threading.Event()
     server.replies.append(Reply(events=[text_event("The"), text_event(" sea"), finish_event("stop")], gate=gate))
     run = router.submit(make_request(server.model), make_credentials(server))
-    while not run.rows[0].events():
+    while not run.samples[0].events():
         assert run.active, run.error
         time.sleep(0.01)
     run.cancel()
@@ -68,7 +68,7 @@ def test_stop_wakes_a_thread_that_reads_an_encrypted_answer(router, server, cert
     while router.hosted.active_samples and time.monotonic() < until:
         time.sleep(0.01)
     assert router.hosted.active_samples == 0
-    assert run.rows[0].text == "The"
+    assert run.samples[0].text == "The"
     gate.set()
 
 

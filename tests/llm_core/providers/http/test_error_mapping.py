@@ -95,7 +95,7 @@ def test_what_was_written_is_kept_and_not_asked_for_again(router, openai, last, 
     openai.replies.append(Reply(events=[text_event("The sea"), text_event(" is"), last], drop_after=drop))
     run = wait_until_finished(router.submit(make_request(openai.model), make_credentials(openai)))
     assert run.error.code == f"provider_{code}"
-    assert run.rows[0].text == "The sea is"
+    assert run.samples[0].text == "The sea is"
     assert len(openai.requests) == 1
 
 
@@ -104,7 +104,7 @@ def test_held_back_text_is_kept_too(router, openai):
     run = wait_until_finished(
         router.submit(make_request(openai.model, stop_sequences=("END",)), make_credentials(openai))
     )
-    assert run.rows[0].text == "one E"
+    assert run.samples[0].text == "one E"
 
 
 def test_failures_that_pass_are_survived(router, openai):
@@ -137,7 +137,7 @@ def test_refusals_end_too(openai):
 def test_line_separators_in_a_chunk_are_text(router, openai, character, line_end):
     openai.replies.append(Reply(events=[text_event(f"one{character}two"), finish_event("stop")], line_end=line_end))
     run = wait_until_finished(router.submit(make_request(openai.model), make_credentials(openai)))
-    assert run.rows[0].text == f"one{character}two"
+    assert run.samples[0].text == f"one{character}two"
 
 
 def test_a_server_that_says_nothing_times_out(openai):
@@ -171,13 +171,13 @@ def test_stop_at_any_moment(openai, when):
         }[when]
     )
     run = router.submit(make_request(openai.model), make_credentials(openai))
-    while not openai.requests or (when == "in the answer" and not run.rows[0].events()):
+    while not openai.requests or (when == "in the answer" and not run.samples[0].events()):
         time.sleep(0.01)
     time.sleep(0.05)
     run.cancel()
     assert run.wait(5)
-    assert (run.status, run.rows[0].finish_reason) == ("finished", "cancelled")
-    assert run.rows[0].text == ("The" if when == "in the answer" else "")
+    assert (run.status, run.samples[0].finish_reason) == ("finished", "cancelled")
+    assert run.samples[0].text == ("The" if when == "in the answer" else "")
     until = time.monotonic() + 5
     while router.hosted.active_samples and time.monotonic() < until:
         time.sleep(0.01)
@@ -189,8 +189,8 @@ def test_deadlines_end_a_slow_answer(openai, router):
     gate = threading.Event()
     openai.replies.append(Reply(events=[text_event("The"), text_event(" sea"), finish_event("stop")], gate=gate))
     run = wait_until_finished(router.submit(make_request(openai.model, deadline_seconds=0.4), make_credentials(openai)))
-    assert run.rows[0].finish_reason == "deadline"
-    assert run.rows[0].text == "The"
+    assert run.samples[0].finish_reason == "deadline"
+    assert run.samples[0].text == "The"
     gate.set()
 
 
@@ -201,21 +201,21 @@ def test_rows_queue_under_the_limit_and_see_their_place(openai):
     first = router.submit(make_request(openai.model, rows=2, session="a"), make_credentials(openai))
     second = router.submit(make_request(openai.model, max_output_tokens=2, session="b"), make_credentials(openai))
     third = router.submit(make_request(openai.model, max_output_tokens=2, session="c"), make_credentials(openai))
-    while not all(row.events() for row in first.rows):
+    while not all(row.events() for row in first.samples):
         time.sleep(0.01)
     assert len(openai.requests) == 2
     assert [router.position(run) for run in (first, second, third)] == [0, 0, 1]
     assert (second.status, third.status) == ("waiting", "waiting")
     assert [router.hosted.queue_state([run]) for run in (first, second, third)] == [(0, 0), (1, 0), (1, 1)]
     assert router.hosted.queue_state([second, third]) == (2, 0)
-    assert [router.hosted.samples_ahead(run.rows[0]) for run in (first, second, third)] == [0, 0, 1]
+    assert [router.hosted.samples_ahead(run.samples[0]) for run in (first, second, third)] == [0, 0, 1]
     third.cancel()
     assert third.wait(0.5), "one that waits is freed at once"
     assert router.hosted.queue_state([second, third]) == (1, 0)
     gate.set()
-    assert wait_until_finished(first).rows[1].text == "The sea"
+    assert wait_until_finished(first).samples[1].text == "The sea"
     assert wait_until_finished(second).status == "finished"
-    assert third.rows[0].finish_reason == "cancelled"
+    assert third.samples[0].finish_reason == "cancelled"
 
 
 def test_a_missing_key_is_told_before_anything_is_sent(router):

@@ -32,7 +32,7 @@ def run_request(router, server, **fields):
 def test_text_tokens_usage_and_key(router, openai):
     run = run_request(router, openai, temperature=0.7, max_output_tokens=12)
     assert run.status == "finished", run.error
-    [row] = run.rows
+    [row] = run.samples
     drawn = list(sample_tokens(SamplerConfig(temperature=0.7, seed=1), 12))
     assert row.text == "".join(WORDS[each.token_id] for each in drawn)
     assert [run.label(event.token_id) for event in row.events()] == [WORDS[each.token_id] for each in drawn]
@@ -53,8 +53,8 @@ def test_each_dialect_answers_in_full(dialect):
     with OpenAIServer(dialect) as server:
         run = run_request(router, server, temperature=1.5, top_p=0.9, max_output_tokens=8)
         assert run.status == "finished", run.error
-        assert len(run.rows[0].events()) == 8
-        assert all(event.trace.stages[-1].name == "top_p" for event in run.rows[0].events())
+        assert len(run.samples[0].events()) == 8
+        assert all(event.trace.stages[-1].name == "top_p" for event in run.samples[0].events())
         assert run.notices == []  # that top_k and min_p went unsent changes nothing that was asked for
 
 
@@ -64,7 +64,7 @@ def test_a_refused_field_is_dropped_once_told_and_remembered(router, openai):
     assert run.status == "finished", run.error
     assert setting_notices(run) == [("rejected", "temperature")]
     assert "not supported" in str(run.notices[0])
-    assert run.rows[0].events()[0].trace.stages[-1].name == "raw"  # the view knows that temperature did nothing
+    assert run.samples[0].events()[0].trace.stages[-1].name == "raw"  # the view knows that temperature did nothing
     assert len(openai.requests) == 2
     again = run_request(router, openai, temperature=0.5, max_output_tokens=6)
     assert setting_notices(again) == [("rejected", "temperature")]
@@ -101,7 +101,7 @@ def test_too_many_logprobs_are_asked_for_again_as_five_and_then_as_none(router, 
     run = run_request(router, openai, max_output_tokens=4)
     assert [asked.body.get("top_logprobs") for asked in openai.requests] == [20, 5, None]
     assert run.status == "finished"
-    assert run.rows[0].events()[0].trace is None
+    assert run.samples[0].events()[0].trace is None
 
 
 def test_a_setting_that_is_ignored_shows_in_the_tokens():
@@ -113,7 +113,7 @@ def test_a_setting_that_is_ignored_shows_in_the_tokens():
         assert support["top_k"] == "ignored"
         assert ("ignored", "top_k") in setting_notices(run)
         later = run_request(router, server, top_k=2, max_output_tokens=3)
-        assert [stage.name for stage in later.rows[0].events()[0].trace.stages] == ["raw"]
+        assert [stage.name for stage in later.samples[0].events()[0].trace.stages] == ["raw"]
 
 
 def test_settings_that_are_honoured_show_too():
@@ -130,8 +130,8 @@ def test_rows_of_one_seed_are_evidence_once():
     router = make_router()
     with OpenAIServer("vllm") as server:
         one = make_request(server.model, top_k=1, max_output_tokens=1)
-        alike = dataclasses.replace(one, rows=one.rows * 40)
-        assert len({row.text for row in wait_until_finished(router.submit(alike)).rows}) == 1
+        alike = dataclasses.replace(one, samples=one.samples * 40)
+        assert len({row.text for row in wait_until_finished(router.submit(alike)).samples}) == 1
         assert router.hosted.support(server.model)["top_k"] == "untried"
 
 
@@ -140,8 +140,8 @@ def test_without_logprobs_there_is_text_and_the_model_is_known_to_ignore_them():
     with OpenAIServer("vllm") as server:
         server.logprobs = False
         run = run_request(router, server, max_output_tokens=8)
-        assert run.rows[0].text
-        assert all(event.trace is None and event.token_id is None for event in run.rows[0].events())
+        assert run.samples[0].text
+        assert all(event.trace is None and event.token_id is None for event in run.samples[0].events())
         assert router.hosted.support(server.model)["logprobs"] == "ignored"
         assert ("ignored", "logprobs") in setting_notices(run)
 
@@ -155,12 +155,12 @@ def test_a_model_without_chat_template_gets_plain_text_and_its_logprobs_by_token
         [asked] = [each for each in server.requests if each.path == "/v1/completions"]
         assert asked.body["prompt"] == "Describe the sea. It"
         drawn = list(sample_tokens(SamplerConfig(seed=1), 5))
-        assert [event.token_id for event in run.rows[0].events()] == [each.token_id for each in drawn]
-        likeliest = {token for event in run.rows[0].events() for token in event.trace.candidates[:8]}
+        assert [event.token_id for event in run.samples[0].events()] == [each.token_id for each in drawn]
+        likeliest = {token for event in run.samples[0].events() for token in event.trace.candidates[:8]}
         likeliest |= {each.token_id for each in drawn}
         assert {token: run.label(token) for token in likeliest} == {token: WORDS[token] for token in likeliest}
         assert len(server.detokenized_ids) == len(set(server.detokenized_ids)) > 8
-        assert run.rows[0].text == "".join(WORDS[each.token_id] for each in drawn)
+        assert run.samples[0].text == "".join(WORDS[each.token_id] for each in drawn)
 
 
 def test_vllms_chat_names_tokens_by_id_where_texts_would_be_alike(monkeypatch):
@@ -170,7 +170,7 @@ def test_vllms_chat_names_tokens_by_id_where_texts_would_be_alike(monkeypatch):
     with OpenAIServer("vllm") as server:
         run = run_request(router, server, max_output_tokens=5)
         drawn = list(sample_tokens(SamplerConfig(seed=1), 5))
-        events = run.rows[0].events()
+        events = run.samples[0].events()
         assert [event.token_id for event in events] == [each.token_id for each in drawn]
         for event, each in zip(events, drawn, strict=True):
             assert event.trace.logprob == pytest.approx(each.logprobs[each.token_id], abs=1e-4)
@@ -225,7 +225,7 @@ def test_stop_sequences_hold_where_the_server_does_not_know_them(router, openai)
         Reply(events=[text_event("one tw"), text_event("o END three"), text_event(" four"), finish_event("length")])
     )
     run = run_request(router, openai, stop_sequences=("END",))
-    assert (run.rows[0].text, run.rows[0].finish_reason) == ("one two ", "stop")
+    assert (run.samples[0].text, run.samples[0].finish_reason) == ("one two ", "stop")
 
 
 def test_thoughts_are_kept_apart_from_the_answer(router, openai):
@@ -234,7 +234,7 @@ def test_thoughts_are_kept_apart_from_the_answer(router, openai):
     openai.replies.append(
         Reply(events=[thought, text_event("Yes."), finish_event("stop"), {"choices": [], "usage": counted}])
     )
-    [row] = run_request(router, openai).rows
+    [row] = run_request(router, openai).samples
     assert (row.thoughts, row.text, row.finish_reason) == ("Hmm. ", "Yes.", "end")
     assert (row.usage.output_tokens, row.usage.thought_tokens) == (5, 4)
 
@@ -242,7 +242,7 @@ def test_thoughts_are_kept_apart_from_the_answer(router, openai):
 def test_a_server_that_does_not_stream(router, openai):
     whole = {"choices": [{"index": 0, "message": {"content": "All at once."}, "finish_reason": "stop"}]}
     openai.replies.append(Reply(body=whole))
-    [row] = run_request(router, openai).rows
+    [row] = run_request(router, openai).samples
     assert (row.text, row.finish_reason) == ("All at once.", "end")
 
 
@@ -256,8 +256,8 @@ def test_half_letters_are_shown_once_whole(router, openai):
     events = [part("�", whole[:2], ""), part("�", whole[2:], "ế"), part("!", b"!", "!"), finish_event("stop")]
     openai.replies.append(Reply(events=events))
     run = run_request(router, openai)
-    assert [event.piece for event in run.rows[0].events()] == ["", "ế", "!"]
-    assert [run.label(event.token_id) for event in run.rows[0].events()][:2] == ["<E1 BA>", "<BF>"]
+    assert [event.piece for event in run.samples[0].events()] == ["", "ế", "!"]
+    assert [run.label(event.token_id) for event in run.samples[0].events()][:2] == ["<E1 BA>", "<BF>"]
 
 
 def test_models_are_listed_with_what_the_server_tells(router):
@@ -267,12 +267,12 @@ def test_models_are_listed_with_what_the_server_tells(router):
         run = wait_until_finished(
             router.submit(make_request(model.id, max_output_tokens=3), make_credentials(server, ""))
         )
-        assert run.rows[0].events()[0].trace.raw.kept == len(WORDS)
+        assert run.samples[0].events()[0].trace.raw.kept == len(WORDS)
 
 
 def test_error_bounds_are_given_with_the_steps(router, openai):
     run = run_request(router, openai, temperature=0.6, max_output_tokens=6, hosted=HostedOptions(top_logprobs=5))
-    for event in run.rows[0].events():
+    for event in run.samples[0].events():
         assert 0 < event.error_bound < 0.5
         assert math.isclose(sum(map(math.exp, event.trace.raw.logprobs)) + event.trace.residual, 1, abs_tol=1e-5)
 
@@ -283,6 +283,6 @@ def test_a_server_that_cannot_spell_its_tokens_is_asked_once():
         server.has_chat_template = server.has_detokenizer = False
         for _ in range(2):
             run = run_request(router, server, max_output_tokens=4)
-            token = run.rows[0].events()[0].token_id
+            token = run.samples[0].events()[0].token_id
             assert run.label(token) == f"<{token}>"
         assert len(server.detokenized_ids) == 1

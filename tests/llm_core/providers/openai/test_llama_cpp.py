@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from benchmarks.llama_cpp import llama_server
-from llm_core import GenerationRequest, HostedOptions, PromptSpec, RowRequest
+from llm_core import GenerationRequest, HostedOptions, PromptSpec, SampleRequest
 from llm_core.models.builtin import GGUF_MEMBER
-from llm_core.paths import nucleus_home
+from llm_core.paths import cache_directory
 from llm_core.prompts.output_format import OutputFormat
 from llm_core.providers.credentials import Credentials
 from llm_core.providers.dispatch.service import DispatchLimits
@@ -23,7 +23,7 @@ QUESTIONS = ("What is the capital of France?", "Name a colour.", "Thủ đô c�
 
 @pytest.fixture(scope="module")
 def gguf(builtin) -> Path:
-    return nucleus_home() / "models" / GGUF_MEMBER.rsplit("/", 1)[-1]
+    return cache_directory() / "models" / GGUF_MEMBER.rsplit("/", 1)[-1]
 
 
 @pytest.fixture(scope="module")
@@ -48,20 +48,20 @@ def test_several_candidates_come_in_one_call(router, model):
     asked = make_request(model, "Describe the sea in a few sentences.", rows=4, hosted=hosted, max_output_tokens=8)
     run = wait_until_finished(router.submit(asked))
     assert router.hosted.support(model)["candidate_count"] == "honoured"
-    assert len({row.text for row in run.rows}) > 1
+    assert len({row.text for row in run.samples}) > 1
     # Without a seed nobody knows what is drawn: an answer may end early.
-    assert all(0 < row.length <= 8 and row.shared and row.events()[0].trace for row in run.rows)
+    assert all(0 < row.length <= 8 and row.shares_call and row.events()[0].trace for row in run.samples)
     assert len(run.usages) == 1
 
 
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_the_likeliest_tokens_are_those_of_the_local_model(router, model, builtin, question):
     hosted = wait_until_finished(router.submit(make_request(model, question, temperature=0, max_output_tokens=1)))
-    [event] = hosted.rows[0].events()
+    [event] = hosted.samples[0].events()
     with torch.inference_mode():
         ids = PromptSpec(question).render(builtin).token_ids
         local = builtin.model(torch.tensor([ids])).logits[0, -1].float().log_softmax(-1)
-    assert hosted.rows[0].usage.prompt_tokens == len(ids)
+    assert hosted.samples[0].usage.prompt_tokens == len(ids)
     top = local.topk(3)
     shown = dict(zip(event.trace.candidates, event.trace.raw.logprobs, strict=True))
     for token, logprob in zip(top.indices.tolist(), top.values.tolist(), strict=True):
@@ -81,33 +81,33 @@ def test_settings_are_found_to_be_honoured(router, model):
 def test_its_own_defaults_are_off(router, model):
     """At temperature 3 some token is none of the 20 likeliest; top-P of 0.95, min-P of 0.05 and the like keep fewer."""
     run = wait_until_finished(router.submit(make_request(model, "Tell a story.", temperature=3, max_output_tokens=12)))
-    assert max(event.trace.rank for event in run.rows[0].events()) > 20
+    assert max(event.trace.rank for event in run.samples[0].events()) > 20
 
 
 def test_prefill_json_and_whole_letters(router, model):
     run = wait_until_finished(
         router.submit(make_request(model, QUESTIONS[0], prefill="It is the city of", temperature=0))
     )
-    assert run.rows[0].text.startswith(" Paris")
+    assert run.samples[0].text.startswith(" Paris")
     schema = OutputFormat(
         "json", schema='{"type":"object","properties":{"city":{"type":"string"}},"required":["city"]}'
     )
     run = wait_until_finished(
         router.submit(make_request(model, QUESTIONS[0], output=schema, temperature=0, max_output_tokens=40))
     )
-    assert run.rows[0].text.replace(" ", "").replace("\n", "").startswith('{"city":')
+    assert run.samples[0].text.replace(" ", "").replace("\n", "").startswith('{"city":')
     run = wait_until_finished(
         router.submit(
             make_request(model, QUESTIONS[0], output=OutputFormat("choice", ("Rome", "Paris")), temperature=0)
         )
     )
-    assert run.rows[0].text == "Paris"
+    assert run.samples[0].text == "Paris"
     run = wait_until_finished(
         router.submit(make_request(model, "Viết: Tiếng Việt 🙂", temperature=0, max_output_tokens=16))
     )
-    pieces = [event.piece for event in run.rows[0].events()]
-    assert "".join(pieces) == run.rows[0].text
-    assert "\ufffd" not in run.rows[0].text
+    pieces = [event.piece for event in run.samples[0].events()]
+    assert "".join(pieces) == run.samples[0].text
+    assert "\ufffd" not in run.samples[0].text
 
 
 def test_a_prompt_beyond_its_context_is_explained(router, model):
@@ -122,8 +122,8 @@ def test_the_bound_holds_against_the_whole_vocabulary(router, model, builtin):
         SamplerConfig(temperature=1.4, top_k=30, order="llama_cpp"),
         SamplerConfig(min_p=0.02, top_p=0.8),
     ):
-        asked = GenerationRequest(model, PromptSpec("Tell a story."), (RowRequest(config, 1),))
-        [event] = wait_until_finished(router.submit(asked)).rows[0].events()
+        asked = GenerationRequest(model, PromptSpec("Tell a story."), (SampleRequest(config, 1),))
+        [event] = wait_until_finished(router.submit(asked)).samples[0].events()
         shown = dict(zip(event.trace.candidates, event.trace.raw.logprobs, strict=True))
         with torch.inference_mode():
             ids = PromptSpec("Tell a story.").render(builtin).token_ids

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from llm_core import PromptSpec
-from llm_core.paths import nucleus_home
+from llm_core.paths import cache_directory
 from llm_core.prompts.output_format import OutputFormat
 from llm_core.providers.credentials import Credentials
 from llm_core.providers.dispatch.service import DispatchLimits
@@ -48,7 +48,12 @@ def address(builtin) -> Iterator[str]:
         return
     port = find_free_port()
     command = [os.environ["NUCLEUS_VLLM_PYTHON"], "-m", "vllm.entrypoints.openai.api_server"]
-    command += ["--model", str(nucleus_home() / "models" / "smollm2-135m-instruct"), "--served-model-name", "builtin"]
+    command += [
+        "--model",
+        str(cache_directory() / "models" / "smollm2-135m-instruct"),
+        "--served-model-name",
+        "builtin",
+    ]
     command += ["--host", "127.0.0.1", "--port", str(port), "--enforce-eager", "--dtype", "bfloat16"]
     command += ["--max-model-len", "2048"]
     quiet = {"VLLM_CPU_KVCACHE_SPACE": "1", "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"}
@@ -87,7 +92,9 @@ def provider(model) -> Subject:
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_the_likeliest_tokens_are_those_of_the_local_model(router, model, builtin, question):
     """By their ids, which vLLM gives in place of texts."""
-    [row] = wait_until_finished(router.submit(make_request(model, question, temperature=0, max_output_tokens=1))).rows
+    [row] = wait_until_finished(
+        router.submit(make_request(model, question, temperature=0, max_output_tokens=1))
+    ).samples
     [event] = row.events()
     with torch.inference_mode():
         ids = PromptSpec(question).render(builtin).token_ids
@@ -106,7 +113,7 @@ def test_ids_are_those_of_the_local_tokenizer(router, model, builtin):
     run = wait_until_finished(
         router.submit(make_request(model, "Viết: Tiếng Việt 🙂", temperature=0, max_output_tokens=24))
     )
-    events, text = run.rows[0].events(), run.rows[0].text
+    events, text = run.samples[0].events(), run.samples[0].text
     assert builtin.tokenizer.decode([event.token_id for event in events], skip_special_tokens=True) == text
     whole = [event.token_id for event in events if "\ufffd" not in run.label(event.token_id)]
     assert [run.label(token) for token in whole] == [builtin.tokenizer.decode([token]) for token in whole]
@@ -126,7 +133,7 @@ def test_settings_are_found_to_be_honoured(router, model):
 
 def test_output_formats_are_kept(router, model):
     asked = make_request(model, QUESTIONS[0], output=OutputFormat("choice", ("Rome", "Paris")), temperature=0)
-    assert wait_until_finished(router.submit(asked)).rows[0].text == "Paris"
+    assert wait_until_finished(router.submit(asked)).samples[0].text == "Paris"
 
 
 def test_a_prompt_beyond_its_context_is_explained(router, model):

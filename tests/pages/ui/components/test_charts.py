@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 import pytest
 import torch
 
-from pages.ui.components.charts import AFTER, BARS, DRAWN, step_figure, top_candidates, visible
+from pages.ui.components.charts import AFTER, BARS, DRAWN, escape_control_characters, step_figure, top_candidates
 from samplers import SamplerChain, SamplerConfig, summarize
 
 WORDS = {
@@ -63,9 +63,9 @@ def test_tokens_cannot_bring_markup_or_hidden_characters():
 
 
 def test_whitespace_is_visible():
-    assert visible(" Paris") == "·Paris"
-    assert visible("\n\n") == "↵↵"
-    assert visible("") == "∅"
+    assert escape_control_characters(" Paris") == "·Paris"
+    assert escape_control_characters("\n\n") == "↵↵"
+    assert escape_control_characters("") == "∅"
 
 
 def test_an_empty_chart_has_the_same_frame():

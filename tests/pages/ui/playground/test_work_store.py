@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-from llm_core import GenerationRequest, PromptSpec, RowRequest, Run
+from llm_core import GenerationRequest, PromptSpec, Run, SampleRequest
 from llm_core.generation.branches import BranchTree
 from pages.ui.playground import work_store
 from pages.ui.playground.work_store import HOURS, Work, WorkStore
@@ -12,9 +12,9 @@ from samplers import SamplerConfig
 
 
 def make_run(tokens: int = 1) -> Run:
-    made = Run(GenerationRequest("toy", PromptSpec("Hello"), (RowRequest(SamplerConfig()),)))
+    made = Run(GenerationRequest("toy", PromptSpec("Hello"), (SampleRequest(SamplerConfig()),)))
     for _ in range(tokens):
-        made.rows[0].append(SimpleNamespace(seconds=0.0))
+        made.samples[0].append(SimpleNamespace(seconds=0.0))
     return made
 
 
@@ -33,7 +33,9 @@ def test_work_is_found_under_its_id_and_under_no_other():
     assert store.keep("", make_work()) != work_id
     opened = store.open(work_id)
     assert opened is not None
-    assert [branch.run for branch, _ in opened.tree.outline()] == [branch.run for branch, _ in mine.tree.outline()]
+    assert [branch.run for branch, _ in opened.tree.list_in_order()] == [
+        branch.run for branch, _ in mine.tree.list_in_order()
+    ]
     assert store.open("0" * 32) is None
     assert store.open("") is None
 
@@ -43,7 +45,7 @@ def test_whoever_opens_gets_the_id_and_a_copy_and_the_other_goes_on_elsewhere():
     mine = make_work()
     work_id = store.keep("", mine)
     theirs = store.open(work_id)
-    [(branch, _)] = theirs.tree.outline()
+    [(branch, _)] = theirs.tree.list_in_order()
     theirs.tree.prune(branch)
     assert len(mine.tree) == 1
     assert store.keep(work_id, theirs) == work_id
