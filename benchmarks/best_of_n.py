@@ -42,12 +42,13 @@ from llm_core.best_of_n.criteria import (
 )
 from llm_core.best_of_n.scoring import CandidateScorer
 from llm_core.best_of_n.study import BestOfNStudy
+from llm_core.decoding.precision import Precision
 from llm_core.decoding.thread_tuning import count_cores
 from llm_core.experiments.candidate_pool import Candidate, CandidatePool
 from llm_core.experiments.tasks import load_task
-from llm_core.generation.request import Precision
 from llm_core.models.builtin import MODEL_ID
 from llm_core.models.language_model import LanguageModel
+from llm_core.prompts.rendering import render
 from samplers import SamplerConfig
 from samplers.trace import uniform_kl
 
@@ -109,7 +110,7 @@ def _speed(engine: Engine) -> dict[str, object]:
 
     def generate(n: int) -> None:
         torch.set_num_threads(count_cores())
-        text = PromptSpec(_question(next(fresh))).render(model).text
+        text = render(PromptSpec(_question(next(fresh))), model).text
         candidates = [_generated(model, text, seed) for seed in range(n)]
         began = time.perf_counter()
         for criterion in criteria():

@@ -17,7 +17,7 @@ from statistics import median, quantiles
 import torch
 
 from llm_core import Engine, GenerationRequest, ModelStore, PromptSpec, Run, SampleRequest
-from llm_core.generation import request
+from llm_core.generation import record
 from llm_core.models.builtin import MODEL_ID
 from samplers import SamplerConfig
 
@@ -94,7 +94,7 @@ def _soak(engine: Engine, seconds: float) -> dict[str, object]:
     chance = random.Random(1)
     logging.getLogger("llm_core.engine.engine").setLevel(logging.CRITICAL)  # the faults are meant
     threads_before = threading.active_count()
-    request.ABANDONED_AFTER_SECONDS = 2.0
+    record.ABANDONED_AFTER_SECONDS = 2.0
     until = time.monotonic() + seconds
     runs: list[Run] = []
     counts = dict.fromkeys(("submitted", "stopped", "abandoned", "branched", "faults"), 0)

@@ -22,6 +22,7 @@ from llm_core import Engine, GenerationRequest, ModelStore, PromptSpec, SampleRe
 from llm_core.decoding.thread_tuning import count_cores
 from llm_core.models.builtin import GGUF_MEMBER, MODEL_ID
 from llm_core.paths import cache_directory
+from llm_core.prompts.rendering import render
 from samplers import SamplerConfig
 
 TOKENS = 64
@@ -61,7 +62,7 @@ def measure() -> dict[str, object]:
 
     def generate_here(count: int) -> None:
         torch.set_num_threads(count_cores())
-        [text] = (prompt.render(model).text for prompt in prompts(1))
+        [text] = (render(prompt, model).text for prompt in prompts(1))
         for seed in range(count):
             ids = torch.tensor([model.tokenizer(text, add_special_tokens=False)["input_ids"]])
             torch.manual_seed(seed)
@@ -78,7 +79,7 @@ def measure() -> dict[str, object]:
             )
 
     def llama_cpp(count: int, answers: int = 1) -> None:
-        texts = [prompt.render(model).text for prompt in prompts(count)]
+        texts = [render(prompt, model).text for prompt in prompts(count)]
         llama.complete(texts * answers, TOKENS)
 
     def ours(count: int, samplers: list[SamplerConfig]) -> None:

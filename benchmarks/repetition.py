@@ -18,6 +18,7 @@ from llm_core.experiments.sweep import GridPoint, Sweep
 from llm_core.generation.request import MAX_SAMPLES_PER_REQUEST
 from llm_core.models.builtin import MODEL_ID
 from llm_core.models.language_model import LanguageModel
+from llm_core.prompts.rendering import render
 from samplers import BeamSearch, SamplerConfig
 
 TOKENS = 200
@@ -48,7 +49,7 @@ def measure() -> dict[str, object]:
     engine.close()
     texts = {f"{name} {value:g}": [text for sweep in sweeps for text in sweep.texts_at((name, value))]
              for name, value in points}  # fmt: skip
-    texts[f"beam search {BEAMS}"] = [_beam(model, list(prompt.render(model).token_ids)) for prompt in prompts]
+    texts[f"beam search {BEAMS}"] = [_beam(model, list(render(prompt, model).token_ids)) for prompt in prompts]
     people = {
         f"people: {name}": [_people(model, prompt, text)]
         for (name, text), prompt in zip(PASSAGES.items(), prompts, strict=True)
@@ -78,7 +79,7 @@ def _opening(model: LanguageModel, text: str) -> str:
 
 def _people(model: LanguageModel, prompt: PromptSpec, text: str) -> Written:
     """The passage's own continuation, scored after the same prompt."""
-    given = list(prompt.render(model).token_ids)
+    given = list(render(prompt, model).token_ids)
     rest = model.tokenizer(text).input_ids[OPENING_TOKENS:]
     return score(model, [*given, *rest], given=len(given))
 

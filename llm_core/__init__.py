@@ -13,14 +13,8 @@ if TYPE_CHECKING:
     from llm_core.engine.engine import Engine
     from llm_core.errors import NucleusError
     from llm_core.experiments.candidate_pool import CandidatePool
-    from llm_core.generation.request import (
-        GenerationRequest,
-        HostedOptions,
-        Run,
-        SampleRecord,
-        SampleRequest,
-        TokenEvent,
-    )
+    from llm_core.generation.record import Run, SampleRecord, TokenEvent
+    from llm_core.generation.request import GenerationRequest, HostedOptions, SampleRequest
     from llm_core.models.language_model import LanguageModel
     from llm_core.models.store import ModelStore
     from llm_core.prompts.rendering import RenderedPrompt

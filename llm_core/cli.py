@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 from llm_core.errors import NucleusError
 
 if TYPE_CHECKING:
-    from llm_core.generation.request import Run
+    from llm_core.generation.record import Run
     from llm_core.models.store import ModelStore
     from llm_core.recipes.recipe import Recipe
     from llm_core.recipes.replay import RecipeRun

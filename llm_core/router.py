@@ -11,12 +11,14 @@ import os
 from collections.abc import Callable
 
 from llm_core.engine.engine import Engine
-from llm_core.generation.request import GenerationRequest, Run
+from llm_core.generation.record import Run
+from llm_core.generation.request import GenerationRequest
 from llm_core.providers.credentials import Credentials
 from llm_core.providers.dispatch.response_cache import ResponseCache
 from llm_core.providers.dispatch.service import HostedService
 from llm_core.providers.http.url_policy import UrlPolicy
-from llm_core.providers.provider import Provider, Target
+from llm_core.providers.model_id import Target
+from llm_core.providers.provider import Provider
 
 
 def _openai() -> Provider:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from llm_core.generation.request import PRECISIONS
+from llm_core.decoding.precision import PRECISIONS
 from llm_core.models import builtin
 from pages.ui.model.provider_form import capability_table, hosted_form
 from pages.ui.model.response_cache_panel import cache_panel

@@ -1,7 +1,7 @@
 """One step of a hosted model under the microscope: what its likeliest tokens tell of any settings, and what not.
 
 The provider gave raw log-probabilities of some tokens; moving a setting asks for nothing more. Every stage is computed
-by `TopLogprobsChain`, with the unseen tokens between their two extremes, and each number comes with how far it may be off.
+by `TopLogprobsChain`, with the unseen tokens between their two extremes; each number comes with how far it may be off.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from samplers import SamplerConfig
 from samplers.top_logprobs import BOUNDED_STAGES, BoundedDistribution, TopLogprobsChain
 
 if TYPE_CHECKING:
-    from llm_core.generation.request import Run, TokenEvent
+    from llm_core.generation.record import Run, TokenEvent
 
 
 class PartialLens(Lens):

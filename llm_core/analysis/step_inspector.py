@@ -27,7 +27,7 @@ from samplers import ORDERS, RowState, SamplerChain, SamplerConfig, vocabulary_s
 from samplers.noise import draw
 
 if TYPE_CHECKING:
-    from llm_core.generation.request import Run
+    from llm_core.generation.record import Run
     from llm_core.models.language_model import LanguageModel
     from samplers.chain import StageRecording
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from samplers.trace import EXCLUDED_LOGPROB, StageSnapshot, StepTrace
 
 if TYPE_CHECKING:
-    from llm_core.generation.request import TokenEvent
+    from llm_core.generation.record import TokenEvent
 
 REPEATED = 4
 """Length of the n-grams whose repetition is reported, as in Welleck et al. 2020."""

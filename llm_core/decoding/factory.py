@@ -1,51 +1,20 @@
-"""What the engine asks of a model: fill a row's cache with a prompt, then one token for every row, in one pass.
+"""Make the decoder that fits a model, and check it before anybody uses it.
 
-Two implementations: `LlamaDecoder` for the Llama family, in several precisions, and `TransformersDecoder` for any other model
-that transformers has. `make_decoder` picks one and proves it on a few tokens before anybody uses it.
+`LlamaDecoder` serves the Llama family in several precisions, `TransformersDecoder` any other causal model that
+transformers has.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from llm_core.generation.request import Precision
+from llm_core.decoding.decoder import Decoder, UnsupportedModel
+from llm_core.decoding.precision import Precision
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from llm_core.decoding.kv_cache import KeyValueCache
     from llm_core.models.language_model import LanguageModel
-
-
-class UnsupportedModel(Exception):
-    """No decoder gives this model's own logits; the text says why."""
-
-
-class Decoder(Protocol):
-    """A model over a `KeyValueCache`. Not for two threads at once. Token ids are those of the model's tokenizer."""
-
-    precision: str
-    vocab_size: int
-    context_window: int
-
-    def new_cache(self, budget_bytes: int) -> KeyValueCache:
-        """An empty cache of this model's shapes."""
-        ...
-
-    def prefill(self, ids: Sequence[int], cache: KeyValueCache, row: int) -> Tensor:
-        """Append `ids` to one row and return the logits `[V]`, float32, that follow the last of them.
-
-        A long prompt goes in chunk by chunk, with calls for other rows in between if need be. Raises `CacheFull`.
-        """
-        ...
-
-    def step(self, ids: Sequence[int], cache: KeyValueCache) -> Tensor:
-        """Append one token to every row, `ids[row]`, and return logits `[rows, V]`, float32. Raises `CacheFull`.
-
-        After an exception no row's length has changed, so the step can be tried again with other rows.
-        """
-        ...
 
 
 def make_decoder(model: LanguageModel, precision: Precision = "float32") -> Decoder:

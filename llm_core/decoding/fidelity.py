@@ -8,9 +8,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from llm_core.decoding.factory import Decoder
+from llm_core.decoding.decoder import Decoder
 
-FIDELITY_TEXT = """The sky looks blue because air scatters short wavelengths of sunlight more strongly than long ones. At sunset
+FIDELITY_TEXT = """\
+The sky looks blue because air scatters short wavelengths of sunlight more strongly than long ones. At sunset
 the light crosses more air, most of the blue is gone before it arrives, and reds remain. Q: A farmer has 17 sheep and
 all but 9 run away. How many are left? A: 9, because "all but 9" means that nine stay. def area(radius): return 3.14159
 * radius ** 2  # for a circle. Hà Nội là thủ đô của Việt Nam; phở là món ăn nổi tiếng. 1. Boil water. 2. Add the tea."""

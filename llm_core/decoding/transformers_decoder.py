@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicLayer
 
-from llm_core.decoding.factory import UnsupportedModel
+from llm_core.decoding.decoder import UnsupportedModel
 from llm_core.decoding.kv_cache import BLOCK_TOKENS, KeyValueCache, LayerShape
 
 _MASKED = ("full_attention", "sliding_attention")

@@ -16,11 +16,11 @@ import torch
 from llm_core.decoding.thread_tuning import ThreadTuner, count_cores
 from llm_core.engine.prefix_cache import PrefixCache
 from llm_core.errors import NucleusError
-from llm_core.generation.request import FirstStepLogits
+from llm_core.generation.record import FirstStepLogits
 from samplers import SamplerChain, summarize
 
 if TYPE_CHECKING:
-    from llm_core.decoding.factory import Decoder
+    from llm_core.decoding.decoder import Decoder
     from llm_core.decoding.kv_cache import Prefix
     from llm_core.engine.sequence import ActiveSequence
     from samplers.chain import Draw, StageRecording

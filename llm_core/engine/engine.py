@@ -16,13 +16,16 @@ from typing import TYPE_CHECKING, NamedTuple, ParamSpec, TypeVar
 
 from llm_core.errors import NucleusError
 from llm_core.generation.fair_queue import FairQueue
-from llm_core.generation.request import GenerationRequest, Run, SampleRecord
+from llm_core.generation.record import Run, SampleRecord
+from llm_core.generation.request import GenerationRequest
 from llm_core.models.store import ModelStore
+from llm_core.prompts.rendering import render
 
 if TYPE_CHECKING:
+    from llm_core.decoding.precision import Precision
     from llm_core.engine.batch import Batch
     from llm_core.engine.sequence import ActiveSequence
-    from llm_core.generation.request import FinishReason, Precision
+    from llm_core.generation.record import FinishReason
     from llm_core.models.language_model import LanguageModel
     from samplers.constraints import Constraint
 
@@ -218,7 +221,7 @@ class Engine:
         batch = self._get_batch(job).result()
         check_settings(model, record.request)
         if run.rendered is None:
-            run.model, run.rendered = model, run.request.prompt.render(model)
+            run.model, run.rendered = model, render(run.request.prompt, model)
         grammar = self._get_grammar(run, model).result()
         record.constraint = grammar and advance_constraint(grammar, record.request)
         answer = ActiveSequence(model, run.rendered.token_ids, record)
@@ -286,7 +289,8 @@ def _is_ready(future: Future[Batch]) -> bool:
 def _make_batch(model: LanguageModel, precision: Precision) -> Batch:
     import torch
 
-    from llm_core.decoding.factory import UnsupportedModel, make_decoder
+    from llm_core.decoding.decoder import UnsupportedModel
+    from llm_core.decoding.factory import make_decoder
     from llm_core.decoding.quantized_linear import FormatUnavailable
     from llm_core.decoding.thread_tuning import count_cores
     from llm_core.engine.batch import Batch

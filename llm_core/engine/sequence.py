@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from llm_core.errors import NucleusError
 from llm_core.generation.detokenizer import IncrementalDetokenizer, StopSequenceDetector
-from llm_core.generation.request import FinishReason, SampleRecord, SampleRequest, TokenEvent
+from llm_core.generation.record import FinishReason, SampleRecord, TokenEvent
+from llm_core.generation.request import SampleRequest
 from llm_core.models.language_model import LanguageModel
 from samplers import RowState, StepTrace
 

@@ -12,8 +12,9 @@ import time
 from collections.abc import Sequence
 
 from llm_core.errors import NucleusError
+from llm_core.generation.record import FinishReason, Run, SampleRecord
 from llm_core.generation.request import MAX_SAMPLES_PER_REQUEST as MAX_SAMPLES_PER_REQUEST
-from llm_core.generation.request import FinishReason, GenerationRequest, Run, SampleRecord, SampleRequest
+from llm_core.generation.request import GenerationRequest, SampleRequest
 from llm_core.generation.technique_run import Submit
 from llm_core.prompts.extraction import normalized
 

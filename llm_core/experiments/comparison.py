@@ -16,14 +16,8 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from llm_core.errors import NucleusError
-from llm_core.generation.request import (
-    MAX_SAMPLES_PER_REQUEST,
-    GenerationRequest,
-    Run,
-    SampleRecord,
-    SampleRequest,
-    TokenEvent,
-)
+from llm_core.generation.record import Run, SampleRecord, TokenEvent
+from llm_core.generation.request import MAX_SAMPLES_PER_REQUEST, GenerationRequest, SampleRequest
 from llm_core.generation.technique_run import Submit
 from llm_core.prompts.spec import PromptSpec
 from samplers import SamplerConfig, StageSnapshot, StepTrace

@@ -14,7 +14,7 @@ from typing import Any
 
 from llm_core.errors import NucleusError
 from llm_core.formats.common.result import Dumped, Lost
-from llm_core.generation.request import Run, SampleRecord, TokenEvent
+from llm_core.generation.record import Run, SampleRecord, TokenEvent
 
 COLUMNS = (
     *("prompt", "row", "seed", "answer", "status", "finish_reason", "error", "tokens", "prompt_tokens", "seconds"),

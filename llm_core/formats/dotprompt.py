@@ -18,6 +18,7 @@ from llm_core.formats.common.chat import Turn, Variable, spec_of, turns_of
 from llm_core.formats.common.fields import extras, from_namespace, named, namespaced, traced, with_extras
 from llm_core.formats.common.result import Dumped, Loaded, Lost
 from llm_core.prompts.output_format import OutputFormat
+from llm_core.providers.model_id import Target, split_model_id
 from llm_core.recipes.recipe import Recipe
 from llm_core.recipes.yaml_json import dump_data, load_data
 
@@ -87,9 +88,9 @@ def _stale(recipe: Recipe, front: Mapping[str, Any], template: str) -> set[str]:
 def _native(recipe: Recipe, turns: tuple[Turn, ...]) -> tuple[dict[str, Any], str]:
     """Front matter without our own keys, and the template."""
     front: dict[str, Any] = {"description": recipe.title} if recipe.title else {}
-    scheme, _, name = recipe.model.id.partition(":")
-    if scheme in _PLUGINS:
-        front["model"] = f"{_PLUGINS[scheme]}/{name.partition('@')[0]}"
+    target = split_model_id(recipe.model.id)
+    if target and target.scheme in _PLUGINS:
+        front["model"] = f"{_PLUGINS[target.scheme]}/{target.name}"
     config: dict[str, Any] = {"temperature": recipe.sampler.temperature, "topP": recipe.sampler.top_p}
     if recipe.sampler.top_k:
         config["topK"] = recipe.sampler.top_k
@@ -120,7 +121,7 @@ def _read(front: Mapping[str, Any], template: str) -> tuple[Recipe, list[Lost]]:
     more: dict[str, Any] = {"title": front["description"]} if front.get("description") else {}
     plugin, _, name = str(front.get("model") or "").partition("/")
     if plugin in _SCHEMES and name:
-        more["model.id"] = f"{_SCHEMES[plugin]}:{name}"
+        more["model.id"] = Target(_SCHEMES[plugin], name).model_id
     elif front.get("model"):
         lost.append(Lost("model", "unknown_here"))
     for key, value in _mapping(front, "config").items():

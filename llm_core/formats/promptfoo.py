@@ -16,8 +16,8 @@ from typing import Any
 from llm_core.errors import NucleusError
 from llm_core.formats.common.chat import Turn, Variable, spec_of, turns_of
 from llm_core.formats.common.fields import extras, from_namespace, named, namespaced, traced, values, with_extras
-from llm_core.formats.common.models import target_of
 from llm_core.formats.common.result import Dumped, Loaded, Lost
+from llm_core.providers.model_id import Target, parse_model_id
 from llm_core.recipes.recipe import Recipe
 from llm_core.recipes.yaml_json import dump_data, load_data
 
@@ -116,7 +116,7 @@ def _native(recipe: Recipe) -> tuple[dict[str, Any], list[Lost]]:
 
 def _provider(recipe: Recipe, unsafe: list[Lost]) -> dict[str, Any]:
     """`echo`, which gives the prompt back, stands for a model that promptfoo cannot ask."""
-    target = target_of(recipe.model.id)
+    target = parse_model_id(recipe.model.id)
     names = {"gemini": "google", "vertex": "vertex", "openai": "openai:chat"}
     if target is None or target.scheme not in names or not _checked(recipe.model.id, "model.id", unsafe):
         return {"id": "echo"}
@@ -301,10 +301,10 @@ def _read_provider(data: Mapping[str, Any], more: dict[str, Any]) -> list[Lost]:
         return [*lost, Lost("providers.id", "unknown_here")]
     place = ""
     if provider == "openai" and isinstance(config.get("apiBaseUrl"), str):
-        place = f"@{config['apiBaseUrl']}"
+        place = config["apiBaseUrl"]
     elif provider == "vertex" and config.get("projectId") and config.get("region"):
-        place = f"@{config['projectId']}/{config['region']}"
-    more["model.id"] = f"{_SCHEMES[provider]}:{model}{place}"
+        place = f"{config['projectId']}/{config['region']}"
+    more["model.id"] = Target(_SCHEMES[provider], model, place).model_id
     names = _OPENAI if provider == "openai" else _GOOGLE
     used = {"projectId", "region"}
     if provider == "openai":

@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from llm_core.errors import NucleusError
 from llm_core.formats.common.result import REASONS, Dumped, Loaded, Lost, Reason
+from llm_core.providers.model_id import split_model_id
 
 if TYPE_CHECKING:
-    from llm_core.generation.request import Run
+    from llm_core.generation.record import Run
     from llm_core.recipes.recipe import Recipe
 
 __all__ = [
@@ -141,10 +142,10 @@ def form_of(name: str, recipe: Recipe) -> str:
         known = ", ".join(sorted({each.suffix for each in FORMATS.values()}))
         raise NucleusError("recipe_form_unknown", ending=PurePath(name).suffix or name, known=known)
     if found[0].startswith("python_"):
-        scheme = recipe.model.id.partition(":")[0]
-        return {"gemini": "python_gemini", "vertex": "python_vertex", "openai": "python_openai"}.get(
-            scheme, "python_transformers" if recipe.local else "python_openai"
-        )
+        target = split_model_id(recipe.model.id)
+        if target is None:
+            return "python_transformers"
+        return f"python_{target.scheme}" if target.scheme in ("gemini", "vertex") else "python_openai"
     return max(found, key=lambda form: len(FORMATS[form].suffix))
 
 

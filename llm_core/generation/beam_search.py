@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from llm_core.errors import NucleusError
-from llm_core.generation.request import ABANDONED_AFTER_SECONDS, GenerationRequest, Run, SampleRequest
+from llm_core.generation.record import ABANDONED_AFTER_SECONDS, Run
+from llm_core.generation.request import GenerationRequest, SampleRequest
 from llm_core.prompts.output_format import OutputFormat
 from samplers import SamplerConfig
 from samplers.trace import MAX_CANDIDATES

@@ -18,7 +18,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from llm_core.generation.request import GenerationRequest, Run, SampleRecord, SampleRequest, TokenEvent
+from llm_core.generation.record import Run, SampleRecord, TokenEvent
+from llm_core.generation.request import GenerationRequest, SampleRequest
 
 if TYPE_CHECKING:
     from llm_core.models.language_model import LanguageModel

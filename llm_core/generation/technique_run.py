@@ -19,7 +19,8 @@ from collections.abc import Callable, Generator, Sequence
 from typing import NamedTuple
 
 from llm_core.errors import NucleusError
-from llm_core.generation.request import GenerationRequest, Run, SampleRecord, SampleRequest
+from llm_core.generation.record import Run, SampleRecord
+from llm_core.generation.request import GenerationRequest, SampleRequest
 from llm_core.prompts.extraction import Extraction, vote
 from llm_core.prompts.output_format import OutputFormat
 from llm_core.prompts.spec import PromptSpec, plain_text

@@ -11,16 +11,12 @@ import dataclasses
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 from llm_core.errors import NucleusError
 from llm_core.prompts.extraction import Extraction
 from llm_core.prompts.output_format import OutputFormat
 from llm_core.prompts.retrieval import MAX_DOCUMENT, MAX_PASSAGES, Passage, best_passages
-
-if TYPE_CHECKING:
-    from llm_core.models.language_model import LanguageModel
-    from llm_core.prompts.rendering import RenderedPrompt
 
 MAX_CHARACTERS = 200_000
 """Of all parts together: more than any context window this app meets; a paste beyond it is refused before it is
@@ -281,12 +277,6 @@ class PromptSpec:
         """The second prompt of a step-back: this one, with the general answer in its context."""
         context = SEPARATOR.join(filter(str.strip, (self.context, principle.strip())))
         return dataclasses.replace(self, technique="zero_shot", context=context)
-
-    def render(self, model: LanguageModel) -> RenderedPrompt:
-        """The text and tokens that the model receives: `llm_core.prompts.rendering.render`."""
-        from llm_core.prompts.rendering import render
-
-        return render(self, model)
 
     def _worked(self, example: Example) -> str:
         """What the model should have said to an example."""

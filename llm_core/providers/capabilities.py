@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from llm_core.providers.provider import Target
+from llm_core.providers.model_id import Target
 
 Support = Literal["honoured", "ignored", "rejected", "untried"]
 

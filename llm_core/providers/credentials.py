@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from pydantic import SecretStr
 
-from llm_core.providers.provider import Target
+from llm_core.providers.model_id import Target
 
 KEY_VARIABLES = {
     "gemini": ("GEMINI_API_KEY", "GOOGLE_API_KEY"),

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from llm_core.errors import NucleusError
-from llm_core.generation.request import Usage
-from llm_core.providers.provider import Target
+from llm_core.generation.record import Usage
+from llm_core.providers.model_id import Target
 
 TOKENS_PER_PRICE = 1_000_000
 

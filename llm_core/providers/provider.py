@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from pydantic import SecretStr
 
 from llm_core.errors import NucleusError
-from llm_core.generation.request import FinishReason, HostedOptions, SampleRequest, Usage
+from llm_core.generation.record import FinishReason, Usage
+from llm_core.generation.request import HostedOptions, SampleRequest
 from llm_core.prompts.spec import PromptSpec
 from llm_core.providers.http.connection import Connection
+from llm_core.providers.model_id import Target
 
 CONTINUE_PROMPT = "Go on exactly where your answer stopped. Do not repeat any of it."
 """Prompt for a model that refuses a conversation that ends with its own turn."""
@@ -19,20 +21,6 @@ CONTINUE_PROMPT = "Go on exactly where your answer stopped. Do not repeat any of
 
 REDUCED_TOP_LOGPROBS = 5
 """`top_logprobs` to ask for where a larger number was refused."""
-
-
-class Target(NamedTuple):
-    """Parts of a hosted model's id, `scheme:name@place`."""
-
-    scheme: str
-    name: str
-    place: str = ""
-    """Base URL, or `project/location` for Vertex AI; empty for the provider's own address."""
-
-    @property
-    def model_id(self) -> str:
-        """Id of the model as a request names it."""
-        return f"{self.scheme}:{self.name}@{self.place}" if self.place else f"{self.scheme}:{self.name}"
 
 
 class TokenLogprob(NamedTuple):
@@ -93,24 +81,6 @@ class HostedModel(NamedTuple):
     context_window: int | None = None
     output_limit: int | None = None
     vocabulary: int | None = None
-
-
-@dataclass(eq=False)
-class Failure(Exception):
-    """Error of a provider in place of tokens."""
-
-    error: NucleusError
-    retryable: bool = False
-    """Whether the same request may succeed a little later."""
-    wait_seconds: float | None = None
-    """Seconds that the provider asked to wait."""
-    refused: tuple[str, ...] = field(default=())
-    """Wire names of the fields at fault, where the message names them."""
-    permanent: bool = True
-    """Whether the model refuses these fields as such, and not only their value."""
-
-    def __str__(self) -> str:
-        return str(self.error)
 
 
 class Provider(Protocol):

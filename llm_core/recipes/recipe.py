@@ -21,19 +21,20 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from llm_core.decoding.precision import Precision
 from llm_core.errors import NucleusError
 from llm_core.generation.request import (
     MAX_OUTPUT_TOKENS,
     MAX_SAMPLES_PER_REQUEST,
     GenerationRequest,
     HostedOptions,
-    Precision,
     SampleRequest,
 )
 from llm_core.prompts import serialization
 from llm_core.prompts.spec import PromptSpec
 from llm_core.prompts.validation_errors import refusal
 from llm_core.providers.http.url_policy import normalize_url
+from llm_core.providers.model_id import is_local
 from llm_core.recipes.trace import Trace
 from samplers import SamplerConfig
 
@@ -165,9 +166,7 @@ class Recipe(BaseModel):
     @property
     def local(self) -> bool:
         """Whether the model runs on the machine that runs the recipe."""
-        from llm_core.router import PROVIDERS
-
-        return self.model.id.partition(":")[0] not in PROVIDERS
+        return is_local(self.model.id)
 
     def rows(self) -> tuple[SampleRequest, ...]:
         """One for each answer, the candidates of a seed together."""

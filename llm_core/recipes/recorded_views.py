@@ -12,7 +12,7 @@ from llm_core.experiments.comparison import MAX_COLUMNS, Comparison, ComparisonC
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from llm_core.generation.request import SampleRecord
+    from llm_core.generation.record import SampleRecord
     from llm_core.recipes.replay import Recorded
 
 

@@ -13,7 +13,8 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from llm_core.errors import NucleusError
-from llm_core.generation.request import MAX_SAMPLES_PER_REQUEST, Run, TokenEvent, Usage
+from llm_core.generation.record import ReplayInfo, Run, TokenEvent, Usage
+from llm_core.generation.request import MAX_SAMPLES_PER_REQUEST
 from llm_core.generation.technique_run import Outcome, Submit, TechniqueRun
 from llm_core.recipes.trace import MAX_LABEL, Recording
 
@@ -63,7 +64,8 @@ def _recorded(
     like = recipe.rows()[0]
     asked = tuple(dataclasses.replace(like, sampler=dataclasses.replace(like.sampler, seed=row.seed)) for row in rows)
     run = Run(dataclasses.replace(recipe.request(prompt=prompt), samples=asked))
-    run.recorded, run.labels = trace, labels
+    run.recorded = ReplayInfo(trace.model, trace.at, frozenset(trace.ends))
+    run.labels = labels
     for record, row in zip(run.samples, rows, strict=True):
         events = row.all_events()
         for event in events:

@@ -21,15 +21,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from llm_core.generation.request import (
-    MAX_OUTPUT_TOKENS,
-    MAX_SAMPLES_PER_REQUEST,
-    FinishReason,
-    Run,
-    SampleRecord,
-    TokenEvent,
-    Usage,
-)
+from llm_core.generation.record import FinishReason, Run, SampleRecord, TokenEvent, Usage
+from llm_core.generation.request import MAX_OUTPUT_TOKENS, MAX_SAMPLES_PER_REQUEST
 from samplers import STAGE_NAMES, StepTrace, pack_traces, unpack_traces
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from llm_core.decoding.factory import make_decoder
 from llm_core.engine.batch import Batch
 from llm_core.engine.sequence import ActiveSequence
-from llm_core.generation.request import SampleRecord, SampleRequest
+from llm_core.generation.record import SampleRecord
+from llm_core.generation.request import SampleRequest
 from llm_core.models.language_model import LanguageModel
 from samplers import SamplerConfig
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from llm_core import ModelReference, Recipe
-from llm_core.generation.request import PRECISIONS, THINKING, HostedOptions, Image
+from llm_core.decoding.precision import PRECISIONS
+from llm_core.generation.request import THINKING, HostedOptions, Image
 from llm_core.recipes.recipe import Limits
 from samplers import ORDERS, STAGE_NAMES, SamplerConfig
 from tests.llm_core.prompts.test_serialization import prompts

@@ -19,7 +19,8 @@ from typing import NamedTuple
 from llm_core.best_of_n.criteria.base import Need, Score, make_failed_score, make_score
 from llm_core.errors import NucleusError
 from llm_core.experiments.candidate_pool import Candidate
-from llm_core.generation.request import GenerationRequest, Run, SampleRequest
+from llm_core.generation.record import Run
+from llm_core.generation.request import GenerationRequest, SampleRequest
 from llm_core.generation.technique_run import Submit
 from llm_core.prompts.extraction import Extraction
 from llm_core.prompts.output_format import OutputFormat

@@ -16,8 +16,8 @@ from llm_core.formats.code import sdk_program, transformers_program
 from llm_core.formats.code.bundled_modules import writing
 from llm_core.formats.code.sdk_program import Program
 from llm_core.formats.common.fields import traced
-from llm_core.formats.common.models import target_of
 from llm_core.formats.common.result import Dumped, Loaded, Lost
+from llm_core.providers.model_id import parse_model_id
 from llm_core.recipes.recipe import Recipe
 from llm_core.recipes.yaml_json import load_data
 
@@ -31,7 +31,7 @@ _PROGRAMS = {
 
 def program(recipe: Recipe) -> Program:
     """For the provider of the recipe's model."""
-    target = target_of(recipe.model.id)
+    target = parse_model_id(recipe.model.id)
     return _PROGRAMS[target.scheme](recipe) if target else transformers_program.transformers(recipe)
 
 

@@ -14,12 +14,12 @@ from typing import Any, NamedTuple
 from llm_core.formats.code.literals import literal
 from llm_core.formats.common.chat import prompt_losses
 from llm_core.formats.common.fields import ABOUT, OF_THE_CHAT, not_carried
-from llm_core.formats.common.models import target_of
 from llm_core.formats.common.result import Lost
 from llm_core.prompts.spec import PromptSpec
 from llm_core.providers.google import wire
+from llm_core.providers.model_id import Target, parse_model_id
 from llm_core.providers.openai import wire as openai_wire
-from llm_core.providers.provider import Call, Target
+from llm_core.providers.provider import Call
 from llm_core.recipes.recipe import Recipe
 
 OTHER_KEY = "SERVER_API_KEY"
@@ -165,7 +165,7 @@ def _all_lost(recipe: Recipe, target: Target | None, carried: set[str]) -> tuple
 
 def _own_target(recipe: Recipe, scheme: str) -> Target | None:
     """The recipe's model, if it is one of this provider's."""
-    target = target_of(recipe.model.id)
+    target = parse_model_id(recipe.model.id)
     return target if target and target.scheme == scheme else None
 
 

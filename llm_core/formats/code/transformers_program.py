@@ -18,7 +18,7 @@ from llm_core.formats.common.fields import ABOUT, OF_THE_CHAT, not_carried
 from llm_core.formats.common.result import Lost
 from llm_core.models import builtin as models_builtin
 from llm_core.prompts.spec import SEPARATOR
-from llm_core.providers.provider import Target
+from llm_core.providers.model_id import Target
 from llm_core.recipes.recipe import Recipe
 from samplers import SamplerConfig
 from samplers.config import STAGE_FIELDS

@@ -17,7 +17,7 @@ from llm_core.errors import NucleusError
 from llm_core.formats.common.result import Dumped, Lost
 from llm_core.formats.report import svg_charts
 from llm_core.formats.report.style import STYLE
-from llm_core.generation.request import Run, SampleRecord, TokenEvent
+from llm_core.generation.record import Run, SampleRecord, TokenEvent
 from llm_core.generation.token_text import escape_control_characters
 from llm_core.prompts.spec import PromptSpec
 from llm_core.recipes.recipe import Recipe

@@ -12,7 +12,7 @@ import time
 
 from llm_core.errors import NucleusError
 from llm_core.generation.detokenizer import StopSequenceDetector
-from llm_core.generation.request import FinishReason, Run, SampleRecord, TokenEvent, Usage
+from llm_core.generation.record import FinishReason, Run, SampleRecord, TokenEvent, Usage
 from llm_core.providers.provider import StreamDelta, TokenLogprob, TokenLogprobs
 from samplers.top_logprobs import BoundedStep, TopLogprobsChain
 

@@ -18,11 +18,11 @@ from pydantic import SecretStr
 
 from llm_core.errors import NucleusError
 from llm_core.generation.fair_queue import FairQueue
-from llm_core.generation.request import FinishReason, Run, SampleRecord
+from llm_core.generation.record import FinishReason, Run, SampleRecord
 from llm_core.providers.dispatch.answer_writer import AnswerWriter, TokenIdAssigner
 from llm_core.providers.dispatch.response_cache import ResponseCache
 from llm_core.providers.http.connection import READ_TIMEOUT_SECONDS, Connection, RequestCancelled
-from llm_core.providers.provider import Target
+from llm_core.providers.model_id import Target
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from dataclasses import replace
 from urllib.parse import urlsplit
 
 from llm_core.errors import NucleusError
-from llm_core.generation.request import Run
+from llm_core.generation.record import Run
 from llm_core.providers.capabilities import EVIDENCE_THRESHOLD, Capabilities, CapabilityTable
 from llm_core.providers.dispatch.answer_writer import AnswerWriter
 from llm_core.providers.dispatch.call_queue import DispatchLimits, QueuedCall
@@ -23,7 +23,9 @@ from llm_core.providers.dispatch.response_cache import ResponseCache
 from llm_core.providers.dispatch.setting_support import dropped_settings, effective_sampler
 from llm_core.providers.http import error_mapping
 from llm_core.providers.http.connection import RequestCancelled
-from llm_core.providers.provider import Call, Failure, Provider, StreamDelta, Target
+from llm_core.providers.http.error_mapping import Failure
+from llm_core.providers.model_id import Target
+from llm_core.providers.provider import Call, Provider, StreamDelta
 from samplers.top_logprobs import TopLogprobsChain
 
 _PROOF_TOKENS = 3

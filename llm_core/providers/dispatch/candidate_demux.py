@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from llm_core.errors import NucleusError
-from llm_core.generation.request import Usage
+from llm_core.generation.record import Usage
 from llm_core.providers.dispatch.answer_writer import AnswerWriter
 from llm_core.providers.provider import StreamDelta
 

@@ -14,7 +14,8 @@ from typing import Any, TypeVar
 from pydantic import SecretStr
 
 from llm_core.errors import NucleusError
-from llm_core.generation.request import GenerationRequest, Run, SampleRecord
+from llm_core.generation.record import Run, SampleRecord
+from llm_core.generation.request import GenerationRequest
 from llm_core.providers.capabilities import CapabilityTable
 from llm_core.providers.credentials import Credentials
 from llm_core.providers.dispatch.answer_writer import AnswerWriter, TokenIdAssigner
@@ -23,8 +24,10 @@ from llm_core.providers.dispatch.call_sender import CallSender
 from llm_core.providers.dispatch.response_cache import ResponseCache
 from llm_core.providers.dispatch.setting_support import group_samples_by_call, unsupported_reason
 from llm_core.providers.http.connection import Connection
+from llm_core.providers.http.error_mapping import Failure
 from llm_core.providers.http.url_policy import UrlPolicy
-from llm_core.providers.provider import Call, Failure, HostedModel, Provider, Target
+from llm_core.providers.model_id import Target, parse_model_id
+from llm_core.providers.provider import Call, HostedModel, Provider
 
 T = TypeVar("T")
 
@@ -55,13 +58,7 @@ class HostedService:
 
     def target(self, model_id: str) -> Target | None:
         """Return the parts of a model's id, with its address checked; None for a local model. Raises `NucleusError`."""
-        scheme, colon, rest = model_id.partition(":")
-        if not colon or scheme not in self._factories:
-            return None
-        name, place = _split_place(rest)
-        if not name.strip() or not name.isprintable() or len(name) > 300:
-            raise NucleusError("provider_model_unnamed", model=model_id[:100])
-        return Target(scheme, name, self._check_place(place))
+        return parse_model_id(model_id, self._url_policy)
 
     def submit(
         self,
@@ -166,7 +163,7 @@ class HostedService:
     ) -> tuple[HostedModel, ...]:
         """Return the models that the provider lists, over a `connection` that the caller can cancel. Raises
         `NucleusError`."""
-        target = Target(scheme, "", self._check_place(place))
+        target = Target(scheme, "", check_place(place, self._url_policy))
         provider = self.provider(scheme)
         secret = self._find_key(provider, target, credentials)
         sent_over = connection or self.make_connection()
@@ -204,11 +201,6 @@ class HostedService:
             call = replace(call, candidates=len(places), omitted=refused | set(provider.settings.get("seed", ())))
         return provider.body(call)
 
-    def _check_place(self, place: str) -> str:
-        if not place:
-            return place
-        return self._url_policy.check(place) if "://" in place else self._url_policy.check_project(place)
-
     def _call_provider(self, function: Callable[[], T], provider: Provider, target: Target) -> T:
         """Call `function` and raise what fails in it as `NucleusError`."""
         try:
@@ -233,13 +225,3 @@ class HostedService:
             if not (key.isascii() and key.isprintable()) or " " in key:
                 raise NucleusError("provider_key_malformed")
         return secret
-
-
-def _split_place(rest: str) -> tuple[str, str]:
-    """Split `NAME@PLACE` into name and place. Names may contain an `@` themselves."""
-    for mark in ("@http://", "@https://"):
-        if mark in rest:
-            name, _, place = rest.partition(mark)
-            return name, mark[1:] + place
-    name, at, place = rest.rpartition("@")
-    return (name, place) if at and "/" in place else (rest, "")

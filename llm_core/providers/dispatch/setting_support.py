@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from llm_core.errors import NucleusError
 from llm_core.generation.request import GenerationRequest, SampleRequest
 from llm_core.providers.capabilities import Capabilities
-from llm_core.providers.provider import Call, Failure, Provider
+from llm_core.providers.http.error_mapping import Failure
+from llm_core.providers.provider import Call, Provider
 from samplers import SamplerConfig
 from samplers.config import ORDERS, SETTINGS, STAGE_FIELDS
 

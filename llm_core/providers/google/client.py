@@ -20,7 +20,8 @@ from llm_core.providers.google import wire
 from llm_core.providers.google.identity import GoogleIdentity
 from llm_core.providers.http import error_mapping
 from llm_core.providers.http.connection import Connection
-from llm_core.providers.provider import Call, Failure, HostedModel, StreamDelta
+from llm_core.providers.http.error_mapping import Failure
+from llm_core.providers.provider import Call, HostedModel, StreamDelta
 
 if TYPE_CHECKING:
     from google.genai import Client

@@ -6,7 +6,7 @@ import threading
 from typing import Any
 
 from llm_core.errors import NucleusError
-from llm_core.providers.provider import Failure
+from llm_core.providers.http.error_mapping import Failure
 
 _SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
 

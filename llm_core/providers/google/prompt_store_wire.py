@@ -26,7 +26,8 @@ from llm_core.prompts.spec import Example, PromptSpec
 from llm_core.providers.google import wire
 from llm_core.providers.http.connection import Connection
 from llm_core.providers.http.url_policy import UrlPolicy
-from llm_core.providers.provider import Call, Target
+from llm_core.providers.model_id import Target, split_model_id
+from llm_core.providers.provider import Call
 from samplers import SamplerConfig
 from samplers.config import SETTINGS, STAGE_FIELDS
 
@@ -84,7 +85,8 @@ def export_prompt(request: GenerationRequest, model: str) -> PromptExport:
     if names:
         rows = spec.values or ({},)
         data["variables"] = [{name: {"text": str(values.get(name, ""))} for name in names} for values in rows]
-    lost = [] if request.model_id.partition(":")[2].partition("@")[0] == model else ["model"]
+    own = split_model_id(request.model_id)
+    lost = [] if own and own.name == model else ["model"]
     lost += _dropped_fields(request, names, config)
     return PromptExport(data, tuple(_merged_fields(spec)), tuple(dict.fromkeys(lost)))
 

@@ -23,7 +23,7 @@ from llm_core.providers.google.client import (
 from llm_core.providers.google.identity import GoogleIdentity
 from llm_core.providers.http import error_mapping
 from llm_core.providers.http.connection import Connection
-from llm_core.providers.provider import Failure
+from llm_core.providers.http.error_mapping import Failure
 
 if TYPE_CHECKING:
     from agentplatform import Client

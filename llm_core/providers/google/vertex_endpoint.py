@@ -22,9 +22,10 @@ from llm_core.providers.google.client import PROJECT_AND_LOCATION, location_url
 from llm_core.providers.google.identity import GoogleIdentity
 from llm_core.providers.http import error_mapping
 from llm_core.providers.http.connection import Connection
+from llm_core.providers.http.error_mapping import Failure
 from llm_core.providers.openai import wire
 from llm_core.providers.openai.client import ApiServer, OpenAICompatible, read_json, read_text
-from llm_core.providers.provider import Call, Failure, HostedModel, StreamDelta
+from llm_core.providers.provider import Call, HostedModel, StreamDelta
 
 _ENDPOINT_ID = re.compile(r"[\w-]{1,100}", re.ASCII)
 """Pattern of an endpoint's id, which becomes a part of the request's path."""

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from llm_core.errors import NucleusError
-from llm_core.generation.request import FinishReason, Usage
+from llm_core.generation.record import FinishReason, Usage
 from llm_core.prompts.spec import Message
 from llm_core.providers.provider import (
     CONTINUE_PROMPT,

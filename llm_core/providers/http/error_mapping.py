@@ -11,10 +11,10 @@ import re
 import socket
 import ssl
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from llm_core.errors import NucleusError
-from llm_core.providers.provider import Failure
 
 MAX_BODY_BYTES = 64 * 1024
 """Bytes of an error body that are read."""
@@ -204,3 +204,21 @@ def _iterate_causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
+
+
+@dataclass(eq=False)
+class Failure(Exception):
+    """Error of a provider in place of tokens."""
+
+    error: NucleusError
+    retryable: bool = False
+    """Whether the same request may succeed a little later."""
+    wait_seconds: float | None = None
+    """Seconds that the provider asked to wait."""
+    refused: tuple[str, ...] = field(default=())
+    """Wire names of the fields at fault, where the message names them."""
+    permanent: bool = True
+    """Whether the model refuses these fields as such, and not only their value."""
+
+    def __str__(self) -> str:
+        return str(self.error)

@@ -17,10 +17,11 @@ from pydantic import SecretStr
 from llm_core.errors import NucleusError
 from llm_core.providers.http import error_mapping
 from llm_core.providers.http.connection import Connection
+from llm_core.providers.http.error_mapping import Failure
 from llm_core.providers.http.sse import MAX_EVENT_SIZE, parse_events
 from llm_core.providers.openai import wire
 from llm_core.providers.openai.token_lookup import TokenTextCache
-from llm_core.providers.provider import Call, Failure, HostedModel, StreamDelta
+from llm_core.providers.provider import Call, HostedModel, StreamDelta
 
 DEFAULT_PLACE = "https://api.openai.com/v1"
 

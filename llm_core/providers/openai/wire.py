@@ -14,14 +14,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from llm_core.errors import NucleusError
-from llm_core.generation.request import FinishReason, Usage
+from llm_core.generation.record import FinishReason, Usage
 from llm_core.prompts.spec import SEPARATOR, Message
 from llm_core.providers.http import error_mapping
+from llm_core.providers.http.error_mapping import Failure
 from llm_core.providers.provider import (
     CONTINUE_PROMPT,
     REDUCED_TOP_LOGPROBS,
     Call,
-    Failure,
     HostedModel,
     StreamDelta,
     TokenLogprob,

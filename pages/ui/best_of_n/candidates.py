@@ -24,7 +24,7 @@ from pages.ui.shell.session import get, has, put, session
 
 if TYPE_CHECKING:
     from llm_core.best_of_n.criteria import Score
-    from llm_core.generation.request import SampleRecord
+    from llm_core.generation.record import SampleRecord
 
 REFRESH_SECONDS, MANY_REFRESH_SECONDS, MANY_CANDIDATES = 0.4, 0.9, 16
 GENERATION_ORDER = "as_written"

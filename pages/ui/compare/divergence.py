@@ -22,7 +22,7 @@ from pages.ui.shell import i18n
 from pages.ui.shell.i18n import number, share, t
 
 if TYPE_CHECKING:
-    from llm_core.generation.request import Run, TokenEvent
+    from llm_core.generation.record import Run, TokenEvent
     from samplers import StepTrace
 
 

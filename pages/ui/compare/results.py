@@ -28,7 +28,7 @@ from pages.ui.shell.i18n import number, t
 from pages.ui.shell.session import get, put, session
 
 if TYPE_CHECKING:
-    from llm_core.generation.request import Run, SampleRecord, TokenEvent
+    from llm_core.generation.record import Run, SampleRecord, TokenEvent
 
 REFRESH_SECONDS = 0.3
 EXPLANATION_REFRESH_SECONDS = 1.0

@@ -15,7 +15,7 @@ from pages.ui.shell.i18n import number, t
 
 if TYPE_CHECKING:
     from llm_core.generation.branches import Branch
-    from llm_core.generation.request import Run, SampleRecord, TokenEvent
+    from llm_core.generation.record import Run, SampleRecord, TokenEvent
 
 _WORDS = ("token", "after", "entropy", "surprisal", "id", "part", "bare", "given", "fork", "image")
 

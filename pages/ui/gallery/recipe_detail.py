@@ -18,7 +18,7 @@ from pages.ui.shell.i18n import t
 from pages.ui.shell.session import get, has, put, session
 
 if TYPE_CHECKING:
-    from llm_core.generation.request import Run
+    from llm_core.generation.record import Run
     from llm_core.recipes.recipe import Recipe
     from llm_core.storage.recipe_store import Entry, Version
 

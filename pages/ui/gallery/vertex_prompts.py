@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 import streamlit as st
 
 from llm_core import GenerationRequest, SampleRequest
+from llm_core.providers.model_id import split_model_id
 from llm_core.recipes.recipe import Recipe
 from pages.ui.model.hosted_options import read_hosted
 from pages.ui.playground.open_recipe import ask_to_open, follow
@@ -64,8 +65,8 @@ def _save_form(saving: bool) -> None:
         st.info(t("vertex_prompts.nothing"))
         return
     if not has(MODEL):
-        scheme, _, name = session().model_id.partition(":")
-        put(MODEL, name.partition("@")[0] if scheme in ("gemini", "vertex") else "")
+        target = split_model_id(session().model_id)
+        put(MODEL, target.name if target and target.scheme in ("gemini", "vertex") else "")
     first = textwrap.shorten(str(get(Key.INSTRUCTION) or ""), 80, placeholder="…")
     st.caption(t("vertex_prompts.what", text=i18n.plain(first)))
     left, right = st.columns(2)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from llm_core.analysis.partial_inspector import partial_lens_of
 from llm_core.analysis.step_inspector import Lens, lens_of, request_for
 from llm_core.generation.branches import Branch
-from llm_core.generation.request import TokenEvent
+from llm_core.generation.record import TokenEvent
 from pages.ui.playground.run_view import shown_branch
 from pages.ui.shell import services
 from pages.ui.shell.session import session

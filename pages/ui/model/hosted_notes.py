@@ -14,7 +14,7 @@ from pages.ui.shell import i18n, services
 from pages.ui.shell.i18n import number, share, t
 
 if TYPE_CHECKING:
-    from llm_core.generation.request import Run, TokenEvent
+    from llm_core.generation.record import Run, TokenEvent
 
 
 def queue_note(runs: Collection[Run]) -> None:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from llm_core import GenerationRequest, NucleusError, PromptSpec
-from llm_core.generation.request import IMAGE_TYPES, THINKING, HostedOptions, Image, Run, SampleRecord, Usage
+from llm_core.generation.record import Run, SampleRecord, Usage
+from llm_core.generation.request import IMAGE_TYPES, THINKING, HostedOptions, Image
 from pages.ui.prompt.composer import read_prompt
 from pages.ui.shell import i18n, services
 from pages.ui.shell.background_call import ask, settle, waiting_line
@@ -20,7 +21,7 @@ from pages.ui.shell.session import Key, get, has, put, session
 
 if TYPE_CHECKING:
     from llm_core.providers.http.background_call import BackgroundCall
-    from llm_core.providers.provider import Target
+    from llm_core.providers.model_id import Target
 
 COUNT = "count"
 """Where the Playground waits for a prompt's count."""

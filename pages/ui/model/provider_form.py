@@ -8,6 +8,7 @@ import streamlit as st
 from pydantic import SecretStr
 
 from llm_core import NucleusError
+from llm_core.providers.model_id import split_model_id
 from pages.ui.shell import i18n, services
 from pages.ui.shell.background_call import ask, give_up, settle, waiting_line
 from pages.ui.shell.i18n import number, t
@@ -109,7 +110,7 @@ def _take_key(chosen: str, name: str) -> None:
 def _model_field(chosen: str) -> None:
     under_way = settle(LISTING)
     listed = session().listed_models.get(_key_name(), ())
-    facts = {model.id.partition(":")[2].partition("@")[0]: model for model in listed}
+    facts = {target.name: model for model in listed if (target := split_model_id(model.id))}
     with st.container(horizontal=True, vertical_alignment="bottom"):
         st.selectbox(
             t("hosted.model"),

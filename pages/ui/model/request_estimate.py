@@ -10,7 +10,7 @@ from typing import NamedTuple
 import streamlit as st
 
 from llm_core.errors import NucleusError
-from llm_core.generation.request import Usage
+from llm_core.generation.record import Usage
 from pages.ui.shell import i18n, services
 from pages.ui.shell.i18n import number, t
 

@@ -11,13 +11,13 @@ from llm_core.models import builtin
 from llm_core.models.language_model import LanguageModel
 from llm_core.models.progress import Progress
 from llm_core.models.store import ModelEntry
-from llm_core.router import PROVIDERS
+from llm_core.providers.model_id import is_local
 from pages.ui.shell import i18n, services
 from pages.ui.shell.i18n import t
 from pages.ui.shell.session import session
 
 if TYPE_CHECKING:
-    from llm_core.providers.provider import Target
+    from llm_core.providers.model_id import Target
 
 _REFRESH_SECONDS = 0.5
 
@@ -42,7 +42,7 @@ def model_status() -> LanguageModel | None:
 
 def is_hosted(model_id: str = "") -> bool:
     """Whether a model, or else the session's, runs elsewhere."""
-    return (model_id or session().model_id).partition(":")[0] in PROVIDERS
+    return not is_local(model_id or session().model_id)
 
 
 def revision_here(model_id: str) -> str:

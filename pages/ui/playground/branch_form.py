@@ -17,7 +17,7 @@ from pages.ui.shell.i18n import share, t
 from pages.ui.shell.session import get, has, put, session
 
 if TYPE_CHECKING:
-    from llm_core.generation.request import TokenEvent
+    from llm_core.generation.record import TokenEvent
 
 MAX_BRANCHES = 64
 """In one tab; an answer takes a kilobyte or two a token."""

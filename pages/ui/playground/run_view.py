@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from llm_core.generation.branches import Branch, sum_logprobs
-from llm_core.generation.request import Run
+from llm_core.generation.record import Run
 from llm_core.generation.technique_run import TechniqueRun
 from pages.ui.components import charts
 from pages.ui.components.live_plot import live_plot
@@ -31,7 +31,7 @@ from pages.ui.shell.i18n import number, share, t
 from pages.ui.shell.session import get, has, put, session
 
 if TYPE_CHECKING:
-    from llm_core.generation.request import TokenEvent
+    from llm_core.generation.record import TokenEvent
 
 REFRESH_SECONDS = 0.3
 

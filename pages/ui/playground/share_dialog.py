@@ -9,7 +9,8 @@ import streamlit as st
 
 from llm_core import NucleusError
 from llm_core.formats.registry import FORMATS, file_name, readable
-from llm_core.generation.request import MAX_SAMPLES_PER_REQUEST, Run
+from llm_core.generation.record import Run
+from llm_core.generation.request import MAX_SAMPLES_PER_REQUEST
 from pages.ui.model.status import revision_here
 from pages.ui.playground.open_recipe import ask_to_open, read_recipe
 from pages.ui.playground.recipe_links import whole_address

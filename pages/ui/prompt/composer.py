@@ -14,6 +14,7 @@ import streamlit as st
 from llm_core import NucleusError, PromptSpec
 from llm_core.prompts.extraction import Extraction, ExtractionKind
 from llm_core.prompts.output_format import OutputFormat, OutputKind
+from llm_core.prompts.rendering import render
 from llm_core.prompts.retrieval import MAX_PASSAGES
 from llm_core.prompts.spec import MAX_CHAINS, TECHNIQUES
 from pages.ui.components.prompt_tokens import PromptToken, prompt_tokens
@@ -219,7 +220,7 @@ def _as_the_model_sees_it(model: LanguageModel) -> None:
     try:
         spec = read_prompt().prompts()[0]
         spec = spec.stepped_back() if spec.method.steps_back else spec
-        rendered = spec.render(model)
+        rendered = render(spec, model)
     except NucleusError as error:
         st.caption(i18n.explain(error))
         return

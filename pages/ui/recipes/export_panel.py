@@ -13,7 +13,7 @@ from pages.ui.shell import i18n
 from pages.ui.shell.i18n import t
 
 if TYPE_CHECKING:
-    from llm_core.generation.request import Run
+    from llm_core.generation.record import Run
     from llm_core.recipes.recipe import Recipe
 
 _MOST_SHOWN = 20_000

@@ -12,7 +12,7 @@ from pages.ui.shell.i18n import t
 from pages.ui.shell.session import session
 
 if TYPE_CHECKING:
-    from llm_core.generation.request import Run
+    from llm_core.generation.record import Run
     from llm_core.recipes.recipe import Recipe
     from pages.ui.shell.session import OpenedRecipe
 

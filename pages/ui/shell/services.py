@@ -16,7 +16,8 @@ from pages.ui.playground.work_store import WorkStore
 from pages.ui.shell.session import session
 
 if TYPE_CHECKING:
-    from llm_core.generation.request import GenerationRequest, Run
+    from llm_core.generation.record import Run
+    from llm_core.generation.request import GenerationRequest
     from llm_core.providers.credentials import Credentials
     from llm_core.providers.dispatch.response_cache import ResponseCache
     from llm_core.providers.google.prompt_store import VertexPromptStore

@@ -16,11 +16,12 @@ import streamlit as st
 from pydantic import SecretStr
 
 from llm_core import NucleusError
+from llm_core.decoding.precision import Precision
 from llm_core.experiments.study import GridExperiment
 from llm_core.experiments.tasks import Task
 from llm_core.generation.beam_search import BeamRun
 from llm_core.generation.branches import Branch, BranchTree
-from llm_core.generation.request import Precision, Run
+from llm_core.generation.record import Run
 from llm_core.generation.technique_run import TechniqueRun
 from llm_core.models import builtin
 from llm_core.prompts.spec import PromptSpec

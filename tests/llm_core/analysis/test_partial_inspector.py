@@ -10,7 +10,8 @@ import torch
 from llm_core.analysis.partial_inspector import PartialLens, partial_lens_of
 from llm_core.analysis.step_inspector import FullLens, draw_many
 from llm_core.errors import NucleusError
-from llm_core.generation.request import GenerationRequest, Run, SampleRequest, TokenEvent
+from llm_core.generation.record import Run, TokenEvent
+from llm_core.generation.request import GenerationRequest, SampleRequest
 from llm_core.prompts.spec import PromptSpec
 from samplers import SamplerChain, SamplerConfig, summarize
 

@@ -21,7 +21,7 @@ from llm_core.analysis.text_metrics import (
     text_diff,
     written,
 )
-from llm_core.generation.request import TokenEvent
+from llm_core.generation.record import TokenEvent
 from samplers import SamplerChain, SamplerConfig, summarize
 
 

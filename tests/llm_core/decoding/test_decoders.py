@@ -8,7 +8,8 @@ import random
 import pytest
 import torch
 
-from llm_core.decoding.factory import Decoder, UnsupportedModel, make_decoder
+from llm_core.decoding.decoder import Decoder, UnsupportedModel
+from llm_core.decoding.factory import make_decoder
 from llm_core.decoding.kv_cache import BLOCK_TOKENS, CacheFull
 from llm_core.decoding.llama_decoder import LlamaDecoder
 from llm_core.decoding.transformers_decoder import TransformersDecoder

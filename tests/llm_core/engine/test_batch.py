@@ -8,7 +8,8 @@ import torch
 from llm_core import NucleusError, PromptSpec, SampleRequest
 from llm_core.engine import batch as batch_module
 from llm_core.engine.sequence import ActiveSequence
-from llm_core.generation.request import SampleRecord
+from llm_core.generation.record import SampleRecord
+from llm_core.prompts.rendering import render
 from samplers import SamplerConfig
 from tests.support.batch_generation import generate, generate_all, make_batch, token_ids
 
@@ -24,7 +25,7 @@ def make_requests(model, rows: int = 10) -> list[tuple[tuple[int, ...], SampleRe
         SamplerConfig(seed=5, top_p=0.8, repetition_penalty=1.3),
         SamplerConfig(seed=6, mirostat_tau=3.0),
     ]
-    prompts = [PromptSpec(text).render(model).token_ids for text in TEXTS]
+    prompts = [render(PromptSpec(text), model).token_ids for text in TEXTS]
     return [
         (prompts[row % len(prompts)], SampleRequest(configs[(row * 3) % len(configs)], 5 + 3 * (row % 7)))
         for row in range(rows)
@@ -60,14 +61,14 @@ def test_rows_that_join_and_leave_midway_disturb_nobody(toy):
 
 def test_a_long_prompt_is_read_in_parts_while_others_write(toy, monkeypatch):
     monkeypatch.setattr(batch_module, "PREFILL_CHUNK_TOKENS", 16)
-    long_ids = PromptSpec("x" * 150).render(toy).token_ids
+    long_ids = render(PromptSpec("x" * 150), toy).token_ids
     alone = token_ids(generate(toy, long_ids, SamplerConfig(seed=2), max_output_tokens=6))
     batch = make_batch(toy)
     writer, reader = (
         SampleRecord(SampleRequest(SamplerConfig(seed=1), 40)),
         SampleRecord(SampleRequest(SamplerConfig(seed=2), 6)),
     )
-    batch.join(ActiveSequence(toy, PromptSpec("Hi").render(toy).token_ids, writer))
+    batch.join(ActiveSequence(toy, render(PromptSpec("Hi"), toy).token_ids, writer))
     batch.advance()
     batch.join(ActiveSequence(toy, long_ids, reader))
     meanwhile = 0
@@ -82,7 +83,7 @@ def test_a_long_prompt_is_read_in_parts_while_others_write(toy, monkeypatch):
 
 
 def test_what_rows_share_is_read_once_and_a_branch_reads_one_token(toy):
-    ids = PromptSpec("y" * 60).render(toy).token_ids
+    ids = render(PromptSpec("y" * 60), toy).token_ids
     batch = make_batch(toy)
     read: list[int] = []
     prefill = batch.decoder.prefill
@@ -111,7 +112,7 @@ def test_nothing_is_left_when_everybody_has_gone(toy):
 
 def test_the_prefix_cache_forgets_what_was_used_longest_ago(toy):
     batch = make_batch(toy)
-    prompts = [PromptSpec(letter * 40).render(toy).token_ids for letter in "abcdef"]
+    prompts = [render(PromptSpec(letter * 40), toy).token_ids for letter in "abcdef"]
     generate_all(batch, toy, [(prompts[0], SampleRequest(SamplerConfig(), 2))])
     one = batch.prefixes.nbytes
     batch.prefixes.budget_bytes = 3 * one + one // 2
@@ -147,7 +148,7 @@ class FailingConstraint(RefusingConstraint):
     [(RefusingConstraint, "sampler_failed", 2), (FailingConstraint, "engine_failed", 0)],
 )
 def test_a_row_that_fails_ends_alone(toy, constraint, code, written, caplog):
-    ids = PromptSpec("Hi").render(toy).token_ids
+    ids = render(PromptSpec("Hi"), toy).token_ids
     alone = token_ids(generate(toy, ids, SamplerConfig(seed=1), max_output_tokens=9))
     batch = make_batch(toy)
     bad = SampleRecord(SampleRequest(SamplerConfig(seed=1), 9))

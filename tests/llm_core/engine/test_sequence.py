@@ -10,6 +10,7 @@ import torch
 
 from llm_core import NucleusError, PromptSpec, SampleRecord, SampleRequest
 from llm_core.engine.sequence import ActiveSequence, check_settings
+from llm_core.prompts.rendering import render
 from samplers import SamplerConfig, next_token_probs
 from tests.support.batch_generation import generate, make_batch, token_ids
 from tests.support.toy_model import CONTEXT_WINDOW
@@ -18,14 +19,14 @@ PROMPT = PromptSpec("Hello there")
 
 
 def generate_all_of(model, sampler=None, **options) -> SampleRecord:
-    ids = options.pop("ids", PROMPT.render(model).token_ids)
+    ids = options.pop("ids", render(PROMPT, model).token_ids)
     options.setdefault("max_output_tokens", 24)
     return generate(model, ids, sampler or SamplerConfig(seed=1), **options)
 
 
 @pytest.mark.parametrize("text", ["a", "Hello", "Xin chào các bạn", "0 1 2 3 4 5 6 7 8 9 " * 5])
 def test_greedy_equals_transformers(toy, text):
-    ids = PromptSpec(text).render(toy).token_ids
+    ids = render(PromptSpec(text), toy).token_ids
     theirs = toy.model.generate(
         torch.tensor([ids]), attention_mask=torch.ones(1, len(ids)), do_sample=False, max_new_tokens=40
     )[0, len(ids) :].tolist()
@@ -34,7 +35,7 @@ def test_greedy_equals_transformers(toy, text):
 
 def test_cached_steps_draw_from_the_distribution_of_a_full_forward_pass(toy):
     sampler = SamplerConfig(temperature=1.3, top_k=20, top_p=0.9, seed=4)
-    prompt = list(PROMPT.render(toy).token_ids)
+    prompt = list(render(PROMPT, toy).token_ids)
     answer = generate_all_of(toy, sampler)
     for step, event in enumerate(answer.events()):
         context = torch.tensor([prompt + token_ids(answer)[:step]])
@@ -130,7 +131,7 @@ def test_a_forced_end_token_ends_the_answer_and_a_forced_letter_is_joined(toy):
 
 def test_ending_an_answer_from_outside_keeps_what_was_written(toy):
     record = SampleRecord(SampleRequest(SamplerConfig(seed=1), 50))
-    answer = ActiveSequence(toy, PROMPT.render(toy).token_ids, record)
+    answer = ActiveSequence(toy, render(PROMPT, toy).token_ids, record)
     batch = make_batch(toy)
     batch.join(answer)
     for _ in range(4):
@@ -143,7 +144,7 @@ def test_ending_an_answer_from_outside_keeps_what_was_written(toy):
 
 
 def test_ends_when_the_context_window_is_full(toy):
-    ids = list(PROMPT.render(toy).token_ids) * 20
+    ids = list(render(PROMPT, toy).token_ids) * 20
     ids = ids[: CONTEXT_WINDOW - 5]
     answer = generate_all_of(toy, SamplerConfig(temperature=0), ids=ids, max_output_tokens=50)
     assert (len(answer.events()), answer.finish_reason) == (5, "context")

@@ -18,7 +18,8 @@ from llm_core.experiments.comparison import (
     explain_divergence,
     first_divergence,
 )
-from llm_core.generation.request import MAX_SAMPLES_PER_REQUEST, TokenEvent
+from llm_core.generation.record import TokenEvent
+from llm_core.generation.request import MAX_SAMPLES_PER_REQUEST
 from samplers import SamplerChain, SamplerConfig, summarize
 from tests.support.toy_model import toy_model
 

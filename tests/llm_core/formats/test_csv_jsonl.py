@@ -11,7 +11,7 @@ import pytest
 
 from llm_core import NucleusError
 from llm_core.formats.registry import dump
-from llm_core.generation.request import TokenEvent
+from llm_core.generation.record import TokenEvent
 
 
 def test_csv_has_a_row_for_each_answer(toy_recipe, toy_run):

@@ -10,6 +10,7 @@ import torch
 from llm_core import Engine, GenerationRequest, ModelStore, NucleusError, PromptSpec, SampleRequest
 from llm_core.generation import beam_search as module
 from llm_core.generation.beam_search import BeamRun, BeamSettings
+from llm_core.prompts.rendering import render
 from samplers import SamplerConfig
 from tests.support.toy_model import toy_model
 
@@ -30,7 +31,7 @@ def run_search(engine: Engine, request: GenerationRequest = REQUEST, **settings)
 
 @pytest.mark.parametrize(("beams", "length"), [(1, 8), (3, 12), (8, 20)])
 def test_finds_what_transformers_finds(engine, toy, beams, length):
-    ids = torch.tensor([PROMPT.render(toy).token_ids])
+    ids = torch.tensor([render(PROMPT, toy).token_ids])
     theirs = toy.model.generate(
         ids, attention_mask=torch.ones_like(ids), num_beams=beams, do_sample=False, max_new_tokens=length
     )[0, ids.shape[1] :].tolist()

@@ -19,6 +19,7 @@ from llm_core.models import builtin as models_builtin
 from llm_core.models.builtin import GGUF_MEMBER, MODEL_ID, NAME, ensure_builtin_model, is_intact
 from llm_core.models.language_model import load
 from llm_core.paths import cache_directory
+from llm_core.prompts.rendering import render
 from samplers import SamplerConfig
 from tests.support.batch_generation import generate, token_ids
 
@@ -33,7 +34,7 @@ PROMPTS = [
 
 @pytest.mark.parametrize("text", PROMPTS, ids=lambda text: f"{len(text)} characters")
 def test_greedy_equals_transformers(builtin, text):
-    ids = PromptSpec(text).render(builtin).token_ids
+    ids = render(PromptSpec(text), builtin).token_ids
     theirs = builtin.model.generate(
         torch.tensor([ids]), attention_mask=torch.ones(1, len(ids)), do_sample=False, max_new_tokens=24
     )[0, len(ids) :].tolist()
@@ -41,7 +42,7 @@ def test_greedy_equals_transformers(builtin, text):
 
 
 def test_a_seed_replays(builtin):
-    ids = PromptSpec(PROMPTS[1]).render(builtin).token_ids
+    ids = render(PromptSpec(PROMPTS[1]), builtin).token_ids
     sampler = SamplerConfig(temperature=1.2, top_p=0.9, seed=11)
     first, second = (token_ids(generate(builtin, ids, sampler, max_output_tokens=12)) for _ in "ab")
     assert first == second

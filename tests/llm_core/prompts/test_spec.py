@@ -9,18 +9,19 @@ import pytest
 from llm_core import Example, NucleusError, PromptSpec
 from llm_core.prompts.extraction import Extraction
 from llm_core.prompts.output_format import OutputFormat
+from llm_core.prompts.rendering import render
 from llm_core.prompts.spec import MAX_CHARACTERS, TECHNIQUES
 from tests.support.toy_model import CONTEXT_WINDOW, toy_model, toy_tokenizer
 
 
 def refusal_code(spec: PromptSpec) -> NucleusError:
     with pytest.raises(NucleusError) as caught:
-        spec.render(toy_model())
+        render(spec, toy_model())
     return caught.value
 
 
 def test_chat_template_is_applied(toy):
-    rendered = PromptSpec("Hi", system="Be brief").render(toy)
+    rendered = render(PromptSpec("Hi", system="Be brief"), toy)
     assert rendered.text == "<|system|>Be brief<|end|><|user|>Hi<|end|><|assistant|>"
     assert toy.tokenizer.decode(rendered.token_ids) == rendered.text
     assert rendered.token_ids[0] == toy.tokenizer.convert_tokens_to_ids("<|system|>")
@@ -28,8 +29,8 @@ def test_chat_template_is_applied(toy):
 
 def test_a_base_model_gets_plain_text():
     base = toy_model(chat=False)
-    assert PromptSpec("Once upon", system="A tale.").render(base).text == "A tale.\n\nOnce upon"
-    assert PromptSpec("Once upon").render(base).text == "Once upon"
+    assert render(PromptSpec("Once upon", system="A tale."), base).text == "A tale.\n\nOnce upon"
+    assert render(PromptSpec("Once upon"), base).text == "Once upon"
 
 
 def test_a_template_without_system_role_gets_it_in_front_of_the_instruction(toy):
@@ -39,7 +40,7 @@ def test_a_template_without_system_role_gets_it_in_front_of_the_instruction(toy)
         "{% for m in messages %}[{{ m['content'] }}]{% endfor %}"
     )
     model = dataclasses.replace(toy, tokenizer=tokenizer)
-    assert PromptSpec("Hi", system="Be brief").render(model).text == "[Be brief\n\nHi]"
+    assert render(PromptSpec("Hi", system="Be brief"), model).text == "[Be brief\n\nHi]"
 
 
 @pytest.mark.parametrize("text", ["", "   ", "\n\t "])
@@ -58,7 +59,7 @@ def test_control_characters_are_named_with_their_place(character):
 
 def test_line_breaks_tabs_and_vietnamese_are_fine(toy):
     text = "Dòng một\r\n\tdòng hai 😀"
-    assert text in PromptSpec(text).render(toy).text
+    assert text in render(PromptSpec(text), toy).text
 
 
 def test_a_megabyte_is_refused_before_it_is_tokenised():
@@ -78,7 +79,7 @@ def test_the_length_error_says_how_much_and_where():
     assert error.details["field"] == "context"
     assert error.details["over"] == error.details["tokens"] - CONTEXT_WINDOW + 1
     shorter = dataclasses.replace(spec, context="y" * (CONTEXT_WINDOW - error.details["over"]))
-    assert len(shorter.render(toy_model()).token_ids) == CONTEXT_WINDOW - 1
+    assert len(render(shorter, toy_model()).token_ids) == CONTEXT_WINDOW - 1
 
 
 def test_every_token_knows_its_part(toy):
@@ -93,7 +94,7 @@ def test_every_token_knows_its_part(toy):
         prefill="It is",
     )
     for style in ("turns", "text"):
-        rendered = dataclasses.replace(spec, examples_as=style).render(toy)
+        rendered = render(dataclasses.replace(spec, examples_as=style), toy)
         assert "".join(rendered.text[span.start : span.stop] for span in rendered.spans) == rendered.text
         assert sum(rendered.tokens_by_part.values()) == len(rendered.token_ids) == len(rendered.token_parts)
         texts = {}
@@ -110,7 +111,7 @@ def test_every_token_knows_its_part(toy):
 def test_parts_are_found_where_a_template_trims(toy):
     tokenizer = toy_tokenizer()
     tokenizer.chat_template = "{% for m in messages %}[{{ m['content'] | trim }}]{% endfor %}"
-    rendered = PromptSpec(" Add. \n", question="3+3 ").render(dataclasses.replace(toy, tokenizer=tokenizer))
+    rendered = render(PromptSpec(" Add. \n", question="3+3 "), dataclasses.replace(toy, tokenizer=tokenizer))
     assert rendered.text == "[Add. \n\n\n3+3]"
     assert {span.part for span in rendered.spans} == {"template", "instruction", "question"}
 

@@ -10,7 +10,7 @@ import pytest
 from pydantic import SecretStr
 
 from llm_core.providers.credentials import Credentials
-from llm_core.providers.provider import Target
+from llm_core.providers.model_id import Target
 from tests.llm_core.providers.conftest import (
     PLANTED_KEY,
     make_credentials,

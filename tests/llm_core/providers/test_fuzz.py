@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm_core.providers.http import error_mapping
+from llm_core.providers.http.error_mapping import Failure
 from llm_core.providers.http.sse import parse_events
 from llm_core.providers.openai import wire
-from llm_core.providers.provider import Failure, StreamDelta
+from llm_core.providers.provider import StreamDelta
 
 NAMES = (
     *("choices", "delta", "content", "text", "logprobs", "top_logprobs", "token", "logprob", "bytes", "id", "usage"),

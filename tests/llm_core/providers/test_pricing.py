@@ -8,9 +8,9 @@ from datetime import date
 import pytest
 
 from llm_core import NucleusError
-from llm_core.generation.request import Usage
+from llm_core.generation.record import Usage
+from llm_core.providers.model_id import Target
 from llm_core.providers.pricing import load_prices
-from llm_core.providers.provider import Target
 
 NOW, LATER = date(2026, 11, 23), date(2027, 2, 1)
 

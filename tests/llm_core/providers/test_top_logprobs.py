@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from llm_core.providers.capabilities import EVIDENCE_THRESHOLD, Capabilities, CapabilityTable
-from llm_core.providers.provider import Target
+from llm_core.providers.model_id import Target
 from samplers import SamplerConfig, next_token_probs
 from samplers.top_logprobs import TopLogprobsChain
 

@@ -1,7 +1,7 @@
 """Record the tokens of ten recipes for the built-in model in float32, which every machine has to reproduce.
 
-`python -m tests.llm_core.recipes.expected_tokens` writes the file again. That is right only after a change that is meant to
-change tokens; such a change breaks every recipe that anybody shared.
+`python -m tests.llm_core.recipes.expected_tokens` writes the file again. That is right only after a change that is
+meant to change tokens; such a change breaks every recipe that anybody shared.
 """
 
 from __future__ import annotations

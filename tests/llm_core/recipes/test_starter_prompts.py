@@ -8,6 +8,7 @@ import pytest
 
 from llm_core.errors import NucleusError
 from llm_core.generation.request import GenerationRequest, SampleRequest
+from llm_core.prompts.rendering import render
 from llm_core.prompts.serialization import dump_prompt, load_prompt
 from llm_core.prompts.spec import TECHNIQUES, PromptSpec
 from llm_core.recipes.starter_prompts import _FOLDER, APPLICATION_IDS, Entry, applications
@@ -96,7 +97,7 @@ def test_data_says_the_same(entry):
 @each_entry
 def test_prompts_fit_a_small_model(entry, builtin):
     for language, prompt in make_requests(entry):
-        rendered = prompt.render(builtin)
+        rendered = render(prompt, builtin)
         assert len(rendered.token_ids) <= MAX_TOKENS[language]
         assert rendered.text.endswith(prompt.prefill)
 
@@ -123,7 +124,7 @@ def test_choices_leave_room_for_the_longest(builtin):
 
 def test_a_prompt_too_long_for_a_model_says_so():
     with pytest.raises(NucleusError) as caught:
-        ENTRIES["question_answering/from_passages"].prompts["en"].render(toy_model())
+        render(ENTRIES["question_answering/from_passages"].prompts["en"], toy_model())
     assert caught.value.code == "prompt_too_long"
 
 

@@ -70,7 +70,8 @@ def test_a_recorded_run_is_what_was_run(engine):
     shown = replay(again)
     assert not shown.active
     assert shown.model is None
-    assert shown.recorded is again.trace
+    assert (shown.recorded.model, shown.recorded.at) == (again.trace.model, again.trace.at)
+    assert shown.end_ids == frozenset(again.trace.ends)
     for old, new in zip((each.row for each in run.recordings()), shown.samples, strict=True):
         assert (new.text, new.status, new.finish_reason) == (old.text, old.status, old.finish_reason)
         assert new.request == old.request

@@ -12,7 +12,7 @@ import pytest
 from llm_core import PromptSpec, Recipe
 from llm_core.formats.registry import dump
 from llm_core.formats.report.html_report import ALL_STEPS, STEPS, WORDS
-from llm_core.generation.request import TokenEvent
+from llm_core.generation.record import TokenEvent
 
 HOSTILE = "\"'></pre></style><script>alert(1)</script><img src=x onerror=alert(2)>&lt;b"
 

@@ -14,7 +14,8 @@ from llm_core.providers.credentials import Credentials
 from llm_core.providers.dispatch.response_cache import ResponseCache
 from llm_core.providers.http.connection import Connection
 from llm_core.providers.http.url_policy import UrlPolicy
-from llm_core.providers.provider import Call, StreamDelta, Target, TokenLogprob, TokenLogprobs
+from llm_core.providers.model_id import Target
+from llm_core.providers.provider import Call, StreamDelta, TokenLogprob, TokenLogprobs
 from tests.llm_core.providers.conftest import PLANTED_KEY, make_credentials, make_request, wait_until_finished
 
 OTHER = "sk-of-somebody-else-91d2"

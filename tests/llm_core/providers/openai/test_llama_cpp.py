@@ -13,6 +13,7 @@ from llm_core import GenerationRequest, HostedOptions, PromptSpec, SampleRequest
 from llm_core.models.builtin import GGUF_MEMBER
 from llm_core.paths import cache_directory
 from llm_core.prompts.output_format import OutputFormat
+from llm_core.prompts.rendering import render
 from llm_core.providers.credentials import Credentials
 from llm_core.providers.dispatch.service import DispatchLimits
 from samplers import SamplerConfig, next_token_probs
@@ -59,7 +60,7 @@ def test_the_likeliest_tokens_are_those_of_the_local_model(router, model, builti
     hosted = wait_until_finished(router.submit(make_request(model, question, temperature=0, max_output_tokens=1)))
     [event] = hosted.samples[0].events()
     with torch.inference_mode():
-        ids = PromptSpec(question).render(builtin).token_ids
+        ids = render(PromptSpec(question), builtin).token_ids
         local = builtin.model(torch.tensor([ids])).logits[0, -1].float().log_softmax(-1)
     assert hosted.samples[0].usage.prompt_tokens == len(ids)
     top = local.topk(3)
@@ -126,7 +127,7 @@ def test_the_bound_holds_against_the_whole_vocabulary(router, model, builtin):
         [event] = wait_until_finished(router.submit(asked)).samples[0].events()
         shown = dict(zip(event.trace.candidates, event.trace.raw.logprobs, strict=True))
         with torch.inference_mode():
-            ids = PromptSpec("Tell a story.").render(builtin).token_ids
+            ids = render(PromptSpec("Tell a story."), builtin).token_ids
             logits = builtin.model(torch.tensor([ids])).logits[0, -1:].float().log_softmax(-1)
         logits = logits.clone()
         for token, logprob in shown.items():

@@ -15,6 +15,7 @@ import torch
 from llm_core import PromptSpec
 from llm_core.paths import cache_directory
 from llm_core.prompts.output_format import OutputFormat
+from llm_core.prompts.rendering import render
 from llm_core.providers.credentials import Credentials
 from llm_core.providers.dispatch.service import DispatchLimits
 from llm_core.router import PROVIDERS
@@ -97,7 +98,7 @@ def test_the_likeliest_tokens_are_those_of_the_local_model(router, model, builti
     ).samples
     [event] = row.events()
     with torch.inference_mode():
-        ids = PromptSpec(question).render(builtin).token_ids
+        ids = render(PromptSpec(question), builtin).token_ids
         local = builtin.model(torch.tensor([ids])).logits[0, -1].float().log_softmax(-1)
     assert row.usage.prompt_tokens == len(ids)
     top = local.topk(3)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from llm_core.errors import MESSAGES
+from llm_core.error_messages import MESSAGES
 from llm_core.prompts.spec import PARTS
 from pages.ui.components.prompt_tokens import COLOURS
 from pages.ui.settings.sampler_panel import STRATEGIES
