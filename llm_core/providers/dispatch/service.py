@@ -26,7 +26,7 @@ from llm_core.providers.dispatch.setting_support import group_samples_by_call, u
 from llm_core.providers.http.connection import Connection
 from llm_core.providers.http.error_mapping import Failure
 from llm_core.providers.http.url_policy import UrlPolicy
-from llm_core.providers.model_id import Target, parse_model_id
+from llm_core.providers.model_id import Target, check_place, parse_model_id
 from llm_core.providers.provider import Call, HostedModel, Provider
 
 T = TypeVar("T")

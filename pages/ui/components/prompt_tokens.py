@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass
 
 import streamlit as st
 
+from pages.ui.components.assets import read_asset
+
 COLOURS = {
     "system": "#8a6d00",
     "role": "#a3480a",
@@ -24,41 +26,11 @@ COLOURS = {
 }
 """Told apart on light and on dark; the hover text names the part as well."""
 
-_CSS = """
-.prompt { font-family: var(--st-font, sans-serif); color: var(--st-text-color); }
-.parts { display: flex; flex-wrap: wrap; gap: 2px 14px; font-size: 0.82rem; margin-bottom: 6px; }
-.parts .square { display: inline-block; width: 0.7em; height: 0.7em; border-radius: 2px; margin-right: 5px; }
-.tokens { font-family: var(--st-code-font, monospace); font-size: 0.86rem; line-height: 1.75; white-space: pre-wrap;
-  overflow-wrap: anywhere; max-height: 22em; overflow-y: auto; border: 1px solid var(--st-border-color);
-  border-radius: 6px; padding: 8px 10px; }
-.token { border-bottom: 3px solid; padding: 1px 0; margin-right: 1px; }
-"""
-
-_JS = """
-export default function ({ data, parentElement }) {
-  const root = parentElement.querySelector(".prompt");
-  const parts = data.parts.map(({ name, colour, count }) => {
-    const item = document.createElement("span"), square = document.createElement("span");
-    square.className = "square";
-    square.style.background = colour;
-    item.append(square, `${name} ${count}`);
-    return item;
-  });
-  root.querySelector(".parts").replaceChildren(...parts);
-  root.querySelector(".tokens").replaceChildren(...data.cells.map((cell) => {
-    const node = document.createElement("span");
-    node.className = "token";
-    node.style.borderColor = data.colours[cell.part];
-    node.textContent = cell.text;
-    node.title = cell.title;
-    return node;
-  }));
-}
-"""
-
 _HTML = '<div class="prompt"><div class="parts"></div><div class="tokens" tabindex="0"></div></div>'
 
-_render = st.components.v2.component("nucleus_prompt_tokens", html=_HTML, css=_CSS, js=_JS)
+_render = st.components.v2.component(
+    "nucleus_prompt_tokens", html=_HTML, css=read_asset("prompt_tokens.css"), js=read_asset("prompt_tokens.js")
+)
 
 
 @dataclass(frozen=True, slots=True)

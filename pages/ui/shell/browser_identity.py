@@ -7,6 +7,7 @@ somebody new: saved recipes are still found by their links and may be copied, th
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import streamlit as st
 
@@ -15,19 +16,10 @@ from pages.ui.shell.session import get, session
 COOKIE = "nucleus_owner"
 
 # The cookie of another tab, opened at the same moment, counts.
-_JS = """
-export default function ({ data, setTriggerValue }) {
-  const held = document.cookie.split("; ").map((part) => part.split("=")).find(([name]) => name === data.name)?.[1];
-  if (!held || !/^[0-9a-f]{32}$/.test(held)) {
-    const secure = location.protocol === "https:" ? "; secure" : "";
-    document.cookie = `${data.name}=${data.secret}; path=/; max-age=31536000; samesite=strict${secure}`;
-  } else if (held !== data.secret) {
-    setTriggerValue("held", held);
-  }
-}
-"""
 
-_render = st.components.v2.component("nucleus_owner", html="<span hidden></span>", js=_JS)
+_render = st.components.v2.component(
+    "nucleus_owner", html="<span hidden></span>", js=Path(__file__).with_suffix(".js").read_text(encoding="utf-8")
+)
 
 
 def settle_owner() -> None:

@@ -20,25 +20,7 @@ log = logging.getLogger(__name__)
 _ASSETS = Path(__file__).parents[1] / "assets"
 MARK = str(_ASSETS / "mark.svg")
 
-# A button whose key begins with "icon_" shows its icon only; its name is there for screen readers and tests.
-# Dialogs stand outside of the app's own element, so what holds everywhere begins with ":root", for its rank.
-# Buttons show their shortcut beside them, so that a screen reader and a test find "Run" by that name.
-_STYLE = """
-<style>
-[data-testid="stMainBlockContainer"] { padding-top: 3rem; padding-bottom: 2rem; max-width: 1320px; }
-[data-testid="stMain"] h1 { font-size: 1.55rem; padding: 0 0 0.4rem; }
-[data-testid="stSliderThumbValue"] { color: inherit !important; }
-:root [data-testid="stCaptionContainer"] { opacity: 0.75; }  /* 0.6 is a contrast of 4.2 in the light */
-:root [data-testid="stCode"] code span { color: inherit !important; }  /* highlighting: down to 2.2 */
-[data-testid="stMain"] button kbd { display: none; }
-:root button[data-variant][data-selected="true"],
-:root button[data-variant][data-selected="true"] * { color: var(--st-text-color, inherit); }
-:root [role="tab"][aria-selected="true"] { color: inherit !important; }
-[class*="st-key-icon_"] button [data-testid="stMarkdownContainer"] {
-  position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
-@media (max-width: 640px) { [data-testid="stMainBlockContainer"] { padding-top: 4.5rem; } }
-</style>
-"""
+_STYLE = f"<style>{Path(__file__).with_suffix('.css').read_text(encoding='utf-8')}</style>"
 
 
 @contextmanager
