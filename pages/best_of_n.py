@@ -10,7 +10,7 @@ import streamlit as st
 from llm_core import GenerationRequest, NucleusError, SampleRequest
 from llm_core.best_of_n.scoring import CandidateScorer
 from llm_core.experiments.candidate_pool import CandidatePool
-from llm_core.generation.request import MAX_SAMPLES_PER_REQUEST as MAX_SAMPLES_PER_REQUEST
+from llm_core.generation.request import MAX_SAMPLES_PER_REQUEST
 from llm_core.models.language_model import LanguageModel
 from pages.ui.best_of_n.benchmark import estimate_benchmark, show_benchmark, show_benchmark_settings, start_benchmark
 from pages.ui.best_of_n.candidates import show_candidates
@@ -33,6 +33,7 @@ from pages.ui.best_of_n.request_estimate import (
     show_one_call_field,
     show_request_estimate,
 )
+from pages.ui.best_of_n.session_state import best_of_n_state
 from pages.ui.model.request_estimate import check_plan
 from pages.ui.model.status import hosted_target, is_hosted, model_status
 from pages.ui.recipes.recipe_fields import deadline_of
@@ -63,8 +64,8 @@ def show_best_of_n_page() -> None:
                 show_criteria()
     if kind == "candidates":
         show_candidates()
-    if (there := session().best.next_page) is not None:
-        session().best.next_page = None
+    if (there := best_of_n_state().next_page) is not None:
+        best_of_n_state().next_page = None
         st.switch_page(f"pages/{there}.py")
 
 
@@ -104,7 +105,8 @@ def _show_setup(model: LanguageModel | None) -> str:
 
 
 def _show_run_buttons(kind: str, model: LanguageModel | None) -> None:
-    shown = session().best.shown
+    state = best_of_n_state()
+    shown = state.shown
     with st.container(horizontal=True, vertical_alignment="center"):
         begin = _start_run if kind == "candidates" else start_benchmark
         st.button(t("playground.run"), key="best_run", type="primary", on_click=begin, shortcut="Ctrl+Enter")
@@ -120,15 +122,15 @@ def _show_run_buttons(kind: str, model: LanguageModel | None) -> None:
             st.caption(t("playground.model_line", model=model.name, precision=session().precision), width="content")
         elif is_hosted() and (target := hosted_target()):
             st.caption(i18n.plain(target.name.rsplit("/", 1)[-1]), width="content")
-    if session().best.notice:
-        st.error(session().best.notice, icon=":material/error:")
+    if state.notice:
+        st.error(state.notice, icon=":material/error:")
 
 
 def _read_template() -> GenerationRequest:
     """Return the request that each candidate is generated with. Raises `NucleusError`."""
     state, settings = session(), read_settings()
     row = SampleRequest(settings.sampler, settings.max_output_tokens, settings.stop_sequences)
-    deadline = deadline_of(state.best.opened)
+    deadline = deadline_of(best_of_n_state().opened)
     hosted = read_best_hosted()
     return GenerationRequest(state.model_id, read_best_prompt(), (row,), state.precision, state.id, deadline, hosted)
 
@@ -140,25 +142,25 @@ def _estimate_run() -> list[RequestGroup]:
 
 def _start_run() -> None:
     """Generate candidates. An error leaves the candidates before them in place."""
-    state = session()
-    state.best.notice = None
+    state = best_of_n_state()
+    state.notice = None
     try:
         like = _read_template()
         check_plan(merge_by_model(_estimate_run()))
         pool = CandidatePool(services.submit, like, read_n())
     except NucleusError as error:
-        state.best.notice = i18n.explain(error)
+        state.notice = i18n.explain(error)
         return
     _stop_run()
-    recipe = state.best.opened.recipe if state.best.opened else None
-    state.best.shown = ShownPool(pool, CandidateScorer(pool, chosen_criteria()), ground_truth_id(), recipe=recipe)
+    recipe = state.opened.recipe if state.opened else None
+    state.shown = ShownPool(pool, CandidateScorer(pool, chosen_criteria()), ground_truth_id(), recipe=recipe)
 
 
 def _add_candidates() -> None:
     """Generate more candidates, up to the N of the field, or twice as many if that is no more. Those present stay."""
-    state = session()
-    state.best.notice = None
-    if (shown := state.best.shown) is None:
+    state = best_of_n_state()
+    state.notice = None
+    if (shown := state.shown) is None:
         return
     wanted = int(get("best_n") or 0)
     if wanted <= shown.pool.requested:
@@ -168,17 +170,17 @@ def _add_candidates() -> None:
         shown.pool.grow(wanted)
         shown.scorer.resume()
     except NucleusError as error:
-        state.best.notice = i18n.explain(error)
+        state.notice = i18n.explain(error)
 
 
 def _stop_run() -> None:
-    if (shown := session().best.shown) is not None:
+    if (shown := best_of_n_state().shown) is not None:
         shown.stop()
 
 
 def _sync_criteria() -> None:
     """Apply criteria that changed after the run to the present candidates, without generating any again."""
-    if (shown := session().best.shown) is None:
+    if (shown := best_of_n_state().shown) is None:
         return
     criteria, truth = chosen_criteria(), ground_truth_id()
     if (

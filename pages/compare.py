@@ -19,6 +19,7 @@ from llm_core.models.language_model import LanguageModel
 from pages.ui.compare.column_settings import show_column_settings
 from pages.ui.compare.drafts import ShownComparison, ShownSweep
 from pages.ui.compare.results import show_comparison
+from pages.ui.compare.session_state import compare_state
 from pages.ui.compare.sweep_results import show_sweep
 from pages.ui.compare.sweep_settings import read_points, read_seed_count, show_sweep_settings
 from pages.ui.model.hosted_options import hosted_options, read_hosted
@@ -107,7 +108,8 @@ def _show_number_fields() -> None:
 
 
 def _show_run_buttons(kind: str, model: LanguageModel | None) -> None:
-    shown = session().comparison
+    state = compare_state()
+    shown = state.comparison
     with st.container(horizontal=True, vertical_alignment="center"):
         start = _start_comparison if kind == "columns" else _start_sweep
         st.button(t("playground.run"), key="compare_run", type="primary", on_click=start, shortcut="Ctrl+Enter")
@@ -118,8 +120,8 @@ def _show_run_buttons(kind: str, model: LanguageModel | None) -> None:
         if model:
             st.space("stretch")
             st.caption(t("playground.model_line", model=model.name, precision=session().precision), width="content")
-    if session().compare_notice:
-        st.error(session().compare_notice, icon=":material/error:")
+    if state.compare_notice:
+        st.error(state.compare_notice, icon=":material/error:")
 
 
 def _read_prompt(kind: str) -> PromptSpec:
@@ -144,7 +146,7 @@ def _estimate_requests(kind: str) -> list[Plan]:
             points, *_ = read_points(tokens)
             return [Plan(session().model_id, len(points) * read_seed_count(), characters, tokens)]
         tokens = int(get_number(TOKENS_KEY, "max_output_tokens", 1, MAX_OUTPUT_TOKENS))
-        models = Counter(draft.model_id or session().model_id for draft in session().columns.drafts)
+        models = Counter(draft.model_id or session().model_id for draft in compare_state().columns.drafts)
         return [Plan(model, count * int(get(REPEATS_KEY) or 0), characters, tokens) for model, count in models.items()]
     except NucleusError:
         return []
@@ -153,8 +155,8 @@ def _estimate_requests(kind: str) -> list[Plan]:
 def _start_comparison() -> None:
     """Start the comparison that the page describes. An error leaves the comparison before it in place."""
     state = session()
-    state.compare_notice = None
-    drafts = tuple(dataclasses.replace(draft) for draft in state.columns.drafts)
+    compare_state().compare_notice = None
+    drafts = tuple(dataclasses.replace(draft) for draft in compare_state().columns.drafts)
     try:
         prompt = _read_prompt("columns")
         seed = int(get_number(SEED_KEY, "seed", 0, 2**53 - MAX_SAMPLES_PER_REQUEST))
@@ -170,25 +172,25 @@ def _start_comparison() -> None:
         ]
         local = {column.model_id for column in columns if not is_hosted(column.model_id)}
         if (count := len(local)) > services.MODELS_IN_MEMORY:
-            state.compare_notice = t("compare.too_many_models", count=count, limit=services.MODELS_IN_MEMORY)
+            compare_state().compare_notice = t("compare.too_many_models", count=count, limit=services.MODELS_IN_MEMORY)
             return
         like = _make_request(prompt, tokens, seed)
         comparison = Comparison(services.submit, columns, repeats, like, seed=seed)
     except NucleusError as error:
-        state.compare_notice = i18n.explain(error)
+        compare_state().compare_notice = i18n.explain(error)
         return
     _stop_comparison()
-    state.comparison = ShownComparison(comparison, drafts)
+    compare_state().comparison = ShownComparison(comparison, drafts)
 
 
 def _stop_comparison() -> None:
-    if (shown := session().comparison) is not None:
+    if (shown := compare_state().comparison) is not None:
         shown.comparison.stop()
 
 
 def _start_sweep() -> None:
     """Start the sweep that the page describes and stop the one before it. An error leaves that one in place."""
-    state = session()
+    state = compare_state()
     state.compare_notice = None
     try:
         tokens = int(get_number("sweep_tokens", "max_output_tokens", 1, MAX_OUTPUT_TOKENS))

@@ -9,6 +9,7 @@ from pages.ui.components.token_cells import cells_of, forks_of, given_in, strip_
 from pages.ui.components.token_strip import token_strip
 from pages.ui.lens.guess_first import show_guess
 from pages.ui.lens.partial import format_entropy, format_kept, show_partial_note
+from pages.ui.lens.session_state import lens_state
 from pages.ui.lens.step import SelectedStep, find_selected_step, inspect_step
 from pages.ui.lens.views import VIEWS, ViewContext
 from pages.ui.playground.run_view import active
@@ -16,13 +17,13 @@ from pages.ui.settings.sampler_panel import read_settings, sampler_panel, write_
 from pages.ui.shell import i18n
 from pages.ui.shell.frame import page
 from pages.ui.shell.i18n import number, share, t
-from pages.ui.shell.session import get, session
+from pages.ui.shell.session import get
 
 REFRESH_SECONDS = 0.5
 
 
 def show_lens_page() -> None:
-    waiting = bool(session().lens.runs) or active()
+    waiting = bool(lens_state().runs) or active()
     st.fragment(_show_page, run_every=REFRESH_SECONDS if waiting else None)(waiting)
 
 
@@ -37,11 +38,11 @@ def _show_page(waited: bool) -> None:
     with panel:
         _show_settings(place)
     with work:
-        hidden = bool(get("lens_guess")) and place.step not in session().lens.guesses
+        hidden = bool(get("lens_guess")) and place.step not in lens_state().guesses
         with st.container(border=True):
             _show_answer(place, hidden)
         _show_step(place)
-    if waited != (bool(session().lens.runs) or active()):
+    if waited != (bool(lens_state().runs) or active()):
         st.rerun()
 
 
@@ -93,7 +94,7 @@ def _show_step_button(name: str, icon: str, step: int, disabled: bool) -> None:
 
 
 def _select_step(step: int) -> None:
-    session().lens.step = step
+    lens_state().step = step
 
 
 def _show_step(place: SelectedStep) -> None:

@@ -7,11 +7,13 @@ import streamlit as st
 from llm_core import GenerationRequest, NucleusError, PromptSpec, SampleRequest
 from llm_core.generation.technique_run import TechniqueRun
 from llm_core.models.language_model import LanguageModel
-from pages.ui.model.hosted_options import hosted_options, read_hosted, sent_request
+from pages.ui.model.hosted_options import hosted_options, read_hosted
 from pages.ui.model.status import hosted_target, is_hosted, model_status
 from pages.ui.playground.beam_view import beam_view
 from pages.ui.playground.open_recipe import SOURCE, bring_back_button, confirm_opening, opened_line
+from pages.ui.playground.request_preview import sent_request
 from pages.ui.playground.run_view import active, run_view
+from pages.ui.playground.session_state import playground_state
 from pages.ui.playground.share_dialog import open_share, share_dialog
 from pages.ui.prompt.composer import composer, read_prompt
 from pages.ui.recipes.recipe_fields import deadline_of
@@ -62,13 +64,13 @@ def _run_and_stop(model: LanguageModel | None) -> None:
         elif target := hosted_target():
             st.caption(i18n.plain(target.name.rsplit("/", 1)[-1]), width="content")
     share_dialog()
-    if session().notice:
-        st.error(session().notice, icon=":material/error:")
+    if playground_state().notice:
+        st.error(playground_state().notice, icon=":material/error:")
 
 
 def _start() -> None:
     """Run what the page says. A refusal leaves the previous run where it was."""
-    state = session()
+    state = playground_state()
     state.notice = state.desk_notice = None
     begun: list[TechniqueRun] = []
     try:
@@ -94,14 +96,14 @@ def _request(prompt: PromptSpec) -> GenerationRequest:
     """What the page asks with this prompt. Raises `NucleusError` for a field that says what cannot be."""
     state, settings = session(), read_settings()
     row = SampleRequest(settings.sampler, settings.max_output_tokens, settings.stop_sequences)
-    deadline = deadline_of(state.opened)
+    deadline = deadline_of(playground_state().opened)
     return GenerationRequest(state.model_id, prompt, (row,), state.precision, state.id, deadline, read_hosted())
 
 
 def _stop() -> None:
-    for asking in session().askings:
+    for asking in playground_state().askings:
         asking.stop()
-    for branch, _ in session().tree.list_in_order():
+    for branch, _ in playground_state().tree.list_in_order():
         branch.run.cancel()
 
 

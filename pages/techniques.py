@@ -20,11 +20,13 @@ from llm_core.prompts.spec import TECHNIQUES, Technique
 from pages.ui.model.hosted_options import hosted_options, read_hosted
 from pages.ui.model.request_estimate import Plan, check_plan, plan_note, together
 from pages.ui.model.status import is_hosted, model_status
+from pages.ui.prompt.session_state import prompt_state
 from pages.ui.prompt.table_import import table_import
 from pages.ui.shell import i18n, services
 from pages.ui.shell.frame import page
 from pages.ui.shell.i18n import number, t
-from pages.ui.shell.session import ShownStudy, get, session
+from pages.ui.shell.session import get, session
+from pages.ui.studies.session_state import ShownStudy, studies_state
 from pages.ui.studies.study_results import show_accuracies, show_experiment
 from samplers import SamplerConfig
 
@@ -37,6 +39,7 @@ MAX_ANSWER_TOKENS, MAX_REASONING_TOKENS = 32, 160
 
 
 def show_techniques_page() -> None:
+    state = studies_state()
     model = model_status()
     with st.container(border=True):
         kind = st.segmented_control(
@@ -52,11 +55,11 @@ def show_techniques_page() -> None:
         if task is not None:
             _show_task_items(task)
             _show_settings(kind, task)
-        if session().study_notice:
-            st.error(session().study_notice, icon=":material/error:")
+        if state.study_notice:
+            st.error(state.study_notice, icon=":material/error:")
         if model:
             st.caption(t("playground.model_line", model=model.name, precision=session().precision))
-    if (shown := session().studies.get(kind)) is not None:
+    if (shown := state.studies.get(kind)) is not None:
         with st.container(border=True):
             st.markdown(f"**{i18n.plain(shown.title)}**")
             show_experiment(shown.study, lambda: _show_results(kind, shown), key=f"study_{kind}")
@@ -83,12 +86,12 @@ def _select_task() -> Task | None:
         return load_task(chosen, int(items), int(start))
     st.text_input(t("playground.prompt"), key="study_instruction", max_chars=2000)
     table_import("study", _import_task_table, "input,output\n2 + 2,4")
-    rows = session().study_rows
+    rows = studies_state().study_rows
     if not rows:
         st.caption(t("study.own_empty"))
         return None
     try:
-        return task_from_table(rows[: int(items)], get("study_instruction") or "", session().examples.examples)
+        return task_from_table(rows[: int(items)], get("study_instruction") or "", prompt_state().examples.examples)
     except NucleusError as error:
         st.warning(i18n.explain(error))
         return None
@@ -96,7 +99,7 @@ def _select_task() -> Task | None:
 
 def _import_task_table(rows: list[dict[str, str]]) -> str:
     task_from_table(rows, "")  # raises if the rows make no task
-    session().study_rows = rows
+    studies_state().study_rows = rows
     return t("values.imported", count=len(rows))
 
 
@@ -144,7 +147,7 @@ def _show_settings(kind: str, task: Task) -> None:
 
 def _start_experiment(kind: str, task: Task, techniques: tuple[Technique, ...], shown: int) -> None:
     """Start the experiment and stop one of the same kind that is running."""
-    state = session()
+    state = studies_state()
     state.study_notice = None
     if kind == "techniques" and not techniques:
         state.study_notice = t("study.choose_technique")

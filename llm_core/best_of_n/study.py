@@ -20,8 +20,7 @@ from llm_core.best_of_n.scoring import DEFAULT_TIMEOUT_SECONDS, CandidateScorer
 from llm_core.errors import NucleusError
 from llm_core.experiments.candidate_pool import Candidate, CandidatePool
 from llm_core.generation.record import Run
-from llm_core.generation.request import MAX_SAMPLES_PER_REQUEST as MAX_SAMPLES_PER_REQUEST
-from llm_core.generation.request import GenerationRequest
+from llm_core.generation.request import MAX_SAMPLES_PER_REQUEST, GenerationRequest
 from llm_core.generation.technique_run import Submit
 from samplers import expected_best
 

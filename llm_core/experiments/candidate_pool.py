@@ -13,8 +13,7 @@ from collections.abc import Sequence
 
 from llm_core.errors import NucleusError
 from llm_core.generation.record import FinishReason, Run, SampleRecord
-from llm_core.generation.request import MAX_SAMPLES_PER_REQUEST as MAX_SAMPLES_PER_REQUEST
-from llm_core.generation.request import GenerationRequest, SampleRequest
+from llm_core.generation.request import MAX_SAMPLES_PER_REQUEST, GenerationRequest, SampleRequest
 from llm_core.generation.technique_run import Submit
 from llm_core.prompts.extraction import normalized
 

@@ -12,8 +12,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from llm_core.errors import NucleusError
 from llm_core.generation.record import Run
-from llm_core.generation.request import MAX_SAMPLES_PER_REQUEST as MAX_SAMPLES_PER_REQUEST
-from llm_core.generation.request import GenerationRequest
+from llm_core.generation.request import MAX_SAMPLES_PER_REQUEST, GenerationRequest
 from llm_core.generation.technique_run import Submit, TechniqueRun
 
 Variant = TypeVar("Variant")

@@ -14,8 +14,7 @@ from collections.abc import Mapping, Sequence
 from llm_core.analysis.text_metrics import STATISTICS, Written, written
 from llm_core.errors import NucleusError
 from llm_core.experiments.study import CellResult, GridExperiment
-from llm_core.generation.request import MAX_SAMPLES_PER_REQUEST as MAX_SAMPLES_PER_REQUEST
-from llm_core.generation.request import GenerationRequest
+from llm_core.generation.request import MAX_SAMPLES_PER_REQUEST, GenerationRequest
 from llm_core.generation.technique_run import Submit, TechniqueRun
 from samplers import SETTINGS, SamplerConfig
 

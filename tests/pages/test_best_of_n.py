@@ -14,7 +14,7 @@ from pages.ui.best_of_n.figures import ScalingCurve, agreement_figure, length_fi
 from pages.ui.best_of_n.scaling import vote_accuracies
 from pages.ui.shell import services
 from pages.ui.shell.i18n import texts
-from tests.pages.test_playground import TIMEOUT_SECONDS, error_messages, open_app, session
+from tests.support.app_driver import TIMEOUT_SECONDS, error_messages, open_app, session
 from tests.support.fake_openai import OpenAIServer
 
 EN = texts("en")

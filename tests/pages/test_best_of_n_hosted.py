@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from pages.ui.shell import services
 from pages.ui.shell.i18n import explain, texts
 from tests.pages.test_best_of_n import KEY, open_best_of_n, page_text, press_run, rerun_until, run_and_wait
-from tests.pages.test_playground import TIMEOUT_SECONDS, error_messages, session
+from tests.support.app_driver import TIMEOUT_SECONDS, error_messages, session
 from tests.support.fake_gemini import GeminiServer
 from tests.support.fake_openai import OpenAIServer, text_event
 from tests.support.fake_openai import finish_event as end

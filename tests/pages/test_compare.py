@@ -14,7 +14,7 @@ from pages.ui.compare.figures import curve_figure, entropy_figure, heatmap_figur
 from pages.ui.compare.sweep_settings import SWEEP_PRESETS
 from pages.ui.shell.i18n import texts
 from samplers import SamplerConfig
-from tests.pages.test_playground import TIMEOUT_SECONDS, error_messages, open_app, session
+from tests.support.app_driver import TIMEOUT_SECONDS, error_messages, open_app, session
 
 EN = texts("en")
 

@@ -10,10 +10,15 @@ from pages.ui.model.request_estimate import MOST_REQUESTS
 from pages.ui.shell import services
 from pages.ui.shell.i18n import texts
 from tests.pages.test_compare import rerun_until, run_comparison, set_column_value
-from tests.pages.test_lens import caption_text
-from tests.pages.test_playground import error_messages, press_run, session
-from tests.pages.test_playground import wait_for_run as finish_run
-from tests.pages.test_playground_hosted import HOSTED_KEY, open_hosted_playground
+from tests.support.app_driver import (
+    HOSTED_KEY,
+    caption_text,
+    error_messages,
+    open_hosted_playground,
+    press_run,
+    session,
+)
+from tests.support.app_driver import wait_for_run as finish_run
 from tests.support.fake_openai import OpenAIServer
 
 EN = texts("en")

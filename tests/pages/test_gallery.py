@@ -12,7 +12,7 @@ from llm_core.storage.database import owner_of
 from pages.ui.shell import services
 from pages.ui.shell.i18n import texts
 from samplers import SamplerConfig
-from tests.pages.test_playground import APP_PATH, error_messages, open_app, press_run, session, wait_for_run
+from tests.support.app_driver import APP_PATH, error_messages, open_app, press_run, session, wait_for_run
 
 EN = texts("en")
 

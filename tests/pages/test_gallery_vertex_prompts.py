@@ -12,7 +12,7 @@ from streamlit.testing.v1 import AppTest
 from llm_core.providers.google.prompt_store import VertexPromptStore
 from pages.ui.shell import services
 from pages.ui.shell.i18n import texts
-from tests.pages.test_playground import error_messages, open_app, session, wait_for_calls
+from tests.support.app_driver import error_messages, open_app, session, wait_for_calls
 from tests.support.fake_server import Reply
 from tests.support.fake_vertex import PLACE, VertexServer
 

@@ -8,7 +8,16 @@ from pages.ui.lens import figures
 from pages.ui.lens.step import MAX_CACHED_STEPS
 from pages.ui.shell.i18n import texts
 from samplers import SamplerConfig
-from tests.pages.test_playground import error_messages, open_app, press_run, session, wait_for_run
+from tests.support.app_driver import (
+    cached_steps,
+    caption_text,
+    error_messages,
+    go_to_lens,
+    open_app,
+    press_run,
+    session,
+    wait_for_run,
+)
 
 EN = texts("en")
 
@@ -25,23 +34,6 @@ def open_lens_after_run(tokens: int = 6, language: str = "en"):
     app.number_input(key="max_output_tokens").set_value(tokens).run()
     wait_for_run(press_run(app))
     return go_to_lens(app)
-
-
-def go_to_lens(app):
-    """Open the Lens by way of a page without its widgets.
-
-    Unlike a browser, AppTest sends the widget values of the page that it leaves.
-    """
-    app.switch_page("pages/models.py").run()
-    return app.switch_page("pages/lens.py").run()
-
-
-def cached_steps(app) -> list:
-    return list(session(app).lens.lenses)
-
-
-def caption_text(app) -> str:
-    return "\n".join(caption.value for caption in app.caption)
 
 
 @pytest.mark.parametrize("language", ["en", "vi"])

@@ -5,9 +5,17 @@ from __future__ import annotations
 import pytest
 
 from pages.ui.shell.i18n import texts
-from tests.pages.test_lens import cached_steps, caption_text, go_to_lens
-from tests.pages.test_playground import error_messages, press_run, session, wait_for_run
-from tests.pages.test_playground_hosted import HOSTED_KEY, open_hosted_playground
+from tests.support.app_driver import (
+    HOSTED_KEY,
+    cached_steps,
+    caption_text,
+    error_messages,
+    go_to_lens,
+    open_hosted_playground,
+    press_run,
+    session,
+    wait_for_run,
+)
 from tests.support.fake_gemini import GeminiServer
 from tests.support.fake_openai import OpenAIServer
 

@@ -2,56 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
-from streamlit.testing.v1 import AppTest
 
 from pages.ui.shell.i18n import texts
-from pages.ui.shell.session import Session
-
-APP_PATH = str(Path(__file__).parents[2] / "app.py")
-TIMEOUT_SECONDS = 120
-
-
-def open_app(language: str = "en") -> AppTest:
-    app = AppTest.from_file(APP_PATH, default_timeout=TIMEOUT_SECONDS)
-    app.query_params["lang"] = language
-    app.run()
-    assert not app.exception
-    return app
-
-
-def session(app: AppTest) -> Session:
-    return app.session_state["nucleus"]
-
-
-def press_run(app: AppTest) -> AppTest:
-    app.button(key="run").click().run()
-    assert not app.exception
-    return app
-
-
-def wait_for_run(app: AppTest) -> AppTest:
-    run = session(app).run
-    assert run is not None
-    assert run.wait(TIMEOUT_SECONDS)
-    app.run()
-    assert not app.exception
-    return app
-
-
-def wait_for_calls(app: AppTest) -> AppTest:
-    """Wait for the background calls of the session and rerun, as a browser does a moment later."""
-    for wait in list(session(app).waits.values()):
-        assert wait.errand is None or wait.errand.wait(30)
-    app.run()
-    assert not app.exception
-    return app
-
-
-def error_messages(app: AppTest) -> list[str]:
-    return [error.value for error in app.error]
+from tests.support.app_driver import error_messages, open_app, press_run, session, wait_for_run
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pages.ui.shell.i18n import texts
-from tests.pages.test_playground import error_messages, open_app, session
+from tests.support.app_driver import error_messages, open_app, session
 
 EN = texts("en")
 

@@ -7,10 +7,10 @@ import math
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from pages.ui.playground import work_address
 from pages.ui.playground.work_address import NAME
-from pages.ui.shell import services
 from pages.ui.shell.i18n import texts
-from tests.pages.test_playground import (
+from tests.support.app_driver import (
     APP_PATH,
     TIMEOUT_SECONDS,
     error_messages,
@@ -223,7 +223,7 @@ def test_a_new_session_with_the_address_finds_the_tree_the_prompt_and_the_settin
     assert len(session(again).tree) == len(session(app).tree) - 1
     app.run()
     assert session(app).work_id != work_id == session(again).work_id
-    assert services.works().open(session(app).work_id) is not None
+    assert work_address.works().open(session(app).work_id) is not None
 
 
 def test_an_address_of_work_that_has_gone_says_so_and_starts_afresh():

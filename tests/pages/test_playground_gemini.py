@@ -15,7 +15,7 @@ from llm_core.providers.google.client import Vertex
 from llm_core.providers.pricing import load_prices
 from pages.ui.shell import services
 from pages.ui.shell.i18n import texts
-from tests.pages.test_playground import error_messages, open_app, press_run, session, wait_for_calls, wait_for_run
+from tests.support.app_driver import error_messages, open_app, press_run, session, wait_for_calls, wait_for_run
 from tests.support.fake_gemini import GeminiServer, text_event, to_camel_case
 from tests.support.fake_gemini import finish_event as ended
 from tests.support.fake_server import Reply

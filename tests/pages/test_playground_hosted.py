@@ -6,26 +6,23 @@ import json
 import threading
 
 import pytest
-from pydantic import SecretStr
 
 from pages.ui.shell import services
 from pages.ui.shell.i18n import texts
-from tests.pages.test_playground import error_messages, open_app, press_run, session, wait_for_calls, wait_for_run
-from tests.support.fake_gemini import GeminiServer
+from tests.support.app_driver import (
+    HOSTED_KEY,
+    error_messages,
+    open_app,
+    open_hosted_playground,
+    press_run,
+    session,
+    wait_for_calls,
+    wait_for_run,
+)
 from tests.support.fake_openai import OpenAIServer
 from tests.support.fake_server import Reply
 
 EN = texts("en")
-HOSTED_KEY = "sk-planted-0123456789"
-
-
-def open_hosted_playground(server: OpenAIServer | GeminiServer, language: str = "en"):
-    """Open the Playground with the server's model."""
-    app = open_app(language)
-    target = services.router().target(server.model)
-    session(app).model_id = server.model
-    session(app).keys[f"{target.scheme}:{target.place}"] = SecretStr(HOSTED_KEY)
-    return app.run()
 
 
 @pytest.mark.parametrize("logprobs", [True, False])

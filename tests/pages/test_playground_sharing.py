@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from llm_core import Example, ModelReference, PromptSpec, Recipe, decode_link, encode_link
 from llm_core.recipes.recipe import Limits
 from llm_core.recipes.replay import replayed
 from pages.ui.shell.i18n import texts
 from samplers import SamplerConfig
-from tests.pages.test_playground import (
+from tests.support.app_driver import (
     APP_PATH,
     TIMEOUT_SECONDS,
-    AppTest,
     error_messages,
     open_app,
     press_run,

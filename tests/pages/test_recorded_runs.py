@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from pydantic import SecretStr
+from streamlit.testing.v1 import AppTest
 
 from llm_core import Engine, Example, ModelReference, ModelStore, NucleusError, PromptSpec, Recipe
 from llm_core.experiments.comparison import first_divergence
@@ -19,8 +20,7 @@ from pages.ui.shell.i18n import texts
 from samplers import SamplerConfig
 from tests.pages.test_best_of_n import page_text, rerun_until
 from tests.pages.test_compare import EN
-from tests.pages.test_playground import APP_PATH, TIMEOUT_SECONDS, AppTest, error_messages, session
-from tests.pages.test_playground_hosted import HOSTED_KEY
+from tests.support.app_driver import APP_PATH, HOSTED_KEY, TIMEOUT_SECONDS, error_messages, session
 from tests.support.fake_openai import OpenAIServer
 from tests.support.toy_model import toy_model
 

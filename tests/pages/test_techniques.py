@@ -9,7 +9,7 @@ import pytest
 from llm_core import Example
 from llm_core.recipes.starter_prompts import applications
 from pages.ui.shell.i18n import texts
-from tests.pages.test_playground import error_messages, open_app, press_run, session, wait_for_run
+from tests.support.app_driver import error_messages, open_app, press_run, session, wait_for_run
 
 TIMEOUT_SECONDS = 120
 

@@ -14,6 +14,7 @@ from pages.ui.best_of_n.drafts import ShownBenchmark
 from pages.ui.best_of_n.figures import ScalingCurve, scaling_figure, scaling_table
 from pages.ui.best_of_n.request_estimate import RequestGroup, estimate_requests, merge_by_model, read_best_hosted
 from pages.ui.best_of_n.scaling import n_values
+from pages.ui.best_of_n.session_state import best_of_n_state
 from pages.ui.components.live_plot import live_plot
 from pages.ui.model.hosted_notes import queue_note, told
 from pages.ui.model.request_estimate import check_plan
@@ -107,8 +108,8 @@ def start_benchmark() -> None:
     """Start the benchmark and stop the one before it. An error leaves that one in place."""
     from llm_core.best_of_n.study import BestOfNStudy
 
-    state = session()
-    state.best.notice = None
+    state = best_of_n_state()
+    state.notice = None
     try:
         task, like, chosen = _load_task(), _read_template(), _chosen_criteria()
         for each in chosen:
@@ -124,15 +125,15 @@ def start_benchmark() -> None:
             lambda item: chosen,
         )
     except NucleusError as error:
-        state.best.notice = i18n.explain(error)
+        state.notice = i18n.explain(error)
         return
-    if state.best.items is not None:
-        state.best.items.study.stop()
-    state.best.items = ShownBenchmark(study, task)
+    if state.items is not None:
+        state.items.study.stop()
+    state.items = ShownBenchmark(study, task)
 
 
 def show_benchmark() -> None:
-    shown = session().best.items
+    shown = best_of_n_state().items
     if shown is None:
         st.caption(t("best.items_empty"))
         return

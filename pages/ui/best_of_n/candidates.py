@@ -15,12 +15,13 @@ from pages.ui.best_of_n.criteria_picker import OWN_SCORE, criterion_name, scores
 from pages.ui.best_of_n.drafts import ShownPool
 from pages.ui.best_of_n.ranking import find_winners, format_score, show_agreement, show_candidate, show_ranking
 from pages.ui.best_of_n.scaling import show_scaling
+from pages.ui.best_of_n.session_state import best_of_n_state
 from pages.ui.components.candidate_cards import Card, candidate_cards
 from pages.ui.model.hosted_notes import queue_note
 from pages.ui.model.status import is_hosted
 from pages.ui.shell import i18n, services
 from pages.ui.shell.i18n import number, t
-from pages.ui.shell.session import get, has, put, session
+from pages.ui.shell.session import get, has, put
 
 if TYPE_CHECKING:
     from llm_core.best_of_n.criteria import Score
@@ -33,7 +34,7 @@ PANELS = ("ranking", "agreement", "theory")
 
 def show_candidates() -> None:
     """Draw the session's candidates and redraw them while the run is active."""
-    shown = session().best.shown
+    shown = best_of_n_state().shown
     if shown is None:
         st.caption(t("best.empty"))
         return
@@ -177,7 +178,7 @@ def _show_missing(shown: ShownPool) -> None:
 
 def _toggle_candidate(card_id: str) -> None:
     """Look at this candidate; at none if it is chosen again."""
-    shown = session().best.shown
+    shown = best_of_n_state().shown
     if shown is not None:
         shown.chosen = None if shown.chosen == int(card_id) else int(card_id)
 

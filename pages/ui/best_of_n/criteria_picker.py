@@ -11,6 +11,8 @@ import streamlit as st
 from llm_core import GenerationRequest, NucleusError, PromptSpec, SampleRequest
 from llm_core.models import builtin
 from pages.ui.best_of_n.prompt_and_check import CHECK_KEY, CRITERIA_KEY, read_check, read_equality
+from pages.ui.best_of_n.session_state import best_of_n_state
+from pages.ui.model.session_state import model_state
 from pages.ui.model.status import is_hosted
 from pages.ui.shell import i18n, services
 from pages.ui.shell.i18n import t
@@ -109,7 +111,7 @@ def chosen_criteria() -> list[Criterion]:
 
     A recorded run is only read, so criteria that would call a model are left out.
     """
-    everything, shown = make_criteria(), session().best.shown
+    everything, shown = make_criteria(), best_of_n_state().shown
     chosen = [each for name, each in everything.items() if name in (*(get(CRITERIA_KEY) or ()), ground_truth_id())]
     return [each for each in chosen if not (shown and shown.recorded and unavailable_reason(each))]
 
@@ -122,7 +124,7 @@ def ground_truth_id() -> str | None:
 
 def unavailable_reason(criterion: Criterion) -> NucleusError | None:
     """Return the error that says why the criterion is unavailable for the current pool or settings, or None."""
-    shown = session().best.shown
+    shown = best_of_n_state().shown
     if shown and shown.recorded and "judge" in criterion.needs:
         return NucleusError("criterion_asks_a_model")
     candidates: Sequence[Candidate] = shown.pool.candidates() if shown and not shown.pool.active else ()
@@ -134,7 +136,7 @@ def unavailable_reason(criterion: Criterion) -> NucleusError | None:
 def _show_judges() -> None:
     st.caption(t("best.judge_text"))
     judge, opponents = st.columns([2, 1])
-    listed = (model.id for models in session().listed_models.values() for model in models)
+    listed = (model.id for models in model_state().listed_models.values() for model in models)
     known = dict.fromkeys([session().model_id, builtin.MODEL_ID, *listed, str(get(JUDGE_KEY) or session().model_id)])
     judge.selectbox(
         t("best.judge"),

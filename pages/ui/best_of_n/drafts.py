@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from llm_core.experiments.tasks import Task
     from llm_core.prompts.extraction import ExtractionKind
     from llm_core.recipes.recipe import Recipe
-    from pages.ui.shell.session import OpenedRecipe
+    from pages.ui.recipes.opened import OpenedRecipe
 
 CHECKS = ("none", "number", "exact", "pattern", "schema", "task")
 """Ways to check for the right answer. Each but `none` is a criterion too, `task` under the id `verifier`."""

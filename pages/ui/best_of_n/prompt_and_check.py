@@ -11,7 +11,7 @@ import streamlit as st
 
 from llm_core import NucleusError, PromptSpec
 from llm_core.experiments.tasks import Task, load_task, task_names
-from llm_core.generation.request import MAX_SAMPLES_PER_REQUEST as MAX_SAMPLES_PER_REQUEST
+from llm_core.generation.request import MAX_SAMPLES_PER_REQUEST
 from llm_core.prompts.extraction import Extraction, ExtractionKind
 from pages.ui.best_of_n.drafts import BEST_OF_N_PRESETS, CHECKS
 from pages.ui.prompt.composer import read_prompt

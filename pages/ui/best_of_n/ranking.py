@@ -15,13 +15,14 @@ from llm_core.generation.branches import Branch
 from pages.ui.best_of_n.criteria_picker import OWN_SCORE, criterion_name
 from pages.ui.best_of_n.drafts import ShownPool
 from pages.ui.best_of_n.figures import agreement_figure, length_figure
+from pages.ui.best_of_n.session_state import best_of_n_state
 from pages.ui.components.live_plot import live_plot
 from pages.ui.components.token_cells import cells_of, strip_words
-from pages.ui.components.token_strip import token_strip
-from pages.ui.playground.run_view import mode_picker
+from pages.ui.components.token_strip import mode_picker, token_strip
+from pages.ui.playground.session_state import playground_state
 from pages.ui.shell import i18n
 from pages.ui.shell.i18n import number, t, texts
-from pages.ui.shell.session import get, put, session
+from pages.ui.shell.session import get, put
 
 if TYPE_CHECKING:
     from llm_core.best_of_n.criteria import Score
@@ -95,10 +96,10 @@ def _show_candidate_scores(shown: ShownPool, scores: ScoresByCriterion, index: i
     with st.container(horizontal=True):
         for page in ("playground", "lens"):
             if st.button(t(f"best.open.{page}"), key=f"best_{page}_{index}"):
-                state = session()
+                state = playground_state()
                 state.branch, state.selected_step = state.tree.root(run, branch.chain).id, None
                 # Not from within a fragment, because fields outside of it would lose their values.
-                state.best.next_page = page
+                best_of_n_state().next_page = page
                 st.rerun()
 
 
@@ -295,5 +296,5 @@ def _show_length_bias(shown: ShownPool) -> None:
 
 
 def _select_candidate(index: int) -> None:
-    if (shown := session().best.shown) is not None:
+    if (shown := best_of_n_state().shown) is not None:
         shown.chosen = index

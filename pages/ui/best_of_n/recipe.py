@@ -15,7 +15,7 @@ import streamlit as st
 from llm_core import GenerationRequest, NucleusError, PromptSpec, SampleRequest
 from llm_core.best_of_n.criteria import CRITERIA as KNOWN
 from llm_core.best_of_n.scoring import CandidateScorer
-from llm_core.generation.request import MAX_SAMPLES_PER_REQUEST as MAX_SAMPLES_PER_REQUEST
+from llm_core.generation.request import MAX_SAMPLES_PER_REQUEST
 from llm_core.recipes.recipe import ModelReference, Recipe
 from llm_core.recipes.recorded_views import RecordedPool
 from pages.ui.best_of_n.criteria_picker import (
@@ -41,12 +41,14 @@ from pages.ui.best_of_n.prompt_and_check import (
     read_n,
 )
 from pages.ui.best_of_n.request_estimate import ONE_CALL_KEY, read_best_hosted
+from pages.ui.best_of_n.session_state import best_of_n_state
+from pages.ui.recipes.opened import OpenedRecipe
 from pages.ui.recipes.provenance import name_of, recorded_note, weights_after, weights_before
 from pages.ui.recipes.recipe_fields import Source, deadline_of, hidden_fields, kept
 from pages.ui.settings.sampler_panel import read_settings
 from pages.ui.shell import i18n
 from pages.ui.shell.i18n import t
-from pages.ui.shell.session import OpenedRecipe, get, has, put, session
+from pages.ui.shell.session import get, has, put, session
 
 if TYPE_CHECKING:
     from llm_core.storage.recipe_store import Saved
@@ -63,7 +65,7 @@ def open_in_best_of_n(opened: OpenedRecipe, place: int = 0) -> None:
     from llm_core.recipes.replay import replayed
 
     state = session()
-    here, recipe = state.best, opened.recipe
+    here, recipe = best_of_n_state(), opened.recipe
     answers = replayed(recipe) if recipe.trace else []
     pool = RecordedPool(answers[min(place, len(answers) - 1)]) if answers else None
     fill_once()
@@ -101,7 +103,7 @@ def open_in_best_of_n(opened: OpenedRecipe, place: int = 0) -> None:
 
 def show_recipe_line() -> None:
     """Draw the name of the open recipe, the result of opening or saving, and the provenance of its run."""
-    here = session().best
+    here = best_of_n_state()
     if here.recipe_notice:
         kind, words = here.recipe_notice
         getattr(st, kind)(words)
@@ -131,9 +133,9 @@ def read_best_recipe(with_run: bool = False, **about: Any) -> Recipe:
     from llm_core.recipes.replay import Recording
     from llm_core.recipes.trace import record
 
-    shown = session().best.shown
+    shown = best_of_n_state().shown
     if not with_run or shown is None or shown.recorded:
-        return Recipe.read(kept(_read_fields(), session().best.opened).data() | about)
+        return Recipe.read(kept(_read_fields(), best_of_n_state().opened).data() | about)
     pool = shown.pool
     at = datetime.now(UTC).isoformat(timespec="seconds")
     trace = record((Recording(pool.find_run(index), row) for index, row in enumerate(pool.records)), at)
@@ -144,7 +146,7 @@ def read_best_recipe(with_run: bool = False, **about: Any) -> Recipe:
 
 def can_record() -> bool:
     """Return whether there are candidates to save with the recipe."""
-    shown = session().best.shown
+    shown = best_of_n_state().shown
     return bool(shown and not shown.pool.active and not shown.recorded)
 
 
@@ -154,13 +156,13 @@ def unsaved_note() -> str:
 
 
 def mark_saved(recipe: Recipe, saved: Saved, words: tuple[str, str]) -> None:
-    here = session().best
+    here = best_of_n_state()
     here.opened, here.recipe_notice = OpenedRecipe(recipe, _read_fields(), saved.id, saved.number, mine=True), words
     if here.shown:
         here.shown.recipe = recipe
 
 
-RECIPE_SOURCE = Source(read_best_recipe, lambda: session().best.opened, mark_saved, can_record, unsaved_note)
+RECIPE_SOURCE = Source(read_best_recipe, lambda: best_of_n_state().opened, mark_saved, can_record, unsaved_note)
 """What the save dialog reads from this page."""
 
 
@@ -168,7 +170,7 @@ def _read_fields() -> Recipe:
     """Return a recipe of the fields alone. Raises `NucleusError`."""
     state, settings = session(), read_settings()
     row = SampleRequest(settings.sampler, settings.max_output_tokens, settings.stop_sequences)
-    deadline = deadline_of(state.best.opened)
+    deadline = deadline_of(best_of_n_state().opened)
     like = GenerationRequest(
         state.model_id, read_best_prompt(), (row,), state.precision, "", deadline, read_best_hosted()
     )
@@ -211,7 +213,7 @@ def _hidden_fields_notice(recipe: Recipe, shown: Recipe) -> tuple[str, str] | No
 
 
 def _restore_previous() -> None:
-    here = session().best
+    here = best_of_n_state()
     if here.before:
         for key, value in here.before.fields.items():
             put(key, value)

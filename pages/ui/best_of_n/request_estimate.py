@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import streamlit as st
 
 from llm_core import GenerationRequest, HostedOptions, NucleusError
-from llm_core.generation.request import MAX_CANDIDATES_PER_CALL
-from llm_core.generation.request import MAX_SAMPLES_PER_REQUEST as MAX_SAMPLES_PER_REQUEST
+from llm_core.generation.request import MAX_CANDIDATES_PER_CALL, MAX_SAMPLES_PER_REQUEST
 from pages.ui.best_of_n.criteria_picker import criterion_name
 from pages.ui.model.hosted_options import read_hosted
 from pages.ui.model.request_estimate import CHARACTERS_A_TOKEN, Plan, plan_note, together
@@ -93,7 +92,7 @@ def estimate_requests(
 def _estimate_judge(criterion: Criterion, n: int, times: int, characters: int) -> RequestGroup | None:
     """Estimate a hosted judge's requests, or None for others; `characters` counts a question with its answer."""
     questions = getattr(criterion, "questions", None)
-    request: GenerationRequest | None = getattr(criterion, "like", None)
+    request: GenerationRequest | None = getattr(criterion, "template", None)
     if questions is None or (request and not (request.model_id and is_hosted(request.model_id))):
         return None
     requests = times * questions(n)

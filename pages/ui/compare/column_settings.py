@@ -12,6 +12,7 @@ from llm_core.errors import NucleusError
 from llm_core.experiments.comparison import MIN_COLUMNS
 from llm_core.experiments.sweep import out_of_range_error
 from pages.ui.compare.drafts import COLUMN_FIELDS, PRESETS, ColumnDraft, differing_fields, used_fields
+from pages.ui.compare.session_state import compare_state
 from pages.ui.settings.stage_controls import FURTHER
 from pages.ui.settings.unsupported_settings import dead_note, dead_settings
 from pages.ui.shell import i18n
@@ -29,7 +30,7 @@ _DIFFERENCE_STYLE = "background-color: rgba(230, 159, 0, 0.22); font-weight: 600
 
 def show_column_settings() -> None:
     """Draw the presets, the column that is edited and the table of all columns."""
-    columns = session().columns
+    columns = compare_state().columns
     st.caption(t("compare.start_from"))
     with st.container(horizontal=True):
         for name in PRESETS:
@@ -160,17 +161,18 @@ def _show_value_field(draft: ColumnDraft, name: str, dead: bool) -> None:
 
 
 def _apply_preset(preset: str) -> None:
-    session().columns.start(PRESETS[preset])
-    session().compare_notice = None
+    compare_state().columns.start(PRESETS[preset])
+    compare_state().compare_notice = None
 
 
 def _duplicate_column(draft: ColumnDraft) -> None:
-    put(COLUMN_KEY, session().columns.duplicate(draft).id)
+    put(COLUMN_KEY, compare_state().columns.duplicate(draft).id)
 
 
 def _change_setting(draft: ColumnDraft, name: str, key: str) -> None:
     """Apply the typed value to the column, or show why it is refused; the column then keeps its value."""
-    state, value = session(), get(key)
+    state = compare_state()
+    _state, value = session(), get(key)
     state.compare_notice = None
     try:
         if name in _TEXT_FIELDS:

@@ -9,6 +9,7 @@ import streamlit as st
 from llm_core.experiments.comparison import MAX_COLUMNS
 from llm_core.recipes.recorded_views import RecordedComparison
 from pages.ui.compare.drafts import ColumnDraft, ShownComparison
+from pages.ui.compare.session_state import compare_state
 from pages.ui.recipes.provenance import recorded_note
 from pages.ui.shell.i18n import t
 from pages.ui.shell.session import put, session
@@ -22,15 +23,15 @@ def open_in_compare(recipe: Recipe) -> None:
     from llm_core.recipes.replay import replayed
 
     state = session()
-    if (before := state.comparison) is not None:
+    if (before := compare_state().comparison) is not None:
         before.comparison.stop()
-        state.compared_before = state.compared_before if before.recorded else before
+        compare_state().compared_before = compare_state().compared_before if before.recorded else before
     comparison = RecordedComparison(replayed(recipe))
     drafts = (
         ColumnDraft(place, column.sampler, recorded=(comparison.prompt_number(place), comparison.record(place).seed))
         for place, column in enumerate(comparison.columns)
     )
-    state.comparison, state.compare_notice = ShownComparison(comparison, tuple(drafts)), None
+    compare_state().comparison, compare_state().compare_notice = ShownComparison(comparison, tuple(drafts)), None
     put("compare_kind", "columns")
     state.go_to = "compare"
 
@@ -44,12 +45,12 @@ def show_recorded_comparison(shown: ShownComparison, recorded: RecordedCompariso
     events = [event for place in range(len(shown.drafts)) for event in recorded.record(place).events()]
     if not all(event.trace for event in events):
         st.caption(t("recipes.without_probabilities"))
-    if session().compared_before:
+    if compare_state().compared_before:
         st.button(
             t("recipes.bring_back"), key="compare_bring_back", icon=":material/undo:", on_click=_restore_comparison
         )
 
 
 def _restore_comparison() -> None:
-    state = session()
+    state = compare_state()
     state.comparison, state.compared_before = state.compared_before, None

@@ -19,13 +19,14 @@ from pages.ui.compare.column_settings import column_names, setting_chips
 from pages.ui.compare.divergence import find_divergence, show_divergence
 from pages.ui.compare.drafts import ShownComparison
 from pages.ui.compare.recorded import show_recorded_comparison
+from pages.ui.compare.session_state import compare_state
 from pages.ui.compare.statistics import show_statistics
 from pages.ui.components import charts
 from pages.ui.components.answer_columns import ShownColumn, compare_columns
 from pages.ui.model.hosted_notes import comparison_notes, queue_note
 from pages.ui.shell import i18n, services
 from pages.ui.shell.i18n import number, t
-from pages.ui.shell.session import get, put, session
+from pages.ui.shell.session import get, put
 
 if TYPE_CHECKING:
     from llm_core.generation.record import Run, SampleRecord, TokenEvent
@@ -36,7 +37,7 @@ EXPLANATION_REFRESH_SECONDS = 1.0
 
 def show_comparison() -> None:
     """Draw the session's comparison and redraw it while it is active."""
-    shown = session().comparison
+    shown = compare_state().comparison
     if shown is None:
         st.caption(t("compare.empty"))
         return
@@ -128,7 +129,7 @@ def _show_column_choice(shown: ShownComparison, names: Sequence[str]) -> None:
 
 
 def _apply_column_choice() -> None:
-    shown = session().comparison
+    shown = compare_state().comparison
     if shown is None:
         return
     shown.reference, shown.other = get("compare_reference"), get("compare_other")
@@ -137,7 +138,7 @@ def _apply_column_choice() -> None:
 
 def _toggle_step(column: int, step: int) -> None:
     """Pin this token's step. Picking it again unpins it, which shows where the two columns diverge."""
-    shown = session().comparison
+    shown = compare_state().comparison
     if shown is None:
         return
     again = (shown.other, shown.step) == (column, step)

@@ -11,13 +11,14 @@ from llm_core.analysis.reference_texts import scored
 from llm_core.analysis.text_metrics import STATISTICS
 from pages.ui.compare.drafts import ShownSweep
 from pages.ui.compare.figures import curve_figure, heatmap_figure
+from pages.ui.compare.session_state import compare_state
 from pages.ui.compare.statistics import format_statistic, statistic_name
 from pages.ui.compare.sweep_settings import axis_label, select_statistic
 from pages.ui.components.live_plot import live_plot
 from pages.ui.model.status import is_hosted
 from pages.ui.shell import i18n, services
 from pages.ui.shell.i18n import compact, t
-from pages.ui.shell.session import get, put, session
+from pages.ui.shell.session import get, put
 from pages.ui.studies.study_results import show_experiment
 
 _SINGLE_TEXT_STATISTICS = ("perplexity", "mean_logprob", "entropy", "repetition", "distinct_1", "distinct_2")
@@ -25,7 +26,7 @@ _SINGLE_TEXT_STATISTICS = ("perplexity", "mean_logprob", "entropy", "repetition"
 
 
 def show_sweep() -> None:
-    shown = session().swept
+    shown = compare_state().swept
     if shown is None:
         st.caption(t("sweep.empty"))
         return
@@ -115,13 +116,13 @@ def _results_table(shown: ShownSweep, statistic: str) -> list[dict]:
 
 
 def _select_point(place: int) -> None:
-    if (shown := session().swept) is not None:
+    if (shown := compare_state().swept) is not None:
         shown.place = place
         put("sweep_place", place)
 
 
 def _apply_point_choice() -> None:
-    if (shown := session().swept) is not None:
+    if (shown := compare_state().swept) is not None:
         shown.place = get("sweep_place")
 
 

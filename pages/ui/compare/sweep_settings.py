@@ -11,10 +11,11 @@ from llm_core.analysis.text_metrics import STATISTICS
 from llm_core.errors import NucleusError
 from llm_core.experiments.sweep import Axis, GridPoint, expand_grid, out_of_range_error, replace_settings
 from pages.ui.compare.column_settings import column_names
+from pages.ui.compare.session_state import compare_state
 from pages.ui.compare.statistics import statistic_name
 from pages.ui.settings.unsupported_settings import dead_note, dead_settings
 from pages.ui.shell.i18n import t
-from pages.ui.shell.session import get, has, put, session
+from pages.ui.shell.session import get, has, put
 from samplers import SETTINGS, SamplerConfig
 
 COLUMNS_AXIS, NO_AXIS = "columns", "none"
@@ -114,7 +115,7 @@ def read_points(
     base = SamplerConfig(min_new_tokens=tokens if get("sweep_full") else 0)
     first, second = str(get("sweep_first")), str(get("sweep_second"))
     if first == COLUMNS_AXIS:
-        drafts = session().columns.drafts
+        drafts = compare_state().columns.drafts
         names = column_names(drafts)
         least = base.min_new_tokens
         points: dict[GridPoint, SamplerConfig] = {

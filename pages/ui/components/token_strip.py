@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Sequence
-from typing import Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 import streamlit as st
 
 from pages.ui.components.assets import read_asset
-from pages.ui.shell.session import get
+from pages.ui.shell.i18n import t
+from pages.ui.shell.session import get, has, put
+
+if TYPE_CHECKING:
+    pass
 
 Mode = Literal["probability", "rank", "entropy", "surprisal"]
 MODES: tuple[Mode, ...] = get_args(Mode)
@@ -115,3 +119,20 @@ def _rounded(cell: Cell) -> tuple:
     """As few digits as are shown: the strip is sent several times a second."""
     probabilities = (float(f"{value:.4g}") for value in (cell.probability, cell.after))
     return (*cell[:4], *probabilities, cell.rank, round(cell.entropy, 3), round(cell.surprisal, 3))
+
+
+def mode_picker() -> Mode:
+    """By which of their numbers tokens are coloured."""
+    key = "strip_mode"
+    if not has(key):
+        put(key, MODES[0])
+    chosen = st.segmented_control(
+        t("strip.mode"),
+        MODES,
+        format_func=lambda mode: t(f"strip.modes.{mode}"),
+        key=key,
+        required=True,
+        label_visibility="collapsed",
+        persist_state="session",
+    )
+    return chosen or MODES[0]

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from llm_core import NucleusError
+from pages.ui.gallery.session_state import gallery_state
 from pages.ui.shell import i18n, services
 from pages.ui.shell.browser_identity import owner
 from pages.ui.shell.i18n import t
-from pages.ui.shell.session import session
 
 if TYPE_CHECKING:
     from llm_core.storage.recipe_store import Entry
@@ -31,7 +31,7 @@ def about(entry: Entry) -> str:
 @contextmanager
 def acting() -> Iterator[None]:
     """Around what a button does: a refusal is told where the page is drawn next."""
-    state = session().gallery
+    state = gallery_state()
     state.notice = None
     try:
         yield
@@ -41,7 +41,7 @@ def acting() -> Iterator[None]:
 
 def tell() -> None:
     """What came of the last action, and the way back from a deletion."""
-    state = session().gallery
+    state = gallery_state()
     if state.notice:
         kind, words = state.notice
         getattr(st, kind)(words)
@@ -55,4 +55,4 @@ def tell() -> None:
 def _undo(recipe_id: str) -> None:
     with acting():
         services.recipes().undelete(recipe_id, owner())
-        session().gallery.deleted = None
+        gallery_state().deleted = None

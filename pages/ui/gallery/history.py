@@ -8,11 +8,14 @@ import streamlit as st
 
 from llm_core.models.builtin import MODEL_ID, NAME
 from pages.ui.gallery.actions import acting, tell
+from pages.ui.gallery.session_state import gallery_state
 from pages.ui.playground.open_recipe import ask_to_open
+from pages.ui.playground.session_state import playground_state
+from pages.ui.recipes.opened import OpenedRecipe
 from pages.ui.shell import i18n, services
 from pages.ui.shell.browser_identity import owner
 from pages.ui.shell.i18n import number, t
-from pages.ui.shell.session import OpenedRecipe, get, has, put, session
+from pages.ui.shell.session import get, has, put
 
 if TYPE_CHECKING:
     from llm_core.storage.history import PastRun
@@ -28,7 +31,7 @@ _PRUNE: dict[str, dict[str, float]] = {
 def history_list() -> None:
     from llm_core.storage.history import KEPT_DAYS, MAX_RUNS, PAGE, history_allowed
 
-    state = session()
+    state = playground_state()
     tell()
     if not history_allowed():
         st.info(t("history.off_here"), icon=":material/history_toggle_off:")
@@ -54,7 +57,7 @@ def history_list() -> None:
         on_change=_from_the_top,
         persist_state="session",
     )
-    skip = state.gallery.runs_skip
+    skip = gallery_state().runs_skip
     found = services.history().search(owner(), get("history_query") or "", skip)
     if not found.total:
         with st.container(border=True):
@@ -119,16 +122,16 @@ def _prune() -> None:
             gone = services.history().prune(owner(), days=which["days"])
         else:
             gone = services.history().prune(owner(), newest=int(which["newest"]))
-        session().gallery.notice = ("success", t("history.pruned", count=number(gone, 0)))
-        session().gallery.runs_skip = 0
+        gallery_state().notice = ("success", t("history.pruned", count=number(gone, 0)))
+        gallery_state().runs_skip = 0
 
 
 def _switch() -> None:
-    session().history_on = bool(get("history_on"))
+    playground_state().history_on = bool(get("history_on"))
 
 
 def _try_again() -> None:
-    session().history_notice = None
+    playground_state().history_notice = None
 
 
 def _open(run_id: str) -> None:
@@ -142,8 +145,8 @@ def _delete(run_id: str) -> None:
 
 
 def _turn(by: int) -> None:
-    session().gallery.runs_skip = max(0, session().gallery.runs_skip + by)
+    gallery_state().runs_skip = max(0, gallery_state().runs_skip + by)
 
 
 def _from_the_top() -> None:
-    session().gallery.runs_skip = 0
+    gallery_state().runs_skip = 0

@@ -9,13 +9,14 @@ import streamlit as st
 from llm_core import NucleusError
 from llm_core.recipes.yaml_json import dump_yaml
 from pages.ui.gallery.actions import about, acting
+from pages.ui.gallery.session_state import gallery_state
 from pages.ui.playground.open_recipe import ask_to_open
-from pages.ui.playground.recipe_links import saved_recipe, short_link
 from pages.ui.recipes.export_panel import export_panel
+from pages.ui.recipes.links import saved_recipe, short_link
 from pages.ui.shell import i18n, services
 from pages.ui.shell.browser_identity import owner
 from pages.ui.shell.i18n import t
-from pages.ui.shell.session import get, has, put, session
+from pages.ui.shell.session import get, has, put
 
 if TYPE_CHECKING:
     from llm_core.generation.record import Run
@@ -175,11 +176,11 @@ def _row(version: Version) -> dict[str, str | int]:
 
 
 def _back() -> None:
-    session().gallery.shown = session().gallery.notice = None
+    gallery_state().shown = gallery_state().notice = None
 
 
 def _show(recipe_id: str) -> None:
-    session().gallery.shown = recipe_id
+    gallery_state().shown = recipe_id
 
 
 def _open(recipe_id: str, number: int) -> None:
@@ -190,22 +191,22 @@ def _open(recipe_id: str, number: int) -> None:
 def _fork(recipe_id: str, number: int) -> None:
     with acting():
         saved = services.recipes().fork(recipe_id, number, owner())
-        session().gallery.shown = saved.id
-        session().gallery.notice = ("success", t("gallery.forked"))
+        gallery_state().shown = saved.id
+        gallery_state().notice = ("success", t("gallery.forked"))
 
 
 def _restore(recipe_id: str, number: int, base: int) -> None:
     with acting():
         saved = services.recipes().restore(recipe_id, number, owner(), base)
         words = t("gallery.restored", number=number, new=saved.number)
-        session().gallery.notice = ("success", words)
+        gallery_state().notice = ("success", words)
 
 
 def _delete(recipe_id: str, title: str) -> None:
     with acting():
         services.recipes().delete(recipe_id, owner())
-        session().gallery.shown = None
-        session().gallery.deleted = (recipe_id, title)
+        gallery_state().shown = None
+        gallery_state().deleted = (recipe_id, title)
 
 
 def _list(recipe_id: str, key: str) -> None:

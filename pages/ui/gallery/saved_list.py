@@ -8,12 +8,13 @@ import streamlit as st
 
 from pages.ui.gallery.actions import about, acting, tell
 from pages.ui.gallery.recipe_detail import recipe_view
+from pages.ui.gallery.session_state import gallery_state
 from pages.ui.playground.open_recipe import ask_to_open
-from pages.ui.playground.recipe_links import saved_recipe
+from pages.ui.recipes.links import saved_recipe
 from pages.ui.shell import i18n, services
 from pages.ui.shell.browser_identity import owner
 from pages.ui.shell.i18n import number, t
-from pages.ui.shell.session import get, has, put, session
+from pages.ui.shell.session import get, has, put
 
 if TYPE_CHECKING:
     from llm_core.storage.recipe_store import Entry
@@ -23,7 +24,7 @@ _START: dict[str, Any] = {"saved_query": "", "saved_whose": "all", "saved_tag": 
 
 
 def saved_list() -> None:
-    state = session().gallery
+    state = gallery_state()
     tell()
     if state.shown:
         recipe_view(state.shown)
@@ -140,13 +141,13 @@ def _open(recipe_id: str) -> None:
 
 
 def _show(recipe_id: str) -> None:
-    session().gallery.shown = recipe_id
+    gallery_state().shown = recipe_id
 
 
 def _undelete(recipe_id: str) -> None:
     with acting():
         services.recipes().undelete(recipe_id, owner())
-        session().gallery.deleted = None
+        gallery_state().deleted = None
 
 
 def _forget(recipe_id: str) -> None:
@@ -155,8 +156,8 @@ def _forget(recipe_id: str) -> None:
 
 
 def _turn(by: int) -> None:
-    session().gallery.skip = max(0, session().gallery.skip + by)
+    gallery_state().skip = max(0, gallery_state().skip + by)
 
 
 def _from_the_top() -> None:
-    session().gallery.skip = 0
+    gallery_state().skip = 0

@@ -7,9 +7,10 @@ import streamlit as st
 from llm_core.recipes.recipe import ModelReference
 from llm_core.recipes.starter_prompts import Entry, Language, applications
 from pages.ui.playground.open_recipe import ask_to_open
+from pages.ui.recipes.opened import OpenedRecipe
 from pages.ui.shell import i18n
 from pages.ui.shell.i18n import t
-from pages.ui.shell.session import OpenedRecipe, session
+from pages.ui.shell.session import session
 
 
 def ready_list() -> None:

@@ -11,14 +11,16 @@ import streamlit as st
 from llm_core import GenerationRequest, SampleRequest
 from llm_core.providers.model_id import split_model_id
 from llm_core.recipes.recipe import Recipe
+from pages.ui.gallery.session_state import vertex_state
 from pages.ui.model.hosted_options import read_hosted
 from pages.ui.playground.open_recipe import ask_to_open, follow
 from pages.ui.prompt.composer import read_prompt
+from pages.ui.recipes.opened import OpenedRecipe
 from pages.ui.settings.sampler_panel import read_settings
 from pages.ui.shell import i18n, services
 from pages.ui.shell.background_call import ask, give_up, settle, waiting_line
 from pages.ui.shell.i18n import t
-from pages.ui.shell.session import Key, OpenedRecipe, get, has, put, session
+from pages.ui.shell.session import Key, get, has, put, session
 
 if TYPE_CHECKING:
     from llm_core.providers.google.prompt_store import PromptEntry, SavedPrompt, VersionEntry, VertexPromptStore
@@ -88,7 +90,7 @@ def _save_form(saving: bool) -> None:
 
 
 def _saved() -> None:
-    if kept := session().vertex.kept:
+    if kept := vertex_state().kept:
         st.success(t("vertex_prompts.saved", name=i18n.plain(kept.name), version=i18n.plain(kept.version_id)))
         for kind, fields in (("merged", kept.merged), ("lost", kept.dropped)):
             if fields:
@@ -96,7 +98,7 @@ def _saved() -> None:
 
 
 def _open_form(asking: bool) -> None:
-    state = session().vertex
+    state = vertex_state()
     st.button(
         t("vertex_prompts.list"), key="vertex_prompt_list", on_click=_list, icon=":material/refresh:", disabled=asking
     )
@@ -131,7 +133,7 @@ def _open_form(asking: bool) -> None:
 
 
 def _fetched() -> None:
-    if fetched := session().vertex.fetched:
+    if fetched := vertex_state().fetched:
         with st.container(border=True):
             st.markdown(t("vertex_prompts.not_opened", fields=_words(fetched.dropped)))
             with st.container(horizontal=True):
@@ -140,7 +142,7 @@ def _fetched() -> None:
 
 
 def _save() -> None:
-    state, name, model = session().vertex, str(get(NAME) or ""), str(get(MODEL) or "").strip()
+    state, name, model = vertex_state(), str(get(NAME) or ""), str(get(MODEL) or "").strip()
     state.kept = None
 
     def begin() -> BackgroundCall[SavedPrompt]:
@@ -158,7 +160,7 @@ def _save() -> None:
 
 
 def _list() -> None:
-    state, place = session().vertex, _place()
+    state, place = vertex_state(), _place()
 
     def take(entries: tuple[PromptEntry, ...]) -> None:
         state.entries, state.place, state.versions, state.fetched = entries, place, {}, None
@@ -167,7 +169,7 @@ def _list() -> None:
 
 
 def _list_versions() -> None:
-    state, chosen = session().vertex, str(get(PROMPT) or "")
+    state, chosen = vertex_state(), str(get(PROMPT) or "")
     state.fetched = None
     put(VERSION, "")
 
@@ -182,7 +184,7 @@ def _list_versions() -> None:
 
 def _fetch() -> None:
     """Get the version, and open it unless the reader should know before what does not come along."""
-    state, chosen, version = session().vertex, str(get(PROMPT)), str(get(VERSION) or "")
+    state, chosen, version = vertex_state(), str(get(PROMPT)), str(get(VERSION) or "")
 
     def take(found: PromptImport) -> None:
         state.fetched = found
@@ -206,7 +208,7 @@ def _ask(what: Callable[[VertexPromptStore, Connection], T], take: Callable[[T],
 
 def _open() -> None:
     """Open what was fetched in the Playground. Work that would be replaced is asked for."""
-    state = session().vertex
+    state = vertex_state()
     if found := state.fetched:
         names = {entry.id: entry.name for entry in state.entries}
         state.fetched = None
@@ -214,7 +216,7 @@ def _open() -> None:
 
 
 def _leave() -> None:
-    session().vertex.fetched = None
+    vertex_state().fetched = None
 
 
 def _place() -> str:
@@ -223,7 +225,7 @@ def _place() -> str:
 
 def _listed() -> tuple[PromptEntry, ...]:
     """Those of the place that the form names."""
-    state = session().vertex
+    state = vertex_state()
     return state.entries if state.place == _place() else ()
 
 

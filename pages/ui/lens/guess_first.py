@@ -6,14 +6,15 @@ import math
 
 import streamlit as st
 
+from pages.ui.lens.session_state import Guess, lens_state
 from pages.ui.lens.views import ViewContext
 from pages.ui.shell.i18n import number, plain, share, t
-from pages.ui.shell.session import Guess, get, session
+from pages.ui.shell.session import get
 
 
 def show_guess(scene: ViewContext, step: int) -> bool:
     """Draw the form for a guess, or the result of the guess. Returns whether the distribution may be shown."""
-    guesses = session().lens.guesses
+    guesses = lens_state().guesses
     with st.container(border=True):
         if step in guesses:
             _show_guess_result(scene, guesses[step])
@@ -34,10 +35,10 @@ def _record_guess(scene: ViewContext, step: int) -> None:
     firsts = [each.token_id for each in found if each.token_id is not None]
     guess = max(firsts, key=raw.probability, default=None)
     if guess is not None:
-        session().lens.guesses[step] = Guess(guess, raw.probability(guess), guess == raw.best)
+        lens_state().guesses[step] = Guess(guess, raw.probability(guess), guess == raw.best)
     else:  # nothing was typed, or something that the provider did not show
         most = raw.unseen.ceiling if found and raw.unseen else None
-        session().lens.guesses[step] = Guess(None, most, False)
+        lens_state().guesses[step] = Guess(None, most, False)
 
 
 def _show_guess_result(scene: ViewContext, guess: Guess) -> None:
@@ -58,7 +59,7 @@ def _show_guess_result(scene: ViewContext, guess: Guess) -> None:
             drawn=plain(scene.label(scene.token_id)),
         )
     )
-    made = [each for each in session().lens.guesses.values() if each.probability is not None]
+    made = [each for each in lens_state().guesses.values() if each.probability is not None]
     if made:
         hits = sum(each.hit for each in made)
         bits = sum(-math.log2(max(each.probability or 0, 1e-12)) for each in made) / len(made)

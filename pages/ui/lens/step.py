@@ -11,9 +11,10 @@ from llm_core.analysis.partial_inspector import partial_lens_of
 from llm_core.analysis.step_inspector import Lens, lens_of, request_for
 from llm_core.generation.branches import Branch
 from llm_core.generation.record import TokenEvent
+from pages.ui.lens.session_state import lens_state
 from pages.ui.playground.run_view import shown_branch
+from pages.ui.playground.session_state import playground_state
 from pages.ui.shell import services
-from pages.ui.shell.session import session
 
 MAX_CACHED_STEPS = 8
 """Steps whose inspectors a tab keeps, so that going back and forth needs no forward pass."""
@@ -34,15 +35,15 @@ def find_selected_step() -> SelectedStep | None:
 
     It starts at the step that is pinned in the Playground, or at the newest one.
     """
-    state = session()
+    state = playground_state()
     branch = shown_branch(state.askings[state.shown[0]] if state.askings else None)
     events = branch.events() if branch else []
     if branch is None or not events:
         return None
-    if state.lens.of != (branch.run.id, branch.chain):
+    if lens_state().of != (branch.run.id, branch.chain):
         pinned = state.selected_step
-        state.lens.start((branch.run.id, branch.chain), len(events) - 1 if pinned is None else pinned)
-    return SelectedStep(branch, events, min(state.lens.step, len(events) - 1))
+        lens_state().start((branch.run.id, branch.chain), len(events) - 1 if pinned is None else pinned)
+    return SelectedStep(branch, events, min(lens_state().step, len(events) - 1))
 
 
 def inspect_step(place: SelectedStep) -> Lens | None:
@@ -50,7 +51,7 @@ def inspect_step(place: SelectedStep) -> Lens | None:
 
     Raises the error that the forward pass failed with.
     """
-    state = session().lens
+    state = lens_state()
     key = (*state.of, place.step)
     if key in state.lenses:
         return state.lenses[key]
@@ -74,7 +75,7 @@ def inspect_step(place: SelectedStep) -> Lens | None:
 
 
 def _cache_inspector(key: tuple[str, int, int], lens: Lens) -> Lens:
-    state = session().lens
+    state = lens_state()
     state.lenses[key] = lens
     while len(state.lenses) > MAX_CACHED_STEPS:
         del state.lenses[next(iter(state.lenses))]

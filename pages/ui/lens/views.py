@@ -21,8 +21,8 @@ from pages.ui.lens.partial import (
     format_rank,
     rest_label,
 )
+from pages.ui.lens.session_state import lens_state
 from pages.ui.shell.i18n import number, plain, share, t
-from pages.ui.shell.session import session
 from samplers import ORDERS, SamplerConfig
 
 _BLANK = "\u00a0"
@@ -81,7 +81,7 @@ def show_orders(scene: ViewContext) -> None:
 def _edit_own_order(config: SamplerConfig) -> tuple[str, ...]:
     """Draw buttons that reorder the stages in use. Returns the learner's order, with stages added since at the end."""
     active = config.stages
-    known = [name for name in session().lens.own_order if name in active]
+    known = [name for name in lens_state().own_order if name in active]
     order = tuple(known + [name for name in active if name not in known])
     if len(order) < 2:
         return ()
@@ -103,7 +103,7 @@ def _edit_own_order(config: SamplerConfig) -> tuple[str, ...]:
 def _move_stage_earlier(order: tuple[str, ...], place: int) -> None:
     moved = list(order)
     moved[place - 1 : place + 1] = moved[place], moved[place - 1]
-    session().lens.own_order = tuple(moved)
+    lens_state().own_order = tuple(moved)
 
 
 def _format_chain(order: Sequence[str], config: SamplerConfig) -> str:
@@ -213,7 +213,7 @@ def show_draws(scene: ViewContext) -> None:
 
 
 def _count_draws(scene: ViewContext, count: int, seed: int) -> Draws:
-    state = session().lens
+    state = lens_state()
     asked = (state.of, state.step, scene.config, count, seed)
     if state.draws is None or state.draws[0] != asked:
         state.draws = asked, draw_many(scene.view.final, count, seed)

@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
-from dataclasses import replace
 from datetime import date
 from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from llm_core import GenerationRequest, NucleusError, PromptSpec
+from llm_core import NucleusError
 from llm_core.generation.record import Run, SampleRecord, Usage
 from llm_core.generation.request import IMAGE_TYPES, THINKING, HostedOptions, Image
-from pages.ui.prompt.composer import read_prompt
+from pages.ui.model.session_state import model_state
 from pages.ui.shell import i18n, services
-from pages.ui.shell.background_call import ask, settle, waiting_line
 from pages.ui.shell.i18n import number, t
-from pages.ui.shell.session import Key, get, has, put, session
+from pages.ui.shell.session import Key, get, has, put
 
 if TYPE_CHECKING:
-    from llm_core.providers.http.background_call import BackgroundCall
     from llm_core.providers.model_id import Target
 
-COUNT = "count"
-"""Where the Playground waits for a prompt's count."""
 SAFETY_CATEGORIES = ("HARASSMENT", "HATE_SPEECH", "SEXUALLY_EXPLICIT", "DANGEROUS_CONTENT")
 SAFETY = ("default", "BLOCK_LOW_AND_ABOVE", "BLOCK_MEDIUM_AND_ABOVE", "BLOCK_ONLY_HIGH", "BLOCK_NONE")
 
@@ -61,9 +54,9 @@ def hosted_options() -> None:
             key="hosted_images",
             help=t("hosted.images_help", known=", ".join(IMAGE_TYPES)),
         )
-        if session().images and not get("hosted_images"):
+        if model_state().images and not get("hosted_images"):
             with st.container(horizontal=True, vertical_alignment="center"):
-                st.caption(t("hosted.images_opened", count=len(session().images)), width="content")
+                st.caption(t("hosted.images_opened", count=len(model_state().images)), width="content")
                 st.button(t("hosted.images_remove"), key="remove_images", on_click=_remove_images)
 
 
@@ -74,7 +67,7 @@ def read_hosted() -> HostedOptions:
         thinking=get(Key.THINKING) or "default",
         show_thoughts=bool(get(Key.SHOW_THOUGHTS)),
         safety=() if bar == "default" else tuple((category, bar) for category in SAFETY_CATEGORIES),
-        images=tuple(Image(file.type, file.getvalue()) for file in files) or session().images,
+        images=tuple(Image(file.type, file.getvalue()) for file in files) or model_state().images,
     )
 
 
@@ -84,75 +77,11 @@ def write_hosted(options: HostedOptions) -> None:
     put(Key.THINKING, options.thinking if options.thinking in THINKING else "default")
     put(Key.SHOW_THOUGHTS, options.show_thoughts)
     put(Key.SAFETY, bars.pop() if len(bars) == 1 and bars <= set(SAFETY) else "default")
-    session().images = options.images
+    model_state().images = options.images
 
 
 def _remove_images() -> None:
-    session().images = ()
-
-
-def sent_request(request: Callable[[PromptSpec], GenerationRequest]) -> None:
-    """What is sent for the prompt as it stands, without the key. Behind a switch, since it works at every rerun."""
-    _token_count(request)
-    if not st.toggle(t("hosted.show_request"), key="show_request"):
-        return
-    try:
-        asked = request(read_prompt().prompts()[0])
-        pictures = tuple(replace(image, data=b"...") for image in asked.hosted.images)
-        body = services.router().hosted.body(replace(asked, hosted=replace(asked.hosted, images=pictures)))
-    except NucleusError as error:
-        st.caption(i18n.explain(error))
-        return
-    st.code(json.dumps(body, ensure_ascii=False, indent=2, default=str), language="json", wrap_lines=True)
-
-
-def _token_count(request: Callable[[PromptSpec], GenerationRequest]) -> None:
-    """A button that asks the provider how long the prompt is, and what it said of the prompt as it stands."""
-    state = session()
-    try:
-        asked = request(read_prompt().prompts()[0])
-    except NucleusError:  # being typed
-        return
-    counting = settle(COUNT)
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.button(
-            t("hosted.count"),
-            key="count_tokens",
-            on_click=_count,
-            args=(asked,),
-            icon=":material/123:",
-            disabled=counting,
-        )
-        if state.counted and state.counted[0] == _counted_of(asked):
-            st.markdown(state.counted[1], width="content")
-    waiting_line(COUNT)
-
-
-def _counted_of(asked: GenerationRequest) -> tuple:
-    return asked.model_id, asked.prompt, asked.hosted.images
-
-
-def _count(asked: GenerationRequest) -> None:
-    hosted = services.router().hosted
-
-    def begin() -> BackgroundCall[int | None]:
-        from llm_core.providers.http.background_call import BackgroundCall
-
-        target, credentials = hosted.target(asked.model_id), services.credentials()
-        assert target is not None  # the button is there for hosted models only
-        return BackgroundCall(
-            lambda line: hosted.count_tokens(asked, target, credentials, line), hosted.make_connection()
-        )
-
-    def take(counted: int | None) -> None:
-        said = t("hosted.not_counted")
-        target = hosted.target(asked.model_id)
-        if target and counted is not None:
-            parts = [t("hosted.usage.prompt", value=number(counted, 0)), *_estimated(target, Usage(counted))]
-            said = " · ".join(parts)
-        session().counted = (_counted_of(asked), said)
-
-    ask(COUNT, t("hosted.counting"), begin, take)
+    model_state().images = ()
 
 
 def hosted_notes(run: Run, row: SampleRecord) -> None:

@@ -9,6 +9,7 @@ from pydantic import SecretStr
 
 from llm_core import NucleusError
 from llm_core.providers.model_id import split_model_id
+from pages.ui.model.session_state import model_state
 from pages.ui.shell import i18n, services
 from pages.ui.shell.background_call import ask, give_up, settle, waiting_line
 from pages.ui.shell.i18n import number, t
@@ -64,13 +65,13 @@ def hosted_form() -> None:
         _key_field(chosen)
     _model_field(chosen)
     waiting_line(LISTING)
-    if session().hosted_notice:
-        st.error(session().hosted_notice, icon=":material/error:")
+    if model_state().hosted_notice:
+        st.error(model_state().hosted_notice, icon=":material/error:")
 
 
 def _forget_answers() -> None:
     """Of another provider."""
-    session().hosted_notice = None
+    model_state().hosted_notice = None
     give_up(LISTING)
 
 
@@ -109,7 +110,7 @@ def _take_key(chosen: str, name: str) -> None:
 
 def _model_field(chosen: str) -> None:
     under_way = settle(LISTING)
-    listed = session().listed_models.get(_key_name(), ())
+    listed = model_state().listed_models.get(_key_name(), ())
     facts = {target.name: model for model in listed if (target := split_model_id(model.id))}
     with st.container(horizontal=True, vertical_alignment="bottom"):
         st.selectbox(
@@ -153,8 +154,8 @@ def _checked() -> tuple[str, str]:
 
 
 def _list_models() -> None:
-    state, name = session(), _key_name()
-    state.hosted_notice = None
+    _state, name = session(), _key_name()
+    model_state().hosted_notice = None
 
     def begin() -> BackgroundCall[tuple[HostedModel, ...]]:
         from llm_core.providers.http.background_call import BackgroundCall
@@ -164,7 +165,7 @@ def _list_models() -> None:
         return BackgroundCall(lambda line: hosted.models(scheme, place, credentials, line), hosted.make_connection())
 
     def take(found: tuple[HostedModel, ...]) -> None:
-        state.listed_models[name] = found
+        model_state().listed_models[name] = found
 
     ask(LISTING, t("hosted.listing"), begin, take)
 
@@ -177,7 +178,7 @@ def _use(name: str) -> None:
         model_id = f"{scheme}:{name}@{place}" if place else f"{scheme}:{name}"
         target = services.router().target(model_id)
     except NucleusError as error:
-        state.hosted_notice = i18n.explain(error)
+        model_state().hosted_notice = i18n.explain(error)
         return
     if target:
         state.model_id = target.model_id

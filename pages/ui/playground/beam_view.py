@@ -10,6 +10,7 @@ from llm_core import GenerationRequest, NucleusError, SampleRequest
 from llm_core.generation.beam_search import MAX_BEAMS, MAX_TOKENS, BeamRun, BeamSettings
 from pages.ui.components import charts
 from pages.ui.components.beam_tree import Hypothesis, beam_tree
+from pages.ui.playground.session_state import playground_state
 from pages.ui.prompt.composer import read_prompt
 from pages.ui.shell import i18n, services
 from pages.ui.shell.i18n import number, t
@@ -21,7 +22,7 @@ REFRESH_SECONDS = 0.4
 
 def beam_view() -> None:
     """Draw the card. What is inside is drawn again while a search runs."""
-    run = session().beam
+    run = playground_state().beam
     with st.expander(t("beam.title"), expanded=run is not None):
         st.caption(t("beam.text"))
         following = run is not None and run.active
@@ -29,11 +30,12 @@ def beam_view() -> None:
 
 
 def _draw(following: bool) -> None:
-    run = session().beam
+    state = playground_state()
+    run = state.beam
     active = bool(run and run.active)  # before the tree is read, so that nothing is missed
     _controls(active)
-    if session().beam_notice:
-        st.error(session().beam_notice, icon=":material/error:")
+    if state.beam_notice:
+        st.error(state.beam_notice, icon=":material/error:")
     if run:
         run.touch()
         _found(run, active)
@@ -62,7 +64,7 @@ def _controls(active: bool) -> None:
 
 def _start() -> None:
     state = session()
-    state.beam_notice = None
+    playground_state().beam_notice = None
     try:
         prompt = read_prompt().prompts()[0]
         request = GenerationRequest(
@@ -71,14 +73,14 @@ def _start() -> None:
         settings = BeamSettings(get("beam_count"), get("beam_length"), get("beam_penalty"))
         begun = BeamRun(services.submitter(), request, settings)
     except NucleusError as error:
-        state.beam_notice = i18n.explain(error)
+        playground_state().beam_notice = i18n.explain(error)
         return
     _stop()
-    state.beam = begun
+    playground_state().beam = begun
 
 
 def _stop() -> None:
-    if run := session().beam:
+    if run := playground_state().beam:
         run.stop()
 
 

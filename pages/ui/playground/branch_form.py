@@ -11,6 +11,7 @@ import streamlit as st
 from llm_core import NucleusError, SampleRequest
 from llm_core.generation.branches import Branch, BranchOrigin, build_continuation, encode_typed_text
 from pages.ui.components import charts
+from pages.ui.playground.session_state import playground_state
 from pages.ui.settings.sampler_panel import read_settings
 from pages.ui.shell import i18n, services
 from pages.ui.shell.i18n import share, t
@@ -70,8 +71,8 @@ def branch_panel(branch: Branch, events: list[TokenEvent], step: int) -> None:
             t("branches.text"), key=text_key, height=90, max_chars=MAX_CHARACTERS, help=t("branches.text_help")
         )
         st.button(t("branches.take_text"), key="branch_take_text", on_click=_type, args=(branch, step, text_key))
-    if session().branch_notice:
-        st.error(session().branch_notice, icon=":material/error:")
+    if playground_state().branch_notice:
+        st.error(playground_state().branch_notice, icon=":material/error:")
 
 
 def _candidate(label: str, raw: float, final: float) -> str:
@@ -101,21 +102,23 @@ def _type(branch: Branch, step: int, key: str) -> None:
 def _grow(branch: Branch, step: int, forced: tuple[int, ...], origin: BranchOrigin) -> None:
     """Ask for the continuation with the panel's settings, and show it."""
     state = session()
-    state.branch_notice = None
-    if len(state.tree) >= MAX_BRANCHES:
-        state.tree.drop_bare_roots(keep=1)
+    playground_state().branch_notice = None
+    if len(playground_state().tree) >= MAX_BRANCHES:
+        playground_state().tree.drop_bare_roots(keep=1)
     try:
-        if len(state.tree) >= MAX_BRANCHES:
+        if len(playground_state().tree) >= MAX_BRANCHES:
             raise NucleusError("too_many_branches", limit=MAX_BRANCHES)
         settings = read_settings()
         sampler = settings.sampler
         if origin == "again":
-            sampler = dataclasses.replace(sampler, seed=state.tree.choose_unused_seed(branch, sampler.seed))
+            sampler = dataclasses.replace(
+                sampler, seed=playground_state().tree.choose_unused_seed(branch, sampler.seed)
+            )
         row = SampleRequest(sampler, settings.max_output_tokens, settings.stop_sequences)
         request = dataclasses.replace(build_continuation(branch, step, row, forced), session=state.id)
         run = services.submit(request)
     except NucleusError as error:
-        state.branch_notice = i18n.explain(error)
+        playground_state().branch_notice = i18n.explain(error)
         return
-    state.branch = state.tree.add_branch(branch, step, run, origin).id
-    state.selected_step = None
+    playground_state().branch = playground_state().tree.add_branch(branch, step, run, origin).id
+    playground_state().selected_step = None

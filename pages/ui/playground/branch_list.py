@@ -12,8 +12,9 @@ from pages.ui.components import charts
 from pages.ui.components.token_cells import cells_of, strip_words
 from pages.ui.components.token_strip import Mode, token_strip
 from pages.ui.components.tree_list import Line, branch_tree, guides
+from pages.ui.playground.session_state import playground_state
 from pages.ui.shell.i18n import number, t
-from pages.ui.shell.session import get, has, put, session
+from pages.ui.shell.session import get, has, put
 
 _MOST_PREVIEW = 120
 _MOST_LABEL = 18
@@ -21,7 +22,7 @@ _MOST_LABEL = 18
 
 def branch_view(shown: Branch, mode: Mode) -> None:
     """Draw the card, once there is more than one answer."""
-    state = session()
+    state = playground_state()
     if len(state.tree) < 2 and not state.pruned:
         return
     with st.container(border=True, key="branches-card"):
@@ -44,7 +45,7 @@ def name_of(branch: Branch) -> str:
 
 def show(branch_id: int) -> None:
     """Show this answer, from its newest token."""
-    state = session()
+    state = playground_state()
     if branch_id != state.branch:
         state.selected_step = None
     state.branch, state.branch_notice = branch_id, None
@@ -75,7 +76,7 @@ def _line(branch: Branch, depth: int, guide: str, shown: Branch) -> Line:
         text=" ".join(own[:_MOST_PREVIEW].split()),
         facts=" · ".join(facts),
         shown=branch is shown,
-        beside=branch.id == session().compared,
+        beside=branch.id == playground_state().compared,
     )
 
 
@@ -100,7 +101,7 @@ def _mean(branch: Branch) -> float:
 
 
 def _controls(shown: Branch, branches: list[Branch]) -> None:
-    state = session()
+    state = playground_state()
     name, other, prune, back = st.columns([1.4, 1.4, 0.8, 0.8], vertical_alignment="bottom")
     if shown in state.tree:
         key = f"branch_name_{shown.id}"
@@ -146,12 +147,12 @@ def _rename(branch: Branch, key: str) -> None:
 
 
 def _compare(key: str) -> None:
-    session().compared = get(key)
+    playground_state().compared = get(key)
 
 
 def _prune(branch: Branch) -> None:
     """Take it out, and stop what is still being written of it. The parent is shown instead."""
-    state = session()
+    state = playground_state()
     state.pruned = state.tree.prune(branch)
     for each in state.pruned:
         each.run.cancel()
@@ -160,12 +161,12 @@ def _prune(branch: Branch) -> None:
 
 
 def _first_left() -> int | None:
-    outline = session().tree.list_in_order()
+    outline = playground_state().tree.list_in_order()
     return outline[-1][0].root.id if outline else None
 
 
 def _restore() -> None:
-    state = session()
+    state = playground_state()
     state.tree.restore(state.pruned)
     state.branch, state.selected_step, state.pruned = state.pruned[0].id, None, []
 
@@ -193,7 +194,7 @@ def _comparison(shown: Branch, other: Branch, mode: Mode) -> None:
 
 
 def _open(branch: Branch, shared: int, index: int) -> None:
-    state = session()
+    state = playground_state()
     if state.branch != branch.id:
         state.compared, state.branch = state.branch, branch.id
     state.selected_step = shared + index

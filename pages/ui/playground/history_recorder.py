@@ -8,15 +8,15 @@ from llm_core import NucleusError
 from llm_core.generation.branches import sum_logprobs
 from llm_core.generation.technique_run import TechniqueRun
 from llm_core.recipes.recipe import Recipe
+from pages.ui.playground.session_state import playground_state
 from pages.ui.shell import i18n, services
 from pages.ui.shell.browser_identity import owner
-from pages.ui.shell.session import session
 
 
 def keep_runs() -> None:
     """Called whenever the runs are looked at. A database that fails is asked no more by this tab, and the Gallery says
     why: a run must not wait for it."""
-    state = session()
+    state = playground_state()
     for asking in state.askings:
         name = asking.runs[0].id
         if asking.active or name in state.recorded or asking.main.recorded:  # a replay is no run of the reader's

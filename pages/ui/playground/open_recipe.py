@@ -15,21 +15,21 @@ import streamlit as st
 from llm_core import GenerationRequest, NucleusError, SampleRequest
 from llm_core.models.builtin import MODEL_ID, NAME
 from llm_core.recipes.recipe import Recipe
-from pages.ui.best_of_n.recipe import open_in_best_of_n
-from pages.ui.compare.recorded import open_in_compare
 from pages.ui.model.hosted_options import read_hosted, write_hosted
+from pages.ui.playground.session_state import playground_state
 from pages.ui.prompt.composer import is_first_prompt, read_prompt, write_prompt
 from pages.ui.recipes.export_panel import lost_note
+from pages.ui.recipes.opened import OpenedRecipe
 from pages.ui.recipes.provenance import name_of, weights_before
 from pages.ui.recipes.recipe_fields import Source, deadline_of, hidden_fields, kept
 from pages.ui.settings.sampler_panel import LIMITS, read_settings, write_settings
 from pages.ui.shell import i18n
 from pages.ui.shell.i18n import t
-from pages.ui.shell.session import Key, OpenedRecipe, has, put, session
+from pages.ui.shell.session import Key, has, put, session
 from samplers import ORDERS, SETTINGS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from llm_core.generation.technique_run import TechniqueRun
     from llm_core.storage.recipe_store import Saved
@@ -37,18 +37,21 @@ if TYPE_CHECKING:
 MOST = 10**9
 """Larger whole numbers than this say the same, and browsers cannot hold all of them."""
 
+OPENERS: dict[str, Callable[..., None]] = {}
+"""Functions that open a recipe on another page, by page. `app.py` fills in those of pages that lie above this room."""
+
 
 def read_recipe(**about: Any) -> Recipe:
     """What the Playground says, and what the open recipe says beyond it; `about` has JSON data of further fields.
     Raises `NucleusError` for fields that say what cannot be."""
-    return Recipe.read(kept(_fields(), session().opened).data() | about)
+    return Recipe.read(kept(_fields(), playground_state().opened).data() | about)
 
 
 def unsaved() -> bool:
     """Whether the Playground holds something that opening a recipe would take away."""
     if not _filled():
         return False
-    opened = session().opened
+    opened = playground_state().opened
     try:
         now = _fields()
     except NucleusError:  # half typed
@@ -62,7 +65,7 @@ def ask_to_open(opened: OpenedRecipe) -> None:
     """Open it, or where that would replace something have `confirm_opening` ask. To be called before the Playground's
     fields are drawn, as from a button's `on_click`."""
     if unsaved():
-        session().to_open = opened
+        playground_state().to_open = opened
     else:
         open_recipe(opened)
 
@@ -72,33 +75,33 @@ def open_recipe(opened: OpenedRecipe) -> None:
     from llm_core.recipes.replay import replayed
 
     state, recipe = session(), opened.recipe
-    state.to_open = None
+    playground_state().to_open = None
     try:
         recorded = replayed(recipe) if recipe.trace else []
     except NucleusError as error:
-        state.desk_notice = ("error", i18n.explain(error))
+        playground_state().desk_notice = ("error", i18n.explain(error))
         return
-    state.replaced, state.replaced_answers = _what_is_there(), ()
+    playground_state().replaced, playground_state().replaced_answers = _what_is_there(), ()
     _write(recipe)
     if recorded:
         _show(recorded)
-    state.notice, state.go_to = None, "playground"
-    state.opened = opened
+    playground_state().notice, state.go_to = None, "playground"
+    playground_state().opened = opened
     shown = _fields()
-    state.opened = dataclasses.replace(opened, shown=shown)
+    playground_state().opened = dataclasses.replace(opened, shown=shown)
     kept_back = hidden_fields(recipe, shown)
     words = ", ".join(t(f"fields.{name}") for name in kept_back)
-    state.desk_notice = ("info", t("desk.not_shown", fields=words)) if kept_back else None
+    playground_state().desk_notice = ("info", t("desk.not_shown", fields=words)) if kept_back else None
 
 
 def bring_back_button() -> None:
-    if session().replaced:
+    if playground_state().replaced:
         st.button(t("playground.bring_back"), on_click=_bring_back, icon=":material/undo:", key="bring_back")
 
 
 def confirm_opening() -> None:
     """Ask whether what is to be opened may replace what is there."""
-    if (opened := session().to_open) is not None:
+    if (opened := playground_state().to_open) is not None:
         st.dialog(t("desk.replace_title"), on_dismiss=_keep)(_ask)(opened)
 
 
@@ -111,7 +114,7 @@ def follow() -> None:
 
 def opened_line() -> None:
     """Which recipe is open, what came of the last thing done with it, and the model that it was made for."""
-    state = session()
+    state = playground_state()
     if state.desk_notice:
         kind, words = state.desk_notice
         getattr(st, kind)(words)
@@ -156,23 +159,27 @@ def _other_pages(opened: OpenedRecipe) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.caption(t("recipes.also", count=max(recorded, recipe.count)), width="content")
         if recorded > 1:
-            st.button(t("recipes.in_compare"), key="open_in_compare", on_click=open_in_compare, args=(recipe,))
+            st.button(t("recipes.in_compare"), key="open_in_compare", on_click=_in_compare, args=(recipe,))
         st.button(t("recipes.in_best"), key="open_in_best", on_click=_in_best, args=(opened,))
+
+
+def _in_compare(recipe: Recipe) -> None:
+    OPENERS["compare"](recipe)
 
 
 def _in_best(opened: OpenedRecipe) -> None:
     """With what has been changed in the Playground since."""
-    state = session()
+    state = playground_state()
     try:
         recipe = read_recipe() if unsaved() else opened.recipe
-        open_in_best_of_n(dataclasses.replace(opened, recipe=recipe), state.shown[0])
+        OPENERS["best_of_n"](dataclasses.replace(opened, recipe=recipe), state.shown[0])
     except NucleusError as error:
         state.desk_notice = ("error", i18n.explain(error))
 
 
 def _show(answers: Sequence[TechniqueRun]) -> None:
     """In place of those that are shown, which are kept for `_bring_back`."""
-    state = session()
+    state = playground_state()
     for asking in state.askings:
         asking.stop()
     state.replaced_answers = tuple(state.askings)
@@ -192,12 +199,12 @@ def _ask(opened: OpenedRecipe) -> None:
 
 
 def _keep() -> None:
-    session().to_open = None
+    playground_state().to_open = None
 
 
 def _bring_back() -> None:
     """What was there before, in place of what was opened."""
-    state = session()
+    state = playground_state()
     if state.replaced:
         _write(state.replaced)
         if state.askings and state.askings[0].main.recorded:
@@ -207,11 +214,11 @@ def _bring_back() -> None:
 
 def saved_as(recipe: Recipe, saved: Saved, words: tuple[str, str]) -> None:
     """The Playground's fields are now this version of a recipe of the reader's own."""
-    session().opened = OpenedRecipe(recipe, _fields(), saved.id, saved.number, mine=True)
-    session().desk_notice = words
+    playground_state().opened = OpenedRecipe(recipe, _fields(), saved.id, saved.number, mine=True)
+    playground_state().desk_notice = words
 
 
-SOURCE = Source(read_recipe, lambda: session().opened, saved_as, lambda: False, str)
+SOURCE = Source(read_recipe, lambda: playground_state().opened, saved_as, lambda: False, str)
 """For the dialog to save. The Playground's answers are shared in a file of their own."""
 
 
@@ -223,7 +230,7 @@ def _fields() -> Recipe:
     """What the fields say and nothing else."""
     state, settings = session(), read_settings()
     row = SampleRequest(settings.sampler, settings.max_output_tokens, settings.stop_sequences)
-    deadline = deadline_of(state.opened)
+    deadline = deadline_of(playground_state().opened)
     return Recipe.of(
         GenerationRequest(state.model_id, read_prompt(), (row,), state.precision, "", deadline, read_hosted())
     )
@@ -235,7 +242,7 @@ def _what_is_there() -> Recipe | None:
     try:
         return read_recipe()
     except NucleusError:  # an empty prompt is no loss, and a number that is none cannot be kept
-        return session().replaced
+        return playground_state().replaced
 
 
 def _write(recipe: Recipe) -> None:

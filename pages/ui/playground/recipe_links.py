@@ -9,11 +9,10 @@ import streamlit as st
 
 from llm_core import NucleusError
 from pages.ui.playground.open_recipe import ask_to_open
-from pages.ui.shell import i18n, services
-from pages.ui.shell.browser_identity import owner
-from pages.ui.shell.session import OpenedRecipe, session
-
-SAVED, WHOLE = "s", "r"
+from pages.ui.playground.session_state import playground_state
+from pages.ui.recipes.links import SAVED, WHOLE, saved_recipe
+from pages.ui.recipes.opened import OpenedRecipe
+from pages.ui.shell import i18n
 
 
 def settle_recipe() -> None:
@@ -26,32 +25,10 @@ def settle_recipe() -> None:
     try:
         ask_to_open(saved_recipe(saved) if saved else _from_link(whole or ""))
     except NucleusError as error:
-        session().desk_notice = ("error", i18n.explain(error))
-
-
-def saved_recipe(recipe_id: str, number: int | None = None) -> OpenedRecipe:
-    """One version of a saved recipe, the latest if none is named. Raises `NucleusError`."""
-    entry = services.recipes().get(recipe_id, owner())
-    number = number or entry.latest
-    recipe = services.recipes().recipe(entry.id, number, owner())
-    return OpenedRecipe(recipe, id=entry.id, version=number, mine=entry.mine)
+        playground_state().desk_notice = ("error", i18n.explain(error))
 
 
 def _from_link(text: str) -> OpenedRecipe:
     from llm_core.recipes.link import decode_link
 
     return OpenedRecipe(decode_link(text))
-
-
-def short_link(recipe_id: str) -> str:
-    """The whole address of a saved recipe."""
-    return whole_address(SAVED, recipe_id)
-
-
-def whole_address(name: str, value: str) -> str:
-    """The app's root with this parameter, as the reader's browser knows this server."""
-    from urllib.parse import urlsplit
-
-    here = urlsplit(st.context.url or "")
-    base = st.get_option("server.baseUrlPath").strip("/")
-    return f"{here.scheme}://{here.netloc}/{base}{'/' if base else ''}?{name}={value}"

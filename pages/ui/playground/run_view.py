@@ -17,18 +17,19 @@ from llm_core.generation.technique_run import TechniqueRun
 from pages.ui.components import charts
 from pages.ui.components.live_plot import live_plot
 from pages.ui.components.token_cells import cells_of, forks_of, given_in, strip_words, token_table
-from pages.ui.components.token_strip import MODES, Mode, token_strip
+from pages.ui.components.token_strip import Mode, mode_picker, token_strip
 from pages.ui.model.hosted_notes import queue_note
 from pages.ui.model.hosted_options import hosted_notes
 from pages.ui.playground.branch_form import branch_panel
 from pages.ui.playground.branch_list import branch_view, name_of
 from pages.ui.playground.history_recorder import keep_runs
+from pages.ui.playground.session_state import playground_state
 from pages.ui.playground.work_address import keep_work
 from pages.ui.prompt.document_field import show_found
 from pages.ui.recipes.provenance import recorded_note, weights_after
 from pages.ui.shell import i18n, services
 from pages.ui.shell.i18n import number, share, t
-from pages.ui.shell.session import get, has, put, session
+from pages.ui.shell.session import get, has, put
 
 if TYPE_CHECKING:
     from llm_core.generation.record import TokenEvent
@@ -44,11 +45,11 @@ def run_view() -> None:
 
 def active() -> bool:
     """Whether anything of this session is being written, or still to be asked."""
-    return any(asking.active for asking in session().askings) or session().tree.active
+    return any(asking.active for asking in playground_state().askings) or playground_state().tree.active
 
 
 def _draw(following: bool) -> None:
-    state = session()
+    state = playground_state()
     still = active()  # before the events are read, so none is missed
     with services.asking_lock():
         for each in state.askings:
@@ -78,7 +79,7 @@ def _draw(following: bool) -> None:
 
 def shown_branch(asking: TechniqueRun | None) -> Branch | None:
     """The chosen branch, or else the answer at the chosen place. Answers join the tree when they are looked at."""
-    state = session()
+    state = playground_state()
     if chosen := state.tree.get(state.branch):
         return chosen
     if asking is None:
@@ -91,12 +92,12 @@ def shown_branch(asking: TechniqueRun | None) -> Branch | None:
 
 def _places() -> list[tuple[int, int]]:
     """`(prompt, chain)` of every answer."""
-    return [(place, chain) for place, asking in enumerate(session().askings) for chain in range(asking.chains)]
+    return [(place, chain) for place, asking in enumerate(playground_state().askings) for chain in range(asking.chains)]
 
 
 def _overview(places: list[tuple[int, int]]) -> None:
     """Which of several answers is shown, and what came of each."""
-    state = session()
+    state = playground_state()
     names = {place: _place_name(place) for place in places}
     key = f"shown_{state.askings[0].runs[0].id}"
     if has(key):  # a branch of another answer may have been chosen meanwhile
@@ -122,14 +123,14 @@ def _overview(places: list[tuple[int, int]]) -> None:
 
 
 def _show(key: str) -> None:
-    state = session()
+    state = playground_state()
     state.shown, state.branch, state.selected_step = get(key), None, None
 
 
 def _place_name(place: tuple[int, int]) -> str:
-    asking = session().askings[place[0]]
+    asking = playground_state().askings[place[0]]
     parts = []
-    if len(session().askings) > 1:
+    if len(playground_state().askings) > 1:
         parts.append(t("run.prompt_number", number=place[0] + 1))
     if asking.chains > 1:
         parts.append(t("run.chain_number", number=place[1] + 1))
@@ -137,10 +138,11 @@ def _place_name(place: tuple[int, int]) -> str:
 
 
 def _overview_row(place: int, chain: int) -> dict[str, str | int]:
-    asking = session().askings[place]
+    state = playground_state()
+    asking = state.askings[place]
     rows = asking.main.samples
     outcome = asking.outcomes[chain] if asking.outcomes else None
-    values = session().asked_values[place] if place < len(session().asked_values) else {}
+    values = state.asked_values[place] if place < len(state.asked_values) else {}
     row = rows[chain] if chain < len(rows) else None
     result = {t("run.result"): (outcome.result or t("run.no_result")) if outcome else "…"}
     return {
@@ -166,7 +168,7 @@ def _result(asking: TechniqueRun) -> None:
             st.code(asking.runs[0].samples[0].text, language=None, wrap_lines=True)
     if spec.document and asking.outcomes:
         with st.expander(t("document.sources"), expanded=True):
-            show_found(spec, asking.outcomes[min(session().shown[1], len(asking.outcomes) - 1)].text)
+            show_found(spec, asking.outcomes[min(playground_state().shown[1], len(asking.outcomes) - 1)].text)
     if asking.error and asking.error is not asking.main.error:
         st.error(i18n.explain(asking.error), icon=":material/error:")
     if asking.outcomes and _looks_for_a_result(asking):
@@ -177,13 +179,14 @@ def _result(asking: TechniqueRun) -> None:
 
 def _answer(branch: Branch | None, events: list[TokenEvent], step: int) -> Mode:
     """The strip with what belongs to it. Returns by what it is coloured."""
+    state = playground_state()
     if branch:
         recorded_note(branch.run)
-        weights_after(session().asked_recipe, branch.run)
+        weights_after(state.asked_recipe, branch.run)
     mode = mode_picker()
     cells = cells_of(branch) if branch else ()
     running = bool(branch and branch.row.active)
-    title = name_of(branch) if branch and len(session().tree) > 1 else t("run.answer")
+    title = name_of(branch) if branch and len(state.tree) > 1 else t("run.answer")
     token_strip(
         cells[: len(events)],
         key="answer",
@@ -191,7 +194,7 @@ def _answer(branch: Branch | None, events: list[TokenEvent], step: int) -> Mode:
         selected=step if events else None,
         words=strip_words(mode, title, _waiting_words(branch.run if branch else None)),
         on_pick=_pick,
-        live=running and session().selected_step is None,
+        live=running and state.selected_step is None,
         forks=forks_of(branch) if branch else (),
         given=given_in(branch) if branch else (),
     )
@@ -211,23 +214,6 @@ def _answer(branch: Branch | None, events: list[TokenEvent], step: int) -> Mode:
     if as_table:
         st.dataframe(token_table(cells[: len(events)]), hide_index=True, height="auto" if len(cells) < 9 else 320)
     return mode
-
-
-def mode_picker() -> Mode:
-    """By which of their numbers tokens are coloured."""
-    key = "strip_mode"
-    if not has(key):
-        put(key, MODES[0])
-    chosen = st.segmented_control(
-        t("strip.mode"),
-        MODES,
-        format_func=lambda mode: t(f"strip.modes.{mode}"),
-        key=key,
-        required=True,
-        label_visibility="collapsed",
-        persist_state="session",
-    )
-    return chosen or MODES[0]
 
 
 def _figures(branch: Branch, events: list[TokenEvent]) -> list[str]:
@@ -254,7 +240,7 @@ def _step(branch: Branch | None, events: list[TokenEvent], step: int) -> None:
     heading.markdown(_heading(step, len(events), rests))
     legend.html(_legend())
     with st.container():  # there whether it is filled or not, so that the plot below keeps its place and its node
-        if branch and branch in session().tree and events and session().selected_step is not None:
+        if branch and branch in playground_state().tree and events and playground_state().selected_step is not None:
             branch_panel(branch, events, step)
     words = {name: t(f"step.{name}") for name in ("raw", "after", "drawn", "cut", "empty")}
     words["axis"] = t("charts.probability")
@@ -287,7 +273,7 @@ def _heading(step: int, count: int, can_branch: bool) -> str:
     if not count:
         return f"**{t('step.title')}**"
     where = t("step.place", step=step + 1, count=count)
-    if session().selected_step is not None:
+    if playground_state().selected_step is not None:
         return f"**{where}** · {t('step.pinned')}"
     return f"**{where}** · {t('branches.hint')}" if can_branch else f"**{where}**"
 
@@ -332,5 +318,5 @@ def _waiting_words(run: Run | None) -> str:
 
 def _pick(index: int) -> None:
     """Pin the step; choosing the pinned one again lets the view follow the newest."""
-    state = session()
+    state = playground_state()
     state.selected_step = None if state.selected_step == index else index

@@ -13,11 +13,13 @@ from llm_core.generation.record import Run
 from llm_core.generation.request import MAX_SAMPLES_PER_REQUEST
 from pages.ui.model.status import revision_here
 from pages.ui.playground.open_recipe import ask_to_open, read_recipe
-from pages.ui.playground.recipe_links import whole_address
+from pages.ui.playground.session_state import playground_state
 from pages.ui.recipes.export_panel import export_panel
+from pages.ui.recipes.links import whole_address
+from pages.ui.recipes.opened import OpenedRecipe
 from pages.ui.shell import i18n
 from pages.ui.shell.i18n import t
-from pages.ui.shell.session import Key, OpenedRecipe, get, has, put, session
+from pages.ui.shell.session import Key, get, has, put
 
 if TYPE_CHECKING:
     from llm_core.recipes.recipe import Recipe
@@ -29,7 +31,7 @@ _ABOUT = {Key.SHARE_TITLE: "title", Key.SHARE_AUTHOR: "author", Key.SHARE_LICENC
 
 def open_share() -> None:
     """For the button: the dialog is drawn at the end of this rerun, and says of a recipe what it says of itself."""
-    state = session()
+    state = playground_state()
     state.sharing, state.share_notice = True, None
     opened = state.opened.recipe if state.opened else None
     for key, field in _ABOUT.items():
@@ -40,12 +42,12 @@ def open_share() -> None:
 
 def share_dialog() -> None:
     """Draw it if it was asked for."""
-    if session().sharing:
+    if playground_state().sharing:
         st.dialog(t("share.title"), width="medium", on_dismiss=_close)(_dialog)()
 
 
 def _close() -> None:
-    session().sharing = False
+    playground_state().sharing = False
 
 
 def _dialog() -> None:
@@ -57,6 +59,7 @@ def _dialog() -> None:
 
 
 def _share() -> None:
+    state = playground_state()
     title, author = st.columns(2)
     title.text_input(t("share.recipe_title"), key=Key.SHARE_TITLE, max_chars=200, persist_state="session")
     author.text_input(t("share.author"), key=Key.SHARE_AUTHOR, max_chars=200, persist_state="session")
@@ -75,7 +78,7 @@ def _share() -> None:
         format_func=lambda each: each or t("share.no_licence"),
         persist_state="session",
     )
-    can_record = bool(session().askings) and not any(asking.active for asking in session().askings)
+    can_record = bool(state.askings) and not any(asking.active for asking in state.askings)
     with_run = st.toggle(
         t("share.with_run"),
         key="share_run",
@@ -90,7 +93,7 @@ def _share() -> None:
     _link(recipe)
     _files(recipe)
     st.markdown(f"**{t('conversions.other_forms')}**")
-    runs = [run for asking in session().askings for run in asking.runs[-1:]]
+    runs = [run for asking in state.askings for run in asking.runs[-1:]]
     export_panel(recipe, runs, key="share", without=("yaml", "json"))
     st.caption(t("share.safe"))
 
@@ -99,7 +102,7 @@ def shared_recipe(with_run: bool) -> Recipe:
     """The Playground's recipe; with its run, that of the run, whatever the fields say by now. Raises `NucleusError`."""
     from llm_core.recipes.recipe import ModelReference, Recipe
 
-    state = session()
+    state = playground_state()
     about: dict[str, Any] = {field: (get(key) or "").strip() for key, field in _ABOUT.items()}
     opened = state.opened.recipe if state.opened else None
     if with_run and state.askings[0].main.recorded and opened:
@@ -121,7 +124,7 @@ def _trace(runs: tuple[Run, ...]) -> Trace:
     from llm_core.recipes.replay import recordings
     from llm_core.recipes.trace import record
 
-    state = session()
+    state = playground_state()
     ids = tuple(run.id for run in runs)
     if state.recorded_trace is None or state.recorded_trace[0] != ids:
         if (count := sum(len(run.samples) for run in runs)) > MAX_SAMPLES_PER_REQUEST:
@@ -161,6 +164,7 @@ def _files(recipe: Recipe) -> None:
 
 
 def _open() -> None:
+    state = playground_state()
     st.caption(t("share.open_help"))
     st.file_uploader(
         t("share.file"),
@@ -170,9 +174,9 @@ def _open() -> None:
     )
     st.text_area(t("share.paste"), key="share_paste", height=96, placeholder="https://…/?r=…")
     st.button(t("share.open"), key="share_open", on_click=_read_pasted)
-    if session().share_notice:
-        st.error(session().share_notice, icon=":material/error:")
-    elif not session().sharing:  # something was opened
+    if state.share_notice:
+        st.error(state.share_notice, icon=":material/error:")
+    elif not state.sharing:  # something was opened
         st.rerun()
 
 
@@ -190,7 +194,7 @@ def _take(text: str | bytes, name: str = "") -> None:
     from llm_core import decode_link
     from llm_core.formats import registry
 
-    state = session()
+    state = playground_state()
     state.share_notice = None
     try:
         is_link = isinstance(text, str) and "\n" not in text and (text.startswith("http") or ":" not in text)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import streamlit as st
 
-from pages.ui.playground.work_store import HOURS, Work
+from pages.ui.playground.session_state import playground_state
+from pages.ui.playground.work_store import HOURS, Work, WorkStore
 from pages.ui.prompt.composer import write_prompt
 from pages.ui.settings.stage_controls import FURTHER
-from pages.ui.shell import services
 from pages.ui.shell.i18n import t
 from pages.ui.shell.session import Key, get, has, put, session, setting_key
 
@@ -21,10 +21,16 @@ PANEL = (
 """Widgets of the sampler's panel."""
 
 
+@st.cache_resource
+def works() -> WorkStore:
+    """Return the one store of all tabs' work."""
+    return WorkStore()
+
+
 def settle_work() -> None:
     """Once a rerun, before any page is drawn: in a new session bring back what the address names, and have the address
     name what is kept, whatever the page."""
-    state = session()
+    state = playground_state()
     asked = st.query_params.get(NAME)
     if asked and not state.work_id:
         _bring_back(asked)
@@ -35,14 +41,14 @@ def settle_work() -> None:
 
 def _bring_back(asked: str) -> None:
     state = session()
-    work = services.works().open(asked)
+    work = works().open(asked)
     if work is None:
         del st.query_params[NAME]
         st.toast(t("branches.gone", hours=HOURS), icon=":material/history:")
         return
-    state.work_id, state.tree = asked, work.tree
-    state.askings, state.asked_values = list(work.askings), work.asked_values
-    state.asked_prompt = work.prompt
+    playground_state().work_id, playground_state().tree = asked, work.tree
+    playground_state().askings, playground_state().asked_values = list(work.askings), work.asked_values
+    playground_state().asked_prompt = work.prompt
     if work.prompt:
         write_prompt(work.prompt)
     for key, value in work.panel.items():
@@ -50,12 +56,16 @@ def _bring_back(asked: str) -> None:
     if work.askings and not work.askings[0].main.recorded:
         request = work.askings[0].request
         state.model_id, state.precision = request.model_id, request.precision
-    state.shown, state.branch, state.selected_step = work.shown, work.branch, work.step
+    playground_state().shown, playground_state().branch, playground_state().selected_step = (
+        work.shown,
+        work.branch,
+        work.step,
+    )
 
 
 def keep_work() -> None:
     """Keep what is there to be kept, and name it in the address."""
-    state = session()
+    state = playground_state()
     if not state.askings:
         return
     work = Work(
@@ -68,6 +78,6 @@ def keep_work() -> None:
         branch=state.branch,
         step=state.selected_step,
     )
-    state.work_id = services.works().keep(state.work_id, work)
+    state.work_id = works().keep(state.work_id, work)
     if st.query_params.get(NAME) != state.work_id:
         st.query_params[NAME] = state.work_id

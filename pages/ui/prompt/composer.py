@@ -20,10 +20,11 @@ from llm_core.prompts.spec import MAX_CHAINS, TECHNIQUES
 from pages.ui.components.prompt_tokens import PromptToken, prompt_tokens
 from pages.ui.prompt.document_field import document_field, document_given, show_found
 from pages.ui.prompt.example_editor import example_editor
+from pages.ui.prompt.session_state import prompt_state
 from pages.ui.prompt.value_table import value_table
 from pages.ui.shell import i18n
 from pages.ui.shell.i18n import number, t
-from pages.ui.shell.session import Key, get, get_number, has, put, session
+from pages.ui.shell.session import Key, get, get_number, has, put
 
 if TYPE_CHECKING:
     from llm_core.models.language_model import LanguageModel
@@ -110,11 +111,11 @@ def read_prompt(stop_sequences: tuple[str, ...] = ()) -> PromptSpec:
         **simple,
         chains=int(get_number(Key.CHAINS, Key.CHAINS.value, 1, MAX_CHAINS)),
         passages=int(get_number(Key.PASSAGES, Key.PASSAGES.value, 1, MAX_PASSAGES)),
-        examples=session().examples.examples,
+        examples=prompt_state().examples.examples,
         output=OutputFormat(get(Key.OUTPUT_KIND), _lines(get(Key.CHOICES) or ""), get(Key.SCHEMA) or ""),
         extraction=Extraction(get(Key.EXTRACTION_KIND), get(Key.EXTRACTION_ARGUMENT) or ""),
         stop_sequences=stop_sequences,
-        values=tuple(session().value_table.rows),
+        values=tuple(prompt_state().value_table.rows),
     )
 
 
@@ -129,8 +130,8 @@ def write_prompt(spec: PromptSpec) -> None:
     put(Key.SCHEMA, spec.output.schema)
     put(Key.EXTRACTION_KIND, spec.extraction.kind)
     put(Key.EXTRACTION_ARGUMENT, spec.extraction.argument)
-    session().examples.replace(spec.examples)
-    session().value_table.set([dict(row) for row in spec.values])
+    prompt_state().examples.replace(spec.examples)
+    prompt_state().value_table.set([dict(row) for row in spec.values])
 
 
 def _found_passages() -> None:

@@ -7,9 +7,10 @@ import streamlit as st
 from llm_core import NucleusError, PromptSpec
 from llm_core.prompts.retrieval import MAX_DOCUMENT, MAX_PASSAGES, Passage, cited_numbers
 from llm_core.prompts.table_import import decoded
+from pages.ui.prompt.session_state import prompt_state
 from pages.ui.shell import i18n
 from pages.ui.shell.i18n import number, t
-from pages.ui.shell.session import Key, get, has, put, session
+from pages.ui.shell.session import Key, get, has, put
 
 
 def document_field() -> None:
@@ -28,7 +29,7 @@ def document_field() -> None:
         help=t("document.passages_help", limit=MAX_PASSAGES),
         persist_state="session",
     )
-    if note := session().document_note:
+    if note := prompt_state().document_note:
         st.warning(note)
 
 
@@ -60,14 +61,14 @@ def _read_file() -> None:
     file = get("document_file")
     if file is None:
         return
-    session().document_note = None
+    prompt_state().document_note = None
     try:
         if file.size > 4 * MAX_DOCUMENT:  # before a large file is taken into memory once more
             raise NucleusError("prompt_too_large", field="document", size=file.size, limit=MAX_DOCUMENT)
         text = decoded(file.getvalue()).lstrip("\ufeff")
         PromptSpec("-", document=text).validate()
     except NucleusError as error:
-        session().document_note = i18n.explain(error)
+        prompt_state().document_note = i18n.explain(error)
         return
     put(Key.DOCUMENT, text)
 

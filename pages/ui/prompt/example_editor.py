@@ -7,9 +7,10 @@ import dataclasses
 import streamlit as st
 
 from llm_core.prompts.table_import import to_examples, write_csv
+from pages.ui.prompt.session_state import prompt_state
 from pages.ui.prompt.table_import import table_import
 from pages.ui.shell.i18n import t
-from pages.ui.shell.session import get, put, session
+from pages.ui.shell.session import get, put
 
 PAGE = 6
 """Cards shown at a time."""
@@ -17,7 +18,7 @@ PAGE = 6
 
 def example_editor(reasoning: bool) -> None:
     """Draw the examples; `reasoning` shows the field for it. The list is `session().examples`."""
-    drafts = session().examples.drafts
+    drafts = prompt_state().examples.drafts
     pages = max(1, -(-len(drafts) // PAGE))
     with st.container(border=True):
         _toolbar()
@@ -37,7 +38,7 @@ def example_editor(reasoning: bool) -> None:
 
 
 def _toolbar() -> None:
-    examples = session().examples
+    examples = prompt_state().examples
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(f"**{t('examples.title')}** ({len(examples)})", width="content")
         st.space("stretch")
@@ -68,7 +69,7 @@ def _toolbar() -> None:
 
 def _take(rows: list[dict[str, str]]) -> str:
     """Add the examples of a table."""
-    state = session()
+    state = prompt_state()
     examples, dropped = to_examples(rows)
     known = set(state.examples.examples)
     new = [example for example in examples if example not in known]
@@ -77,7 +78,7 @@ def _take(rows: list[dict[str, str]]) -> str:
 
 
 def _card(place: int, reasoning: bool) -> None:
-    examples = session().examples
+    examples = prompt_state().examples
     draft = examples.drafts[place]
     with st.container(border=True, key=f"example_card_{draft.id}", gap="small"):
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
@@ -116,4 +117,4 @@ def _text(number: int, part: str, value: str) -> None:
 
 
 def _edited(key: str, number: int, part: str) -> None:
-    session().examples.edit(number, part, get(key) or "")
+    prompt_state().examples.edit(number, part, get(key) or "")

@@ -8,9 +8,10 @@ import streamlit as st
 
 from llm_core import NucleusError
 from llm_core.prompts.table_import import MAX_BYTES, read_table
+from pages.ui.prompt.session_state import prompt_state
 from pages.ui.shell import i18n
 from pages.ui.shell.i18n import t
-from pages.ui.shell.session import get, session
+from pages.ui.shell.session import get
 
 
 def table_import(name: str, take: Callable[[list[dict[str, str]]], str], example: str) -> None:
@@ -27,7 +28,7 @@ def table_import(name: str, take: Callable[[list[dict[str, str]]], str], example
         )
         st.text_area(t("import.paste"), key=f"{name}_paste", height=110, placeholder=example)
         st.button(t("import.take_pasted"), on_click=_read_pasted, args=(name, take), key=f"{name}_take")
-        if note := session().import_notes.get(name):
+        if note := prompt_state().import_notes.get(name):
             st.info(note)
 
 
@@ -37,7 +38,7 @@ def _read_file(name: str, take: Callable[[list[dict[str, str]]], str]) -> None:
         return
     if file.size > MAX_BYTES:  # before a large file is taken into memory once more
         error = NucleusError("table_too_large", size=file.size, limit=MAX_BYTES)
-        session().import_notes[name] = i18n.explain(error)
+        prompt_state().import_notes[name] = i18n.explain(error)
     else:
         _take(name, take, file.getvalue())
 
@@ -48,6 +49,6 @@ def _read_pasted(name: str, take: Callable[[list[dict[str, str]]], str]) -> None
 
 def _take(name: str, take: Callable[[list[dict[str, str]]], str], data: bytes | str) -> None:
     try:
-        session().import_notes[name] = take(read_table(data))
+        prompt_state().import_notes[name] = take(read_table(data))
     except NucleusError as error:
-        session().import_notes[name] = i18n.explain(error)
+        prompt_state().import_notes[name] = i18n.explain(error)

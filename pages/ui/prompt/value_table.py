@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import streamlit as st
 
+from pages.ui.prompt.session_state import prompt_state
 from pages.ui.prompt.table_import import table_import
 from pages.ui.shell.i18n import t
-from pages.ui.shell.session import session
 
 
 def value_table(variables: Sequence[str]) -> None:
@@ -16,7 +16,7 @@ def value_table(variables: Sequence[str]) -> None:
     left the prompt are kept for when they come back."""
     import pandas
 
-    state = session()
+    state = prompt_state()
     table = state.value_table
     columns = tuple(variables)
     if table.columns != columns:
@@ -43,5 +43,5 @@ def value_table(variables: Sequence[str]) -> None:
 
 
 def _take(rows: list[dict[str, str]]) -> str:
-    session().value_table.set(rows)
+    prompt_state().value_table.set(rows)
     return t("values.imported", count=len(rows))

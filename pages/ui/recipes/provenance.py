@@ -14,7 +14,7 @@ from pages.ui.shell.session import session
 if TYPE_CHECKING:
     from llm_core.generation.record import Run
     from llm_core.recipes.recipe import Recipe
-    from pages.ui.shell.session import OpenedRecipe
+    from pages.ui.recipes.opened import OpenedRecipe
 
 _SHOWN = 19
 """Characters of a revision: the name of the hash and enough of it to tell it from others."""

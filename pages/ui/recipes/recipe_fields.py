@@ -10,7 +10,7 @@ from llm_core.recipes.recipe import Limits, Recipe
 
 if TYPE_CHECKING:
     from llm_core.storage.recipe_store import Saved
-    from pages.ui.shell.session import OpenedRecipe
+    from pages.ui.recipes.opened import OpenedRecipe
 
 
 class Source(NamedTuple):

@@ -8,12 +8,14 @@ import streamlit as st
 
 from llm_core import NucleusError
 from llm_core.recipes.recipe import Recipe
-from pages.ui.playground.recipe_links import short_link
+from pages.ui.recipes.links import short_link
+from pages.ui.recipes.opened import OpenedRecipe
 from pages.ui.recipes.recipe_fields import Source
+from pages.ui.recipes.session_state import recipes_state
 from pages.ui.shell import i18n, services
 from pages.ui.shell.browser_identity import owner
 from pages.ui.shell.i18n import t
-from pages.ui.shell.session import OpenedRecipe, get, put, session
+from pages.ui.shell.session import get, put
 
 if TYPE_CHECKING:
     from llm_core.storage.recipe_store import Saved
@@ -27,16 +29,16 @@ def save_button(source: Source) -> None:
         t("desk.save"), key="save_recipe", icon=":material/bookmark_add:", help=t("desk.save_help"), on_click=_begin
     )
     # Open until it is closed, and not only in the rerun of the button: a run that ends meanwhile redraws the page.
-    if session().saving:
+    if recipes_state().saving:
         st.dialog(t("desk.save_title"), on_dismiss=_end)(_form)(source, source.opened())
 
 
 def _begin() -> None:
-    session().saving = True
+    recipes_state().saving = True
 
 
 def _end() -> None:
-    session().saving = False
+    recipes_state().saving = False
 
 
 def _form(source: Source, opened: OpenedRecipe | None) -> None:

@@ -12,7 +12,6 @@ import streamlit as st
 from llm_core.engine.engine import Engine
 from llm_core.models.store import ModelStore
 from llm_core.router import Router
-from pages.ui.playground.work_store import WorkStore
 from pages.ui.shell.session import session
 
 if TYPE_CHECKING:
@@ -88,11 +87,6 @@ def vertex_prompts() -> VertexPromptStore:
     from llm_core.providers.http.url_policy import UrlPolicy
 
     return VertexPromptStore(UrlPolicy.from_environment(os.environ))
-
-
-@st.cache_resource
-def works() -> WorkStore:
-    return WorkStore()
 
 
 @st.cache_resource

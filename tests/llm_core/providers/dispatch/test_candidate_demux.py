@@ -108,7 +108,7 @@ def test_no_call_asks_for_more_than_it_may_and_none_for_rows_that_differ(server)
 def test_the_answer_cache_has_no_part_in_it(server):
     answers, router = ResponseCache(), make_router()
     for _ in range(2):
-        run = wait_until_finished(submit(server, router=router, cache=answers))
+        run = wait_until_finished(submit(server, router=router, answers=answers))
         assert not any(row.from_cache for row in run.samples)
     assert candidate_counts(server) == [4, 4]
     assert len(answers) == 0

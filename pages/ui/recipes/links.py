@@ -1,0 +1,33 @@
+"""Make links to recipes, and read saved recipes that a link names."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from pages.ui.recipes.opened import OpenedRecipe
+from pages.ui.shell import services
+from pages.ui.shell.browser_identity import owner
+
+SAVED, WHOLE = "s", "r"
+
+
+def saved_recipe(recipe_id: str, number: int | None = None) -> OpenedRecipe:
+    """One version of a saved recipe, the latest if none is named. Raises `NucleusError`."""
+    entry = services.recipes().get(recipe_id, owner())
+    number = number or entry.latest
+    recipe = services.recipes().recipe(entry.id, number, owner())
+    return OpenedRecipe(recipe, id=entry.id, version=number, mine=entry.mine)
+
+
+def short_link(recipe_id: str) -> str:
+    """The whole address of a saved recipe."""
+    return whole_address(SAVED, recipe_id)
+
+
+def whole_address(name: str, value: str) -> str:
+    """The app's root with this parameter, as the reader's browser knows this server."""
+    from urllib.parse import urlsplit
+
+    here = urlsplit(st.context.url or "")
+    base = st.get_option("server.baseUrlPath").strip("/")
+    return f"{here.scheme}://{here.netloc}/{base}{'/' if base else ''}?{name}={value}"
