@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from llm_core.models.language_model import LanguageModel, load
 from tests.support.toy_model import toy_model
@@ -13,6 +14,13 @@ from tests.support.toy_model import toy_model
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add `--thorough`."""
     parser.addoption("--thorough", action="store_true", help="also run tests that are slow and rarely fail")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose how many examples Hypothesis tries: few by default, many with `--thorough`."""
+    settings.register_profile("quick", max_examples=30, deadline=None)
+    settings.register_profile("thorough", max_examples=300, deadline=None)
+    settings.load_profile("thorough" if config.option.thorough else "quick")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

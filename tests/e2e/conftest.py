@@ -13,11 +13,13 @@ from tests.support.browser import BROWSER_FLAGS, find_browser, run_server
 expect.set_options(timeout=45_000)  # long enough for a slow machine
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items) -> None:
     """Mark browser tests, and retry a failed one once, because a busy machine can time out; the summary reports it."""
     for item in items:
         if Path(__file__).parent in Path(item.path).parents:
             item.add_marker(pytest.mark.e2e)
+            item.add_marker(pytest.mark.xdist_group("browser"))  # one server and one browser for all of them
             item.add_marker(pytest.mark.flaky(reruns=1))
 
 
@@ -45,8 +47,8 @@ def page(browser) -> Iterator[Page]:
     context.set_default_timeout(30_000)
     page = context.new_page()
     problems: list[str] = []
-    page.enabled("pageerror", lambda error: problems.append(str(error)))
-    page.enabled("console", lambda message: problems.append(_format_message(message)) if _is_ours(message) else None)
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("console", lambda message: problems.append(_format_message(message)) if _is_ours(message) else None)
     yield page
     context.close()
     assert not problems

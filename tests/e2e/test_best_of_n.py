@@ -53,6 +53,7 @@ def test_cards_grow_in_place_and_winners_are_marked(page: Page, server):
     expect(page.get_by_test_id("stException")).to_have_count(0)
 
 
+@pytest.mark.thorough
 def test_a_candidate_is_read_token_by_token_and_opened_in_the_lens(page: Page, server):
     open_best_of_n(page, server)
     press_run(page)
@@ -67,6 +68,7 @@ def test_a_candidate_is_read_token_by_token_and_opened_in_the_lens(page: Page, s
     expect(page.get_by_test_id("stException")).to_have_count(0)
 
 
+@pytest.mark.thorough
 def test_more_candidates_are_added_to_those_that_are_there(page: Page, server):
     open_best_of_n(page, server, n=3, tokens=12)
     press_run(page)
@@ -77,6 +79,7 @@ def test_more_candidates_are_added_to_those_that_are_there(page: Page, server):
     assert page.locator(".card .inner").first.inner_text() == before
 
 
+@pytest.mark.thorough
 def test_the_panels_draw_their_charts_and_one_is_downloaded(page: Page, server):
     open_best_of_n(page, server, n=8, tokens=16)
     press_run(page)
@@ -93,6 +96,7 @@ def test_the_panels_draw_their_charts_and_one_is_downloaded(page: Page, server):
     assert download.value.path().read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("language", ["en", "vi"])
 def test_a_phone_shows_the_cards_below_each_other(browser, server, language):
     context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True)

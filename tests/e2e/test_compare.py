@@ -78,6 +78,7 @@ def test_six_answers_grow_in_place_and_a_selection_lasts(page: Page, server):
     expect(page.get_by_role("listbox")).to_have_count(6)
 
 
+@pytest.mark.thorough
 def test_where_two_part_is_marked_explained_and_can_be_left(page: Page, server):
     open_compare(page, server)
     set_number(page, "max_output_tokens", "24")
@@ -102,6 +103,7 @@ def test_where_two_part_is_marked_explained_and_can_be_left(page: Page, server):
     expect(page.get_by_test_id("stException")).to_have_count(0)
 
 
+@pytest.mark.thorough
 def test_a_cell_of_the_map_is_clicked_to_read_its_texts_and_the_chart_downloaded(page: Page, server):
     open_compare(page, server)
     page.get_by_role("radio", name=EN["compare.kinds.sweep.name"], exact=True).click()
@@ -121,6 +123,7 @@ def test_a_cell_of_the_map_is_clicked_to_read_its_texts_and_the_chart_downloaded
     assert len(image) > 10_000
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("language", ["en", "vi"])
 def test_a_phone_shows_the_columns_below_each_other(browser, server, language):
     context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True)

@@ -27,10 +27,10 @@ def watched(browser, tmp_path):
         file.write_text(text, encoding="utf-8")
         page = context.new_page()
         happened: list[str] = []
-        page.enabled("dialog", lambda dialog: (happened.append(dialog.message), dialog.dismiss()))
-        page.enabled("console", lambda message: happened.append(message.text))
-        page.enabled("pageerror", lambda error: happened.append(str(error)))
-        page.enabled(
+        page.on("dialog", lambda dialog: (happened.append(dialog.message), dialog.dismiss()))
+        page.on("console", lambda message: happened.append(message.text))
+        page.on("pageerror", lambda error: happened.append(str(error)))
+        page.on(
             "request", lambda request: happened.append(request.url) if not request.url.startswith("file:") else None
         )
         page.goto(file.as_uri())
@@ -54,6 +54,7 @@ def test_a_report_with_script_in_every_field_runs_nothing(watched, toy_engine):
     assert page.locator("body").inner_text().count("<script>alert(1)</script>") >= 8
 
 
+@pytest.mark.thorough
 def test_even_a_script_that_slipped_through_would_not_run(watched, toy_engine):
     """What the policy is for. The browser says that it refused, and that is all that happens."""
     text = make_hostile_report(toy_engine)
@@ -102,6 +103,7 @@ config: {temperature: 0.3, candidateCount: 2}
 """
 
 
+@pytest.mark.thorough
 def test_a_file_of_another_program_opens_in_the_playground_and_goes_out_again(server, page, tmp_path):
     open_playground(page, server)
     page.get_by_role("button", name="Share").click()

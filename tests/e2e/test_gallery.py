@@ -42,6 +42,7 @@ def search(page: Page, words: str) -> None:
     field.press("Enter")
 
 
+@pytest.mark.thorough
 def test_save_edit_save_diff_restore_delete_undo_open(page: Page, server):
     open_playground(page, server)
     type_prompt(page, "Describe the sea.")
@@ -94,6 +95,7 @@ def test_save_edit_save_diff_restore_delete_undo_open(page: Page, server):
     other.context.close()
 
 
+@pytest.mark.thorough
 def test_unsaved_work_is_asked_for_and_comes_back(page: Page, server):
     open_playground(page, server)
     type_prompt(page, "Mine alone")
@@ -131,6 +133,7 @@ def test_a_run_is_in_the_history_of_this_browser_and_of_no_other(page: Page, ser
     expect(page.get_by_label(EN["playground.prompt"], exact=True)).to_have_value(f"Say ahoy {SCRIPT}")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("language", ["en", "vi"])
 def test_a_phone_shows_the_gallery_without_sideways_scrolling(browser, server, language):
     from pages.ui.shell.i18n import texts

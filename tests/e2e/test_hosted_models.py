@@ -62,6 +62,7 @@ def run_and_wait(page: Page, words) -> None:
     expect(page.get_by_role("button", name=words["playground.stop"], exact=True)).to_be_disabled(timeout=60_000)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("language", "size"), [("en", DESKTOP), ("vi", PHONE)], ids=["desktop", "phone"])
 def test_the_lens_and_compare_on_a_real_server(page: Page, server: str, llama: str, language, size):
     words = texts(language)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from tests.e2e.test_playground import EN, choose_strategy, open_playground, run_button, set_number, wait_for_run
@@ -42,6 +43,7 @@ def test_a_pinned_token_is_looked_at_and_recomputed(page: Page, server: str):
     expect(find_chart(page)).to_be_visible()
 
 
+@pytest.mark.thorough
 def test_the_answer_waits_for_the_guess(page: Page, server: str):
     open_playground(page, server)
     choose_strategy(page, "greedy")

@@ -121,6 +121,7 @@ def read_environment(process: int) -> str:
     return file.read_text(errors="replace") if file.exists() else ""
 
 
+@pytest.mark.thorough
 def test_wrong_keys_and_addresses_are_explained(page: Page, server, model_server):
     address = f"{model_server.address}/v1"
     alert = page.get_by_role("alert")

@@ -75,7 +75,9 @@ def choose_strategy(page: Page, strategy: str) -> None:
     expect(page.get_by_text(EN[f"sampler.{strategy}.heading"])).to_be_visible()
 
 
-@pytest.mark.parametrize("path", ["/models", "/playground", "/"])
+@pytest.mark.parametrize(
+    "path", ["/models", *(pytest.param(path, marks=pytest.mark.thorough) for path in ("/playground", "/"))]
+)
 def test_a_cold_server_opened_by_a_deep_link(page: Page, builtin, path):
     with run_server() as url:
         page.goto(f"{url}{path}?lang=vi")
@@ -130,6 +132,7 @@ def test_clicking_a_token_shows_its_step_and_arrow_keys_move(page: Page, server)
     expect(page.get_by_text(EN["step.pinned"])).to_have_count(0)
 
 
+@pytest.mark.thorough
 def test_a_first_start_shows_progress_and_loses_nothing_typed_meanwhile(page: Page, builtin, tmp_path):
     gguf = cache_directory() / "models" / Path(GGUF_MEMBER).name
     (tmp_path / "models").mkdir()
@@ -149,6 +152,7 @@ def test_a_first_start_shows_progress_and_loses_nothing_typed_meanwhile(page: Pa
         page.goto("about:blank")
 
 
+@pytest.mark.thorough
 def test_stop_keeps_what_was_written(page: Page, server):
     open_playground(page, server)
     choose_strategy(page, "random")
@@ -206,6 +210,7 @@ def test_the_language_switches_in_place_and_survives_a_reload(page: Page, server
     expect(page.get_by_role("heading", name=EN["models.title"])).to_be_visible()
 
 
+@pytest.mark.thorough
 def test_bad_input_is_explained_beside_the_button_and_no_traceback_shows(page: Page, server):
     open_playground(page, server)
     choose_strategy(page, "top_k")
@@ -235,6 +240,7 @@ def test_bad_input_is_explained_beside_the_button_and_no_traceback_shows(page: P
     expect(page.get_by_test_id("stException")).to_have_count(0)
 
 
+@pytest.mark.thorough
 def test_two_tabs_do_not_see_each_other(page: Page, browser, server):
     open_playground(page, server)
     set_number(page, "max_output_tokens", "8")

@@ -67,6 +67,7 @@ def continue_with_another_token(page: Page, step: int) -> None:
     wait_for_run(page)
 
 
+@pytest.mark.thorough
 def test_four_colours_whose_choice_outlives_the_next_run_and_details_on_hover(page: Page, server):
     open_playground(page, server)
     run_prompt(page, "Say hello.", 10)
@@ -168,6 +169,7 @@ def test_a_reload_half_way_follows_the_same_run_and_finds_the_tree(page: Page, s
     wait_for_run(page)
 
 
+@pytest.mark.thorough
 def test_two_tabs_with_one_address_do_not_change_each_other(page: Page, server):
     open_playground(page, server)
     run_prompt(page, "Describe the sea.", 6)
@@ -188,6 +190,7 @@ def test_two_tabs_with_one_address_do_not_change_each_other(page: Page, server):
     expect(other).to_have_url(address)
 
 
+@pytest.mark.thorough
 def test_a_pinned_step_stays_while_a_long_answer_grows_and_nothing_jumps(page: Page, server):
     open_playground(page, server)
     run_prompt(page, STORY, 500, "random")
@@ -207,6 +210,7 @@ def test_a_pinned_step_stays_while_a_long_answer_grows_and_nothing_jumps(page: P
     wait_for_run(page)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("language", "words"), [("en", EN), ("vi", VI)])
 def test_a_phone_shows_the_tree_without_sideways_scrolling(browser, server, language, words):
     context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True)
@@ -225,6 +229,7 @@ def test_a_phone_shows_the_tree_without_sideways_scrolling(browser, server, lang
     context.close()
 
 
+@pytest.mark.thorough
 def test_beam_search_grows_a_tree_in_which_a_hypothesis_can_be_followed(page: Page, server):
     open_playground(page, server)
     page.locator("summary").filter(has_text=EN["beam.title"]).click()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from llm_core import Engine, Example, ModelReference, ModelStore, PromptSpec, Recipe, dump_yaml, encode_link
@@ -62,6 +63,7 @@ def test_scripts_in_every_field_stay_text(page: Page, server):
     expect(page.get_by_text("SmolLM2-135M-Instruct · float32")).to_be_visible()
 
 
+@pytest.mark.thorough
 def test_a_damaged_link_is_explained(page: Page, server):
     page.goto(f"{server}/?lang=vi&r=aePlGmF0Bjunk")
     expect(page.get_by_text(texts("vi")["errors.recipe_link_damaged"])).to_be_visible()

@@ -44,6 +44,7 @@ def expected(builtin) -> str:
     return run.samples[0].text
 
 
+@pytest.mark.thorough
 def test_run_in_a_pipe(expected):
     done = run_cli("run", "-", text=dump_yaml(RECIPE))
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{expected}\n", "")
@@ -104,6 +105,7 @@ def test_what_is_wrong_is_said(arguments, text, code, words):
     assert done.stdout == ""
 
 
+@pytest.mark.thorough
 def test_ctrl_c_keeps_what_was_written(tmp_path):
     """On a terminal, where progress is shown."""
     file = tmp_path / "long.yaml"
@@ -139,6 +141,7 @@ def test_a_reader_that_leaves_is_no_error():
     assert process.stderr == b""
 
 
+@pytest.mark.thorough
 def test_an_operator_removes_a_listed_recipe_and_brings_it_back(tmp_path, monkeypatch):
     monkeypatch.setenv("NUCLEUS_DATABASE_URL", f"sqlite:///{tmp_path}/gallery.sqlite3")
     store = RecipeStore(Database())

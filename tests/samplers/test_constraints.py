@@ -14,7 +14,7 @@ from pathlib import Path
 import llguidance
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from samplers.constraints import MAX_CHARACTERS, Constraint, match_choice, match_json_schema, match_pattern
@@ -110,7 +110,6 @@ def random_walk(constraint: Constraint, seed: int, most: int = 2000) -> str:
 texts = st.text("abế ", max_size=5)
 
 
-@settings(deadline=None, max_examples=60)
 @given(st.sets(texts, min_size=1, max_size=5))
 def test_choices_are_exact(choices):
     check_exact(match_choice(make_vocabulary(), sorted(choices)), choices)
@@ -139,7 +138,6 @@ def finite_regexes(draw, depth: int = 3) -> tuple[str, set[str]]:
     return left + right, {a + b for a in those for b in these}
 
 
-@settings(deadline=None, max_examples=60)
 @given(finite_regexes().filter(lambda pair: len(pair[1]) <= 30))
 def test_regular_expressions_are_exact(pair):
     regex, language = pair

@@ -8,7 +8,7 @@ import math
 import pytest
 import torch
 import transformers as hf
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from samplers import RowState, SamplerChain, SamplerConfig
@@ -84,7 +84,6 @@ SETTINGS = st.fixed_dictionaries(
 )
 
 
-@settings(deadline=None, max_examples=150)
 @given(
     vocab=st.integers(1, 3000),
     seed=st.integers(0, 10_000),

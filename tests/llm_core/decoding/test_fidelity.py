@@ -15,6 +15,7 @@ from llm_core.decoding.factory import make_decoder
 from llm_core.decoding.fidelity import measure_fidelity
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("precision", "most_kl"), [("bfloat16", 0.002), ("int8", 0.01), ("int4", 0.002)])
 def test_precisions_of_the_builtin_model(builtin, precision, most_kl):
     """Four bits are as close as bfloat16: its own weights lie on sixteen values a block, which are found again."""
@@ -27,6 +28,7 @@ def test_precisions_of_the_builtin_model(builtin, precision, most_kl):
     assert (same.mean_kl, same.top1) == (0, 1)
 
 
+@pytest.mark.thorough
 def test_auto_uses_only_formats_within_its_bound(builtin):
     decoder = make_decoder(builtin, "auto")
     assert isinstance(decoder, AutoPrecisionDecoder)

@@ -64,6 +64,7 @@ def exact(builtin, text) -> torch.Tensor:
         return builtin.model(tokens, attention_mask=torch.ones_like(tokens)).logits[0, 1:]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("name", "mean_kl"), [("float32", 1e-8), ("float16", 1e-4)])
 def test_the_builtin_model_as_transformers_computes_it(builtin, text, exact, name, mean_kl):
     found = compare_logits(collect_logits(LlamaDecoder(builtin.model, 2048, name), text), exact)
@@ -71,6 +72,7 @@ def test_the_builtin_model_as_transformers_computes_it(builtin, text, exact, nam
     assert found.top1 > 0.98
 
 
+@pytest.mark.thorough
 def test_rows_of_the_builtin_model_are_independent(builtin, text):
     """In float32, alone and in the company of longer and shorter rows: logits agree, greedy tokens are the same."""
     decoder = LlamaDecoder(builtin.model, 2048)
@@ -88,6 +90,7 @@ def test_rows_of_the_builtin_model_are_independent(builtin, text):
         tokens = logits.argmax(-1).tolist()
 
 
+@pytest.mark.thorough
 def test_int4_keeps_the_builtin_models_own_blocks(builtin):
     """Read from the GGUF (Q4_1: 32 weights are `d * q + m`, in 2 + 2 + 16 bytes), they are what the weights give."""
     from gguf import GGUFReader

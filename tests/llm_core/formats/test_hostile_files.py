@@ -9,7 +9,7 @@ import socket
 from unittest import mock
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_core import NucleusError, PromptSpec, Recipe
@@ -54,7 +54,6 @@ def test_truncated_anywhere(form):
 
 
 @pytest.mark.parametrize("form", FORMS)
-@settings(deadline=None, max_examples=60)
 @given(data=st.data())
 def test_changed_anywhere(form, data):
     text = dump(form, RECIPE).text
@@ -175,14 +174,12 @@ def test_huge_files_are_refused_at_once():
         assert error.code == "import_too_large"
 
 
-@settings(deadline=None, max_examples=100)
 @given(st.binary(max_size=300))
 def test_any_bytes(data):
     read_safely(data)
     read_safely(base64.b64encode(data), "x.prompt")
 
 
-@settings(deadline=None, max_examples=150)
 @given(st.lists(st.sampled_from([*PIECES, "prompts: ", "providers: ", "---\n", "{{#", "}}", "nbformat"])).map("".join))
 def test_any_text(text):
     read_safely(text)

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import jinja2
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from llm_core import Example, HostedOptions, ModelReference, NucleusError, PromptSpec, Recipe
@@ -27,7 +27,6 @@ KEPT = ("nucleus_only", "as_chat", "unsafe_there", "other_model", "as_prompts", 
 
 
 @pytest.mark.parametrize("form", readable())
-@settings(deadline=None, max_examples=120)
 @given(recipe=recipes())
 def test_what_is_not_named_lost_comes_back(form, recipe):
     dumped = dump(form, recipe)
@@ -54,7 +53,6 @@ def test_the_recorded_run_is_named_where_it_stays_behind(form, traced_recipe):
         assert loaded.recipe == traced_recipe.model_copy(update={"trace": None})
 
 
-@settings(deadline=None, max_examples=200)
 @given(recipe=recipes())
 def test_forms_are_told_apart_by_their_content(recipe):
     for form in readable():
@@ -93,7 +91,6 @@ def render_dotprompt(template: str, given: dict[str, str]) -> list[tuple[str, st
 VALUES = {"name": "<An & {{b}}>", "the city": "Huế", "role": "r"}
 
 
-@settings(deadline=None, max_examples=300)
 @given(turns=TURNS)
 @example(turns=(Turn("user", ("a\\", Variable("name"))),))
 @example(turns=(Turn("user", ("a{", Variable("name"), "}b{{{{{", Variable("role"))),))
@@ -107,7 +104,6 @@ def test_google_s_dotprompt_renders_the_chat(turns):
     assert read(template) == turns
 
 
-@settings(deadline=None, max_examples=150)
 @given(recipe=recipes())
 def test_promptfoo_s_templates_say_the_prompt_and_run_nothing(recipe):
     """Jinja stands for Nunjucks, whose expressions these are too. Everything else in the file has no template."""

@@ -48,6 +48,7 @@ def test_a_seed_replays(builtin):
     assert first == second
 
 
+@pytest.mark.thorough
 def test_weights_equal_the_ones_transformers_reads_from_the_gguf(builtin):
     from transformers import AutoModelForCausalLM
 
@@ -98,6 +99,7 @@ def disable_hub(monkeypatch) -> None:
     monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse)
 
 
+@pytest.mark.thorough
 def test_damaged_weights_are_made_again_without_a_download(home, monkeypatch):
     disable_pip(monkeypatch)
     ensure_builtin_model(lambda progress: None)
@@ -113,6 +115,7 @@ def test_damaged_weights_are_made_again_without_a_download(home, monkeypatch):
     assert is_intact(is_ready(home))
 
 
+@pytest.mark.thorough
 def test_two_processes_and_a_kill_leave_one_usable_cache(home):
     command = [sys.executable, "-c", "from llm_core.models.builtin import *; ensure_builtin_model(lambda p: None)"]
     killed = subprocess.Popen(command)

@@ -91,6 +91,7 @@ def test_neither_a_directory_nor_a_hub_id(name):
     assert name in str(error)
 
 
+@pytest.mark.thorough
 def test_a_hub_that_does_not_answer(monkeypatch):
     def no_network(*_args, **_options):
         raise socket.gaierror("no network in this test")

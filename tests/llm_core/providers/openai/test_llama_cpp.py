@@ -71,6 +71,7 @@ def test_the_likeliest_tokens_are_those_of_the_local_model(router, model, builti
     assert hosted.label(event.token_id) == builtin.label(event.token_id)
 
 
+@pytest.mark.thorough
 def test_settings_are_found_to_be_honoured(router, model):
     wild = {"temperature": 1.6, "top_k": 4, "order": "llama_cpp"}
     wait_until_finished(router.submit(make_request(model, "Tell a story.", rows=3, max_output_tokens=30, **wild)))
@@ -85,6 +86,7 @@ def test_its_own_defaults_are_off(router, model):
     assert max(event.trace.rank for event in run.samples[0].events()) > 20
 
 
+@pytest.mark.thorough
 def test_prefill_json_and_whole_letters(router, model):
     run = wait_until_finished(
         router.submit(make_request(model, QUESTIONS[0], prefill="It is the city of", temperature=0))
