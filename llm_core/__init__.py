@@ -1,4 +1,4 @@
-"""Prompts, models, generation and the engine that serves them; no web framework.
+"""Provide prompts, models, generation and the engine that serves them, without a web framework.
 
 Names are loaded on first use, so importing this package does not import torch or transformers.
 """

@@ -1,7 +1,8 @@
-"""One error type for everything a user can meet: a code that pages translate, with the details to fill in.
+"""Define the one error type for failures that a user can meet: a code that pages translate, with the details to fill
+in.
 
-`MESSAGES` is the English text for notebooks and logs; pages show `errors.<code>` of their locale instead, which a
-test keeps in step with this table.
+`MESSAGES` is the English text for notebooks and logs; pages show `errors.<code>` of their locale instead, and a test
+compares its codes with this table.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from llm_core.error_messages import MESSAGES
 
 
 class NucleusError(Exception):
-    """A failure with a `code` out of `MESSAGES` and the `details` its text names."""
+    """Failure with a `code` from `MESSAGES` and the `details` that its text names."""
 
     def __init__(self, code: str, **details: object) -> None:
         super().__init__(MESSAGES[code].format(**details))
@@ -22,7 +23,7 @@ class NucleusError(Exception):
 
 
 def make_storage_error(error: OSError, path: Path, needed_mb: int = 0) -> NucleusError:
-    """What to tell somebody whose disk refused a write."""
+    """Return the error that tells a user why the disk refused a write; `needed_mb` is the space needed in MB."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return make_disk_full_error(path, needed_mb)
     return NucleusError("disk_refused", path=path, detail=error.strerror or type(error).__name__)

@@ -1,8 +1,8 @@
-"""One way in for every model: `submit` takes a request to the local engine or to a provider by its model's id.
+"""Route each request to the local engine or to a provider, by the id of its model.
 
-Ids are `openai:NAME@URL` (any server that speaks OpenAI's language; without a URL, OpenAI), `gemini:NAME`,
+Ids are `openai:NAME@URL` (any server with an OpenAI-compatible API; without a URL, OpenAI), `gemini:NAME`,
 `vertex:NAME@PROJECT/LOCATION` (`vertex:NAME` with a key: express mode), `endpoint:ID@PROJECT/LOCATION` (an open model
-deployed on Vertex AI); anything else is a local model.
+deployed on Vertex AI); any other id is a local model.
 """
 
 from __future__ import annotations
@@ -54,16 +54,16 @@ PROVIDERS: dict[str, Callable[[], Provider]] = {
 
 
 class Router:
-    """Engine and providers as one. Keys come with each call and are not kept; without any, those of the environment
-    count."""
+    """Engine and providers behind one `submit`. Credentials come with each call and are not kept; without any, those of
+    the environment are used."""
 
     def __init__(self, engine: Engine, hosted: HostedService | None = None) -> None:
         self.engine = engine
         self.hosted = hosted or HostedService(PROVIDERS, UrlPolicy.from_environment(os.environ))
 
     def target(self, model_id: str) -> Target | None:
-        """The parts of a hosted model's id; None for a local one. Raises `NucleusError` for an address that is
-        malformed or may not be called."""
+        """Return the parts of a hosted model's id, or None for a local one. Raises `NucleusError` for an address that
+        is malformed or may not be called."""
         return self.hosted.target(model_id)
 
     def submit(
@@ -72,8 +72,8 @@ class Router:
         credentials: Credentials | None = None,
         cache: ResponseCache | None = None,
     ) -> Run:
-        """Queue a request. `answers` are hosted ones that may be given again. Raises `NucleusError` at once for what
-        needs no model to be refused."""
+        """Queue a request and return its run. `cache` holds hosted responses that may be reused. Raises `NucleusError`
+        at once for a request that can be refused without the model."""
         target = self.target(request.model_id)
         if target is None:
             return self.engine.submit(request)
@@ -82,5 +82,5 @@ class Router:
         )
 
     def position(self, run: Run) -> int:
-        """Runs that will begin before this one; 0 once it has begun."""
+        """Return the number of runs that will begin before this one; 0 once it has begun."""
         return self.engine.position(run) or self.hosted.position(run)

@@ -1,4 +1,4 @@
-"""From next-token logits to a token: pure torch, no I/O, usable on its own.
+"""Turn next-token logits into a token: pure torch, no I/O, usable on its own.
 
     import torch
     from samplers import SamplerConfig, next_token_probs
@@ -6,13 +6,14 @@
     logits = torch.tensor([[2.0, 1.0, 0.0, -1.0]])
     next_token_probs(logits, [SamplerConfig(temperature=0.7, top_p=0.9)])
 
-Every decoder in Nucleus calls the same chain, so what the plots show is what was drawn from. Settings and traces need
-no torch; what computes is imported on first use.
+Every decoder in Nucleus calls the same chain, so the plots show the distribution that the token was drawn from.
+Settings and traces need no torch; modules that compute are imported on first use.
 
-`config` settings and orders · `selection`, `history` the stages' arithmetic · `stages` the stages by name · `chain`
-runs them · `shortlist` fewer columns once few tokens are left · `drawing` shared noise · `state` a row between steps ·
-`trace`, `trace_file` what a step did · `constraints` lists, patterns and JSON · `beam`, `contrastive`, `candidates`,
-`speculative` whole sequences.
+`config` holds settings and stage orders, `truncation` and `penalties` the arithmetic of the stages, `stages` the stages
+by name. `chain` runs them, `shortlist` drops columns once few tokens are left, `noise` draws with shared noise, and
+`state` keeps a row's past between steps. `trace` and `trace_codec` record and store what a step did, `top_logprobs`
+runs stages over the few tokens that a provider shows, `constraints` restricts output to choices, patterns and JSON, and
+`sequence` holds the algorithms over whole sequences.
 """
 
 from __future__ import annotations

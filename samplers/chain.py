@@ -1,6 +1,6 @@
-"""The chain: named stages over a batch of rows, each row with its own settings and order.
+"""Run the sampler stages over a batch of rows, each row with its own settings and order.
 
-`logits [B, V]` of any floating type go in, `float32 [B, V]` come out, and the input stays as it was.
+The input is `logits [B, V]` of any floating type and is never changed; the output is `float32 [B, V]`.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from samplers.truncation import EXCLUDED
 
 
 class StageRecord(NamedTuple):
-    """A reference to what some rows of a step looked like after a stage."""
+    """Scores of some rows of one step after one stage, held by reference."""
 
     name: str
     rows: tuple[int, ...]
-    """Which rows of the batch went through the stage: all of them for `raw`, which comes first."""
+    """Indices of the batch's rows that went through the stage: all of them for `raw`, which comes first."""
     scores: Scores
-    """`len(rows)` rows."""
+    """Scores of these rows, `len(rows)` of them."""
 
 
 StageRecording = list[StageRecord]
@@ -35,19 +35,19 @@ RAW, CONSTRAINT = "raw", "constraint"
 
 
 class Draw(NamedTuple):
-    """The outcome of one step, a number a row."""
+    """Outcome of one step, with one entry a row."""
 
     tokens: list[int]
     probabilities: list[float]
-    """What each token was drawn with: what `RowState.accept` asks for."""
+    """Probability that each token was drawn with, as `RowState.accept` takes it."""
 
 
 class SamplerChain:
-    """Settings of B rows, applied to as many steps as wanted.
+    """Sampler stages of B rows, applied to any number of steps.
 
-    Rows that use the same stages in the same order run through them together. A stage sees only rows that use it, so
-    neutral settings cost nothing, change nothing and record nothing. Once a row can keep few tokens, its later stages
-    run on these alone; that depends on its own settings and logits only, never on its neighbours.
+    Rows that use the same stages in the same order run through them together. A stage sees only the rows that use it,
+    so neutral settings cost nothing, change nothing and record nothing. Once a row can keep few tokens, its later
+    stages run on these alone; this depends only on the row's own settings and logits, never on its neighbors.
     """
 
     def __init__(self, configs: Sequence[SamplerConfig]) -> None:
@@ -62,9 +62,9 @@ class SamplerChain:
     def sample(
         self, logits: Tensor, rows: Sequence[RowState] | None = None, recorder: StageRecording | None = None
     ) -> Draw:
-        """Draw every row's next token, with the noise of its seed and step. `RowState.accept` is left to the caller.
+        """Draw every row's next token with the noise of its seed and step; the caller then calls `RowState.accept`.
 
-        Arguments and errors as in `logits`.
+        Arguments and errors are those of `logits`.
         """
         states = self._states(rows)
         tokens, probabilities = [0] * len(states), [0.0] * len(states)
@@ -81,12 +81,12 @@ class SamplerChain:
     def logits(
         self, logits: Tensor, rows: Sequence[RowState] | None = None, recorder: StageRecording | None = None
     ) -> Tensor:
-        """Logits `[B, V]` after every stage, excluded tokens at `-inf`.
+        """Return logits `[B, V]` after every stage, with excluded tokens at `-inf`.
 
-        `rows` hold what came before, one a row; without them every row is at its first token. `recorder`, when given,
-        is extended by what each stage left; recording keeps references and computes nothing.
-        Raises `ValueError` for a wrong shape, for rows without a finite largest logit (NaN, `inf`, all `-inf`), for
-        token ids outside the vocabulary, and for a constraint that leaves nothing.
+        `rows` hold the tokens so far, one state a row; without them every row is at its first token. `recorder`, if
+        given, is extended by one record a stage; recording keeps references and computes nothing. Raises `ValueError`
+        for a wrong shape, for rows without a finite largest logit (NaN, `inf`, all `-inf`), for token ids outside the
+        vocabulary, and for a constraint that leaves no token.
         """
         out = torch.empty(logits.shape, device=logits.device)
         for members, scores in self._run(logits, self._states(rows), recorder):
@@ -96,7 +96,8 @@ class SamplerChain:
     def probs(
         self, logits: Tensor, rows: Sequence[RowState] | None = None, recorder: StageRecording | None = None
     ) -> Tensor:
-        """Probabilities `[B, V]` that the next token is drawn from: excluded tokens exactly 0, rows sum to 1."""
+        """Return the probabilities `[B, V]` that the next token is drawn from: excluded tokens exactly 0, rows sum to
+        1."""
         out = torch.empty(logits.shape, device=logits.device)
         for members, scores in self._run(logits, self._states(rows), recorder):
             probs = Scores(scores.logits.softmax(-1), scores.ids)
@@ -112,7 +113,7 @@ class SamplerChain:
     def _run(
         self, logits: Tensor, states: Sequence[RowState], recorder: StageRecording | None
     ) -> list[tuple[tuple[int, ...], Scores]]:
-        """Groups of rows with what their stages left; every row is in one of them."""
+        """Return groups of rows with their scores after the last stage; every row is in exactly one group."""
         everyone = tuple(range(len(states)))
         scores = _check_inputs(logits, len(states))
         recording = [StageRecord(RAW, everyone, Scores(scores))]
@@ -139,10 +140,10 @@ class SamplerChain:
 def next_token_probs(
     logits: Tensor, configs: Sequence[SamplerConfig], history: Sequence[RowState | Sequence[int]] | None = None
 ) -> Tensor:
-    """The distribution that each row's next token is drawn from: float32 `[B, V]`.
+    """Return the distribution that each row's next token is drawn from: float32 `[B, V]`.
 
-    `logits` is `[B, V]`, one config a row. Excluded tokens are exactly 0, rows sum to 1, the input is untouched.
-    `history` is one entry a row: the ids of the answer so far, or a `RowState`, which also tells the prompt apart.
+    `logits` is `[B, V]`, with one config a row, and is never changed. Excluded tokens are exactly 0 and rows sum to 1.
+    `history` has one entry a row: the ids of the answer so far, or a `RowState`, which separates prompt and answer.
     """
     if history is None:
         return SamplerChain(configs).probs(logits)

@@ -1,4 +1,4 @@
-"""One row's sampler settings: frozen, validated when made, neutral by default."""
+"""Validate and hold one row's sampler settings: frozen, checked when made, neutral by default."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numbers import Integral, Real
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What a number in `SamplerConfig` may be. Open bounds are excluded themselves."""
+    """Default and range of one number in `SamplerConfig`. Open bounds are themselves excluded."""
 
     default: float
     low: float
@@ -20,7 +20,7 @@ class Setting:
     open_high: bool = False
 
     def check(self, field: str, value: object) -> None:
-        """Raise `ValueError` naming the field, the value and the range unless the value lies in it."""
+        """Raise `ValueError` naming the field, the value and the range unless the value lies in the range."""
         kind = "whole number" if self.whole else "number"
         low = f"{'above' if self.open_low else 'at least'} {self.low:g}"
         high = f" and {'below' if self.open_high else 'at most'} {self.high:g}" if self.high < math.inf else ""
@@ -56,7 +56,7 @@ SETTINGS: dict[str, Setting] = {
     "min_new_tokens": Setting(0, 0, math.inf, whole=True),
     "seed": Setting(0, 0, 2**63 - 1, whole=True),
 }
-"""Every setting that is a number: its default, which is neutral where the setting turns a stage on, and its range."""
+"""Every numeric setting with its range and its default, which is neutral if the setting turns a stage on."""
 
 BIAS_SETTING = Setting(0, -100, 100)
 TOKEN_ID_SETTING = Setting(0, 0, math.inf, whole=True)
@@ -81,12 +81,12 @@ STAGE_FIELDS: dict[str, str] = {
     "xtc": "xtc_probability",
     "mirostat": "mirostat_tau",
 }
-"""Each stage, and the setting that turns it on by leaving its neutral value."""
+"""Each stage with the setting that turns it on by differing from its neutral value."""
 
 STAGE_NAMES = tuple(STAGE_FIELDS)
 
 HISTORY_STAGES = STAGE_NAMES[: STAGE_NAMES.index("temperature")]
-"""Stages that name tokens by id: those of the prompt and the answer, or those that the settings name."""
+"""Stages that address tokens by id: those of the prompt and the answer, or those that the settings list."""
 
 ORDERS: dict[str, tuple[str, ...]] = {
     "huggingface": STAGE_NAMES,
@@ -103,14 +103,14 @@ ORDERS: dict[str, tuple[str, ...]] = {
 }
 """Stage orders as the providers run them. The same settings keep different tokens under different orders.
 
-A stage that a provider lacks stands where the other providers have it; mirostat is always the last, since it steers by
-the probability that the token was drawn with.
+A stage that a provider lacks stands where the other providers have it. Mirostat is always last, since it steers by the
+probability that the token was drawn with.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class SamplerConfig:
-    """How the next token of one row is chosen. What each setting does: the stage that it belongs to.
+    """Settings that decide how the next token of one row is chosen; the stages define what each setting does.
 
     ======================  ============  =============  =================================================
     field                   range         default        meaning
@@ -121,30 +121,30 @@ class SamplerConfig:
     `min_p`                 [0, 1]        0, neutral     keep tokens with this share of the best one's
     `typical_p`             (0, 1]        1, neutral     as `top_p`, the most typical tokens first
     `epsilon_cutoff`        [0, 1)        0, neutral     keep tokens at least this probable
-    `eta_cutoff`            [0, 1)        0, neutral     the same, lower where the model is unsure
+    `eta_cutoff`            [0, 1)        0, neutral     the same, lower if the model is uncertain
     `top_n_sigma`           [0, 100]      0, neutral     keep logits within n deviations of the best
     `xtc_probability`       [0, 1]        0, neutral     how often to drop the obvious choices
-    `xtc_threshold`         (0, 1]        0.1            what counts as obvious
-    `mirostat_tau`          [0, 100]      0, neutral     surprise to aim for, in bits a token
+    `xtc_threshold`         (0, 1]        0.1            probability from which a choice is obvious
+    `mirostat_tau`          [0, 100]      0, neutral     target surprisal, in bits a token
     `mirostat_eta`          (0, 1]        0.1            how fast mirostat corrects itself
     `repetition_penalty`    (0, 100]      1, neutral     weakens every token of prompt and answer
     `presence_penalty`      [-2, 2]       0, neutral     subtracted from tokens of the answer, once
     `frequency_penalty`     [-2, 2]       0, neutral     the same, for every time they occurred
-    `dry_multiplier`        [0, 100]      0, neutral     weakens tokens that would go on with a repetition
+    `dry_multiplier`        [0, 100]      0, neutral     weakens tokens that would continue a repetition
     `dry_base`              [1, 10]       1.75           growth with each token the repetition is longer
     `dry_allowed_length`    integer >= 1  2              longest repetition that costs nothing more
     `dry_sequence_breakers` token ids     none           tokens that no repetition reaches across
-    `no_repeat_ngram_size`  integer >= 0  0, neutral     no sequence of this length twice
+    `no_repeat_ngram_size`  integer >= 0  0, neutral     no sequence of this length occurs twice
     `logit_bias`            [-100, 100]   none, neutral  `{token id: bias}`, added to the logits
     `banned_tokens`         token ids     none, neutral  never chosen
     `min_new_tokens`        integer >= 0  0, neutral     the answer may not end before
-    `seed`                  [0, 2^63)     0              same seed and step, same noise
+    `seed`                  [0, 2^63)     0              same seed and step give the same noise
     `order`                 see `ORDERS`  a preset       a preset's name or a tuple of stage names
     ======================  ============  =============  =================================================
 
-    An order of one's own may leave out neutral stages. A value outside its range raises `ValueError` naming the field,
-    the value and the range. `logit_bias` is given as a mapping and kept as sorted pairs, so that configs can be
-    compared and hashed.
+    A custom order may leave out neutral stages. A value outside its range raises `ValueError` naming the field, the
+    value and the range. `logit_bias` is given as a mapping and kept as sorted pairs, so that configs can be compared
+    and hashed.
     """
 
     temperature: float = 1.0
@@ -188,13 +188,13 @@ class SamplerConfig:
         return tuple(name for name in order if self.uses(name))
 
     def uses(self, stage: str) -> bool:
-        """Whether this stage does anything."""
+        """Return whether the stage is on, that is, whether its setting differs from the neutral value."""
         switch = STAGE_FIELDS[stage]
         return getattr(self, switch) != (SETTINGS[switch].default if switch in SETTINGS else ())
 
     @property
     def greedy(self) -> bool:
-        """Whether the most likely token is always taken."""
+        """Whether the most likely token is always chosen."""
         return self.temperature == 0
 
     def _check_order(self) -> None:

@@ -1,11 +1,11 @@
-"""Which tokens may come next, when the output must be one of some strings, match a regular expression or be JSON.
+"""Restrict the next token so that the output is one of some strings, matches a regular expression or is valid JSON.
 
-The grammars, the lexer and the token masks are llguidance's, imported on first use. A vocabulary is its `LLTokenizer`:
-made once per model (`llguidance.hf.from_tokenizer`; half a second for 49,152 tokens), shared by every constraint.
+Grammars, lexer and token masks come from llguidance, imported on first use. A vocabulary is its `LLTokenizer`: made
+once per model (`llguidance.hf.from_tokenizer`; half a second for 49,152 tokens) and shared by every constraint.
 
-A token is allowed exactly if the text so far with its bytes added can still become a whole output: any tokenisation
-will do, nothing is added in front, and special tokens are never text. Where the text is already whole, the end tokens
-are allowed as well, or alone if nothing may follow.
+A token is allowed exactly if the text so far plus the token's bytes can still become a complete output. Any
+tokenization is accepted, nothing is prepended, and special tokens never count as text. If the text is already complete,
+the end tokens are allowed too, or alone if no more text may follow.
 """
 
 from __future__ import annotations
@@ -25,28 +25,33 @@ if TYPE_CHECKING:
     from llguidance import LLMatcher, LLTokenizer
 
 MAX_CHARACTERS = 20_000
-"""Of a regular expression, of a schema written as JSON, and of all the choices together."""
+"""Largest length of a regular expression, of a schema written as JSON, and of all choices together."""
 MAX_OBJECTS = 400
 MAX_PATTERNS = 10
 MAX_MULTIPLE = 10_000
-"""What a schema may hold. llguidance limits its lexer and parser by itself, but follows references on the call stack,
-tries every combination of patterns, and builds a state for every remainder of `multipleOf`: unlimited, a schema of one
-line could end the process or keep it busy for minutes."""
+"""Largest least common multiple of a schema's `multipleOf` values; the two bounds above limit its objects and patterns.
+
+llguidance limits its lexer and parser itself, but follows references on the call stack, tries every combination of
+patterns, and builds a state for every remainder of `multipleOf`: without limits, a schema of one line could end the
+process or keep it busy for minutes.
+"""
 
 _LEXER_STATES = 100_000
-"""About 70 MB; they only come into being as a text visits them."""
+"""Largest number of lexer states, about 70 MB; a state is created only when a text visits it."""
 _WHITESPACE = r" |\n {0,20}"
-"""Between the parts of a JSON text: a space, or a new line and its indentation. Unlimited, small models never stop."""
+"""Whitespace between the parts of a JSON text: a space, or a line break with its indentation. Unlimited, small models
+never stop."""
 _PREFIX = r"^error: |^at \d+\(\d+\): ((invalid regex .*\(in regex\)|failed to compile JSON schema): )?"
 _PREAMBLE = '%llguidance {"no_forcing": true}\n'
-"""By default llguidance allows one tokenisation only wherever the text is determined."""
+"""llguidance option; by default it allows only one tokenization wherever the text is determined."""
 
 
 class Constraint:
-    """Where one row stands in its grammar. Made by `one_of`, `matching` and `json_schema`; changed by `accept` alone.
+    """Position of one row in its grammar. Made by `match_choice`, `match_pattern` and `match_json_schema`; only
+    `accept` changes it.
 
-    Raises `ValueError` where the grammar turns out too complex for llguidance's limits half way, or where the
-    vocabulary has no token for the bytes that would have to come next.
+    Methods raise `ValueError` if the grammar turns out too complex for llguidance's limits, or if the vocabulary has no
+    token for the bytes that would have to come next.
     """
 
     def __init__(self, vocabulary: LLTokenizer, matcher: LLMatcher, source: str) -> None:
@@ -55,13 +60,14 @@ class Constraint:
         self._source = source
 
     def allowed(self) -> Tensor:
-        """bool `[V]` on the CPU, V as in the vocabulary: the tokens that may come next, at least one."""
+        """Return a bool mask `[V]` on the CPU, V that of the vocabulary, of the tokens that may come next: at least
+        one."""
         bias = self._matcher.compute_logit_bias()  # one byte a token, and all end tokens after an error
         self._check()
         return torch.frombuffer(bytearray(bias), dtype=torch.uint8).bool()
 
     def accept(self, token_id: int) -> None:
-        """Go on by one token. One that is not allowed raises `ValueError` and changes nothing."""
+        """Advance by one token. Raises `ValueError` for a token that is not allowed, and then nothing changes."""
         known = 0 <= token_id < self._vocabulary.vocab_size
         if known and self._matcher.try_consume_tokens([token_id]):
             return
@@ -71,14 +77,14 @@ class Constraint:
 
     @property
     def finished(self) -> bool:
-        """Whether the accepted tokens are a whole output that nothing but an end token can follow."""
+        """Whether the accepted tokens are a complete output that only an end token can follow."""
         return self._matcher.is_stopped() and not self._matcher.is_error()
 
     def copy(self) -> Constraint:
-        """The same place in the same grammar; from here on the two go their own ways.
+        """Return an independent constraint at the same position in the same grammar.
 
-        They share llguidance's lexer, so where one text makes it too complex, the copies raise as well: rows that
-        must not feel each other need constraints made anew, which takes a millisecond or two.
+        Copies share llguidance's lexer, so if one text makes it too complex, all copies raise: rows that must not
+        affect each other need constraints made anew, which takes one or two milliseconds.
         """
         return Constraint(self._vocabulary, self._matcher.deep_copy(), self._source)
 
@@ -88,7 +94,8 @@ class Constraint:
 
 
 def match_choice(vocabulary: LLTokenizer, choices: Sequence[str]) -> Constraint:
-    """The output is one of the strings, character for character."""
+    """Return a constraint to exactly one of the strings. Raises `ValueError` for choices that are malformed or too
+    long."""
     source = f"choices={reprlib.repr(choices)}"
     listed = isinstance(choices, Sequence) and not isinstance(choices, str)
     if not listed or not choices or not all(isinstance(choice, str) for choice in choices):
@@ -99,9 +106,10 @@ def match_choice(vocabulary: LLTokenizer, choices: Sequence[str]) -> Constraint:
 
 
 def match_pattern(vocabulary: LLTokenizer, regex: str) -> Constraint:
-    """The output matches the whole regular expression, with or without `^` and `$` around it.
+    """Return a constraint to text that matches the whole regular expression, with or without `^` and `$` around it.
 
-    The syntax is that of Rust's `regex` crate: nearly Python's, but without look-around and back-references.
+    The syntax is that of Rust's `regex` crate: nearly Python's, but without look-around and back-references. Raises
+    `ValueError` for a malformed or unsupported expression.
     """
     import llguidance
 
@@ -109,19 +117,20 @@ def match_pattern(vocabulary: LLTokenizer, regex: str) -> Constraint:
     if not isinstance(regex, str):
         raise ValueError(f"{source}: expected a string")
     _check_text(source, regex)
-    if re.search(r"\(\?[a-zA-Z]*x", regex):  # llguidance writes line breaks as \n, which changes what they mean there
+    if re.search(r"\(\?[a-zA-Z]*x", regex):  # llguidance rewrites line breaks as \n, which flag x gives another meaning
         raise ValueError(f"{source}: the flag x is not supported; expected the expression without it")
-    # inside a group a backslash at the very end is an error, as it should be; bare, llguidance drops it
+    # the group makes a backslash at the very end an error; without it llguidance would drop the backslash
     quoted = llguidance.regex_to_lark(f"(?:{regex})", "")
     expected = "a regular expression without look-around and back-references"
     return _compile(vocabulary, f"start: /{quoted}/", source, expected)
 
 
 def match_json_schema(vocabulary: LLTokenizer, schema: Mapping[str, Any]) -> Constraint:
-    """The output is JSON that is valid under the schema (draft 2020-12), its properties in the schema's order.
+    """Return a constraint to JSON that is valid under the schema (draft 2020-12), with properties in the schema's
+    order.
 
-    Keywords that llguidance cannot keep raise `ValueError`; `$ref` reaches inside the schema only. The key `x-guidance`
-    sets llguidance's own options, such as the whitespace.
+    Raises `ValueError` for keywords that llguidance cannot enforce; `$ref` reaches inside the schema only. The key
+    `x-guidance` sets llguidance's own options, such as the whitespace.
     """
     source = f"json_schema={reprlib.repr(schema)}"
     if not isinstance(schema, Mapping):
@@ -144,13 +153,13 @@ def _compile(vocabulary: LLTokenizer, grammar: str, source: str, expected: str) 
     limits = llguidance.LLParserLimits(max_lexer_states=_LEXER_STATES)
     matcher = llguidance.LLMatcher(vocabulary, _PREAMBLE + grammar, log_level=0, limits=limits)
     constraint = Constraint(vocabulary, matcher, source)
-    matcher.compute_logit_bias()  # without it, a grammar that no text satisfies would go unnoticed
+    matcher.compute_logit_bias()  # otherwise a grammar that no text satisfies would go unnoticed
     constraint._check(expected)
     return constraint
 
 
 def _error_message(report: str) -> str:
-    """The line of llguidance's report that tells what is wrong, without places in a grammar that nobody wrote."""
+    """Return the line of llguidance's report that states the problem, without positions in the generated grammar."""
     if report.startswith("NoExtensionBias"):
         return "no token can come next"
     lines = report.splitlines()
@@ -181,7 +190,7 @@ def _check_effort(source: str, schema: Any) -> None:
 
 
 def _count_objects(schema: Any) -> Iterator[dict[str, Any]]:
-    """Every JSON object in the schema, at any depth."""
+    """Yield every JSON object in the schema, at any depth."""
     pending = [schema]
     while pending:
         node = pending.pop()
@@ -193,7 +202,8 @@ def _count_objects(schema: Any) -> Iterator[dict[str, Any]]:
 
 
 def _least_common_multiple(objects: list[dict[str, Any]]) -> int:
-    """Of every `multipleOf`, in the largest unit that all are whole numbers of: 250 for 0.01 and 2.5."""
+    """Return the least common multiple of every `multipleOf`, in the largest unit that divides all: 250 for 0.01 and
+    2.5."""
     steps = [node.get("multipleOf") for node in objects]
     exact = [Fraction(str(step)) for step in steps if isinstance(step, int | float) and not isinstance(step, bool)]
     unit = math.lcm(*(step.denominator for step in exact))

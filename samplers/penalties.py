@@ -1,8 +1,8 @@
-"""Stages that look at the tokens so far. Each has two halves: what a row's past says about which tokens, in plain
-Python, and one of three operations on the logits at those tokens.
+"""Compute the stages that look at the tokens so far, or at tokens listed by id.
 
-Excluded tokens become `-inf`; the input is never changed. A row in which a stage would exclude every token that is
-still possible is left as it was, so something can always be drawn.
+Each stage has two halves: a rule in plain Python from a row's past to an amount for each token, and one of three
+operations on the logits of these tokens. Excluded tokens become `-inf`; the input is never changed. If a stage would
+exclude every token of a row that is still possible, the row stays as it was, so that a token can always be drawn.
 """
 
 from __future__ import annotations
@@ -17,31 +17,32 @@ from torch import Tensor
 from samplers.state import RowState
 
 UpdateRule = Mapping[int, float]
-"""A number for each token that a stage touches in one row."""
+"""Amount for each token that a stage changes in one row, by token id."""
 
 _LARGEST_EXPONENT = 69.0
-"""`exp(69)` is about 1e30: more than any logit, and still a float32."""
+"""Bound of DRY's exponent: `exp(69)` is about 1e30, more than any logit and still a float32."""
 
 
 def repetition_penalty(row: RowState) -> UpdateRule:
-    """Every token of prompt and answer: positive logits are divided by the penalty, negative ones multiplied (Keskar
-    et al. 2019, CTRL, arXiv 1909.05858). In (0, 100], neutral: 1; above 1 discourages repetition."""
+    """Return the penalty for every token of prompt and answer, which divides positive logits and multiplies negative
+    ones (Keskar et al. 2019, CTRL, arXiv 1909.05858). In (0, 100], neutral: 1; above 1 discourages repetition."""
     return dict.fromkeys(row.tokens, row.config.repetition_penalty)
 
 
 def presence_penalty(row: RowState) -> UpdateRule:
-    """Subtracted once from every token that the answer holds (OpenAI's API reference). In [-2, 2], neutral: 0."""
+    """Return the penalty to subtract once from every token in the answer (OpenAI's API reference). In [-2, 2], neutral:
+    0."""
     return dict.fromkeys(row.answer, row.config.presence_penalty)
 
 
 def frequency_penalty(row: RowState) -> UpdateRule:
-    """Subtracted from the answer's tokens once for every time they occurred (OpenAI's API reference). In [-2, 2],
-    neutral: 0."""
+    """Return the penalty to subtract from the answer's tokens for each of their occurrences (OpenAI's API reference).
+    In [-2, 2], neutral: 0."""
     return {token: count * row.config.frequency_penalty for token, count in Counter(row.answer).items()}
 
 
 def dry(row: RowState) -> UpdateRule:
-    """Don't repeat yourself: a token that would continue a repetition of n tokens loses
+    """Return the DRY ("don't repeat yourself") penalties: a token that would continue a repetition of n tokens loses
     `multiplier * base ** (n - allowed_length)` once n reaches `allowed_length` (p-e-w 2024, text-generation-webui
     #5677). `multiplier` in [0, 100], neutral: 0; `base` in [1, 10]; `allowed_length` of at least 1.
 
@@ -62,8 +63,11 @@ def dry(row: RowState) -> UpdateRule:
 
 
 def _match_lengths(tokens: Sequence[int]) -> list[tuple[int, int]]:
-    """For every earlier place where the last token stood: the token that followed, and how many tokens up to there
-    equal the end of the sequence. The Z-algorithm (Gusfield 1997) on the reversed sequence, linear in its length."""
+    """Return `(following token, match length)` for every earlier occurrence of the last token.
+
+    The match length is the number of tokens up to that occurrence that equal the end of the sequence. Z-algorithm
+    (Gusfield 1997) on the reversed sequence, linear in its length.
+    """
     latest = tokens[::-1]
     matched = [0] * len(latest)
     found = []
@@ -81,8 +85,8 @@ def _match_lengths(tokens: Sequence[int]) -> list[tuple[int, int]]:
 
 
 def no_repeat_ngram(row: RowState) -> UpdateRule:
-    """Excludes tokens that would complete a sequence of n tokens that prompt or answer already hold (Paulus et al.
-    2017, arXiv 1705.04304). n is a whole number of at least 0, neutral: 0."""
+    """Return the tokens that would complete a sequence of n tokens already in prompt or answer, to exclude (Paulus et
+    al. 2017, arXiv 1705.04304). n is an integer of at least 0, neutral: 0."""
     tokens, size = row.tokens, row.config.no_repeat_ngram_size
     if len(tokens) < size:
         return {}
@@ -92,22 +96,24 @@ def no_repeat_ngram(row: RowState) -> UpdateRule:
 
 
 def logit_bias(row: RowState) -> UpdateRule:
-    """Added to the logits of the tokens it names (OpenAI's API reference). In [-100, 100], neutral: no token."""
+    """Return the negated bias of each listed token, to subtract (OpenAI's API reference). In [-100, 100], neutral: no
+    token."""
     return {token: -bias for token, bias in dict(row.config.logit_bias).items()}
 
 
 def banned_tokens(row: RowState) -> UpdateRule:
-    """Excluded always. Neutral: no token."""
+    """Return the tokens that are always excluded. Neutral: no token."""
     return dict.fromkeys(row.config.banned_tokens, 0)
 
 
 def min_new_tokens(row: RowState) -> UpdateRule:
-    """Excludes the tokens that end an answer while it has fewer tokens than this. At least 0, neutral: 0."""
+    """Return the tokens that end an answer while it has fewer tokens than the setting, to exclude. At least 0, neutral:
+    0."""
     return dict.fromkeys(row.end_ids, 0) if row.step < row.config.min_new_tokens else {}
 
 
 class SparseUpdate:
-    """The amounts of B rows as index tensors: `rows`, `ids` and `amounts`, all `[N]`.
+    """Amounts of B rows as index tensors: `rows`, `ids` and `amounts`, all `[N]`.
 
     Raises `ValueError` naming the stage for a token outside the vocabulary.
     """
@@ -125,18 +131,18 @@ class SparseUpdate:
 
 
 def apply_repetition_penalty(logits: Tensor, touched: SparseUpdate) -> Tensor:
-    """Divide positive logits by the amount, multiply the others by it."""
+    """Divide positive logits by the amount and multiply the others by it."""
     now = logits[touched.rows, touched.ids]
     return _replace_logits(logits, touched, torch.where(now > 0, now / touched.amounts, now * touched.amounts))
 
 
 def apply_subtraction(logits: Tensor, touched: SparseUpdate) -> Tensor:
-    """Take the amount off."""
+    """Subtract the amount from the logits."""
     return _replace_logits(logits, touched, logits[touched.rows, touched.ids] - touched.amounts)
 
 
 def apply_exclusion(logits: Tensor, touched: SparseUpdate) -> Tensor:
-    """Make the tokens impossible, but leave rows as they were that would lose their last possible token."""
+    """Exclude the tokens, except in rows that would lose their last possible token, which stay as they were."""
     out = _replace_logits(logits, touched, torch.full_like(touched.amounts, float("-inf")))
     alive = out.amax(-1, keepdim=True) > float("-inf")
     return out if bool(alive.all()) else torch.where(alive, out, logits)

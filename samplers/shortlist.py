@@ -1,7 +1,7 @@
-"""Once a row can keep few tokens, the rest of its stages need not look at the whole vocabulary.
+"""Reduce rows that can keep only few tokens to these columns before their remaining stages.
 
-Stages treat columns alike and the lowest first, so they give the same on a few columns, in the order of their ids, as
-on all: tokens that are left out are tokens that were excluded.
+Stages treat columns alike and prefer the lowest id on a tie, so they give the same result on a few columns in id order
+as on all columns: the tokens left out are tokens that were excluded.
 """
 
 from __future__ import annotations
@@ -20,32 +20,33 @@ class Scores(NamedTuple):
     """Logits (or probabilities) of some tokens of B rows; every other token is excluded."""
 
     logits: Tensor
-    """`[B, n]`."""
+    """Logits or probabilities `[B, n]`."""
     ids: Tensor | None = None
-    """Which token each column is: int64 `[B, n]`, ascending. None: column i is token i."""
+    """Token of each column: int64 `[B, n]`, ascending. None means that column i is token i."""
 
 
 class TopKPrefilter(NamedTuple):
-    """Before which stage a row's columns become the `width` most likely ones."""
+    """Rule to keep only the `width` highest logits from `stage` on; exact, since `stage` itself keeps fewer."""
 
     stage: str
     width: int
 
 
 _MIN_SAVING = 7
-"""Columns beyond those that a stage can keep, at least. Coarse number formats make many logits equal: with some room,
-a tie at the edge of the list seldom reaches up to the tokens that are kept, and only then does it matter."""
+"""Smallest number of columns beyond those that a stage can keep. Coarse number formats make many logits equal: with a
+margin, a tie at the edge of the list seldom reaches the tokens that are kept, and only then does it matter."""
 
 
 def plan_prefilter(config: SamplerConfig) -> TopKPrefilter | None:
-    """Where a row with these settings can be shortened: greedy and top-K, to a power of two well above what they keep.
+    """Return where a row with these settings can be reduced, or None: at greedy and top-K, to a power of two well above
+    what they keep.
 
-    Only settings decide, so that a row goes the same way, to the last bit, whatever stands beside it in a batch.
+    Only settings decide, so that a row takes the same path, bit for bit, whatever stands beside it in a batch.
     """
     stages = config.stages
     for place, name in enumerate(stages):
         if not set(HISTORY_STAGES).isdisjoint(stages[place:]):
-            continue  # they need every column
+            continue  # history stages need every column
         if name == "temperature" and config.greedy:
             return TopKPrefilter(name, _MIN_SAVING + 1)
         if name == "top_k" and config.top_k <= PREFIX:
@@ -54,7 +55,8 @@ def plan_prefilter(config: SamplerConfig) -> TopKPrefilter | None:
 
 
 def apply_prefilter(logits: Tensor, plan: TopKPrefilter, configs: Sequence[SamplerConfig]) -> Scores:
-    """The `plan.width` largest logits of each row: on a tie, those with the lowest ids that its stage keeps."""
+    """Return the `plan.width` largest logits of each row; on a tie, those with the lowest ids that the row's stage
+    keeps."""
     width = plan.width
     kept = [1 if plan.stage == "temperature" else config.top_k for config in configs]
     if width >= logits.shape[-1]:
@@ -72,7 +74,7 @@ def apply_prefilter(logits: Tensor, plan: TopKPrefilter, configs: Sequence[Sampl
 
 
 def scatter_to_vocabulary(scores: Scores, vocab: int, fill: float) -> Tensor:
-    """The same as a row over the whole vocabulary, `fill` in the columns that were left out."""
+    """Return the scores over the whole vocabulary, with `fill` in the columns that were left out."""
     if scores.ids is None:
         return scores.logits
     whole = torch.full((len(scores.logits), vocab), fill, dtype=scores.logits.dtype, device=scores.logits.device)

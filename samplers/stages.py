@@ -1,4 +1,4 @@
-"""The stages of the chain by name: what each computes, and what it takes from a row."""
+"""Define the stages of the chain by name: what each computes, and which settings it takes from a row."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ from samplers.state import RowState
 
 
 class Stage(Protocol):
-    """One named step of the chain. Given only rows that use it."""
+    """One named step of the chain, called only with rows that use it."""
 
     @property
     def name(self) -> str: ...
 
     def __call__(self, logits: Tensor, rows: Sequence[RowState]) -> Tensor:
-        """Logits `[B, V]` after the stage, B rows in the same order. The input stays as it was."""
+        """Return logits `[B, V]` after the stage, rows in the same order. The input is never changed."""
 
 
 @dataclass(frozen=True, slots=True)
 class TruncationStage:
-    """Decides by the distribution: the function's settings come from each row as one number apiece."""
+    """Stage that decides by the distribution; `settings` returns the function's arguments from each row, one number
+    each."""
 
     name: str
     function: Callable[..., Tensor]
@@ -39,7 +40,7 @@ class TruncationStage:
 
 @dataclass(frozen=True, slots=True)
 class PenaltyStage:
-    """Decides by the tokens so far: which of them, by how much, and what is done to their logits."""
+    """Stage that decides by token ids: `amounts` returns the tokens and amounts of a row, `operation` applies them."""
 
     name: str
     amounts: Callable[[RowState], penalties.UpdateRule]
@@ -84,9 +85,10 @@ STAGES: dict[str, Stage] = {
 
 
 def apply_constraint(logits: Tensor, rows: Sequence[RowState]) -> Tensor:
-    """Exclude what a row's constraint does not allow. Runs before every other stage, so no order can undo it.
+    """Exclude the tokens that a row's constraint does not allow. Runs before every other stage, so no order can undo
+    it.
 
-    Raises `ValueError` where no allowed token is possible.
+    Raises `ValueError` for a mask of the wrong shape, and if no allowed token is possible.
     """
     vocab = logits.shape[-1]
     everything = torch.ones(vocab, dtype=torch.bool)

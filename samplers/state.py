@@ -1,4 +1,4 @@
-"""What one row's stages look back on: its tokens so far, and mirostat's running limit. Needs no torch."""
+"""Keep what the stages need of one row's past: its tokens so far, and mirostat's running limit. Needs no torch."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ if TYPE_CHECKING:
 
 
 class Constraint(Protocol):
-    """A language that a row's answer must belong to."""
+    """Language that a row's answer must belong to."""
 
     def allowed(self) -> Tensor:
-        """Which tokens may come next: bool `[V]`, at least one of them true."""
+        """Return the tokens that may come next: bool `[V]`, at least one of them true."""
 
     def accept(self, token_id: int) -> None:
-        """Move on by one token."""
+        """Advance by one token."""
 
 
 class RowState:
-    """One row of a batch between two steps. `accept` is the only way in which it changes.
+    """State of one batch row between two steps; only `accept` changes it.
 
-    `prompt` are the token ids before the answer, `answer` those after it, `end_ids` the tokens that end an answer
-    (which `min_new_tokens` keeps away). Raises `ValueError` for a negative token id.
+    `prompt` are the token ids before the answer, `answer` those of the answer so far, `end_ids` the tokens that end an
+    answer (which `min_new_tokens` excludes). Raises `ValueError` for a negative token id.
     """
 
     def __init__(
@@ -43,25 +43,25 @@ class RowState:
         self.end_ids = frozenset(end_ids)
         self.constraint = constraint
         self.surprise_limit = 2 * config.mirostat_tau
-        """Mirostat's mu, in bits. It starts at twice the target."""
+        """Mirostat's mu, in bits; starts at twice the target."""
         if any(token < 0 for token in self.tokens):
             raise ValueError(f"history contains {min(self.tokens)}: expected token ids of at least 0")
 
     @property
     def tokens(self) -> list[int]:
-        """Prompt and answer so far."""
+        """Token ids of the prompt and the answer so far."""
         return [*self.prompt, *self.answer]
 
     @property
     def step(self) -> int:
-        """Which token of the answer comes next, counting from 0: the noise's second coordinate."""
+        """Index of the next token within the answer, from 0: the second coordinate of the noise."""
         return len(self.answer)
 
     def accept(self, token_id: int, probability: float) -> None:
-        """Take in the token that was drawn, and the probability that it was drawn with.
+        """Append the drawn token, given the probability that it was drawn with.
 
-        Mirostat 2.0 (Basu et al. 2020, arXiv 2007.14966): the limit moves against the surprise that exceeded the
-        target, `mu <- mu - eta * (-log2 p - tau)`.
+        Mirostat 2.0 (Basu et al. 2020, arXiv 2007.14966): the limit moves against the surprise in excess of the target,
+        `mu <- mu - eta * (-log2 p - tau)`.
         """
         self.answer.append(token_id)
         if self.constraint is not None:

@@ -1,4 +1,4 @@
-"""What one decoding step did, in numbers small enough to keep for every token and readable without torch.
+"""Summarize one decoding step in numbers small enough to keep for every token and readable without torch.
 
 Log-probabilities are natural logarithms; entropy and surprisal are in bits.
 """
@@ -19,37 +19,38 @@ if TYPE_CHECKING:
 
 MAX_CANDIDATES = 40
 EXCLUDED_LOGPROB, MIN_LOGPROB = float("-inf"), -3.0e38
-"""What an excluded logit is, and what it counts as where it is multiplied by its probability of 0."""
+"""`EXCLUDED_LOGPROB` is the logit of an excluded token, `MIN_LOGPROB` its stand-in in products with its probability of
+0."""
 
 
 @dataclass(frozen=True, slots=True)
 class StageSnapshot:
-    """The distribution after one stage, seen through the step's candidates."""
+    """Distribution after one stage, reduced to the step's candidates."""
 
     name: str
     logprobs: array[float]
-    """Log-probability of each candidate of the step, float32; `-inf` where the stages so far excluded it."""
+    """Log-probability of each candidate of the step, float32; `-inf` if the stages so far excluded it."""
     kept: int
-    """Tokens that are still possible."""
+    """Number of tokens that are still possible."""
     kept_mass: float
-    """What the raw distribution gave to the tokens that are still possible, in [0, 1]."""
+    """Raw probability of the tokens that are still possible, in [0, 1]."""
     entropy_bits: float
 
 
 @dataclass(frozen=True, slots=True)
 class StepTrace:
-    """One step of one row: N candidates, picked by raw logits and always including the chosen token, at every stage."""
+    """One step of one row at every stage, for N candidates: the likeliest raw logits, always with the chosen token."""
 
     token_id: int
     rank: int
-    """Place of the chosen token in the raw distribution; 1 is the most likely."""
+    """Rank of the chosen token in the raw distribution; 1 is the most likely."""
     candidates: array[int]
     """Token ids in descending order of raw probability."""
     stages: tuple[StageSnapshot, ...]
-    """The raw distribution first, then every stage that was not neutral, in the order they ran."""
+    """Snapshots of the raw distribution first, then of every stage that was not neutral, in the order they ran."""
     self_certainty: float | None = None
-    """How far the raw distribution is from uniform, in nats: `uniform_kl`. None where it was not asked for, or where it
-    is infinite."""
+    """Divergence of the raw distribution from uniform, in nats: `uniform_kl`. None if it was not requested or is
+    infinite."""
 
     @property
     def raw(self) -> StageSnapshot:
@@ -66,20 +67,21 @@ class StepTrace:
 
     @property
     def surprisal_bits(self) -> float:
-        """How unexpected the chosen token was to the model: `-log2 p` under the raw distribution."""
+        """Surprisal of the chosen token under the raw distribution, `-log2 p`."""
         return -self.logprob / math.log(2)
 
     @property
     def residual(self) -> float:
-        """Raw probability of all the tokens that are not among the candidates, in [0, 1]."""
+        """Raw probability of all tokens that are not candidates, in [0, 1]."""
         return max(0.0, 1.0 - math.fsum(map(math.exp, self.raw.logprobs)))
 
 
 @dataclass(frozen=True, slots=True)
 class VocabularySnapshot:
-    """The logits of every token after each stage of one step: what a microscope over the whole vocabulary needs.
+    """Logits of every token after each stage of one step, for views of the whole vocabulary.
 
-    Logits and not probabilities, because stages that tell positive from negative logits can be run on them again.
+    Logits rather than probabilities, because stages that distinguish positive from negative logits can be run on them
+    again.
     """
 
     stages: tuple[tuple[str, array[float]], ...]
@@ -93,11 +95,11 @@ def summarize(
     also: Sequence[Iterable[int]] | None = None,
     certain: Sequence[bool] = (),
 ) -> list[StepTrace]:
-    """Reduce a step's recording to a `StepTrace` a row.
+    """Reduce a step's recording to one `StepTrace` a row.
 
-    `token_ids` are the chosen tokens, one a row. `n` candidates come from the raw logits; the chosen token and the ids
-    in `also` (one collection a row) are always among them. `certain` says which
-    rows want `self_certainty`; without it none does.
+    `token_ids` are the chosen tokens, one a row. The `n` candidates are the likeliest by raw logits; the chosen token
+    and the ids in `also` (one collection a row) are always included. `certain` says which rows want `self_certainty`;
+    without it none does.
     """
     import torch
 
@@ -110,7 +112,7 @@ def summarize(
     columns, scores = ids.tolist(), raw.gather(-1, ids).tolist()
     ranks = []
     for row, token in enumerate(token_ids):
-        # a token that is not among the likeliest has to be compared with every other
+        # the rank of a token that is not among the likeliest needs a comparison with every other
         known = token in columns[row][:likeliest]
         above = sum(score > scores[row][likeliest] for score in scores[row][:likeliest])
         ranks.append(1 + (above if known else int((raw[row] > raw[row, token]).count_nonzero())))
@@ -149,16 +151,18 @@ def summarize(
 
 
 def uniform_kl(logits: Tensor, normaliser: Tensor) -> Tensor:
-    """`KL(U || p)` of each row of `[B, V]` in nats, U uniform over the vocabulary: self-certainty of one step (Kang et
-    al. 2025, arXiv 2502.18581), `-mean_v log(V p_v)`, which is `logsumexp(x) - mean(x) - log V` of the logits x.
+    """Return `KL(U || p)` of each row of `[B, V]` in nats, U uniform over the vocabulary: the self-certainty of one
+    step (Kang et al. 2025, arXiv 2502.18581), `-mean_v log(V p_v)`, which is `logsumexp(x) - mean(x) - log V` of the
+    logits x.
 
-    `normaliser` `[B]` is the logsumexp. At least 0; infinite where a token is impossible, as in the definition.
+    `normaliser` `[B]` is the logsumexp. The result is at least 0, and infinite if a token is impossible, as in the
+    definition.
     """
     return (normaliser - logits.mean(-1) - math.log(logits.shape[-1])).clamp(min=0.0)
 
 
 def vocabulary_snapshot(recording: StageRecording, row: int) -> VocabularySnapshot:
-    """Every stage of one row of a step, over the whole vocabulary."""
+    """Return the logits of one row over the whole vocabulary after every stage of a step."""
     from samplers.shortlist import scatter_to_vocabulary
 
     vocab = recording[0].scores.logits.shape[-1]
@@ -172,7 +176,7 @@ def vocabulary_snapshot(recording: StageRecording, row: int) -> VocabularySnapsh
 
 
 def _measure_stage(recording: StageRecording, ids: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
-    """For each stage: log-probabilities of `ids`, tokens kept, raw mass kept and entropy in bits."""
+    """Yield for each stage: log-probabilities of `ids`, number of tokens kept, raw mass kept and entropy in bits."""
     import torch
 
     raw_probs = recording[0].scores.logits.softmax(-1)
@@ -187,20 +191,20 @@ def _measure_stage(recording: StageRecording, ids: Tensor) -> Iterator[tuple[Ten
         normaliser = logits.amax(-1) - probs.amax(-1).log()
         if bool(
             logits.amin() > EXCLUDED_LOGPROB
-        ):  # before the first stage that cuts: half of the passes can be left out
+        ):  # no stage has excluded anything yet: half of the passes can be skipped
             kept, mass = torch.full_like(normaliser, logits.shape[-1], dtype=torch.int64), weights.sum(-1)
         else:
             possible = logits > EXCLUDED_LOGPROB
             kept, mass = possible.count_nonzero(-1), torch.where(possible, weights, 0.0).sum(-1)
             logits = logits.clamp(min=MIN_LOGPROB)
-        # row by row: a row stays in the processor's cache, and no product of the whole batch has to be stored
+        # row by row: a row stays in the processor's cache, and the product of the whole batch is never stored
         entropy = normaliser - torch.stack([torch.dot(*row) for row in zip(probs, logits, strict=True)])
         logprobs = _gather(recorded.scores, wanted) - normaliser[:, None]
         yield logprobs, kept, mass, entropy / math.log(2)
 
 
 def _gather(scores: Scores, wanted: Tensor) -> Tensor:
-    """Logits of the wanted tokens, `[b, m]`; a token without a column is excluded."""
+    """Return the logits of the wanted tokens, `[b, m]`; a token without a column is excluded."""
     import torch
 
     logits, columns = scores
@@ -211,6 +215,6 @@ def _gather(scores: Scores, wanted: Tensor) -> Tensor:
 
 
 def _first_positions(ids: list[int], scores: list[float]) -> list[int]:
-    """Where each id stands first, the highest scores first."""
+    """Return the first position of each distinct id, ordered by descending score, then by id."""
     first = {token: place for place, token in reversed(list(enumerate(ids)))}
     return sorted(first.values(), key=lambda place: (-scores[place], ids[place]))

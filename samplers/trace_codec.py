@@ -1,6 +1,6 @@
-"""Step traces as bytes: a few hundred a step, readable without torch, and safe to read from a stranger.
+"""Encode step traces as bytes: a few hundred a step, readable without torch, and safe to read from an untrusted source.
 
-The bytes are zlib over one line of JSON (everything but the candidates) and then the candidates as little-endian
+The bytes are zlib over one line of JSON (everything but the candidates), followed by the candidates as little-endian
 arrays: for each step its ids (int32), and for each of its stages their log-probabilities (float32).
 """
 
@@ -17,11 +17,11 @@ from samplers.trace import StageSnapshot, StepTrace
 
 VERSION = 1
 MAX_TRACE_BYTES = 256 * 1024 * 1024
-"""Bytes that a trace may unpack to: a small file must not fill the memory."""
+"""Largest number of bytes that a trace may unpack to, so that a small file cannot fill the memory."""
 
 
 def pack_traces(traces: Iterable[StepTrace]) -> bytes:
-    """Traces as bytes. `unpack_traces` gives equal ones back."""
+    """Encode traces as bytes that `unpack_traces` decodes to equal traces."""
     header: list[list[Any]] = []
     body = bytearray()
     for trace in traces:
@@ -36,8 +36,8 @@ def pack_traces(traces: Iterable[StepTrace]) -> bytes:
 
 
 def unpack_traces(packed: bytes, largest: int | None = None) -> list[StepTrace]:
-    """Traces from `pack_traces`. Raises `ValueError` for anything else, however malformed, and over `largest` bytes,
-    which are `LARGEST` if nothing is said."""
+    """Decode the bytes of `pack_traces`. Raises `ValueError` for anything else, however malformed, and for more than
+    `largest` unpacked bytes, `MAX_TRACE_BYTES` by default."""
     largest = MAX_TRACE_BYTES if largest is None else largest
     try:
         unzipped = zlib.decompressobj()
@@ -77,6 +77,7 @@ def _read_step(step: Sequence[Any], rest: memoryview) -> tuple[StepTrace, memory
 
 
 def _pack_floats(kind: str, count: int, rest: memoryview) -> tuple[array, memoryview]:
+    """Read `count` little-endian numbers of array type `kind`; return them with the remaining bytes."""
     numbers = array(kind)
     size = count * numbers.itemsize
     if len(rest) < size:

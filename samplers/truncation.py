@@ -1,8 +1,9 @@
-"""Stages that decide by the distribution itself which tokens stay: pure functions `(logits [B, V], settings [B, 1])`.
+"""Compute the stages that decide by the distribution which tokens stay: pure functions `(logits [B, V], settings [B,
+1])`.
 
-Excluded tokens become `-inf`, the input is never changed, and at least the most likely token of each row survives.
-A neutral setting gives the row back unchanged, bit for bit. Probabilities `p` are the softmax of the logits as they
-come in, `H` is their entropy in nats.
+Excluded tokens become `-inf`, the input is never changed, and at least the most likely token of each row survives. A
+neutral setting returns the row unchanged, bit for bit. Probabilities `p` are the softmax of the incoming logits, and
+`H` is their entropy in nats.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from torch import Tensor
 EXCLUDED = float("-inf")
 
 PREFIX = 1024
-"""Tokens looked at before a full sort: the sets that a row keeps are nearly always smaller."""
+"""Number of tokens examined before a full sort: the sets that a row keeps are nearly always smaller."""
 _FIRST_LOOK = 64
-"""Tokens looked at before that: enough where the model is sure, and four times as fast."""
+"""Number of tokens examined first: enough if the model is confident, and four times as fast."""
 
 
 def temperature(logits: Tensor, value: Tensor) -> Tensor:
@@ -40,7 +41,7 @@ def temperature(logits: Tensor, value: Tensor) -> Tensor:
 def top_k(logits: Tensor, k: Tensor) -> Tensor:
     """Keep exactly the k largest logits, the lowest ids first on a tie (Fan et al. 2018, arXiv 1805.04833).
 
-    k is a whole number of at least 0. Neutral: 0 (off), and any k of at least the vocabulary's size.
+    k is an integer of at least 0. Neutral: 0 (off), and any k of at least the vocabulary's size.
     """
     vocab = logits.shape[-1]
     off = (k <= 0) | (k >= vocab)
@@ -59,7 +60,7 @@ def top_p(logits: Tensor, p: Tensor) -> Tensor:
 
 
 def top_p_by_sorting(logits: Tensor, p: Tensor) -> Tensor:
-    """The plain definition of `top_p`, by sorting every token: the reference that the fast one must equal."""
+    """Keep the same set as `top_p` by its definition, sorting every token: the reference for the fast one."""
     ranked = logits.sort(-1, descending=True).values
     cumulative = (ranked - _logsumexp(logits)).exp().cumsum(-1)
     count = torch.where(p < 1, _set_size(cumulative, p), logits.shape[-1])
@@ -72,8 +73,8 @@ def min_p(logits: Tensor, share: Tensor) -> Tensor:
 
 
 def typical_p(logits: Tensor, p: Tensor) -> Tensor:
-    """Locally typical sampling: the smallest set reaching probability p, the tokens whose surprise is nearest to the
-    expected surprise first, `|-log p_i - H|` (Meister et al. 2022, arXiv 2202.00666). p in (0, 1], neutral: 1."""
+    """Keep the smallest set that reaches probability p, ordered by how close a token's surprisal is to the expected
+    one, `|-log p_i - H|`: locally typical sampling (Meister et al. 2022, arXiv 2202.00666). p in (0, 1], neutral: 1."""
     logprobs = _logprobs(logits)
     distance = (-logprobs - _entropy(logprobs)).abs()
     return _keep_mask(logits, _keep_smallest_set(-distance, logits, p))
@@ -87,7 +88,7 @@ def epsilon_cutoff(logits: Tensor, epsilon: Tensor) -> Tensor:
 def eta_cutoff(logits: Tensor, epsilon: Tensor) -> Tensor:
     """Keep tokens with `p >= min(epsilon, sqrt(epsilon) * exp(-H))` (Hewitt et al. 2022, arXiv 2210.15191).
 
-    In [0, 1), neutral: 0. Where the model is unsure, H is large and less likely tokens stay.
+    In [0, 1), neutral: 0. If the model is uncertain, H is large and less likely tokens stay.
     """
     entropy = _entropy(_logprobs(logits))
     return _keep_above(logits, _logsumexp(logits) + torch.minimum(epsilon.log(), epsilon.log() / 2 - entropy))
@@ -95,7 +96,7 @@ def eta_cutoff(logits: Tensor, epsilon: Tensor) -> Tensor:
 
 def top_n_sigma(logits: Tensor, n: Tensor) -> Tensor:
     """Keep logits of at least `max - n * sigma`, sigma the standard deviation of the row's finite logits (Tang et al.
-    2024, arXiv 2411.07641). In [0, 100], neutral: 0 (off). The same tokens stay at every temperature before it."""
+    2024, arXiv 2411.07641). In [0, 100], neutral: 0 (off). The same tokens stay whatever temperature ran before."""
     finite = logits > EXCLUDED
     count = finite.count_nonzero(-1)[:, None]
     values = logits.masked_fill(~finite, 0)
@@ -106,8 +107,8 @@ def top_n_sigma(logits: Tensor, n: Tensor) -> Tensor:
 
 
 def xtc(logits: Tensor, probability: Tensor, threshold: Tensor, uniform: Tensor) -> Tensor:
-    """Exclude top choices: where `uniform < probability`, drop every token with `p >= threshold` but the least likely
-    of them (p-e-w 2024, text-generation-webui #6335). Nothing happens where fewer than two tokens reach the threshold.
+    """Exclude top choices: if `uniform < probability`, drop every token with `p >= threshold` except the least likely
+    of them (p-e-w 2024, text-generation-webui #6335). If fewer than two tokens reach the threshold, all stay.
 
     `probability` in [0, 1], neutral: 0. `threshold` in (0, 1]. `uniform` in [0, 1) is one number a row and step. Of
     equally likely tokens the highest id counts as the least likely.
@@ -121,13 +122,14 @@ def xtc(logits: Tensor, probability: Tensor, threshold: Tensor, uniform: Tensor)
 
 
 def mirostat(logits: Tensor, surprise_limit: Tensor) -> Tensor:
-    """Keep tokens whose surprise `-log2 p` is at most the row's limit, in bits: mirostat 2.0 (Basu et al. 2020, arXiv
-    2007.14966). Neutral: infinity. After each draw `RowState.accept` moves the limit towards the target surprise."""
+    """Keep tokens whose surprisal `-log2 p` is at most the row's limit, in bits: mirostat 2.0 (Basu et al. 2020, arXiv
+    2007.14966). Neutral: infinity. After each draw `RowState.accept` moves the limit towards the target."""
     return _keep_above(logits, _logsumexp(logits) - surprise_limit * math.log(2))
 
 
 def _logsumexp(logits: Tensor) -> Tensor:
-    """`log(sum(exp(logits)))`, `[B, 1]`: the largest logit less its log-probability, which is four times as fast."""
+    """Return `log(sum(exp(logits)))`, `[B, 1]`: the largest logit less its log-probability, which is four times as
+    fast."""
     return logits.amax(-1, keepdim=True) - logits.softmax(-1).amax(-1, keepdim=True).log()
 
 
@@ -136,7 +138,7 @@ def _logprobs(logits: Tensor) -> Tensor:
 
 
 def _entropy(logprobs: Tensor) -> Tensor:
-    """In nats, `[B, 1]`; excluded tokens add nothing."""
+    """Return the entropy in nats, `[B, 1]`; excluded tokens add nothing."""
     return -(logprobs.exp() * logprobs.clamp(min=torch.finfo(logprobs.dtype).min)).sum(-1, keepdim=True)
 
 
@@ -150,9 +152,9 @@ def _keep_above(logits: Tensor, bar: Tensor) -> Tensor:
 
 
 def _keep_smallest_set(scores: Tensor, logits: Tensor, mass: Tensor) -> Tensor:
-    """Which tokens make up the smallest set, the highest scores first, whose probability reaches `mass`: bool `[B, V]`.
+    """Return a mask, bool `[B, V]`, of the smallest set by descending score whose probability reaches `mass`.
 
-    Looks at the 64 best first, then at 1,024, then at all; only rows whose prefix falls short look further.
+    Examines the 64 best first, then 1,024, then all; only rows whose prefix falls short are examined further.
     """
     vocab = scores.shape[-1]
     normaliser = _logsumexp(logits)
@@ -174,15 +176,15 @@ def _keep_smallest_set(scores: Tensor, logits: Tensor, mass: Tensor) -> Tensor:
 
 
 def _set_size(cumulative: Tensor, mass: Tensor) -> Tensor:
-    """How many of the ranked tokens are needed to reach the mass, `[B, 1]`: all of them where they fall short."""
+    """Return how many of the ranked tokens are needed to reach the mass, `[B, 1]`: all of them if they fall short."""
     return ((cumulative < mass).count_nonzero(-1)[:, None] + 1).clamp(max=cumulative.shape[-1])
 
 
 def top_values(scores: Tensor, count: Tensor, last: Tensor) -> Tensor:
-    """Which are the `count` `[B, 1]` largest scores of each row, the lowest ids first on a tie: bool `[B, V]`.
+    """Return a mask, bool `[B, V]`, of the `count` `[B, 1]` largest scores of each row, the lowest ids first on a tie.
 
-    `last` `[B, 1]` is the smallest of these scores. Working from a value, this does not depend on how a sort orders
-    equal ones.
+    `last` `[B, 1]` is the smallest of these scores. Starting from a value makes the result independent of how a sort
+    orders equal ones.
     """
     keep = scores >= last
     crowded = keep.count_nonzero(-1) > count.squeeze(-1)

@@ -1,0 +1,1 @@
+"""Map tokens to logits: two decoders with one contract, their KV cache, weight formats, threads and fidelity check."""

@@ -1,9 +1,9 @@
-"""Precision `auto`: for the number of rows at hand the fastest of the formats that stay close to float32.
+"""Choose precision `auto`: for each batch size the fastest of the formats that stay close to float32.
 
-Which one that is depends on the processor, so it is measured when the model is loaded, in a few seconds: few rows wait
-for the weights to be read, and four bits are read fastest; many rows wait for arithmetic, where bfloat16 is fastest
-with AVX-512 and float16 with AVX2, which has to convert bfloat16. All formats share one cache in bfloat16, so a row may
-pass from one to the other at any step.
+The choice depends on the processor, so it is measured when the model is loaded, in a few seconds. With few rows,
+reading the weights dominates, and four bits are read fastest; with many rows, arithmetic dominates, where bfloat16 is
+fastest with AVX-512 and float16 with AVX2, which has to convert bfloat16. All formats share one cache in bfloat16, so a
+row may switch from one to another at any step.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from llm_core.decoding.quantized_linear import FormatUnavailable
 from llm_core.decoding.transformers_decoder import TransformersDecoder
 
 MAX_MEAN_KL = 0.005
-"""Nats, mean over the positions of a fixed text, from float32's distribution to the format's."""
+"""Largest mean divergence from float32's distribution to the format's, in nats, over the positions of a fixed text."""
 MIN_TOP1 = 0.95
-"""Share of its positions where both have the same most probable token."""
+"""Smallest share of positions where both have the same most probable token."""
 
 PRECISION_CANDIDATES = ("int4", "float16", "int8", "bfloat16")
-"""Four bits are exact for a model that comes from a 4-bit GGUF and too coarse for others; int8 is tried where they are;
-float16 and bfloat16 are always close, and only x86 has the former."""
+"""Formats to try, in order. Four bits are exact for a model from a 4-bit GGUF and too coarse for others, for which int8
+is tried; float16 and bfloat16 are always close, and float16 exists on x86 only."""
 
 TIMED_BATCH_SIZES = (1, 2, 4, 8, 16, 32)
 _FIDELITY_TOKENS = 65
@@ -37,15 +37,17 @@ _REPEATS = 2
 
 
 class AutoPrecisionDecoder:
-    """See `Decoder` for the contract. A chunk of a prompt counts as so many rows."""
+    """Decoder (see `Decoder` for the contract) that switches formats by batch size; a prompt chunk of n tokens counts
+    as n rows."""
 
     precision = "auto"
 
     def __init__(self, model: Any, context_window: int, text_ids: Sequence[int]) -> None:
-        """`text_ids` are `fidelity.TEXT` in the model's tokens. Raises `FormatUnavailable` if no format qualifies."""
+        """Measure all formats. `text_ids` are `FIDELITY_TEXT` in the model's tokens. Raises `FormatUnavailable` if no
+        format qualifies."""
         self.context_window = context_window
         self.fidelity: dict[str, Fidelity] = {}
-        """Of each format that was tried."""
+        """Fidelity of each format that was tried, by name."""
         expected = collect_logits(TransformersDecoder(model, context_window), text_ids[:_FIDELITY_TOKENS])
         head: nn.Module | None = None
         decoders: dict[str, LlamaDecoder] = {}
@@ -63,9 +65,9 @@ class AutoPrecisionDecoder:
         if not decoders:
             raise FormatUnavailable("no format stays close enough to float32 on this text")
         self.seconds = measure_step_seconds(decoders)
-        """Of a step, by format and number of rows."""
+        """Seconds a step, by format and number of rows."""
         self.choice = {rows: min(decoders, key=lambda name: self.seconds[name][rows]) for rows in TIMED_BATCH_SIZES}
-        """The format used from so many rows on."""
+        """Format used from a number of rows on."""
         self._decoders = {rows: decoders[name] for rows, name in self.choice.items()}
         self.vocab_size = self._decoders[1].vocab_size
 
@@ -83,8 +85,11 @@ class AutoPrecisionDecoder:
 
 
 def measure_step_seconds(decoders: Mapping[str, LlamaDecoder]) -> dict[str, dict[int, float]]:
-    """The fastest of a few steps behind a short context, for each decoder and each number of `ROWS`. They share a cache
-    and take turns, so that what else the machine does meanwhile slows down all of them."""
+    """Return the fastest of a few steps behind a short context, in seconds, for each decoder and each of
+    `TIMED_BATCH_SIZES`.
+
+    The decoders share a cache and take turns, so that other load on the machine slows all of them down alike.
+    """
     first = next(iter(decoders.values()))
     cache = first.new_cache(2**63)
     first.prefill([1] * _CONTEXT, cache, cache.append())
@@ -103,5 +108,5 @@ def measure_step_seconds(decoders: Mapping[str, LlamaDecoder]) -> dict[str, dict
 
 
 def encode_fidelity_text(tokenizer: Any) -> list[int]:
-    """The fixed text in this model's tokens."""
+    """Return `FIDELITY_TEXT` in this model's tokens."""
     return list(tokenizer(FIDELITY_TEXT, add_special_tokens=False)["input_ids"])

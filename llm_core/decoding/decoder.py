@@ -1,4 +1,5 @@
-"""Define what the engine asks of a decoder: read a prompt into one row's cache, then write one token for every row.
+"""Define the decoder contract of the engine: prefill a prompt into one row's cache, then decode one token for every
+row.
 
 `llm_core.decoding.factory` makes the decoder that fits a model.
 """
@@ -15,30 +16,30 @@ if TYPE_CHECKING:
 
 
 class UnsupportedModel(Exception):
-    """Raised for a model whose own logits no decoder gives; the text says why."""
+    """Raised for a model whose own logits no decoder reproduces; the text says why."""
 
 
 class Decoder(Protocol):
-    """A model over a `KeyValueCache`. Not for two threads at once. Token ids are those of the model's tokenizer."""
+    """Model over a `KeyValueCache`, for one thread at a time. Token ids are those of the model's tokenizer."""
 
     precision: str
     vocab_size: int
     context_window: int
 
     def new_cache(self, budget_bytes: int) -> KeyValueCache:
-        """An empty cache of this model's shapes."""
+        """Return an empty cache of this model's shapes."""
         ...
 
     def prefill(self, ids: Sequence[int], cache: KeyValueCache, row: int) -> Tensor:
         """Append `ids` to one row and return the logits `[V]`, float32, that follow the last of them.
 
-        A long prompt goes in chunk by chunk, with calls for other rows in between if need be. Raises `CacheFull`.
+        A long prompt may go in chunk by chunk, with calls for other rows in between. Raises `CacheFull`.
         """
         ...
 
     def step(self, ids: Sequence[int], cache: KeyValueCache) -> Tensor:
         """Append one token to every row, `ids[row]`, and return logits `[rows, V]`, float32. Raises `CacheFull`.
 
-        After an exception no row's length has changed, so the step can be tried again with other rows.
+        After an exception all rows have their old length, so the step can be tried again with other rows.
         """
         ...

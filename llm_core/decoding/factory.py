@@ -1,7 +1,7 @@
-"""Make the decoder that fits a model, and check it before anybody uses it.
+"""Make the decoder that fits a model, and check it against the model before use.
 
-`LlamaDecoder` serves the Llama family in several precisions, `TransformersDecoder` any other causal model that
-transformers has.
+`LlamaDecoder` serves the Llama family in several precisions, `TransformersDecoder` any other causal model of
+transformers.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 
 def make_decoder(model: LanguageModel, precision: Precision = "float32") -> Decoder:
-    """The fastest decoder that gives this model's logits in this precision, one of `PRECISIONS`.
+    """Return the fastest decoder that gives this model's logits in this precision, one of `PRECISIONS`.
 
-    A model outside the Llama family runs in float32 (also for `auto`) or bfloat16, and so does any on an accelerator
-    (bfloat16 for `auto`). Raises `UnsupportedModel` for a model that cannot share a pass between rows, and
-    `FormatUnavailable` for a precision that cannot be had here.
+    A model outside the Llama family runs in float32 (also for `auto`) or bfloat16, and so does any model on an
+    accelerator (bfloat16 for `auto`). Raises `UnsupportedModel` for a model that cannot share a pass between rows, and
+    `FormatUnavailable` for a precision that is not available here.
     """
     from llm_core.decoding import llama_decoder
     from llm_core.decoding.auto_precision import AutoPrecisionDecoder, encode_fidelity_text
@@ -30,7 +30,7 @@ def make_decoder(model: LanguageModel, precision: Precision = "float32") -> Deco
     from llm_core.decoding.transformers_decoder import TransformersDecoder
 
     window, on_cpu = model.context_window, model.model.device.type == "cpu"
-    lean = on_cpu and llama_decoder.unsupported_reason(model.model) is None  # elsewhere it is untried
+    lean = on_cpu and llama_decoder.unsupported_reason(model.model) is None  # not tested on accelerators
     decoder: Decoder
     if lean and precision == "auto":
         return AutoPrecisionDecoder(model.model, window, encode_fidelity_text(model.tokenizer))
@@ -39,7 +39,7 @@ def make_decoder(model: LanguageModel, precision: Precision = "float32") -> Deco
     if lean:
         decoder = llama_decoder.LlamaDecoder(model.model, window, precision)
         if precision != "float32":
-            return decoder  # fewer bits give other logits; how far off they are is for `fidelity` to say
+            return decoder  # fewer bits give other logits: `fidelity` measures how far they are off
     elif precision in ("float32", "bfloat16"):
         decoder = TransformersDecoder(model.model, window, precision)
     else:
@@ -51,7 +51,7 @@ def make_decoder(model: LanguageModel, precision: Precision = "float32") -> Deco
 def check_decoder(decoder: Decoder, model: Any) -> None:
     """Compare a few tokens, in rows of unequal length, with the model's own pass without a cache.
 
-    Raises `UnsupportedModel` where they differ by more than rounding.
+    Raises `UnsupportedModel` if they differ by more than rounding.
     """
     import torch
 
@@ -68,11 +68,11 @@ def check_decoder(decoder: Decoder, model: Any) -> None:
             alone = [_logits_without_cache(model, ids) for ids in (long, short)]
     except UnsupportedModel:
         raise
-    except Exception as error:  # whatever a model's own code raises when it is called in a way it does not expect
+    except Exception as error:  # a model's own code may raise anything on such a call
         raise UnsupportedModel(f"{type(model).__name__} cannot decode rows together: {error}") from error
     expected = torch.stack(alone).to(found.device)
     spread = (expected - expected.mean(-1, keepdim=True)).norm()
-    tolerance = 1e-3 if decoder.precision == "float32" else 0.5  # bfloat16 lies below it, other logits above 1
+    tolerance = 1e-3 if decoder.precision == "float32" else 0.5  # bfloat16 stays below 0.5, wrong logits exceed 1
     if not float((found - expected).norm() / spread) <= tolerance:
         raise UnsupportedModel(f"{type(model).__name__} gives other logits when rows are decoded together")
 

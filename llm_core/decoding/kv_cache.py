@@ -1,11 +1,11 @@
-"""The keys and values of every row that is being decoded, in storage that is allocated ahead.
+"""Store the keys and values of every row that is being decoded, in memory that is allocated ahead.
 
-Per layer one tensor `[2, rows, heads, capacity, size]`: keys, then values; a row's token `t` lies at position `t`. Rows
-are dense: a row that leaves is replaced by the last one. **Positions beyond a row's length hold zeros**, so attention
-may read them under a mask: memory that was never written, or a NaN of an earlier row, would poison the sum.
+Each layer is one tensor `[2, rows, heads, capacity, size]`: keys, then values; a row's token `t` lies at position `t`.
+Rows are dense: a row that leaves is replaced by the last one. **Positions beyond a row's length hold zeros**, so
+attention may read them under a mask: memory that was never written, or a NaN of an earlier row, would poison the sum.
 
 Storage doubles when it is full, in rows and in positions, as long as it stays inside `budget_bytes`; near the limit it
-takes what is needed and no more, and then `CacheFull` is raised and nothing has changed. On the CPU, zeroed pages cost
+takes exactly what is needed, and beyond it `CacheFull` is raised and nothing changes. On the CPU, zeroed pages cost
 memory only once they are written, so resident memory follows the tokens held and not the storage.
 """
 
@@ -19,22 +19,23 @@ import torch
 from torch import Tensor
 
 BLOCK_TOKENS = 64
-"""Capacity comes in whole blocks, and attention reads whole blocks: its sums are then grouped in the same way whatever
-the length of the longest row, and a row gets bit for bit the same result in any company (measured; see tests)."""
+"""Tokens in a block. Capacity comes in whole blocks, and attention reads whole blocks: its sums are then grouped in the
+same way whatever the length of the longest row, so a row gets bit for bit the same result in any batch (measured; see
+tests)."""
 
 
 def round_up_to_blocks(length: int) -> int:
-    """`length` rounded up to whole blocks."""
+    """Return `length` rounded up to whole blocks."""
     return -(-length // BLOCK_TOKENS) * BLOCK_TOKENS
 
 
 class CacheFull(Exception):
-    """Holding what was asked for would take more bytes than the budget."""
+    """Raised if the requested rows would take more bytes than the budget."""
 
 
 @dataclass(frozen=True, slots=True)
 class LayerShape:
-    """What one layer keeps of a token: `heads` keys and as many values, of `size` numbers each."""
+    """Shape of one layer's entry for a token: `heads` keys and as many values, of `size` numbers each."""
 
     heads: int
     size: int
@@ -42,7 +43,7 @@ class LayerShape:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prefix:
-    """The first `length` tokens of a row, one tensor `[2, heads, length, size]` a layer. Never written to."""
+    """First `length` tokens of a row, one tensor `[2, heads, length, size]` a layer. Never written to."""
 
     layers: tuple[Tensor, ...]
     length: int
@@ -53,14 +54,14 @@ class Prefix:
         return sum(layer.numel() * layer.element_size() for layer in self.layers)
 
     def first(self, length: int) -> Prefix:
-        """A view of the first `length` tokens."""
+        """Return a view of the first `length` tokens. Raises `ValueError` for a length outside the prefix."""
         if not 0 <= length <= self.length:
             raise ValueError(f"length={length}: this prefix has {self.length} tokens")
         return Prefix(tuple(layer[:, :, :length] for layer in self.layers), length)
 
 
 class KeyValueCache:
-    """Rows `0 .. len(lengths) - 1`, each with a length of its own."""
+    """Keys and values of rows `0 .. len(lengths) - 1`, each with its own length."""
 
     def __init__(
         self,
@@ -72,12 +73,12 @@ class KeyValueCache:
         device: torch.device | str = "cpu",
     ) -> None:
         self.lengths: list[int] = []
-        """Tokens in each row. Decoders add to it; everybody else uses the methods below."""
+        """Number of tokens in each row. Decoders add to it; all other code uses the methods below."""
         self.layers: list[Tensor] = []
-        """`[2, row_capacity, heads, capacity, size]` each."""
+        """Storage of each layer, `[2, row_capacity, heads, capacity, size]`."""
         self.row_capacity = 0
         self.capacity = 0
-        """Tokens that each row can hold without growing."""
+        """Number of tokens that each row can hold without growing."""
         self.budget_bytes = budget_bytes
         self.max_length = max_length
         self.dtype = dtype
@@ -92,17 +93,17 @@ class KeyValueCache:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of storage allocated: `row_capacity x capacity` tokens, whether they are used or not."""
+        """Bytes of storage allocated: `row_capacity x capacity` tokens, used or not."""
         return self.row_capacity * self.capacity * self.bytes_per_token
 
     def fits(self, rows: int, length: int) -> bool:
-        """Whether `rows` rows, the longest of `length` tokens, can be held within the budget."""
+        """Return whether `rows` rows, the longest of `length` tokens, fit within the budget."""
         return (
             length <= self.max_length and rows * round_up_to_blocks(length) * self.bytes_per_token <= self.budget_bytes
         )
 
     def reserve(self, rows: int, length: int) -> None:
-        """Have storage for `rows` rows of up to `length` tokens. Raises `CacheFull`, leaving everything as it was."""
+        """Allocate storage for `rows` rows of up to `length` tokens. Raises `CacheFull`, and then nothing changes."""
         if rows <= self.row_capacity and length <= min(self.capacity, self.max_length):
             return
         rows, length = max(rows, self.rows), max([length, *self.lengths])
@@ -118,7 +119,7 @@ class KeyValueCache:
                 return
 
     def trim(self) -> None:
-        """Give back the storage that the present rows do not need."""
+        """Free the storage that the present rows do not need."""
         self._allocate(self.rows, round_up_to_blocks(max(self.lengths, default=0)))
 
     def append(self) -> int:
@@ -128,7 +129,7 @@ class KeyValueCache:
         return self.rows - 1
 
     def remove(self, row: int) -> int:
-        """Drop `row` and move the last row into its place. Returns the index that row had: `row` if nothing moved."""
+        """Drop `row` and move the last row into its place. Returns the moved row's old index: `row` if none moved."""
         last = self.rows - 1
         length, moved = self.lengths[row], self.lengths[last]
         if row != last:
@@ -142,8 +143,11 @@ class KeyValueCache:
 
     @contextmanager
     def extend(self, rows: range, count: int) -> Iterator[None]:
-        """Room for `count` more tokens in each of `rows`, which the block writes behind what is there. They count once
-        the block ends; if it raises, they are wiped and the rows are as before. Raises `CacheFull` before the block."""
+        """Make room for `count` more tokens in each of `rows`, which the `with` block writes behind the existing ones.
+
+        The tokens count once the block ends; if it raises, they are zeroed and the rows are as before. Raises
+        `CacheFull` before the block.
+        """
         longest = max(self.lengths[row] for row in rows)
         self.reserve(self.rows, longest + count)
         try:
@@ -156,20 +160,21 @@ class KeyValueCache:
             self.lengths[row] += count
 
     def truncate(self, row: int, length: int) -> None:
-        """Forget the row's tokens from position `length` on."""
+        """Drop the row's tokens from position `length` on. Raises `ValueError` for a length outside the row."""
         if not 0 <= length <= self.lengths[row]:
             raise ValueError(f"length={length}: row {row} has {self.lengths[row]} tokens")
         self._zero(row, length, self.lengths[row])
         self.lengths[row] = length
 
     def copy_out(self, row: int, length: int) -> Prefix:
-        """A copy of the row's first `length` tokens, that stays as it is whatever happens to the row."""
+        """Return an independent copy of the row's first `length` tokens. Raises `ValueError` for a length outside the
+        row."""
         if not 0 <= length <= self.lengths[row]:
             raise ValueError(f"length={length}: row {row} has {self.lengths[row]} tokens")
         return Prefix(tuple(layer[:, row, :, :length].clone() for layer in self.layers), length)
 
     def put(self, row: int, prefix: Prefix) -> None:
-        """Fill an empty row with a prefix. Raises `CacheFull`."""
+        """Fill an empty row with a prefix. Raises `CacheFull`, and `ValueError` if the row is not empty."""
         if self.lengths[row]:
             raise ValueError(f"row {row} is not empty")
         self.reserve(self.rows, prefix.length)
@@ -182,7 +187,7 @@ class KeyValueCache:
             for layer in self.layers:
                 layer[:, row, :, start:stop] = 0
 
-    @torch.inference_mode(False)  # a tensor made in inference mode, as a step is, could not be written to outside it
+    @torch.inference_mode(False)  # a tensor made in inference mode could not be written to outside it
     def _allocate(self, rows: int, capacity: int) -> None:
         """Move to storage of another size, layer by layer, so that only one layer is ever held twice."""
         old, used = self.layers, max(self.lengths, default=0)
@@ -197,7 +202,7 @@ class KeyValueCache:
 
 
 def _zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Zeros; on the CPU straight from the operating system, which hands out zeroed pages as they are written
+    """Return zeros; on the CPU directly from the operating system, which provides zeroed pages as they are written
     (`torch.zeros` writes all of them at once: half a second a gigabyte)."""
     if device.type != "cpu":
         return torch.zeros(shape, dtype=dtype, device=device)

@@ -1,8 +1,8 @@
-"""The Llama family's forward pass with nothing in it but arithmetic: Llama, Mistral, Qwen2 and Qwen3.
+"""Decode the Llama family with a minimal forward pass: Llama, Mistral, Qwen2 and Qwen3.
 
-Written for decoding on a processor, where most of a transformers step at one row is Python and small operations: fused
-and packed projections, keys and values written straight to their place, attention over the cache as it lies, and no
-interpreter in between. In float32 its logits are those of transformers (a test holds them together).
+Written for decoding on a CPU, where most of a transformers step at one row is Python and small operations: fused and
+packed projections, keys and values written directly to their place, attention over the cache in place, and no
+interpreter in between. In float32 its logits equal those of transformers (a test compares them).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ STATIC_ROTARY_TYPES = ("default", "linear", "llama3", "yarn")
 
 
 def unsupported_reason(model: Any) -> str | None:
-    """Why `LlamaDecoder` cannot run this transformers model, or nothing if it can."""
+    """Return why `LlamaDecoder` cannot run this transformers model, or None if it can."""
     config = model.config
     if type(model).__name__ not in SUPPORTED_ARCHITECTURES:
         return f"{type(model).__name__} is not one of {', '.join(SUPPORTED_ARCHITECTURES)}"
@@ -43,11 +43,11 @@ def unsupported_reason(model: Any) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class PrecisionFormats:
-    """How a decoder keeps the weights of its layers (a format of `packed_linear`), and what lies between products."""
+    """Formats of a decoder: `body` of its layers' weights (see `quantized_linear`), `activations` between products."""
 
     body: str
     activations: torch.dtype
-    """Also the cache's. The residual stream and the logits are always float32."""
+    """Type of the activations and of the cache. The residual stream and the logits are always float32."""
 
 
 FORMATS = {
@@ -57,13 +57,13 @@ FORMATS = {
     "int8": PrecisionFormats("int8", torch.bfloat16),
     "int4": PrecisionFormats("int4", torch.bfloat16),
 }
-"""By precision."""
+"""Formats by precision."""
 
 
 class LlamaDecoder:
-    """A transformers model of the Llama family, its weights packed. See `Decoder` for the contract.
+    """Decoder over a transformers model of the Llama family with packed weights. See `Decoder` for the contract.
 
-    Raises `FormatUnavailable` for a format that cannot be had here, and `ValueError` with `unsupported_reason`.
+    Raises `FormatUnavailable` for a format that is not available here, and `ValueError` with `unsupported_reason`.
     """
 
     def __init__(
@@ -74,7 +74,8 @@ class LlamaDecoder:
         formats: PrecisionFormats | None = None,
         head: nn.Module | None = None,
     ) -> None:
-        """`formats` in place of those that go with the precision; `head` of another decoder, to share its memory."""
+        """Pack the weights. `formats` replaces the formats of the precision; `head` is another decoder's, to share its
+        memory."""
         if reason := unsupported_reason(model):
             raise ValueError(reason)
         formats = formats or FORMATS[precision]
@@ -134,7 +135,7 @@ class LlamaDecoder:
         return logits
 
     def _tables(self, positions: int) -> tuple[Tensor, Tensor]:
-        """Cosines and sines of every position, from the model's own rotary module, whatever its scaling."""
+        """Return cosines and sines of every position, from the model's own rotary module, whatever its scaling."""
         every = torch.arange(positions, device=self._device)
         cos, sin = self._rotary(torch.empty(0, device=self._device), every[None])
         sin[..., : self._shape.size // 2].neg_()  # turned by 90 degrees: the second half, negated, then the first
@@ -142,7 +143,8 @@ class LlamaDecoder:
 
 
 def _compile_stack(stack: Stack) -> nn.Module:
-    """`stack` in TorchScript; as it is where this torch no longer has that: the result is the same."""
+    """Compile `stack` with TorchScript, or return it as it is if this torch no longer has TorchScript; the result is
+    the same."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         try:
@@ -152,7 +154,8 @@ def _compile_stack(stack: Stack) -> nn.Module:
 
 
 def _choose_head_format(body: str, device: torch.device) -> str:
-    """float16 for all but float32: as fast as int8 and int4 there, and logits rounded to bfloat16 would tie."""
+    """Return the head's format: float16 unless the body is float32, as fast as int8 and int4 there, while logits
+    rounded to bfloat16 would tie."""
     if body == "float32" or (device.type == "cpu" and is_available("float16")):
         return "float32" if body == "float32" else "float16"
     return "bfloat16"
@@ -176,13 +179,13 @@ def _make_layer(layer: Any, shape: LayerConfig, name: str) -> Layer:
 
 
 def _scale_rotary(norm: Any) -> Tensor:
-    """A norm's weights times the square root of the width, as `normalised` takes them."""
+    """Return a norm's weights times the square root of the width, as `rms_norm` takes them."""
     weight: Tensor = norm.weight.detach().float()
     return weight * len(weight) ** 0.5
 
 
 def _fuse_weights(linears: list[Any], name: str, dtype: torch.dtype) -> nn.Module:
-    """Linear layers of one input as one product, their outputs side by side."""
+    """Join linear layers of one input into one product, with their outputs side by side."""
     weight = torch.cat([linear.weight.detach() for linear in linears])
     if all(linear.bias is None for linear in linears):
         return make_linear(weight, name, dtype)

@@ -1,8 +1,8 @@
-"""The arithmetic of the Llama family over a `KeyValueCache`, from token ids to logits.
+"""Compute the layers of the Llama family over a `KeyValueCache`, from token ids to logits.
 
 Written in the part of Python that TorchScript compiles, so that a pass runs without the interpreter. At one row that
-saves a fifth of the time. And a pass then takes the interpreter's lock once, not once for each of its eight hundred
-operations: while another thread computes in Python, every one of those may have to wait for five milliseconds.
+saves a fifth of the time. Moreover, a pass then takes the interpreter's lock once, not once for each of its eight
+hundred operations: while another thread computes in Python, each of them may have to wait for five milliseconds.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ class LayerConfig:
 class Layer(nn.Module):
     """Attention and MLP, each added in place to the residual stream `x`, `[tokens, width]`, float32.
 
-    `norms` of attention and MLP are as `normalised` takes them. `head_norm`, `[heads + kv_heads, size]`, is for models
-    that normalise each query and key head by itself (Qwen3).
+    `norms` of attention and MLP are scaled as `rms_norm` takes them. `head_norm`, `[heads + kv_heads, size]`, is for
+    models that normalize each query and key head separately (Qwen3).
     """
 
     def __init__(
@@ -59,9 +59,9 @@ class Layer(nn.Module):
 
 
 class Stack(nn.Module):
-    """All layers, the last norm and the head: logits `[tokens, V]` float32, or `[1, V]` of a chunk's last token.
+    """All layers, the last norm and the head: logits `[tokens, V]` float32, or `[1, V]` for a chunk's last token.
 
-    `cos` and `sin` are tables over positions, `[positions, 1, size]`, the first half of `sin` negated.
+    `cos` and `sin` are tables over positions, `[positions, 1, size]`, with the first half of `sin` negated.
     """
 
     def __init__(self, embedding: Tensor, layers: list[Layer], norm: Tensor, epsilon: float, head: nn.Module) -> None:
@@ -83,8 +83,11 @@ class Stack(nn.Module):
 
 
 def rms_norm(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
-    """RMS norm, `x / sqrt(mean(x^2) + epsilon)`, with the square root of the width in `weight`: then it is `x` over the
-    hypotenuse of its length and a constant, four operations where torch composes `rms_norm` of nine."""
+    """Return the RMS norm, `x / sqrt(mean(x^2) + epsilon)`, for a `weight` that includes the square root of the width.
+
+    It is then `x` over the hypotenuse of its length and a constant: four operations, while torch composes `rms_norm` of
+    nine.
+    """
     constant = torch.full([1], (x.shape[1] * epsilon) ** 0.5, device=x.device)
     length = torch.linalg.vector_norm(x, 2, [1], True).hypot_(constant)
     return torch.div(x, length).mul_(weight)

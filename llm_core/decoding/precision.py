@@ -1,4 +1,4 @@
-"""Name the number formats that a decoder can compute in."""
+"""List the number formats that a decoder can compute in."""
 
 from __future__ import annotations
 

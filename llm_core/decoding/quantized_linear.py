@@ -1,4 +1,4 @@
-"""`x @ weight.T + bias` with weights packed once, in the formats that this machine multiplies fastest.
+"""Compute `x @ weight.T + bias` with weights packed once, in the formats that this machine multiplies fastest.
 
 | format | weights | computes in | kernel |
 |---|---|---|---|
@@ -8,12 +8,12 @@
 | int8 | int8, a scale per output | bfloat16 | `_weight_int8pack_mm` |
 | int4 | 4 bits, a scale and a zero per 32 inputs | bfloat16 | `_weight_int4pack_mm_for_cpu` |
 
-All kernels but the plain product are private operators of torch: they are called here and nowhere else, and `available`
-tries each of them once against the plain product. Where one is missing, float32 and bfloat16 use the plain product and
-the others raise `FormatUnavailable`.
+All kernels but the plain product are private operators of torch: they are called only here, and `is_available` compares
+each of them once with the plain product. If one is missing, float32 and bfloat16 use the plain product and the others
+raise `FormatUnavailable`.
 
 In float32 and float16 a row's result does not depend on how many rows `x` has: these kernels add in the same order for
-any number (measured on x86 with AVX-512), but for oneDNN's with a single row, which is therefore computed as two.
+any number (measured on x86 with AVX-512). The exception is oneDNN with a single row, which is computed as two.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 GROUP_SIZE = 32
-"""Inputs that share a scale and a zero in int4, as in the GGUF formats."""
+"""Number of inputs that share a scale and a zero in int4, as in the GGUF formats."""
 
 COMPUTE_DTYPES = {
     "float32": torch.float32,
@@ -38,13 +38,14 @@ COMPUTE_DTYPES = {
 
 
 class FormatUnavailable(Exception):
-    """This build of torch, this processor or this matrix has no such format; the text says which."""
+    """Raised if this build of torch, this processor or this matrix does not support a format; the text says which."""
 
 
 def make_linear(weight: Tensor, name: str, dtype: torch.dtype, bias: Tensor | None = None) -> nn.Module:
-    """The product with `weight`, `[outputs, inputs]`, as a module that TorchScript can compile.
+    """Return the product with `weight`, `[outputs, inputs]`, as a module that TorchScript can compile.
 
-    It takes `[rows, inputs]` and returns `[rows, outputs]`, both of `dtype`. Raises `FormatUnavailable`.
+    The module maps `[rows, inputs]` to `[rows, outputs]`, both of `dtype`. Raises `FormatUnavailable`, and `ValueError`
+    for an unknown format.
     """
     if name not in COMPUTE_DTYPES:
         raise ValueError(f"unknown format {name!r}: expected one of {', '.join(COMPUTE_DTYPES)}")
@@ -64,7 +65,7 @@ def make_linear(weight: Tensor, name: str, dtype: torch.dtype, bias: Tensor | No
 
 @functools.cache
 def is_available(name: str) -> bool:
-    """Whether the format works here: its product is compared once with the plain one."""
+    """Return whether the format works here; its product is compared once with the plain one."""
     generator = torch.Generator().manual_seed(0)
     weight = torch.rand(64, 64, generator=generator) - 0.5
     x = torch.rand(3, 64, generator=generator) - 0.5
@@ -77,21 +78,21 @@ def is_available(name: str) -> bool:
 
 
 _TOLERANCE = {"float32": 1e-5, "float16": 2e-3, "bfloat16": 0.02, "int8": 0.05, "int4": 0.4}
-"""Of the trial product, whose entries are about 0.7: rounding passes, a wrong layout does not."""
+"""Largest error of the trial product, whose entries are about 0.7: rounding passes, a wrong layout does not."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Int4Weight:
-    """`weight = scales * (quants - 8) + zeros`, a scale and a zero for each group of 32 inputs."""
+    """Weights `scales * (quants - 8) + zeros`, with a scale and a zero for each group of 32 inputs."""
 
     quants: Tensor
-    """`[outputs, inputs]`, uint8, 0 to 15."""
+    """Quantized weights `[outputs, inputs]`, uint8, 0 to 15."""
     scales: Tensor
-    """`[outputs, inputs / 32]`, float32."""
+    """Scales `[outputs, inputs / 32]`, float32; `zeros` has the same shape."""
     zeros: Tensor
 
     def float32(self) -> Tensor:
-        """The weights that these numbers stand for."""
+        """Return the float32 weights that these numbers represent."""
         grouped = self.quants.unflatten(1, (-1, GROUP_SIZE)).float() - 8
         return (grouped * self.scales[..., None] + self.zeros[..., None]).flatten(1)
 
@@ -99,8 +100,8 @@ class Int4Weight:
 def quantize_int4(weight: Tensor) -> Int4Weight:
     """Round to the nearest of 16 evenly spaced values between each group's smallest and largest weight.
 
-    Weights that came from GGUF's Q4_1 lie on such values, the outermost among them, so that they are found again
-    exactly: for the built-in model int4 is a way of writing the weights down, not an approximation.
+    Weights from GGUF's Q4_1 lie on such values, the outermost among them, so they are recovered exactly: for the
+    built-in model int4 is a lossless encoding, not an approximation.
     """
     groups = weight.float().unflatten(1, (-1, GROUP_SIZE))
     low, high = groups.aminmax(dim=-1, keepdim=True)
@@ -171,7 +172,7 @@ class _Int4Linear(nn.Module):
 
 
 class _ConvertedLinear(nn.Module):
-    """A product in one dtype between activations of another."""
+    """Product in one dtype between activations of another."""
 
     def __init__(self, linear: nn.Module, inner: torch.dtype, outer: torch.dtype) -> None:
         super().__init__()

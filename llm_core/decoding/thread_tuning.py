@@ -1,9 +1,9 @@
-"""How many threads a forward pass gets: all cores, or all but one.
+"""Choose the number of threads of a forward pass: all cores, or all but one.
 
-With all, a pass on two cores takes 0.6 to 0.75 of the time, as long as nobody else wants a core. When somebody does,
-each operation waits, spinning, for the thread that does not run, and a pass takes up to three times as long as with one
-thread less. Which of the two is the case changes from second to second, so both are tried, and the faster is used. The
-results are the same to the last bit.
+With all, a pass on two cores takes 0.6 to 0.75 of the time, as long as no other work wants a core. When other work
+does, each operation waits, spinning, for the thread that does not run, and a pass takes up to three times as long as
+with one thread less. This changes from second to second, so both numbers are tried and the faster is used. The results
+are the same to the last bit.
 """
 
 from __future__ import annotations
@@ -15,29 +15,29 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 FIRST_TRIAL_STEPS, MAX_TRIAL_STEPS = 8, 64
-"""Passes between two trials of the other number: doubled each time that it was not faster."""
+"""Number of passes between two trials of the other thread count: doubled each time that it was not faster."""
 TRIAL_STEPS = 2
-"""Passes of a trial; the faster one counts, since the first one wakes threads."""
+"""Number of passes of a trial; the faster one counts, since the first one wakes threads."""
 
 
 class ThreadTuner:
-    """Belongs to one thread, whose passes it times."""
+    """Tuner of the thread count of one thread's passes, which it times."""
 
     def __init__(
         self, most: int, set_threads: Callable[[int], None], clock: Callable[[], float] = time.perf_counter
     ) -> None:
-        """From `most` threads down to one less. `set_threads` is `torch.set_num_threads`."""
+        """Start with `most` threads and try one less. `set_threads` is `torch.set_num_threads`."""
         self.count, self._other = most, max(1, most - 1)
         self._set_threads = set_threads
         self._clock = clock
         self._recent: deque[tuple[int, float]] = deque(maxlen=TRIAL_STEPS)
         self._before: float | None = None
-        """While the other number is being tried: seconds with the one that it may replace."""
+        """Seconds of a pass with the replaced thread count during a trial of the other; None outside a trial."""
         self._interval = self._left = FIRST_TRIAL_STEPS
 
     @contextmanager
     def time_step(self, rows: int) -> Iterator[None]:
-        """Around one pass of so many rows."""
+        """Time one pass of `rows` rows in a `with` block, with the chosen number of threads."""
         self._set_threads(self.count)
         began = self._clock()
         yield
@@ -47,7 +47,7 @@ class ThreadTuner:
             self._judge(rows)
 
     def _judge(self, rows: int) -> None:
-        if {each for each, _ in self._recent} != {rows}:  # nothing to compare: wait until the batch is steady
+        if {each for each, _ in self._recent} != {rows}:  # not comparable: wait until the batch size is steady
             self._left = 1
             return
         fastest = min(seconds for _, seconds in self._recent)
@@ -69,7 +69,7 @@ class ThreadTuner:
 
 @functools.cache
 def count_cores() -> int:
-    """What torch starts with: a thread for each core, or what `OMP_NUM_THREADS` says. Ask before changing it."""
+    """Return torch's initial thread count: one a core, or `OMP_NUM_THREADS`. Call it before changing the count."""
     import torch
 
     return torch.get_num_threads()
@@ -77,7 +77,8 @@ def count_cores() -> int:
 
 @contextmanager
 def use_one_thread() -> Iterator[None]:
-    """For small work beside the engine's: with several threads, each operation would wait for cores that it holds."""
+    """Run a block with one torch thread, for small work beside the engine: with several, each operation would wait for
+    cores that the engine holds."""
     import torch
 
     count_cores()

@@ -1,9 +1,9 @@
-"""Any transformers causal model over a `KeyValueCache`, through the model's own forward pass.
+"""Decode any transformers causal model over a `KeyValueCache`, through the model's own forward pass.
 
-The model is handed a transformers `Cache` that writes each row's new keys and values to its place in ours, explicit
+The model receives a transformers `Cache` that writes each row's new keys and values to its place in ours, explicit
 position ids, and explicit masks: rows of different lengths then share a pass whatever positions the model uses, and a
-sliding window is a mask over the whole row. What cannot work this way (recurrent state, positions or scalings that
-depend on the batch) is found out by `probe` and refused.
+sliding window is a mask over the whole row. Models that cannot work this way (recurrent state, positions or scalings
+that depend on the batch) are detected by `check_decoder` and refused.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ from llm_core.decoding.decoder import UnsupportedModel
 from llm_core.decoding.kv_cache import BLOCK_TOKENS, KeyValueCache, LayerShape
 
 _MASKED = ("full_attention", "sliding_attention")
-"""Kinds of attention that are a causal mask, within a window or without."""
+"""Kinds of attention that are a causal mask, with or without a window."""
 _BATCH_DEPENDENT_ROTARY = {"dynamic", "longrope"}
 
 
 class TransformersDecoder:
-    """See `Decoder` for the contract. `precision` is `float32` or `bfloat16`, which takes a copy of the weights."""
+    """Decoder (see `Decoder` for the contract) in `float32` or `bfloat16`; a precision other than the model's copies
+    the weights."""
 
     def __init__(self, model: Any, context_window: int, precision: str = "float32") -> None:
         if precision not in ("float32", "bfloat16"):
@@ -73,7 +74,7 @@ class TransformersDecoder:
             return self._forward([[token] for token in ids], positions, cache, range(cache.rows))
 
     def _forward(self, ids: list[list[int]], positions: Tensor, cache: KeyValueCache, rows: range) -> Tensor:
-        """Logits after the last token of each row: ids and positions are `[rows, count]`."""
+        """Return the logits after the last token of each row; ids and positions are `[rows, count]`."""
         read = -(-(int(positions.max()) + 1) // BLOCK_TOKENS) * BLOCK_TOKENS
         masks = {kind: self._mask(positions, read, kind) for kind in self._kinds}
         output = self._model(
@@ -87,7 +88,8 @@ class TransformersDecoder:
         return output.logits[:, -1].float()
 
     def _mask(self, positions: Tensor, read: int, kind: str) -> Tensor:
-        """`[rows, 1, count, read]`, added to scores: 0 where a position may look, minus infinity elsewhere."""
+        """Return the mask `[rows, 1, count, read]` to add to scores: 0 where a position may attend, minus infinity
+        elsewhere."""
         key = torch.arange(read, device=self._device)
         query = positions[:, None, :, None]
         hidden = key > query
@@ -97,7 +99,7 @@ class TransformersDecoder:
 
 
 class _BatchedCacheLayer(DynamicLayer):
-    """One layer of a `KeyValueCache`, seen by transformers for the length of one forward pass."""
+    """One layer of a `KeyValueCache` as transformers sees it during one forward pass."""
 
     def __init__(self, storage: Tensor, rows: range, positions: Tensor, read: int) -> None:
         super().__init__()
@@ -127,14 +129,14 @@ class _BatchedCache(Cache):
 
 
 def _rotary_kinds(config: Any) -> set[str]:
-    """Rotary scalings in use; some models have one for each kind of layer."""
+    """Return the rotary scalings in use; some models have one for each kind of layer."""
     parameters = getattr(config, "rope_parameters", None) or {}
     kinds = [parameters, *(value for value in parameters.values() if isinstance(value, dict))]
     return {kind["rope_type"] for kind in kinds if "rope_type" in kind}
 
 
 def _layer_shapes(model: Any) -> list[LayerShape]:
-    """What each layer keeps of a token, read off a pass over two tokens. Raises `UnsupportedModel`."""
+    """Return the shape of each layer's entry for a token, from a pass over two tokens. Raises `UnsupportedModel`."""
     with torch.inference_mode():
         tokens = torch.tensor([[0, 1]], device=model.device)
         kept = model(tokens, attention_mask=torch.ones_like(tokens), use_cache=True).cache

@@ -1,7 +1,7 @@
-"""Rows of one model that advance together: read their prompts, then gain a token each in every forward pass.
+"""Advance the samples of one model together: prefill their prompts, then add one token to each in every forward pass.
 
-Rows join and leave at any step. A prompt's last token is always read in a step of the whole batch, so a row needs no
-forward pass of its own once the rest of its prompt is known: sixteen answers to one prompt cost one reading of it.
+Samples join and leave at any step. A prompt's last token is always read in a step of the whole batch, so a sample needs
+no forward pass of its own once the rest of its prompt is cached: sixteen answers to one prompt cost one prefill.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PREFILL_CHUNK_TOKENS = 128
-"""Prompt tokens read between two steps: a long prompt delays the others by this much a step, and no more."""
+"""Number of prompt tokens read between two steps: the most by which a long prompt delays the other samples a step."""
 
 
 class Batch:
-    """Owns the decoder's caches. Not locked: one thread uses it."""
+    """Owner of a decoder's caches and of the sequences in them. Not locked: one thread uses it."""
 
     def __init__(self, decoder: Decoder, cache_bytes: int, prefix_bytes: int) -> None:
         self.decoder = decoder
@@ -40,30 +40,32 @@ class Batch:
         self._cache_bytes = cache_bytes
         self._cache = decoder.new_cache(cache_bytes)
         self._prefill_cache = decoder.new_cache(cache_bytes)
-        """The cache of the one row whose prompt is being read."""
+        """Cache of the one sequence whose prompt is being read."""
         self._prefilling: deque[ActiveSequence] = deque()
         self._sequences: list[ActiveSequence] = []
-        """In the order of the cache's rows."""
+        """Sequences being decoded, in the order of the cache's rows."""
         self._chain: SamplerChain | None = None
         on_cpu = self._cache.device.type == "cpu"
         self._threads = ThreadTuner(count_cores() if on_cpu else 1, torch.set_num_threads)
 
     @property
     def sequences(self) -> list[ActiveSequence]:
-        """All rows in here, whether they are still reading or already writing."""
+        """All sequences in the batch, in prefill or decoding."""
         return [*self._sequences, *self._prefilling]
 
     @property
     def active_bytes(self) -> int:
-        """Bytes set aside for the keys and values of these rows."""
+        """Bytes allocated for the keys and values of these sequences."""
         return self._cache.nbytes + self._prefill_cache.nbytes
 
     def join(self, answer: ActiveSequence) -> None:
+        """Add a sequence to those that wait for prefill."""
         self._prefilling.append(answer)
 
     @torch.inference_mode()
     def advance(self) -> None:
-        """Read a little, then one token for every row that has read its prompt. Rows that ended leave."""
+        """Read up to `PREFILL_CHUNK_TOKENS`, then decode one token for every sequence that is prefilled. Finished ones
+        leave."""
         self._release()
         self._prefill()
         if self._sequences:
@@ -71,7 +73,7 @@ class Batch:
         self._release()
 
     def clear(self, error: NucleusError) -> None:
-        """End every row with `error`, and start over with empty caches."""
+        """End every sequence with `error`, and start over with empty caches."""
         for answer in self.sequences:
             answer.record.fail(error)
         self._sequences.clear()
@@ -81,7 +83,7 @@ class Batch:
         self._chain = None
 
     def _prefill(self) -> None:
-        """Spend up to `PREFILL_CHUNK_TOKENS` on the prompts of rows that want to join."""
+        """Spend up to `PREFILL_CHUNK_TOKENS` on the prompts of sequences that wait to join."""
         left = PREFILL_CHUNK_TOKENS
         while self._prefilling and left > 0:
             answer = self._prefilling[0]
@@ -108,8 +110,10 @@ class Batch:
                 self._admit(read)
 
     def _has_room(self, answer: ActiveSequence) -> bool:
-        """Whether the cache can hold the row to its end beside the others, to theirs. A row that could not even alone
-        ends; any other waits until somebody leaves."""
+        """Return whether the cache can hold the sequence at its full length beside the others at theirs.
+
+        A sequence that does not fit even alone fails with `row_too_large`; any other waits until one leaves.
+        """
         lengths = [_longest_prefix(each) for each in (*self._sequences, answer)]
         if self._cache.fits(len(lengths), max(lengths)):
             return True
@@ -119,7 +123,7 @@ class Batch:
         return False
 
     def _admit(self, read: Prefix | None) -> None:
-        """The first row that wants to join has read what is before its last token."""
+        """Move the first waiting sequence, prefilled up to its last token, into the decoding batch."""
         row = self._cache.append()
         if read:
             self._cache.put(row, read)
@@ -129,7 +133,7 @@ class Batch:
     def _step(self) -> None:
         with self._threads.time_step(len(self._sequences)):
             logits = self.decoder.step([answer.ids[-1] for answer in self._sequences], self._cache)
-        if logits.device.type == "mps":  # which lacks the float64 that the noise is made in
+        if logits.device.type == "mps":  # MPS lacks float64, the type of the noise
             logits = logits.cpu()
         if self._chain is None:
             self._chain = SamplerChain([answer.state.config for answer in self._sequences])
@@ -146,7 +150,7 @@ class Batch:
         self._deliver_tokens(self._sequences, drawn, recording)
 
     def _step_singly(self, logits: torch.Tensor) -> None:
-        """One row's sampler refused its logits: find it, and let the others go on."""
+        """Sample each sequence alone after a sampler refused its logits: fail that one, and let the others continue."""
         for row, answer in enumerate(self._sequences):
             recording: StageRecording = []
             try:
@@ -159,6 +163,7 @@ class Batch:
 
     @staticmethod
     def _deliver_tokens(answers: Iterable[ActiveSequence], drawn: Draw, recording: StageRecording) -> None:
+        """Append each sequence's token, the forced one if there is one, with its trace."""
         rows = list(answers)
         forced = [answer.next_forced_token for answer in rows]
         tokens = [own if given is None else given for own, given in zip(drawn.tokens, forced, strict=True)]
@@ -166,12 +171,12 @@ class Batch:
         for answer, token, probability, trace in zip(rows, tokens, drawn.probabilities, traces, strict=True):
             try:
                 answer.accept(token, probability, trace)
-            except Exception as error:  # one bad row must not end its neighbours
+            except Exception as error:  # one bad sample must not end its neighbors
                 log.exception("a row failed")
                 answer.record.fail(NucleusError("engine_failed", detail=type(error).__name__))
 
     def _release(self) -> None:
-        """Let ended rows go, and remember what they had read and written."""
+        """Remove finished sequences, and keep their keys and values in the prefix cache."""
         if self._prefill_cache.rows and self._prefilling[0].finished:
             self._prefill_cache.remove(0)
         self._prefilling = deque(answer for answer in self._prefilling if not answer.finished)
@@ -197,5 +202,5 @@ def _keep_first_logits(logits: torch.Tensor, answer: ActiveSequence) -> FirstSte
 
 
 def _longest_prefix(answer: ActiveSequence) -> int:
-    """Tokens that the row may come to."""
+    """Return the most tokens that the sequence may reach, prompt included."""
     return len(answer.ids) + answer.remaining

@@ -1,8 +1,8 @@
-"""The one engine that serves every browser tab: requests in, append-only run records out.
+"""Serve every browser session from one engine: requests in, append-only run records out.
 
-One daemon thread owns all batches. In each turn it lets waiting rows in (sessions take turns), ends rows that nobody
-wants any more, and advances every batch by one token a row. Pages read records with cursors and never wait for the
-thread; the thread never calls a page.
+One daemon thread owns all batches. In each turn it starts waiting samples (sessions take turns), ends samples that were
+stopped, expired or abandoned, and advances every batch by one token a sample. Pages read records with cursors and never
+wait for the thread; the thread never calls a page.
 """
 
 from __future__ import annotations
@@ -35,38 +35,39 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 MAX_WAITING_SAMPLES = 1024
-"""Rows that may wait, over all sessions."""
+"""Largest number of waiting samples, over all sessions."""
 MAX_ACTIVE_SAMPLES = 64
-"""Rows that read or write at the same time."""
+"""Largest number of samples in prefill or decoding at the same time."""
 CACHE_BYTES = 2 * 1024**3
-"""Keys and values of active rows, for each model and precision in use."""
+"""Bytes for keys and values of active samples, for each model and precision in use."""
 PREFIX_BYTES = 512 * 1024**2
-"""Keys and values remembered for later runs, for each model and precision."""
+"""Bytes for keys and values kept for later runs, for each model and precision."""
 
 MAX_IDLE_BATCHES = 2
-"""Batches that rest and are kept, those used last: making one takes seconds, and a room alternates between two."""
+"""Number of idle batches that are kept, the most recently used: making one takes seconds, and users alternate between
+two."""
 
 
 class QueuedSample(NamedTuple):
-    """One row in the queue."""
+    """One sample in the queue."""
 
     run: Run
     record: SampleRecord
 
 
 class Engine:
-    """Accepts requests from any thread. Rows of all of them advance together."""
+    """Engine that accepts requests from any thread and advances the samples of all of them together."""
 
     def __init__(self, models: ModelStore) -> None:
         self._models = models
         self._queue: FairQueue[QueuedSample] = FairQueue()
         self._wake = models.changed
         self._owners: dict[ActiveSequence, Run] = {}
-        """The run of every answer that is in a batch."""
+        """Run of every sequence that is in a batch."""
         self._batches: dict[tuple[LanguageModel, Precision], Future[Batch]] = {}
         self._thread: threading.Thread | None = None
         self._closing = False
-        atexit.register(self.close)  # a daemon thread that is inside torch when the interpreter goes would abort it
+        atexit.register(self.close)  # a daemon thread inside torch would abort the interpreter's exit
 
     def close(self) -> None:
         """End every run and the thread. Called when the process ends."""
@@ -79,7 +80,7 @@ class Engine:
             self._thread.join(timeout=10)
 
     def submit(self, request: GenerationRequest) -> Run:
-        """Queue a request. Raises `NucleusError` at once for a bad prompt or a full queue."""
+        """Queue a request and return its run. Raises `NucleusError` at once for a bad prompt or a full queue."""
         request.validate()
         run = Run(request)
         self._models.request(request.model_id)
@@ -95,7 +96,7 @@ class Engine:
         return run
 
     def position(self, run: Run) -> int:
-        """Runs that will begin before this one; 0 once it has begun."""
+        """Return the number of runs that will begin before this one; 0 once it has begun."""
         with self._wake:
             ahead: dict[str, None] = {}
             for job in self._queue:
@@ -116,7 +117,7 @@ class Engine:
 
     @property
     def active_bytes(self) -> int:
-        """Bytes set aside for the keys and values of active rows."""
+        """Bytes allocated for the keys and values of active samples."""
         return sum(future.result().active_bytes for future in list(self._batches.values()) if _is_ready(future))
 
     def _run_loop(self) -> None:
@@ -130,7 +131,7 @@ class Engine:
                     self._advance(batch)
                 if not busy:
                     self._wait_for_work()
-        except BaseException as error:  # the next request starts a new thread; nobody waits for this one
+        except BaseException as error:  # the next request starts a new thread
             log.exception("the engine's thread ended")
             self._fail_all(NucleusError("engine_failed", detail=type(error).__name__))
             if not isinstance(error, Exception):
@@ -141,7 +142,7 @@ class Engine:
     def _wait_for_work(self) -> None:
         with self._wake:
             if not self._closing and not any(self._is_runnable(job) for job in self._queue):
-                self._wake.wait(timeout=0.2)  # a Stop on a waiting run sends no notice
+                self._wake.wait(timeout=0.2)  # stopping a waiting run does not notify
 
     def _admit(self) -> None:
         while True:
@@ -154,13 +155,14 @@ class Engine:
                 self._start_sequence(job)
             except NucleusError as error:
                 job.record.fail(error)
-            except Exception as error:  # one bad row must not end the engine for everybody
+            except Exception as error:  # one bad sample must not end the engine
                 log.exception("run %s failed", job.run.id)
                 job.record.fail(NucleusError("engine_failed", detail=type(error).__name__))
             job.run.notify_if_done()
 
     def _is_runnable(self, job: QueuedSample) -> bool:
-        """Whether a row can leave the queue: nobody wants it, its model failed, or its batch has room for it."""
+        """Return whether a sample can leave the queue: it is unwanted, its model failed, or its batch and grammar are
+        ready."""
         if self._is_unwanted(job):
             return True
         loading = self._models.request(job.run.request.model_id).result
@@ -174,14 +176,15 @@ class Engine:
         return self._end_reason(job) is not None
 
     def _end_reason(self, job: QueuedSample) -> FinishReason | NucleusError | None:
+        """Return why a sample should end now, or None."""
         return "cancelled" if self._closing else job.run.end_reason(job.record)
 
     def _get_batch(self, job: QueuedSample) -> Future[Batch]:
-        """The batch of the job's model and precision, being made in the background if it is new."""
+        """Return the batch of the sample's model and precision, made in the background if it is new."""
         model = self._models.request(job.run.request.model_id).result.result()
         key = (model, job.run.request.precision)
         if key in self._batches:
-            self._batches[key] = self._batches.pop(key)  # the one used last
+            self._batches[key] = self._batches.pop(key)  # mark as the most recently used
         else:
             self._evict_idle_batches()
             self._batches[key] = _run_in_background(_make_batch, *key)
@@ -189,7 +192,7 @@ class Engine:
         return self._batches[key]
 
     def _get_grammar(self, run: Run, model: LanguageModel) -> Future[Constraint | None]:
-        """The run's output format, being compiled in the background: a large schema takes a while."""
+        """Return the run's output format, compiled in the background: a large schema takes a while."""
         if run.grammar is None:
             run.grammar = _run_in_background(run.request.prompt.output.constraint, model)
             run.grammar.add_done_callback(lambda _: self._notify())
@@ -200,7 +203,7 @@ class Engine:
             self._wake.notify_all()
 
     def _evict_idle_batches(self) -> None:
-        """Let go of batches that rest, but for those used last; models that left the store leave the memory too."""
+        """Drop idle batches except the most recently used, so that models that left the store also leave the memory."""
         idle = [key for key, future in self._batches.items() if _is_ready(future) and not future.result().sequences]
         loaded = self._models.loaded_models()
         for key in idle:
@@ -238,7 +241,7 @@ class Engine:
                 answer.finish(verdict)
 
     def _release_all(self) -> None:
-        """Closing: what is under way ends as if stopped."""
+        """End all active and waiting samples as cancelled when the engine closes."""
         self._cancel_unwanted()
         for run in {*self._owners.values(), *(job.run for job in self._queue)}:
             for record in run.samples:
@@ -248,7 +251,7 @@ class Engine:
     def _advance(self, batch: Batch) -> None:
         try:
             batch.advance()
-        except Exception as error:  # out of memory, a model that cannot take the batch: its rows end, others do not
+        except Exception as error:  # out of memory, or a model that fails: other batches continue
             log.exception("a batch failed")
             batch.clear(NucleusError("engine_failed", detail=type(error).__name__))
         for answer, run in list(self._owners.items()):
@@ -257,7 +260,7 @@ class Engine:
                 run.notify_if_done()
 
     def _fail_all(self, error: NucleusError) -> None:
-        """Fail everything that was under way or waiting, and drop the batches: their state may be half written."""
+        """Fail all active and waiting samples, and drop the batches, whose state may be half written."""
         with self._wake:
             jobs = [*self._queue, *(QueuedSample(run, answer.record) for answer, run in self._owners.items())]
             self._queue, self._owners, self._batches = FairQueue(), {}, {}
@@ -267,15 +270,17 @@ class Engine:
 
 
 def _run_in_background(work: Callable[P, T], *args: P.args, **options: P.kwargs) -> Future[T]:
-    """Run it in a thread of its own, which ends with it. A pool's thread would stay, and with it the helpers that
-    OpenMP gave it: then there are more of them than cores, and they stop spinning, which costs the engine's thread all
-    that it gains by a second core."""
+    """Run `work` in a thread of its own, which ends with it, and return the future of its result.
+
+    A pool's thread would stay, and with it the helpers that OpenMP gave it: with more of them than cores they stop
+    spinning, which costs the engine's thread all that it gains from a second core.
+    """
     future: Future[T] = Future()
 
     def run() -> None:
         try:
             future.set_result(work(*args, **options))
-        except BaseException as error:  # handed to whoever asks for the result
+        except BaseException as error:  # raised again by `future.result()`
             future.set_exception(error)
 
     threading.Thread(target=run, name=work.__name__, daemon=True).start()

@@ -1,6 +1,6 @@
-"""Keys and values of token sequences that a model has already read, so that what they share is not read again.
+"""Keep the keys and values of token sequences that a model has read, so that shared prefixes are not read again.
 
-Bounded in bytes; what was used longest ago goes first.
+Bounded in bytes; the least recently used entry is evicted first.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class PrefixCache:
-    """Belongs to one decoder: the entries are in its precision."""
+    """Cache of prefixes of one decoder; the entries are in its precision."""
 
     def __init__(self, budget_bytes: int) -> None:
         self.budget_bytes = budget_bytes
@@ -30,7 +30,7 @@ class PrefixCache:
         return len(self._entries)
 
     def longest(self, ids: Sequence[int]) -> Prefix | None:
-        """The longest beginning of `ids` that is known, if any."""
+        """Return the longest cached prefix of `ids`, or None."""
         wanted = torch.tensor(ids, dtype=torch.int32)
         best, length = None, 0
         for key, (tokens, _) in self._entries.items():
@@ -47,7 +47,7 @@ class PrefixCache:
         return self._entries[best][1].first(length)
 
     def store(self, ids: Sequence[int], prefix: Prefix) -> None:
-        """Remember `prefix` as what `ids` became. An entry that only holds the beginning of `ids` makes room for it."""
+        """Keep `prefix` as the keys and values of `ids`. Entries that only hold the beginning of `ids` are dropped."""
         key = tuple(ids)
         if len(key) == 0 or prefix.nbytes > self.budget_bytes:
             return

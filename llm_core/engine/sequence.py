@@ -1,4 +1,4 @@
-"""One answer being written: what the model reads next, and what each drawn token becomes for its readers."""
+"""Advance one sample: the tokens that the model reads next, and the event that each drawn token becomes for readers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class ActiveSequence:
-    """A row of a batch. `ids` are its tokens so far, prompt included; `state` is what its sampler looks back on."""
+    """Sequence in a batch. `ids` are its tokens so far, prompt included; `state` is the sampler's state of it."""
 
     def __init__(self, model: LanguageModel, prompt_ids: Sequence[int], record: SampleRecord) -> None:
         request = record.request
@@ -39,13 +39,13 @@ class ActiveSequence:
 
     @property
     def remaining(self) -> int:
-        """Tokens that it may still write."""
+        """Number of tokens that the sequence may still write."""
         written = len(self.state.answer) - len(self.record.request.prefix_ids)
         return min(self.record.request.max_output_tokens, self._max_tokens) - written
 
     @property
     def next_forced_token(self) -> int | None:
-        """The token that comes next whatever the sampler draws, if there is one."""
+        """Token that comes next whatever the sampler draws, or None."""
         request = self.record.request
         place = len(self.state.answer) - len(request.prefix_ids)
         return request.forced_ids[place] if place < len(request.forced_ids) else None
@@ -55,10 +55,8 @@ class ActiveSequence:
         return not self.record.active
 
     def accept(self, token_id: int, probability: float, trace: StepTrace) -> None:
-        """Take in the drawn token, tell the readers, and end the answer where it ends."""
-        if (
-            self.next_forced_token is not None
-        ):  # no probability that it was drawn with, and the sampler may have excluded it
+        """Append the drawn token, record its event, and finish the sequence if the token ends it."""
+        if self.next_forced_token is not None:  # a forced token was not drawn, and the sampler may have excluded it
             probability = math.exp(trace.logprob)
         self.state.accept(token_id, probability)
         self.ids.append(token_id)
@@ -87,7 +85,8 @@ class ActiveSequence:
 
 
 def advance_constraint(grammar: Constraint, request: SampleRequest) -> Constraint:
-    """Where an answer that begins with given tokens stands in its grammar. Raises `NucleusError` if they leave it."""
+    """Return the grammar's constraint after the sample's prefix. Raises `NucleusError` if prefix or forced tokens leave
+    the grammar."""
     here = grammar.copy()
     try:
         for token in request.prefix_ids:
@@ -101,7 +100,7 @@ def advance_constraint(grammar: Constraint, request: SampleRequest) -> Constrain
 
 
 def check_settings(model: LanguageModel, request: SampleRequest) -> None:
-    """Refuse what only shows once the model is known."""
+    """Raise `NucleusError` for settings that only the model's vocabulary can refuse."""
     sampler = request.sampler
     if sampler.top_k > model.vocab_size:
         raise NucleusError("top_k_above_vocabulary", value=sampler.top_k, limit=model.vocab_size)

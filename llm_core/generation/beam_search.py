@@ -1,11 +1,11 @@
-"""Beam search of one prompt through the engine, as a record that grows while it runs.
+"""Run beam search for one prompt through the engine, as a record that grows while it runs.
 
-Each step is one request with a row for each live beam: the prompt, the beam's tokens, and one more. The prefix cache
-knows all but the newest token of each, so a step costs one forward pass, and other sessions take their turns between
-steps. A row's trace holds the 40 likeliest tokens; a search looks at `beams * max(2, 1 + end tokens)` candidates, so
-as long as that is no more than 40, the result is exactly `samplers.sequence.beam_search`'s over the whole vocabulary.
+Each step is one request with a sample for each live beam: the prompt, the beam's tokens, and one more. The prefix cache
+holds all but the newest token of each, so a step costs one forward pass, and other sessions take their turns between
+steps. A sample's trace holds the 40 likeliest tokens; a search examines `beams * max(2, 1 + end tokens)` candidates, so
+as long as that is no more than 40, the result equals that of `samplers.sequence.beam_search` over the whole vocabulary.
 
-Threads of the search follow its requests; it ends when nobody asks for its progress any more.
+Each step runs on its own thread. The search is cancelled if `touch` was not called for `ABANDONED_AFTER_SECONDS`.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ MAX_TOKENS = 64
 
 @dataclass(frozen=True, slots=True)
 class BeamSettings:
-    """See `samplers.sequence.beam_search.BeamSearch`."""
+    """Settings of a search; see `samplers.sequence.beam_search.BeamSearch`."""
 
     beams: int = 3
     max_output_tokens: int = 16
     length_penalty: float = 1.0
 
     def validate(self) -> None:
-        """Raises `NucleusError` naming the field that is out of range."""
+        """Raise `NucleusError` naming the field that is out of range."""
         limits = (("beams", 1, MAX_BEAMS), ("max_output_tokens", 1, MAX_TOKENS), ("length_penalty", -10, 10))
         for field, low, high in limits:
             value = getattr(self, field)
@@ -53,18 +53,18 @@ class BeamSettings:
 
 
 class BeamRun:
-    """A search from its beginning to its end. Any thread may read it."""
+    """Beam search from beginning to end. Any thread may read it."""
 
     def __init__(self, submit: Callable[[GenerationRequest], Run], request: GenerationRequest, settings: BeamSettings):
-        """`request` gives prompt, model, precision and session; its rows and its output format are left aside. The
-        first step is submitted at once, and raises the `NucleusError` of a request that is refused."""
+        """Submit the first step at once. `request` gives prompt, model, precision and session; its samples and its
+        output format are ignored. Raises the `NucleusError` of a request that is refused."""
         settings.validate()
         self.settings = settings
         self.error: NucleusError | None = None
         self.active = True
         self.model: LanguageModel | None = None
         self.texts: list[str] = []
-        """Of each node of the tree: the answer up to there."""
+        """Answer up to each node of the tree, by node."""
         prompt = dataclasses.replace(request.prompt, output=OutputFormat())
         self._request = dataclasses.replace(request, prompt=prompt)
         self._submit = submit
@@ -76,24 +76,24 @@ class BeamRun:
 
     @property
     def nodes(self) -> list[BeamNode]:
-        """Every candidate so far that `texts` has; a node's parent is a place in this list."""
+        """Every candidate so far that `texts` covers; a node's parent is an index into this list."""
         return self._search.tree.nodes[: len(self.texts)] if self._search else []
 
     @property
     def finished(self) -> list[Hypothesis]:
-        """The best hypotheses that have ended, the best first."""
+        """Best hypotheses that have ended, best first."""
         return self._search.finished if self._search else []
 
     def touch(self) -> None:
-        """Somebody is still interested."""
+        """Keep the search alive: a reader is still interested."""
         self._read_at = time.monotonic()
 
     def stop(self) -> None:
-        """End the search before its next step. What was found stays."""
+        """End the search before its next step. Results so far stay."""
         self._stopped = True
 
     def wait(self, timeout: float) -> bool:
-        """Wait for the end; false if it has not come within `timeout` seconds."""
+        """Wait for the end; return false if it has not come within `timeout` seconds."""
         until = time.monotonic() + timeout
         while self.active and time.monotonic() < until:
             self.touch()
@@ -101,8 +101,8 @@ class BeamRun:
         return not self.active
 
     def _submit_step(self) -> None:
-        """Submit the next step, and follow it in a thread that ends with it: one that stayed would keep the helpers
-        that OpenMP gave it, and slow the engine's thread down (see `engine._in_background`)."""
+        """Submit the next step, and follow it in a thread that ends with it: a thread that stayed would keep the
+        helpers that OpenMP gave it, and slow the engine's thread down (see `engine._run_in_background`)."""
         rows = tuple(SampleRequest(SamplerConfig(), 1, prefix_ids=beam) for beam in self._beams)
         run = self._submit(dataclasses.replace(self._request, samples=rows))
         threading.Thread(target=self._run_steps, args=(run,), name="beam search", daemon=True).start()
@@ -120,10 +120,10 @@ class BeamRun:
         self.active = False
 
     def _advance(self, run: Run) -> bool:
-        """Take in what may follow each beam; whether the search goes on."""
+        """Extend the beams by a step's log-probabilities; return whether the search continues."""
         if run.error:
             raise run.error
-        assert run.model  # a run that ended well has begun
+        assert run.model  # a run that ended without an error has a model
         search = self._search or self._start(run.model)
         if not all(row.events() for row in run.samples):  # the context window is full, or the engine closes
             return False
@@ -133,7 +133,7 @@ class BeamRun:
         return not search.done
 
     def _is_over(self, run: Run) -> bool:
-        """Wait for the run; false if the search is to end instead."""
+        """Wait for the run; return false if the search is to end instead."""
         while not run.wait(0.2):
             if self._stopped or time.monotonic() - self._read_at > ABANDONED_AFTER_SECONDS:
                 run.cancel()
@@ -164,7 +164,7 @@ class BeamRun:
 
 
 def _next_logprobs(run: Run, vocabulary: int) -> Any:
-    """What may follow each beam: `[rows, V]`, everything but the likeliest tokens impossible."""
+    """Return the next token's log-probabilities for each beam, `[beams, V]`: `-inf` except for the likeliest."""
     import torch
 
     logprobs = torch.full((len(run.samples), vocabulary), -torch.inf)

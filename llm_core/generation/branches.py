@@ -1,13 +1,13 @@
-"""Answers as a tree: a branch shares the beginning of its parent and goes on with what somebody picked or typed.
+"""Keep answers as a tree: a branch shares the beginning of its parent and continues with a picked or typed text.
 
     tree = BranchTree()
     root = tree.root(run, 0)
-    other = engine.submit(continuation(root, 4, SampleRequest(sampler), forced=(token,)))
-    branch = tree.grow(root, 4, other, "token")
-    branch.events()     # the parent's first four, the picked token, and what the model wrote after it
+    other = engine.submit(build_continuation(root, 4, SampleRequest(sampler), forced=(token,)))
+    branch = tree.add_branch(root, 4, other, "token")
+    branch.events()     # the parent's first four, the picked token, and the model's tokens after it
 
-Only the tokens after the shared ones are new work: the engine's prefix cache knows the others. A tree holds the runs of
-its branches, so what is pruned and not kept elsewhere is forgotten. Not locked: one thread at a time.
+Only the tokens after the shared ones are new work: the engine's prefix cache holds the others. A tree holds the runs of
+its branches, so the memory of a pruned branch that is not kept elsewhere is freed. Not locked: one thread at a time.
 """
 
 from __future__ import annotations
@@ -25,10 +25,11 @@ if TYPE_CHECKING:
     from llm_core.models.language_model import LanguageModel
 
 BranchOrigin = Literal["run", "token", "text", "again"]
-"""A root; or how a branch left its parent: with a picked token, with a typed text, or by being drawn again."""
+"""Origin of a branch: `run` for a root; else how it left its parent, by a picked token, a typed text, or another draw.
+"""
 
 _CONTEXT = 16
-"""Tokens in front of a typed text that are looked at."""
+"""Number of tokens before a typed text that are decoded with it."""
 
 
 @dataclass(eq=False, slots=True)
@@ -36,16 +37,16 @@ class Branch:
     """One answer of the tree."""
 
     id: int
-    """Counted from 1, never used again within a tree."""
+    """Number from 1 on, never reused within a tree."""
     run: Run
     chain: int
-    """Which row of the run it is."""
+    """Index of the branch's sample in the run."""
     parent: Branch | None = None
     step: int = 0
-    """Tokens that it shares with its parent."""
+    """Number of tokens that the branch shares with its parent."""
     origin: BranchOrigin = "run"
     name: str = ""
-    """What somebody called it."""
+    """Name given by a user, or ""."""
 
     @property
     def row(self) -> SampleRecord:
@@ -59,19 +60,19 @@ class Branch:
         return branch
 
     def events(self) -> list[TokenEvent]:
-        """From the first token of the answer, whoever wrote it."""
+        """Return the events from the first token of the answer on, shared ones included."""
         shared = self.parent.events()[: self.step] if self.parent else []
         return shared + self.row.events()
 
     @property
     def text(self) -> str:
-        """The answer so far, without the tokens that end it."""
+        """Text of the answer so far, without the tokens that end it."""
         shared = self.parent.events()[: self.step] if self.parent else []
         return "".join(event.piece for event in shared) + self.row.text
 
     @property
     def forced_text(self) -> range:
-        """Steps of the tokens that somebody picked or typed."""
+        """Range of the steps whose tokens a user picked or typed."""
         return range(self.step, self.step + len(self.row.request.forced_ids))
 
 
@@ -92,14 +93,16 @@ class BranchTree:
         return None if branch_id is None else self._branches.get(branch_id)
 
     def root(self, run: Run, chain: int) -> Branch:
-        """The root that is this row of the run, new if there was none."""
+        """Return the root for sample `chain` of the run, added if it is new."""
         known = (each for each in self._branches.values() if each.run is run and each.chain == chain)
         return next(known, None) or self._add(Branch(self._next, run, chain))
 
     def add_branch(self, parent: Branch, step: int, run: Run, origin: BranchOrigin) -> Branch:
-        """A branch that leaves `parent` before its token `step`, counted from 0. `run` has one row: what comes then.
+        """Add a branch that leaves `parent` before its token `step`, counted from 0. `run` has one sample: the
+        continuation.
 
-        One that leaves where `parent` itself has not begun belongs to the answer that `parent` grew from.
+        A branch that leaves no later than at `parent`'s first own token is attached to the parent of `parent` instead,
+        and so on up. Raises `ValueError` if the parent is not in this tree.
         """
         if parent not in self:
             raise ValueError("the parent is not in this tree")
@@ -108,7 +111,7 @@ class BranchTree:
         return self._add(Branch(self._next, run, 0, parent, step, origin))
 
     def list_in_order(self) -> list[tuple[Branch, int]]:
-        """Every branch below its parent, with its depth; siblings in the order of their beginnings."""
+        """Return every branch below its parent, with its depth; siblings in the order that they were added."""
         children: dict[Branch | None, list[Branch]] = {}
         for branch in self._branches.values():
             children.setdefault(branch.parent, []).append(branch)
@@ -124,29 +127,29 @@ class BranchTree:
         return lines
 
     def prune(self, branch: Branch) -> list[Branch]:
-        """Take a branch out with everything that grew on it. Returns them, for `restore`."""
+        """Remove a branch with all its descendants, and return them for `restore`."""
         gone = {branch}
-        for each in self._branches.values():  # parents stand before their children
+        for each in self._branches.values():  # parents come before their children
             if each.parent in gone:
                 gone.add(each)
         self._branches = {id: each for id, each in self._branches.items() if each not in gone}
         return sorted(gone, key=lambda each: each.id)
 
     def restore(self, pruned: Sequence[Branch]) -> None:
-        """Put back what `prune` took out. Branches whose parent has gone since stay out."""
+        """Put back what `prune` removed, except branches whose parent has been removed since."""
         together = {*self._branches.values(), *pruned}
         back = [each for each in pruned if each.parent is None or each.parent in together]
         self._branches = {each.id: each for each in sorted([*self._branches.values(), *back], key=lambda e: e.id)}
 
     def drop_bare_roots(self, keep: int) -> None:
-        """Drop the oldest roots that nobody branched from or named, beyond the newest `keep`."""
+        """Drop the oldest roots without a name or branches, beyond the newest `keep`."""
         parents = {each.parent for each in self._branches.values()}
         bare = [each for each in self._branches.values() if not (each.parent or each.name or each in parents)]
         for branch in bare[: max(0, len(bare) - keep)]:
             del self._branches[branch.id]
 
     def choose_unused_seed(self, branch: Branch, seed: int) -> int:
-        """The first one from `seed` on that no branch of the same root was written with."""
+        """Return the first seed from `seed` on that no branch of the same root used."""
         used = {each.row.request.sampler.seed for each in self._branches.values() if each.root is branch.root}
         while seed in used:
             seed += 1
@@ -157,13 +160,13 @@ class BranchTree:
         return any(branch.row.active for branch in self._branches.values())
 
     def touch(self) -> None:
-        """Somebody is still interested in what is being written."""
+        """Keep the active runs alive: a reader is still interested."""
         for branch in self._branches.values():
             if branch.row.active:
                 branch.run.touch()
 
     def copy(self) -> BranchTree:
-        """The same answers in a tree that can be named and pruned on its own."""
+        """Return a tree of the same answers that can be named and pruned independently."""
         other = BranchTree()
         twins: dict[Branch | None, Branch | None] = {None: None}
         for branch in self._branches.values():
@@ -181,8 +184,8 @@ class BranchTree:
 def build_continuation(
     parent: Branch, step: int, row: SampleRequest, forced: tuple[int, ...] = ()
 ) -> GenerationRequest:
-    """What to ask for so that `parent` goes on from its token number `step` with the tokens in `forced`, and then with
-    up to `row.max_output_tokens` of the model's own. Raises `ValueError` for a step that it has not reached."""
+    """Return the request that continues `parent` before its token `step` with the tokens in `forced`, and then with up
+    to `row.max_output_tokens` of the model's own. Raises `ValueError` for a step that the parent has not reached."""
     events = parent.events()
     if not 0 <= step <= len(events):
         raise ValueError(f"step={step}: the answer has {len(events)} tokens")
@@ -193,9 +196,9 @@ def build_continuation(
 
 
 def encode_typed_text(model: LanguageModel, before: Sequence[int], text: str) -> tuple[int, ...]:
-    """The tokens of a text that goes on right after the tokens `before`.
+    """Return the tokens of a text that directly follows the tokens `before`.
 
-    Some tokenizers put a space in front of a text; theirs are then the tokens of the text within another one.
+    Some tokenizers prepend a space to a text; then the tokens are taken from a longer text that contains it.
     """
     ids = _encode(model, text)
     context = list(before[-_CONTEXT:])
@@ -213,17 +216,17 @@ def _encode(model: LanguageModel, text: str) -> tuple[int, ...]:
 
 
 class BranchComparison(NamedTuple):
-    """Two branches, token by token."""
+    """Two branches compared token by token."""
 
     shared: int
-    """Tokens that both begin with."""
+    """Number of tokens that both begin with."""
     left: list[TokenEvent]
-    """What the first says after them."""
+    """Events of the first branch after the shared ones; `right` holds those of the second."""
     right: list[TokenEvent]
 
 
 def compare_branches(left: Branch, right: Branch) -> BranchComparison:
-    """Where two answers part, and what each says from there."""
+    """Return where two answers diverge, and the events of each from there."""
     ours, theirs = left.events(), right.events()
     pairs = enumerate(zip(ours, theirs, strict=False))
     length = min(len(ours), len(theirs))
@@ -232,5 +235,6 @@ def compare_branches(left: Branch, right: Branch) -> BranchComparison:
 
 
 def sum_logprobs(events: Iterable[TokenEvent]) -> float:
-    """Of the tokens together, under the model's own distribution. All of them have to have a trace."""
+    """Return the log-probability of the tokens together, under the model's own distribution, in nats. Raises
+    `ValueError` for a token without a trace."""
     return math.fsum(event.known_trace.logprob for event in events)

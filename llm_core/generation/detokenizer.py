@@ -1,4 +1,4 @@
-"""Tokens in, text out, one token at a time: joins bytes into whole characters and watches for stop sequences."""
+"""Turn tokens into text, one token at a time: join bytes into whole characters and detect stop sequences."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ Decode = Callable[[list[int]], str]
 
 REPLACEMENT_CHARACTER = "\ufffd"
 _MAX_HELD_TOKENS = 8
-"""A character has at most four bytes, so tokens held longer than this are not waiting for one."""
+"""Largest number of tokens held back: a character has at most four bytes, so more tokens are not waiting for one."""
 _MAX_CONTEXT_TOKENS = 16
-"""Tokens decoded again with each new one."""
+"""Number of tokens decoded again with each new one."""
 
 
 class IncrementalDetokenizer:
-    """Decodes a growing token sequence without ever showing half a character.
+    """Decoder of a growing token sequence that never returns part of a character.
 
     Byte-level tokens split Vietnamese letters and emoji; their text is held until the last byte has come. Decoding
     starts a few tokens back, since some tokenizers write a token differently at the start of a text.
@@ -26,15 +26,15 @@ class IncrementalDetokenizer:
         self._context_from = 0
         self._shown_to = 0
         self._shown = ""
-        """The text of the tokens from `_context_from` to `_shown_to`."""
+        """Text of the tokens from `_context_from` to `_shown_to`."""
 
     def push(self, token_id: int) -> str:
-        """The characters that this token completes: `""` while one is still open."""
+        """Return the characters that this token completes: `""` while one is still incomplete."""
         self._ids.append(token_id)
         return self._release(final=len(self._ids) - self._shown_to > _MAX_HELD_TOKENS)
 
     def finish(self) -> str:
-        """What is left when no more tokens come; bytes that never became a character show as U+FFFD."""
+        """Return the remaining text after the last token; bytes that never became a character show as U+FFFD."""
         return self._release(final=True)
 
     def _release(self, final: bool) -> str:
@@ -49,9 +49,9 @@ class IncrementalDetokenizer:
 
 
 class StopSequenceDetector:
-    """Passes text on until one of the stop sequences appears, which may begin in one piece and end in another.
+    """Filter that passes text on until a stop sequence appears, which may begin in one piece and end in another.
 
-    Text that could still turn out to be the beginning of a stop sequence is held back.
+    Text that could still become the beginning of a stop sequence is held back.
     """
 
     def __init__(self, stop_sequences: Sequence[str]) -> None:
@@ -60,7 +60,7 @@ class StopSequenceDetector:
         self.stopped = False
 
     def push(self, text: str) -> str:
-        """Text that is safe to show. After a stop sequence `stopped` is true and nothing more comes out."""
+        """Return the text that is safe to show. After a stop sequence `stopped` is true and the result is always ""."""
         if self.stopped:
             return ""
         self._held += text
@@ -74,11 +74,11 @@ class StopSequenceDetector:
         return safe
 
     def finish(self) -> str:
-        """Text held back for a stop sequence that never came."""
+        """Return the text that was held back for a stop sequence that never came."""
         held, self._held = self._held, ""
         return held
 
 
 def _longest_overlap(text: str, stop: str) -> int:
-    """Length of the longest end of `text` that `stop` begins with."""
+    """Return the length of the longest end of `text` that `stop` begins with."""
     return next((n for n in range(min(len(text), len(stop) - 1), 0, -1) if text.endswith(stop[:n])), 0)

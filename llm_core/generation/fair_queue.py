@@ -1,4 +1,4 @@
-"""A queue in which sessions take turns: one that asks for much waits behind itself, not in front of others."""
+"""Queue items so that sessions take turns: a session with many items delays its own, not those of others."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Item = TypeVar("Item")
 
 
 class FairQueue(Generic[Item]):
-    """First come, first served within a session; round-robin between sessions. Not locked: the owner is."""
+    """Queue that is FIFO within a session and round-robin between sessions. Not locked: the owner locks it."""
 
     def __init__(self) -> None:
         self._waiting: OrderedDict[str, deque[Item]] = OrderedDict()
@@ -19,7 +19,7 @@ class FairQueue(Generic[Item]):
         return sum(map(len, self._waiting.values()))
 
     def __iter__(self) -> Iterator[Item]:
-        """Items in the order in which they would leave."""
+        """Yield the items in the order in which they would leave."""
         lines = [list(line) for line in self._waiting.values()]
         for turn in range(max(map(len, lines), default=0)):
             for line in lines:
@@ -30,8 +30,8 @@ class FairQueue(Generic[Item]):
         self._waiting.setdefault(session, deque()).append(item)
 
     def pop(self, ready: Callable[[Item], bool]) -> Item | None:
-        """The next item that is ready. Its session goes to the end of the line; within a session nobody overtakes,
-        except past items that are not ready."""
+        """Remove and return the next item that is ready, or None. Its session moves to the end of the turn order;
+        within a session order is kept, except that items that are not ready are passed over."""
         for session, line in self._waiting.items():
             for item in line:
                 if ready(item):

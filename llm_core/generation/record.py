@@ -1,4 +1,4 @@
-"""Record what comes of a request, append-only: the engine or a provider writes, any number of readers follow."""
+"""Record the outcome of a request, append-only: the engine or a provider writes, any number of readers follow."""
 
 from __future__ import annotations
 
@@ -27,50 +27,51 @@ RunStatus = Literal["waiting", "running", "finished", "failed"]
 
 
 FinishReason = Literal["end", "length", "stop", "context", "cancelled", "deadline"]
-"""The model ended it, the token limit, a stop sequence, the context window is full, somebody pressed Stop, or time."""
+"""Reason that an answer ended: an end token, the token limit, a stop sequence, a full context window, Stop by the user,
+or the deadline."""
 
 
 ABANDONED_AFTER_SECONDS = 60.0
-"""A run that nobody has read for this long belongs to a closed tab."""
+"""Seconds without a reader after which a run counts as abandoned by a closed tab."""
 
 
 @dataclass(frozen=True, slots=True)
 class FirstStepLogits:
-    """What one step was drawn from, before any stage."""
+    """Logits that one step was drawn from, before any stage."""
 
     logits: Tensor
-    """float32 `[V]`."""
+    """Logits, float32 `[V]`."""
     allowed: Tensor | None
-    """bool `[V]`: what the output format allowed, if there is one."""
+    """Tokens that the output format allowed, bool `[V]`; None without a format."""
 
 
 @dataclass(frozen=True, slots=True)
 class TokenEvent:
-    """One chosen token; from a provider that does not tell its tokens apart, a piece of text."""
+    """One chosen token, or a piece of text from a provider that does not separate its tokens."""
 
     token_id: int | None
     piece: str
-    """The whole characters that this token completes: `""` while a character's bytes are still coming."""
+    """Whole characters that this token completes: `""` while a character's bytes are incomplete."""
     text: str
-    """The piece as far as it belongs to the answer: without stop sequences, and late while one may be beginning."""
+    """Part of the piece that belongs to the answer: without stop sequences, and delayed while one may be beginning."""
     trace: StepTrace | None
-    """None where a provider gives no log-probabilities."""
+    """Trace of the step; None if a provider gives no log-probabilities."""
     seconds: float
-    """Since the row's prompt began to be read."""
+    """Seconds since the prefill of the sample's prompt began."""
     error_bound: float = 0.0
-    """The farthest that a probability after the sampler's stages may be from the true one, in [0, 1]: a provider shows
-    only the likeliest tokens, and how the rest is spread is not known. The raw probabilities are exact."""
+    """Largest error of a probability after the sampler's stages, in [0, 1]. A provider shows only the likeliest tokens,
+    and the distribution of the rest is unknown. The raw probabilities are exact."""
 
     @property
     def known_id(self) -> int:
-        """The token's id. Raises `ValueError` for a piece of text that came without one."""
+        """Id of the token. Raises `ValueError` for a piece of text that came without one."""
         if self.token_id is None:
             raise ValueError("this piece of text came without its tokens")
         return self.token_id
 
     @property
     def known_trace(self) -> StepTrace:
-        """Raises `ValueError` for a token that came without log-probabilities."""
+        """Trace of the step. Raises `ValueError` for a token that came without log-probabilities."""
         if self.trace is None:
             raise ValueError("this token came without log-probabilities")
         return self.trace
@@ -78,40 +79,40 @@ class TokenEvent:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens as the provider counted them for one call. Thoughts are billed as output."""
+    """Number of tokens that the provider counted for one call. Thought tokens are billed as output."""
 
     prompt_tokens: int = 0
     output_tokens: int = 0
     thought_tokens: int = 0
-    """Not among the output tokens."""
+    """Number of thought tokens, not included in `output_tokens`."""
     cached_tokens: int = 0
-    """Of the prompt's tokens."""
+    """Number of cached tokens, included in `prompt_tokens`."""
 
 
 class SampleRecord:
-    """One answer as it comes about."""
+    """Record of one answer as it is generated."""
 
     def __init__(self, request: SampleRequest) -> None:
         self.request = request
         self.constraint: Constraint | None = None
-        """Where it stands in the grammar of the prompt's output format."""
+        """Position in the grammar of the prompt's output format; None without a format."""
         self.first_step: FirstStepLogits | None = None
-        """The first step, if the request asks for it."""
+        """Logits of the first step, if the request asks for them."""
         self.status: RunStatus = "waiting"
         self.finish_reason: FinishReason | None = None
         self.error: NucleusError | None = None
         self.seconds = 0.0
-        """How long it has been generating."""
+        """Seconds of generation so far."""
         self.cached_tokens = 0
-        """Tokens of the prompt that did not have to be read again."""
+        """Number of prompt tokens that came from the prefix cache."""
         self.thoughts = ""
-        """What a hosted model thought before it answered, where it shows that."""
+        """Thoughts of a hosted model before its answer, if it shows them."""
         self.usage: Usage | None = None
-        """What a provider counted, where the row had a call of its own; else it is among `Run.usages`."""
+        """Usage that a provider counted, if the sample had its own call; else it is among `Run.usages`."""
         self.shares_call = False
-        """Whether it came in one call with other rows: its seed was not sent."""
+        """Whether the sample came in one call with others, and so without a seed of its own."""
         self.from_cache = False
-        """Whether a provider's earlier answer was given again, without asking it."""
+        """Whether the answer is a cached provider response."""
         self._events: list[TokenEvent] = []
         self._last_text = ""
         self._cancelled = False
@@ -123,27 +124,27 @@ class SampleRecord:
 
     @property
     def seed(self) -> int | None:
-        """What it is drawn with; None where a provider gave it in one call with others, and was sent none."""
+        """Seed of the sampler; None if a provider gave the sample in one call with others, which sends no seed."""
         return None if self.shares_call else self.request.sampler.seed
 
     def events(self, cursor: int = 0) -> list[TokenEvent]:
-        """Events from `cursor` on; also tells the engine that somebody is still interested."""
+        """Return the events from `cursor` on; also marks the record as read, so that the engine does not abandon it."""
         self._read_at = time.monotonic()
         return self._events[cursor:]
 
     @property
     def length(self) -> int:
-        """Tokens so far; asking for it is not reading."""
+        """Number of tokens so far; does not mark the record as read."""
         return len(self._events)
 
     @property
     def text(self) -> str:
-        """The answer so far, without what it was made to begin with."""
+        """Text of the answer so far, without prefill and prefix tokens."""
         return "".join(event.text for event in self._events) + self._last_text
 
     @property
     def tokens_per_second(self) -> float:
-        """Tokens after the first, over the time since the first: the decoding speed without the prompt."""
+        """Decoding speed without the prompt: tokens after the first, over the seconds since the first."""
         if len(self._events) < 2 or self.from_cache:
             return 0.0
         written = max(len(self._events), self.usage.output_tokens if self.usage else 0)
@@ -151,11 +152,11 @@ class SampleRecord:
         return (written - 1) / seconds if seconds else 0.0
 
     def cancel(self) -> None:
-        """Stop this row before its next token. What was produced stays."""
+        """Stop this sample before its next token. Tokens so far stay."""
         self._cancelled = True
 
     def append(self, event: TokenEvent) -> None:
-        """Called by the engine only, as are the methods below."""
+        """Append an event. Only the writer of the record calls this and the methods below."""
         self._events.append(event)
         self.seconds = event.seconds
 
@@ -172,36 +173,36 @@ class SampleRecord:
 
 @dataclass(frozen=True, slots=True)
 class ReplayInfo:
-    """Where a recorded run came from."""
+    """Origin of a recorded run."""
 
     model: str
-    """The model's name at that time."""
+    """Name of the model at that time."""
     at: str
-    """When it was recorded, as ISO 8601; empty where that is not known."""
+    """Time of the recording, as ISO 8601; "" if unknown."""
     end_ids: frozenset[int]
-    """Tokens that end an answer."""
+    """Ids of the tokens that end an answer."""
 
 
 class Run:
-    """One request's record: its rows, and what they share."""
+    """Record of one request: its samples, and what they share."""
 
     def __init__(self, request: GenerationRequest) -> None:
         self.id = uuid.uuid4().hex
         self.request = request
         self.samples = tuple(SampleRecord(row) for row in request.samples)
         self.model: LanguageModel | None = None
-        """None for a hosted model."""
+        """Local model; None for a hosted one."""
         self.labels: dict[int, str] = {}
-        """Tokens of a hosted model or a recorded run as text. Ids are the model's own, or else numbers given here."""
+        """Token texts of a hosted model or a recorded run. Ids are the model's own, or numbers assigned here."""
         self.recorded: ReplayInfo | None = None
-        """Where a recorded run came from; None for a run of one's own."""
+        """Origin of a recorded run; None for a live one."""
         self.notices: list[NucleusError] = []
-        """What readers should know of a run that goes on, such as a setting that the provider refused."""
+        """Warnings about a run that continues, such as a setting that the provider refused."""
         self.usages: list[Usage] = []
-        """What a provider counted for each call that brought several rows, which it does not tell apart."""
+        """Usage of each call that brought several samples, which the provider does not split between them."""
         self.rendered: RenderedPrompt | None = None
         self.grammar: Future[Grammar | None] | None = None
-        """The prompt's output format, being made for the model."""
+        """Output format of the prompt, being compiled for the model."""
         self.deadline = time.monotonic() + request.deadline_seconds
         self._done = threading.Event()
 
@@ -220,37 +221,37 @@ class Run:
 
     @property
     def error(self) -> NucleusError | None:
-        """The first row's that failed."""
+        """Error of the first sample that failed, or None."""
         return next((row.error for row in self.samples if row.error), None)
 
     def label(self, token_id: int) -> str:
-        """One token as text."""
+        """Return one token as text."""
         return self.model.label(token_id) if self.model else self.labels.get(token_id, f"<{token_id}>")
 
     @property
     def all_usages(self) -> list[Usage]:
-        """What a provider counted so far, a call each."""
+        """Usage of every call to a provider so far."""
         return [row.usage for row in self.samples if row.usage] + self.usages
 
     @property
     def end_ids(self) -> frozenset[int]:
-        """Tokens that end an answer, as far as they are known."""
+        """Ids of the tokens that end an answer, as far as they are known."""
         if self.recorded:
             return self.recorded.end_ids
         return self.model.end_ids if self.model else frozenset()
 
     def notify(self, notice: NucleusError) -> None:
-        """Tell readers something once. Called by whoever writes the record."""
+        """Add a notice for readers, once. Called by the writer of the record."""
         if str(notice) not in map(str, self.notices):
             self.notices.append(notice)
 
     def cancel(self) -> None:
-        """Stop every row before its next token. What was produced stays."""
+        """Stop every sample before its next token. Tokens so far stay."""
         for row in self.samples:
             row.cancel()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until every row has ended; false if not within `timeout` seconds. Waiting counts as reading."""
+        """Wait until every sample has ended; return false if not in `timeout` seconds. Waiting counts as reading."""
         until = math.inf if timeout is None else time.monotonic() + timeout
         while not self._done.wait(max(0.0, min(1.0, until - time.monotonic()))):
             self.touch()
@@ -259,12 +260,12 @@ class Run:
         return True
 
     def touch(self) -> None:
-        """Somebody is still interested."""
+        """Mark every sample as read: a reader is still interested."""
         for row in self.samples:
             row._read_at = time.monotonic()
 
     def end_reason(self, row: SampleRecord) -> FinishReason | NucleusError | None:
-        """Why this row should end now, if it should: Stop, the deadline, or a tab that was closed."""
+        """Return why this sample should end now, or None: Stop, the deadline, or a closed tab."""
         now = time.monotonic()
         if row._cancelled:
             return "cancelled"
@@ -275,6 +276,6 @@ class Run:
         return None
 
     def notify_if_done(self) -> None:
-        """Wake those who wait, once every row has ended. Called by the engine."""
+        """Wake waiting threads once every sample has ended. Called by the writer of the record."""
         if not self.active:
             self._done.set()

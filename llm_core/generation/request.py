@@ -1,4 +1,4 @@
-"""Describe what is asked for: one prompt, a sample for each answer to it, and what only hosted models have."""
+"""Describe a generation request: one prompt, a sample for each answer to it, and options of hosted models."""
 
 from __future__ import annotations
 
@@ -14,39 +14,40 @@ Thinking = Literal["default", "off", "minimal", "low", "medium", "high"]
 THINKING: tuple[Thinking, ...] = get_args(Thinking)
 
 MAX_OUTPUT_TOKENS = 100_000
-"""Tokens of one answer; context windows are smaller."""
+"""Largest number of tokens of one answer; context windows are smaller."""
 MAX_SAMPLES_PER_REQUEST = 64
-"""Answers that one request may ask for; the engine writes as many at the same time."""
+"""Largest number of samples of one request; the engine advances as many at the same time."""
 MAX_TOP_LOGPROBS = 20
-"""Likeliest tokens that a provider gives of one step at most."""
+"""Largest number of likeliest tokens that a provider gives for one step."""
 MAX_IMAGE_BYTES = 7_000_000
-"""Bytes of all images of a request: requests are limited to 20 MB, and base64 adds a third."""
+"""Largest size of all images of a request: requests are limited to 20 MB, and base64 adds a third."""
 MAX_CANDIDATES_PER_CALL = 8
-"""Answers that one call to a provider may ask for: Gemini's limit; others take as many."""
+"""Largest number of candidates of one call to a provider: Gemini's limit; others allow as many."""
 IMAGE_TYPES = ("image/png", "image/jpeg", "image/webp", "image/gif", "image/heic")
 
 
 @dataclass(frozen=True, slots=True)
 class SampleRequest:
-    """One answer to write."""
+    """Settings of one answer to generate."""
 
     sampler: SamplerConfig
     max_output_tokens: int = 128
     stop_sequences: tuple[str, ...] = ()
     prefix_ids: tuple[int, ...] = ()
-    """Token ids that the answer already begins with: a branch of an earlier one. They count as its first steps."""
+    """Token ids that the answer already begins with: those of the branch that it continues. They count as its first
+    steps."""
     keep_logits: bool = False
-    """Keep what the model gave for the first token that is written."""
+    """Whether to keep the model's logits of the first generated token."""
     keep_self_certainty: bool = False
-    """Record how far each step's distribution was from uniform: `StepTrace.self_certainty`. Local models only."""
+    """Whether to record each step's divergence from uniform, `StepTrace.self_certainty`. Local models only."""
     forced_ids: tuple[int, ...] = ()
-    """Token ids that come next whatever the sampler draws: picked or typed by somebody. Each becomes an event with the
-    probabilities that it stood among, and counts towards `max_output_tokens`."""
+    """Token ids that come next whatever the sampler draws: picked or typed by a user. Each becomes an event with the
+    probabilities of its step, and counts towards `max_output_tokens`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """A picture that the question is about."""
+    """Image that the question is about."""
 
     media_type: str
     data: bytes = field(repr=False)
@@ -54,25 +55,25 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class HostedOptions:
-    """What only hosted models have. A local model takes no notice of it."""
+    """Options of hosted models; local models ignore them."""
 
     thinking: Thinking | int = "default"
-    """How much the model thinks before it answers: a level, or a number of tokens."""
+    """Amount of thinking before the answer: a level, or a number of tokens."""
     show_thoughts: bool = False
-    """Ask for what it thought."""
+    """Whether to request the thoughts."""
     safety: tuple[tuple[str, str], ...] = ()
     """`(category, threshold)` as Gemini names them, without prefixes, as in `("HARASSMENT", "BLOCK_ONLY_HIGH")`."""
     images: tuple[Image, ...] = ()
-    """Shown with the last message."""
+    """Images sent with the last message."""
     top_logprobs: int = MAX_TOP_LOGPROBS
-    """How many of the likeliest tokens of each step to ask for; 0 asks for none."""
+    """Number of the likeliest tokens of each step to request; 0 requests none."""
     candidate_count: int = 1
-    """Rows that may travel in one call where they differ in nothing but their seeds: the provider then reads, and
-    bills, the prompt once. It is sent no seed for them, so that such an answer can be neither repeated nor found in a
-    cache. A model that does not take it is sent a call for each row."""
+    """Number of samples that may share one call if they differ only in their seeds: the provider then reads, and bills,
+    the prompt once. The call sends no seed, so such an answer can be neither repeated nor cached. A model without this
+    option gets a call for each sample."""
 
     def validate(self) -> None:
-        """Raises `NucleusError`."""
+        """Raise `NucleusError` for an option outside its range."""
         if not 0 <= self.top_logprobs <= MAX_TOP_LOGPROBS:
             raise NucleusError("provider_logprobs_range", value=self.top_logprobs, limit=MAX_TOP_LOGPROBS)
         if not 1 <= self.candidate_count <= MAX_CANDIDATES_PER_CALL:
@@ -92,20 +93,20 @@ class HostedOptions:
 
 @dataclass(frozen=True, slots=True)
 class GenerationRequest:
-    """Everything that decides a run's tokens: one prompt, and a row for each answer to it."""
+    """Everything that decides a run's tokens: one prompt, and a sample for each answer to it."""
 
     model_id: str
     prompt: PromptSpec
     samples: tuple[SampleRequest, ...]
     precision: Precision = "float32"
     session: str = ""
-    """Whose turn it uses up: sessions take turns, however much each asks for."""
+    """Session whose turn the request takes: sessions take turns, however many samples each requests."""
     deadline_seconds: float = 900.0
-    """After submission; rows that are not done by then end as they are."""
+    """Seconds after submission; unfinished samples end then as they are."""
     hosted: HostedOptions = field(default_factory=HostedOptions)
 
     def validate(self) -> None:
-        """Refuse what needs no model to be seen. Raises `NucleusError`."""
+        """Raise `NucleusError` for a request that can be refused without the model."""
         self.prompt.validate()
         self.prompt.found_passages()
         self.hosted.validate()

@@ -1,13 +1,12 @@
-"""One prompt asked the way its technique asks: one run, or several that build on each other.
+"""Run a prompt's technique: as one run, or as several that build on each other.
 
 - A step-back asks the general question first; its answer becomes context of the second prompt.
-- Reasoning is written freely, and where its result is to stand after the answer marker or in an output format, each
-  chain then goes on after the marker, under the format (the two stages of zero-shot chain-of-thought, Kojima et al.
-  2022): nothing in a trigger tells the model to write a marker. The prefix cache makes this cost its few new tokens.
-- Self-consistency writes several chains with seeds of their own, and the result found most often wins (Wang et al.
-  2022).
+- Reasoning is written freely. If its result is to stand after the answer marker or in an output format, each chain
+  then continues after the marker, under the format (the two stages of zero-shot chain-of-thought, Kojima et al. 2022),
+  since no trigger tells the model to write a marker. The prefix cache makes this cost its few new tokens.
+- Self-consistency writes several chains with different seeds, and the most frequent result wins (Wang et al. 2022).
 
-A page follows an `Asking` by calling `advance` whenever it redraws; a program waits for it.
+A page calls `TechniqueRun.advance` whenever it redraws; a program calls `wait`.
 """
 
 from __future__ import annotations
@@ -26,31 +25,31 @@ from llm_core.prompts.output_format import OutputFormat
 from llm_core.prompts.spec import PromptSpec, plain_text
 
 FINAL_ANSWER_TOKENS = 64
-"""For the answer after the reasoning."""
+"""Largest number of tokens of the answer after the reasoning."""
 
 Submit = Callable[[GenerationRequest], Run]
 
 
 class Outcome(NamedTuple):
-    """One chain's answer."""
+    """Answer of one chain."""
 
     text: str
-    """All that was written for it, what it was made to begin with included."""
+    """Whole text of the chain, prefill included."""
     result: str | None
-    """What the prompt's extraction finds in it."""
+    """Result that the prompt's extraction finds in the text, or None."""
 
 
 class TechniqueRun:
-    """Runs of one filled prompt. Not locked: one thread at a time."""
+    """Runs of one prompt whose variables are filled in. Not locked: one thread at a time."""
 
     def __init__(self, submit: Submit, request: GenerationRequest) -> None:
-        """`request` has one row: what each chain is written with. Submits the first run at once, and raises the
-        `NucleusError` of a request that is refused."""
+        """Submit the first run at once. `request` has one sample: the settings of each chain. Raises the `NucleusError`
+        of a request that is refused."""
         self.request = request
         self.runs: list[Run] = []
-        """All of them so far, in the order of submission."""
+        """All runs so far, in the order of submission."""
         self.outcomes: tuple[Outcome, ...] = ()
-        """One a chain, once all is done."""
+        """One outcome a chain, once all steps are done."""
         self.error: NucleusError | None = None
         self._submit = submit
         self._stopped = False
@@ -60,55 +59,55 @@ class TechniqueRun:
 
     @property
     def active(self) -> bool:
-        """Whether something is being written, or still to be asked."""
+        """Whether a run is being written, or a step is still to be submitted."""
         writing = any(run.active for run in self._current_run)
         return writing or not (self.outcomes or self.error or self._stopped)
 
     @property
     def chains(self) -> int:
-        """How many answers it comes to."""
+        """Number of chains."""
         return self.request.prompt.chains if self.request.prompt.method.votes else 1
 
     @property
     def main(self) -> Run:
-        """The run in which the chains are written, or the latest one while that has not begun."""
+        """Run in which the chains are written, or the latest one while that has not begun."""
         place = 1 if self.request.prompt.method.steps_back else 0
         return self.runs[min(place, len(self.runs) - 1)]
 
     @property
     def votes(self) -> list[tuple[str, int]]:
-        """Results with the number of chains that gave them, most first."""
+        """Results with the number of chains that gave them, most frequent first."""
         return vote([outcome.result for outcome in self.outcomes])
 
     @property
     def answer(self) -> str | None:
-        """The result that counts: the one chain's, or the one with the most votes."""
+        """Result that counts: the single chain's, or the one with the most votes; None if there is none."""
         return self.votes[0][0] if self.votes else None
 
     @property
     def tokens(self) -> int:
-        """Tokens written, over all runs."""
+        """Number of tokens written, over all runs."""
         return sum(len(row.events()) for run in self.runs for row in run.samples)
 
     @property
     def prompt_tokens(self) -> int:
-        """Tokens of the prompts, over all runs that have begun."""
+        """Number of prompt tokens, over all runs that have begun."""
         local = sum(len(run.rendered.token_ids) for run in self.runs if run.rendered)
         return local + sum(usage.prompt_tokens for run in self.runs for usage in run.all_usages)
 
     @property
     def seconds(self) -> float:
-        """From the first prompt to the last token, without waiting in the queue between."""
+        """Seconds from the first prompt to the last token, without time in the queue between runs."""
         return sum(max(row.seconds for row in run.samples) for run in self.runs)
 
     def stop(self) -> None:
-        """End what is under way. What was written stays."""
+        """Stop the current runs. Tokens so far stay."""
         for run in self._current_run:
             run.cancel()
         self._stopped = not self.outcomes
 
     def wait(self, timeout: float = math.inf) -> bool:
-        """Take every step, for whoever has nothing else to do; false if not all are done within `timeout` seconds."""
+        """Take every step, blocking; return false if not all are done within `timeout` seconds."""
         until = time.monotonic() + timeout
         while self.active and time.monotonic() < until:
             for run in self._current_run:
@@ -117,8 +116,8 @@ class TechniqueRun:
         return not self.active
 
     def advance(self) -> None:
-        """Take the next step if the runs of the last one have ended. A refusal ends the asking, and so does a step of
-        which every row failed; a chain that failed beside others has no result."""
+        """Take the next step if the runs of the last one have ended. The technique ends with a request that is refused,
+        and with a step whose samples all failed; a chain that failed beside others has no result."""
         for run in self._current_run:
             run.touch()
         if any(run.active for run in self._current_run) or not self.active:
@@ -140,19 +139,19 @@ class TechniqueRun:
 
 
 def build_requests(prompt: PromptSpec) -> int:
-    """How many answers asking this prompt writes, the steps on the way included."""
+    """Return the number of answers that running this prompt writes, intermediate steps included."""
     chains = prompt.chains if prompt.method.votes else 1
     return chains * (2 if _has_final_step(prompt) else 1) + prompt.method.steps_back
 
 
 def _has_final_step(spec: PromptSpec) -> bool:
-    """Whether each chain goes on after the answer marker in a run of its own."""
+    """Return whether each chain continues after the answer marker in a run of its own."""
     marked = spec.extraction == Extraction("marker", spec.answer_marker)
     return spec.method.reasoning and (marked or spec.output.kind != "text")
 
 
 def _plan_steps(request: GenerationRequest) -> Generator[Sequence[GenerationRequest], list[Run], tuple[Outcome, ...]]:
-    """Yields requests that may run together, is sent their runs once they have ended, and returns the outcomes."""
+    """Yield requests that may run together, receive their runs once they have ended, and return the outcomes."""
     spec, [row] = request.prompt, request.samples
     method = spec.method
     if method.steps_back:
@@ -195,19 +194,21 @@ def _chain_samples(row: SampleRequest, number: int) -> SampleRequest:
 
 
 def _text_before_answer(prefill: str, record: SampleRecord, marker: str) -> str:
-    """The chain, ending with the answer marker: its own if it wrote one, with what it said after it cut off."""
+    """Return the chain up to and including the answer marker: its own marker, with the text after it cut off, or an
+    added one."""
     written = plain_text(prefill + record.text)
     before, found, _ = written.rpartition(marker) if marker else (written, "", "")
     return before + marker if found else f"{written.rstrip()}\n{marker}"
 
 
 def _ends_with_space(output: OutputFormat) -> OutputFormat:
-    """Choices with the space that stands before a word, and belongs to its token."""
+    """Return the format with a space before each choice, which belongs to the first token of a word."""
     return dataclasses.replace(output, choices=tuple(f" {choice}" for choice in output.choices))
 
 
 def _final_sample(chain: SampleRequest, spec: PromptSpec) -> SampleRequest:
-    """One that may not end before it began. A free answer is a line; a format knows where it ends."""
+    """Return the settings of the answer after the marker, which has at least one token. A free answer ends with its
+    line; a format decides its own end."""
     sampler = dataclasses.replace(chain.sampler, min_new_tokens=max(1, chain.sampler.min_new_tokens))
     stops = ("\n",) if spec.output.kind == "text" else ()
     return dataclasses.replace(
@@ -216,7 +217,7 @@ def _final_sample(chain: SampleRequest, spec: PromptSpec) -> SampleRequest:
 
 
 def _final_result(spec: PromptSpec, opening: str, text: str) -> str | None:
-    """What stands after the marker. A model that has nothing to add said it in the last line of its reasoning."""
+    """Return the result after the marker. A model that adds nothing there gave it in the last line of its reasoning."""
     if spec.output.kind == "choice":
         return text.strip()
     if spec.output.kind == "json":

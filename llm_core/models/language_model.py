@@ -1,4 +1,4 @@
-"""A causal language model with its tokenizer, loaded in float32 (the exact mode) and ready to generate."""
+"""Load a causal language model with its tokenizer in float32 (the exact mode), ready to generate."""
 
 from __future__ import annotations
 
@@ -24,17 +24,18 @@ _DEFAULT_CONTEXT_WINDOW = 2048
 
 @dataclass(frozen=True, eq=False)
 class LanguageModel:
-    """Shared by every session, so nothing here changes after loading; caches belong to the run."""
+    """Model and tokenizer, shared by every session, so nothing here changes after loading; caches belong to the
+    engine's batches."""
 
     id: str
-    """`builtin`, a Hub id or a local directory: what `load` was asked for."""
+    """`builtin`, a Hub id or a local directory: the argument of `load`."""
     name: str
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
 
     @functools.cached_property
     def context_window(self) -> int:
-        """Most tokens, prompt and answer together, that the model attends to."""
+        """Largest number of tokens, prompt and answer together, that the model attends to."""
         config = self.model.config
         for field in ("max_position_embeddings", "n_positions", "max_seq_len"):
             if isinstance(size := getattr(config, field, None), int):
@@ -47,22 +48,22 @@ class LanguageModel:
 
     @functools.cached_property
     def end_ids(self) -> frozenset[int]:
-        """Tokens that end an answer."""
+        """Ids of the tokens that end an answer."""
         ids = self.model.generation_config.eos_token_id
         ids = self.tokenizer.eos_token_id if ids is None else ids
         return frozenset() if ids is None else frozenset([ids] if isinstance(ids, int) else ids)
 
     @functools.cached_property
     def vocabulary(self) -> LLTokenizer:
-        """What constraints read. Raises `ValueError` for a tokenizer that they cannot."""
+        """Vocabulary that constraints read. Raises `ValueError` for a tokenizer that llguidance cannot read."""
         return read_vocabulary(self.tokenizer, self.vocab_size, self.end_ids)
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The tokens as text, special ones left out."""
+        """Return the tokens as text, without special ones."""
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=True))
 
     def label(self, token_id: int) -> str:
-        """One token as text; a token that holds a part of a letter shows its bytes, as in `<E1 BA>`."""
+        """Return one token as text; a token that holds a part of a character shows its bytes, as in `<E1 BA>`."""
         text = str(self.tokenizer.decode([token_id]))
         if "\ufffd" not in text:
             return text
@@ -74,9 +75,9 @@ class LanguageModel:
 
 
 def load(model_id: str, report: ReportProgress) -> LanguageModel:
-    """Load `builtin`, a Hub id or a local directory. Only safetensors weights, never code that comes with a model.
+    """Load `builtin`, a Hub id or a local directory; only safetensors weights, and never code that comes with a model.
 
-    Raises `NucleusError` with a `model_*` or `builtin_*` code.
+    Raises `NucleusError` with a `model_*` or `builtin_*` code, or `device_unavailable`.
     """
     report(Progress("starting"))
     import transformers
@@ -105,20 +106,20 @@ def _from_pretrained(model_id: str, name: str, source: Path | str) -> LanguageMo
     try:
         model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, use_safetensors=True, **options)
         tokenizer = AutoTokenizer.from_pretrained(source, **options)
-    except Exception as error:  # transformers, safetensors and the Hub client each raise types of their own
+    except Exception as error:  # transformers, safetensors and the Hub client each raise their own types
         raise explain_load_error(model_id, error) from error
     model.eval()
     device = compute_device()
     try:
         torch.nn.Module.to(model, device)
-    except Exception as error:  # each kind of accelerator raises errors of its own
+    except Exception as error:  # each kind of accelerator raises its own types
         first_line = str(error).strip().split("\n")[0][:200]
         raise NucleusError("device_unavailable", device=device, detail=first_line) from error
     return LanguageModel(id=model_id, name=name, model=model, tokenizer=tokenizer)
 
 
 def compute_device() -> str:
-    """Where models run: `NUCLEUS_DEVICE`, or else the accelerator that torch finds, or else the processor."""
+    """Return the device of models: `NUCLEUS_DEVICE`, or else the accelerator that torch finds, or else the CPU."""
     import torch
 
     if wanted := os.environ.get("NUCLEUS_DEVICE"):
@@ -129,7 +130,7 @@ def compute_device() -> str:
 
 
 def explain_load_error(model_id: str, error: Exception) -> NucleusError:
-    """What to tell somebody whose model did not load."""
+    """Return the error that tells a user why a model did not load."""
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     hub_errors = HfHubHTTPError, LocalEntryNotFoundError
@@ -147,7 +148,7 @@ def explain_load_error(model_id: str, error: Exception) -> NucleusError:
 
 
 def check_directory(model_id: str, path: Path) -> None:
-    """Raises `NucleusError` unless there are safetensors weights in it."""
+    """Raise `NucleusError` unless the directory has safetensors weights and a `config.json`."""
     if any(path.glob("*.safetensors")) and (path / "config.json").exists():
         return
     if any(True for pattern in _CODE_WEIGHTS for _ in path.glob(pattern)):
@@ -167,7 +168,7 @@ def is_hub_id(model_id: str) -> bool:
 
 
 def _make_byte_table() -> dict[str, int]:
-    """GPT-2's byte-level alphabet: printable bytes stand for themselves, the others for characters from U+0100 on."""
+    """Return GPT-2's byte-level alphabet: printable bytes stand for themselves, others for characters from U+0100."""
     printable = {*range(33, 127), *range(161, 173), *range(174, 256)}
     table = {chr(byte): byte for byte in printable}
     others = (byte for byte in range(256) if byte not in printable)

@@ -1,4 +1,4 @@
-"""How far a model is on its way, as data that any page can draw."""
+"""Describe the progress of loading a model, as data that any page can draw."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ LoadStage = Literal["starting", "waiting", "downloading", "checking", "convertin
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """One moment of a load. `done` and `total` are bytes while downloading, tensors while converting, else 0."""
+    """Progress of a load at one moment. `done` and `total` are bytes while downloading, tensors while converting, else
+    0."""
 
     stage: LoadStage
     done: int = 0
@@ -19,7 +20,7 @@ class Progress:
 
     @property
     def fraction(self) -> float | None:
-        """Share done in [0, 1], or None where the amount of work is not known."""
+        """Share done in [0, 1], or None if the amount of work is not known."""
         return min(1.0, self.done / self.total) if self.total else None
 
 

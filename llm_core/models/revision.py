@@ -1,4 +1,4 @@
-"""What tells one model's weights from others of the same name."""
+"""Identify a model's weights, to distinguish them from others of the same name."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 
 def find_revision(model: LanguageModel | None) -> str:
-    """`sha256:...` of the weights for the built-in model and for directories, `hub:COMMIT` for models of the Hub; empty
-    where nothing tells, as for hosted models. Reads a directory's weights once, which takes a second a gigabyte."""
+    """Return `sha256:...` of the weights for the built-in model and for directories, `hub:COMMIT` for models of the
+    Hub, and "" if unknown, as for hosted models. Reads a directory's weights once, which takes a second a gigabyte."""
     if model is None:
         return ""
     if model.id == builtin.MODEL_ID:
@@ -30,7 +30,7 @@ def find_revision(model: LanguageModel | None) -> str:
 
 
 def builtin_revision() -> str:
-    """The built-in model's, once it has been fetched."""
+    """Return the revision of the built-in model, or "" before it has been fetched."""
     try:
         manifest = json.loads(builtin.manifest_path().read_text(encoding="utf-8"))
         return f"sha256:{manifest['weights_sha256']}"

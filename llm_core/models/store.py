@@ -1,4 +1,4 @@
-"""Models in memory, shared by every session: loaded once, in the background, with progress for whoever watches."""
+"""Keep models in memory, shared by every session: loaded once, in the background, with progress for readers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Loader = Callable[[str, ReportProgress], LanguageModel]
 
 @dataclass(eq=False)
 class ModelEntry:
-    """One model on its way or in memory. `result` holds the model or the `NucleusError` that stopped it."""
+    """Model that is loading or loaded. `result` holds the model or the `NucleusError` that stopped the load."""
 
     id: str
     progress: Progress = field(default_factory=lambda: Progress("starting"))
@@ -38,7 +38,7 @@ class ModelEntry:
 
 
 class ModelStore:
-    """Keeps the `capacity` models used last. Any number of threads may ask; each model is loaded once."""
+    """Cache of the `capacity` models used last. Safe to call from any thread; each model is loaded once."""
 
     def __init__(self, capacity: int = 2, loader: Loader = load) -> None:
         self._capacity = capacity
@@ -46,10 +46,10 @@ class ModelStore:
         self._entries: OrderedDict[str, ModelEntry] = OrderedDict()
         self._lock = threading.Lock()
         self.changed = threading.Condition()
-        """Notified when a load ends."""
+        """Condition that is notified when a load ends."""
 
     def request(self, model_id: str, retry: bool = False) -> ModelEntry:
-        """The model's entry, loading it in the background if it is new (or failed before and `retry` is set)."""
+        """Return the model's entry, loading it in the background if it is new (or failed before and `retry` is set)."""
         with self._lock:
             entry = self._entries.get(model_id)
             if entry is None or (retry and entry.error):
@@ -60,7 +60,7 @@ class ModelStore:
             return entry
 
     def loaded_models(self) -> list[LanguageModel]:
-        """The models that are kept now, the one used last at the end."""
+        """Return the models that are kept now, the most recently used last."""
         with self._lock:
             return [model for entry in self._entries.values() if (model := entry.model)]
 
@@ -82,7 +82,7 @@ class ModelStore:
             log.exception("loading %s failed", entry.id)
             self._fail(entry, NucleusError("model_damaged", model=entry.id, detail=type(error).__name__))
         else:
-            # Weights and modules live on; without this every later collection would walk all of their objects.
+            # Weights and modules live long: without freezing, every later collection would traverse their objects.
             gc.collect()
             gc.freeze()
             entry.progress = Progress("ready")

@@ -1,4 +1,4 @@
-"""Beam search as a step machine: it is fed the live beams' log-probabilities and says which beams go on, and how.
+"""Run beam search as a step machine: from the live beams' log-probabilities to the beams of the next step.
 
     search = BeamSearch(4, max_new_tokens=64, end_ids=[2])
     step = search.step(logprobs)        # [1, V] after the prompt
@@ -7,15 +7,16 @@
         step = search.step(...)         # [len(step.tokens), V] after each beam's new token
     search.finished[0].tokens
 
-No model is involved. In each step every live beam is extended by every token, and the best
-`beams * max(2, 1 + len(end_ids))` extensions are the candidates: enough for `beams` of them to go on even if every beam
-could also end in every way. A candidate ends with an end token, or by reaching `max_new_tokens`. Candidates that end
-are finished if they are among the best `beams`, else pruned; of the others the best `beams` are kept and the rest are
-pruned. Equal scores: the lowest (beam, token id) first. These are transformers' rules, and a test holds the search
-to `generate(num_beams=...)`. In diverse beam search they hold within each group, for its share of the beams.
+The search never calls a model. In each step every live beam is extended by every token, and the best
+`beams * max(2, 1 + len(end_ids))` extensions are the candidates: enough for `beams` of them to continue even if every
+beam could also end in every way. A candidate ends with an end token, or by reaching `max_new_tokens`. Candidates that
+end are finished if they are among the best `beams`, else pruned; of the others the best `beams` are kept and the rest
+are pruned. On equal scores the lowest (beam, token id) comes first. These are transformers' rules, and a test compares
+the search with `generate(num_beams=...)`. In diverse beam search they hold within each group, for its share of the
+beams.
 
 Log-probabilities are natural logarithms. They are added in float64, where sums of float32 numbers are nearly always
-exact, so that which hypotheses tie does not depend on the order of their tokens.
+exact, so that ties between hypotheses do not depend on the order of their tokens.
 """
 
 from __future__ import annotations
@@ -32,16 +33,16 @@ from torch import Tensor
 Status = Literal["kept", "pruned", "finished"]
 
 _LARGEST_LOGPROB = 1e-3
-"""A log-probability is at most 0; more than rounding above that, and somebody passed logits."""
+"""Rounding allowance: a log-probability is at most 0, so a larger number means that logits were passed."""
 
 
 class BeamStep(NamedTuple):
-    """The beams to go on with, best first within a group, groups in order. Empty when the search is done."""
+    """Beams to continue with, best first within a group, groups in order. Empty when the search is done."""
 
     parents: Tensor
-    """Which row of the log-probabilities each beam extends: int64 `[live]`, to reorder a cache by."""
+    """Row of the log-probabilities that each beam extends: int64 `[live]`, to reorder a cache by."""
     tokens: Tensor
-    """The token it is extended with: int64 `[live]`."""
+    """Token that extends each beam: int64 `[live]`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,27 +50,27 @@ class BeamNode:
     """One candidate of one step."""
 
     parent: int | None
-    """Place of the node that it extends in `BeamTree.nodes`; None after the prompt."""
+    """Index in `BeamTree.nodes` of the node that this one extends; None after the prompt."""
     token_id: int
     logprob: float
-    """Of this token, as the model gave it."""
+    """Log-probability of this token, as the model gave it."""
     score: float
-    """What the candidate was ranked by: all log-probabilities up to here, less all diversity penalties."""
+    """Score that the candidate was ranked by: all log-probabilities up to here, less all diversity penalties."""
     step: int
-    """Counted from 0."""
+    """Index of the step, from 0."""
     status: Status
-    """A kept node without children is one that the search stopped at."""
+    """Fate of the candidate. A kept node without children is one that the search stopped at."""
     group: int
 
 
 @dataclass(frozen=True, slots=True)
 class BeamTree:
-    """Every candidate that a search looked at, in the order of steps, groups and scores. Plain data, no tensors."""
+    """Every candidate that a search considered, in the order of steps, groups and scores. Plain data, no tensors."""
 
     nodes: list[BeamNode] = field(default_factory=list)
 
     def path(self, place: int) -> tuple[int, ...]:
-        """Places of the nodes from the first token to this one, both included."""
+        """Return the indices of the nodes from the first token to this one, both included."""
         nodes: list[int] = []
         current: int | None = place
         while current is not None:
@@ -80,27 +81,27 @@ class BeamTree:
 
 @dataclass(frozen=True, slots=True)
 class Hypothesis:
-    """A finished answer."""
+    """Finished answer of a search."""
 
     tokens: tuple[int, ...]
-    """Without the prompt, with the end token."""
+    """Token ids without the prompt, with the end token."""
     score: float
-    """What hypotheses are compared by: the node's score / `len(tokens) ** length_penalty`."""
+    """Score that hypotheses are compared by: the node's score / `len(tokens) ** length_penalty`."""
     logprob: float
-    """Of all its tokens together, as the model gave them: no penalty of any kind."""
+    """Log-probability of all tokens together, as the model gave them, without any penalty."""
     group: int
     node: int
-    """Place of its last token in `BeamTree.nodes`."""
+    """Index of the last token in `BeamTree.nodes`."""
 
 
 class BeamSearch:
-    """Beam search after one prompt, or diverse beam search where `groups` is above 1.
+    """Beam search after one prompt; diverse beam search if `groups` is above 1.
 
     ====================  =================================  =====================================================
     setting               range                              meaning
     ====================  =================================  =====================================================
-    `beams`               integer >= 1                       hypotheses that go on after each step, all groups
-    `max_new_tokens`      integer >= 1                       the longest answer
+    `beams`               integer >= 1                       hypotheses that continue after a step, all groups
+    `max_new_tokens`      integer >= 1                       longest answer, in tokens
     `end_ids`             token ids                          tokens that end an answer
     `groups`              a divisor of `beams`               parts of the search that should differ
     `diversity_penalty`   finite, >= 0                       cost of a token that an earlier group has just taken
@@ -108,17 +109,17 @@ class BeamSearch:
     `early_stopping`      False, True, "never"               see below
     ====================  =================================  =====================================================
 
-    Diverse beam search (Vijayakumar et al. 2016, arXiv 1610.02424, Hamming diversity): each group is a search of its
-    own with `beams / groups` beams. Within a step the groups choose one after the other, and a token loses
-    `diversity_penalty` for each time that it ends a candidate which an earlier group kept or finished in this step.
+    Diverse beam search (Vijayakumar et al. 2016, arXiv 1610.02424, Hamming diversity): each group is a separate search
+    with `beams / groups` beams. Within a step the groups choose one after the other, and a token loses
+    `diversity_penalty` for each time that it ends a candidate that an earlier group kept or finished in this step.
     The loss stays in the score, as in the paper's algorithm 1 and in transformers' group beam search. End tokens never
-    lose: groups should differ in what they say, not in when they end. A group that is done penalises nobody.
+    lose: groups should differ in what they say, not in when they end. A group that is done penalizes no other.
 
-    A group is done when nothing goes on, or when it has `beams / groups` finished hypotheses and
+    A group is done when no beam of it continues, or when it has `beams / groups` finished hypotheses and
       - `early_stopping=True`: at once;
       - `False`: its best live beam, scored as if it ended now, is no better than the worst of them;
       - `"never"`: that beam is no better even if it reached `max_new_tokens` at no further loss (`length_penalty` above
-        0; otherwise ending now is the best that it can hope for).
+        0; otherwise its best possible score is the one of ending now).
 
     A setting outside its range raises `ValueError` naming it, the value and the range.
     """
@@ -150,8 +151,8 @@ class BeamSearch:
         self.tree = BeamTree()
         self._width = beams // groups
         self._candidates = self._width * max(2, 1 + len(self.end_ids))
-        self._length = 0  # of the live beams, in tokens
-        # of each group's live beams, best first: the row that holds its log-probabilities, and its node
+        self._length = 0  # length of the live beams, in tokens
+        # for each group, its live beams best first: the row with the beam's log-probabilities, and its node
         self._live: list[list[tuple[int, int | None]]] = [[(0, None)] for _ in range(groups)]
         self._finished: list[list[Hypothesis]] = [[] for _ in range(groups)]
 
@@ -161,14 +162,15 @@ class BeamSearch:
 
     @property
     def finished(self) -> list[Hypothesis]:
-        """The best hypotheses that ended so far, at most `beams`, the highest score first; earlier groups on a tie."""
+        """Best hypotheses that ended so far, at most `beams`, by descending score; earlier groups first on a tie."""
         return _rank_hypotheses(hypothesis for group in self._finished for hypothesis in group)
 
     def step(self, logprobs: Tensor) -> BeamStep:
-        """Advance by one token. `logprobs` `[live, V]`: what may follow each beam of the step before, in its order.
+        """Advance by one token, given `logprobs` `[live, V]` of the next token of each beam of the previous step, in
+        its order.
 
         The first step has one row, the prompt's, which all groups share. Impossible tokens are `-inf`. Raises
-        `ValueError` for a wrong shape, NaN or numbers above 0, `RuntimeError` when the search is done.
+        `ValueError` for a wrong shape, NaN or numbers above 0, and `RuntimeError` when the search is done.
         """
         self._check(logprobs)
         nodes = self.tree.nodes
@@ -194,7 +196,7 @@ class BeamSearch:
     def _extend(
         self, group: int, live: list[tuple[int, int | None]], logprobs: Tensor, taken: list[int]
     ) -> list[tuple[int, int]]:
-        """Add a group's candidates to the tree. Returns the row that each came from and its node, best first."""
+        """Add a group's candidates to the tree; return the row that each came from and its node, best first."""
         nodes = self.tree.nodes
         gained = logprobs[[row for row, _ in live]].double()
         scores = [0.0 if node is None else nodes[node].score for _, node in live]
@@ -232,7 +234,8 @@ class BeamSearch:
         )
 
     def _stops(self, kept: list[float], finished: list[Hypothesis]) -> bool:
-        """Whether a group is done, given the scores of the beams that could go on and its finished hypotheses."""
+        """Return whether a group is done, given the scores of the beams that could continue and its finished
+        hypotheses."""
         if not kept:
             return True
         if len(finished) < self._width:
@@ -258,9 +261,10 @@ class BeamSearch:
 
 
 def _top_continuations(totals: Tensor, count: int) -> Tensor:
-    """Places of the `count` largest totals in their flat order, best first, the lowest place on a tie, none at `-inf`.
+    """Return the flat indices of the `count` largest totals, best first, the lowest index on a tie, none at `-inf`.
 
-    `topk` does not promise which of equal values it takes, so it only finds the bar; a stable sort ranks what is above.
+    `topk` does not promise which of equal values it takes, so it only finds the bar; a stable sort ranks the values
+    above.
     """
     flat = totals.flatten()
     bar = flat.topk(min(count, len(flat))).values[-1]

@@ -1,6 +1,6 @@
-"""Best of N: rank candidates by their scores, and say how good the best of fewer would have been.
+"""Rank candidates by their scores, and estimate how good the best of fewer would have been.
 
-Scores are a sequence of numbers or a tensor `[N]`; higher is better. `-inf` stands for a candidate that must not win.
+Scores are a sequence of numbers or a tensor `[N]`; higher is better. `-inf` marks a candidate that must not win.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 
 def best_of_n(scores: Iterable[float]) -> list[int]:
-    """Indices of all candidates, the best first; the lowest index first on a tie. The first one is the winner.
+    """Return the indices of all candidates, best first, the lowest index first on a tie. The first one is the winner.
 
     Raises `ValueError` for no scores, NaN and `inf`.
     """
@@ -19,11 +19,11 @@ def best_of_n(scores: Iterable[float]) -> list[int]:
 
 
 def expected_best(scores: Iterable[float], n: int) -> float:
-    """The expected highest score of n candidates, drawn without replacement from the N that were scored.
+    """Return the expected highest score of n candidates, drawn without replacement from the N that were scored.
 
     Of all `C(N, n)` draws, `C(i - 1, n - 1)` have the i-th lowest score as their highest; their mean is an unbiased
-    estimate of what a fresh best of n would score. Whole numbers of any size keep the weights exact.
-    `n` in [1, N], else `ValueError`; the same for scores as in `best_of_n`.
+    estimate of the score of a fresh best of n. Integers of any size keep the weights exact. Raises `ValueError` for `n`
+    outside [1, N], and for the scores that `best_of_n` refuses.
     """
     values = sorted(_check_scores(scores))
     total = len(values)

@@ -1,4 +1,4 @@
-"""Contrastive search: of the k most likely tokens, take one that is likely and does not repeat what is there.
+"""Choose by contrastive search: of the k most likely tokens, one that is likely and does not repeat the context.
 
     score(v) = (1 - alpha) * p(v) - alpha * max_j cos(h_v, h_j)
 
@@ -17,16 +17,16 @@ from torch.nn.functional import normalize
 
 
 class ContrastiveChoice(NamedTuple):
-    """What was chosen in each row, and why."""
+    """Choice in each row, with the numbers that decided it."""
 
     chosen: Tensor
-    """Which of the k candidates: int64 `[B]`, the lowest index on a tie."""
+    """Index of the chosen one of the k candidates: int64 `[B]`, the lowest index on a tie."""
     score: Tensor
-    """float32 `[B, k]`; `-inf` for candidates of probability 0, which are never chosen."""
+    """Contrastive score, float32 `[B, k]`; `-inf` for candidates of probability 0, which are never chosen."""
     probability: Tensor
-    """float32 `[B, k]`, as given."""
+    """Probability as given, float32 `[B, k]`."""
     penalty: Tensor
-    """Degeneration penalty: float32 `[B, k]`."""
+    """Degeneration penalty, float32 `[B, k]`."""
 
 
 def contrastive_choice(
@@ -39,10 +39,10 @@ def contrastive_choice(
     """Choose one of k candidates in each of B rows.
 
     `probs` `[B, k]` are the candidates' probabilities after all other sampler stages (they need not sum to 1),
-    `candidate_states` `[B, k, d]`, `context_states` `[B, T, d]`, `alpha` in [0, 1] is one number or one a row `[B]`;
-    0 means greedy. `context_mask` bool `[B, T]` is false at padding. A hidden state of zeros resembles nothing: cosine
-    0. Raises `ValueError` for shapes that do not fit, values outside their range, a row without any possible candidate
-    or any context, and for hidden states that are not finite.
+    `candidate_states` `[B, k, d]`, `context_states` `[B, T, d]`, `alpha` in [0, 1] is one number or one a row `[B]`; 0
+    means greedy. `context_mask` bool `[B, T]` is false at padding. A hidden state of zeros has cosine 0 with every
+    other. Raises `ValueError` for shapes that do not fit, values outside their range, a row without any possible
+    candidate or any context, and for hidden states that are not finite.
     """
     weight = torch.as_tensor(alpha, dtype=torch.float32, device=probs.device)
     _check(probs, candidate_states, context_states, weight, context_mask)

@@ -1,14 +1,14 @@
-"""Speculative decoding's acceptance rule: keep a draft's tokens so that the answer follows the target exactly.
+"""Apply speculative decoding's acceptance rule: keep a draft's tokens so that the answer follows the target exactly.
 
 A draft model proposed K tokens with probabilities q; the target model then gave its own p for all of them in one pass,
 and for one token more (Leviathan et al. 2023, arXiv 2211.17192; Chen et al. 2023, arXiv 2302.01318):
 
 - a token x is accepted with probability `min(1, p(x) / q(x))`;
-- the first that is not is replaced by one drawn from the normalised residual `max(0, p - q)`, and the rest is dropped;
+- the first rejected token is replaced by one drawn from the normalized residual `max(0, p - q)`, the rest is dropped;
 - if all are accepted, one more is drawn from the target.
 
-Both p and q are what the sampler chain made, so the answer is distributed as if the chain had run on the target alone.
-The residual is no distribution of a model's: it must not go through the chain again.
+Both p and q are outputs of the sampler chain, so the answer is distributed as if the chain had run on the target alone.
+The residual is not a model's distribution and must not go through the chain again.
 """
 
 from __future__ import annotations
@@ -25,34 +25,34 @@ _SUM_TOLERANCE = 1e-3
 
 
 class Acceptance(NamedTuple):
-    """What B rows gained: `accepted + 1` tokens each."""
+    """Tokens that B rows gained: `accepted + 1` each."""
 
     accepted: Tensor
-    """How many of the draft's tokens: int64 `[B]`, in [0, K]."""
+    """Number of accepted draft tokens: int64 `[B]`, in [0, K]."""
     tokens: Tensor
-    """int64 `[B, K + 1]`: the accepted ones, then the one drawn, then -1."""
+    """Tokens int64 `[B, K + 1]`: the accepted ones, then the one drawn, then -1."""
 
 
 def accept_draft(draft_probs: Tensor, target_probs: Tensor, draft_tokens: Tensor, uniforms: Tensor) -> Acceptance:
-    """Accept what the target lets pass, and draw one token of its own.
+    """Accept draft tokens by the rule above, and draw one more token from the target or the residual.
 
     `draft_probs` `[B, K, V]`, `target_probs` `[B, K + 1, V]`, rows summing to 1; `draft_tokens` integers `[B, K]` drawn
     from `draft_probs`; `uniforms` `[B, K + 1]` in [0, 1), independent: one for each acceptance, the last for the draw
-    (float64 if tokens of probability below 1e-7 are to come up). K may be 0.
-    Raises `ValueError` for shapes that do not fit, for numbers that are no probabilities or outside [0, 1), for ids
-    outside the vocabulary, and for a proposed token that the draft cannot have drawn.
+    (float64 if tokens of probability below 1e-7 are to come up). K may be 0. Raises `ValueError` for shapes that do not
+    fit, for rows that are not distributions, uniforms outside [0, 1), ids outside the vocabulary, and for a proposed
+    token that the draft cannot have drawn.
     """
     _check(draft_probs, target_probs, draft_tokens, uniforms)
     drafted = draft_probs.shape[1]
     proposed = draft_tokens.long()
     q = _gather(draft_probs, proposed).double()
     p = _gather(target_probs[:, :drafted], proposed).double()
-    # a draft that agrees in everything leaves no residual, and then only rounding could reject
+    # a draft equal to the target leaves no residual, and only rounding could reject its token
     agrees = ~(target_probs[:, :drafted] > draft_probs).any(-1)
     accept = (uniforms[:, :drafted].double() * q < p) | (agrees & (p > 0))
     accepted = accept.long().cumprod(-1).sum(-1)
 
-    # a draft of zeros after the last proposal makes the extra token a draw from the residual like any other
+    # padding the draft with zeros makes the extra token a draw from the residual like any other
     rows = torch.arange(len(accepted), device=accepted.device)
     target = target_probs[rows, accepted].double()
     residual = (target - pad(draft_probs, (0, 0, 0, 1))[rows, accepted]).clamp(min=0)
@@ -64,15 +64,15 @@ def accept_draft(draft_probs: Tensor, target_probs: Tensor, draft_tokens: Tensor
 
 
 def _gather(probs: Tensor, tokens: Tensor) -> Tensor:
-    """Each token's own probability: `[B, K, V]` and `[B, K]` to `[B, K]`."""
+    """Return each token's own probability: `[B, K, V]` and `[B, K]` to `[B, K]`."""
     return probs.gather(-1, tokens[..., None]).squeeze(-1)
 
 
 def _inverse_cdf(weights: Tensor, uniforms: Tensor) -> Tensor:
-    """Token ids `[B]`: the first token of positive weight at which the cumulative sum of `weights [B, V]` passes its
-    uniform share of the whole.
+    """Return token ids `[B]`: the first token of positive weight at which the cumulative sum of `weights [B, V]`
+    exceeds its uniform share of the total.
 
-    Impossible tokens hold no share, so neither 0 nor a number just under 1 can reach them, however sums are rounded.
+    Impossible tokens have no share, so neither 0 nor a number just under 1 can reach them, however sums are rounded.
     """
     cumulative = weights.cumsum(-1).masked_fill(weights <= 0, 0)
     share = uniforms[:, None].double() * cumulative.amax(-1, keepdim=True)
