@@ -42,5 +42,5 @@ lock:
     trap 'rm -rf "$scratch"' EXIT
     python3 -m venv "$scratch"
     "$scratch/bin/pip" install -r tests/requirements.txt
-    { sed -n '/^#/p;/^[^#]/q' requirements.lock; "$scratch/bin/pip" freeze | sed 's/+cpu$//'; } > "$scratch/lock"
+    { sed -n "/^#/p" requirements.lock; "$scratch/bin/pip" freeze | sed 's/+cpu$//'; } > "$scratch/lock"
     cp "$scratch/lock" requirements.lock
