@@ -43,7 +43,7 @@ from llm_core.best_of_n.criteria import (
 from llm_core.best_of_n.scoring import CandidateScorer
 from llm_core.best_of_n.study import BestOfNStudy
 from llm_core.decoding.precision import Precision
-from llm_core.decoding.thread_tuning import count_cores
+from llm_core.decoding.thread_tuning import default_thread_count
 from llm_core.experiments.candidate_pool import Candidate, CandidatePool
 from llm_core.experiments.tasks import load_task
 from llm_core.models.builtin import MODEL_ID
@@ -83,7 +83,7 @@ def measure() -> dict[str, object]:
     """Ratios of seconds, `generate` / ours, so 6 is six times as fast; the share of our time that is scoring."""
     engine = Engine(ModelStore())
     parts = os.environ.get("NUCLEUS_BENCH_PARTS", "speed,judges,tasks").split(",")
-    results: dict[str, object] = {"transformers": version("transformers"), "threads": count_cores()}
+    results: dict[str, object] = {"transformers": version("transformers"), "threads": default_thread_count()}
     measured = {"speed": _speed, "judges": _judges, "tasks": _tasks}
     results |= {part: measured[part](engine) for part in parts}
     engine.close()
@@ -109,7 +109,7 @@ def _speed(engine: Engine) -> dict[str, object]:
         return model
 
     def generate(n: int) -> None:
-        torch.set_num_threads(count_cores())
+        torch.set_num_threads(default_thread_count())
         text = render(PromptSpec(_question(next(fresh))), model).text
         candidates = [_generated(model, text, seed) for seed in range(n)]
         began = time.perf_counter()

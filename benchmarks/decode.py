@@ -19,7 +19,7 @@ import torch
 from benchmarks.llama_cpp import llama_server
 from benchmarks.samplers import alternate, ratio
 from llm_core import Engine, GenerationRequest, ModelStore, PromptSpec, SampleRequest
-from llm_core.decoding.thread_tuning import count_cores
+from llm_core.decoding.thread_tuning import default_thread_count
 from llm_core.models.builtin import GGUF_MEMBER, MODEL_ID
 from llm_core.paths import cache_directory
 from llm_core.prompts.rendering import render
@@ -61,7 +61,7 @@ def measure() -> dict[str, object]:
         side.join()
 
     def generate_here(count: int) -> None:
-        torch.set_num_threads(count_cores())
+        torch.set_num_threads(default_thread_count())
         [text] = (render(prompt, model).text for prompt in prompts(1))
         for seed in range(count):
             ids = torch.tensor([model.tokenizer(text, add_special_tokens=False)["input_ids"]])
@@ -88,9 +88,9 @@ def measure() -> dict[str, object]:
     results: dict[str, object] = {
         "transformers": version("transformers"),
         "xllamacpp": version("xllamacpp"),
-        "threads": count_cores(),
+        "threads": default_thread_count(),
     }
-    with llama_server(gguf, threads=count_cores()) as llama:
+    with llama_server(gguf, threads=default_thread_count()) as llama:
         for precision in precisions:
             results[precision] = {
                 "one_stream": _work(ours=lambda: ours(1, [MIXED]), generate=generate, llama_cpp=lambda: llama_cpp(1)),

@@ -22,7 +22,7 @@ import torch
 from playwright.sync_api import Browser, CDPSession, Page, sync_playwright
 
 from llm_core import Engine, GenerationRequest, ModelStore, PromptSpec, SampleRequest
-from llm_core.decoding.thread_tuning import count_cores
+from llm_core.decoding.thread_tuning import default_thread_count
 from llm_core.models import builtin
 from pages.ui.compare.drafts import PRESETS
 from pages.ui.shell.i18n import texts
@@ -65,7 +65,7 @@ def move(cores: Sequence[int]) -> None:
 
 
 def on_pages(browser: Browser, environment: Mapping[str, str]) -> dict[str, object]:
-    count_cores.cache_clear()
+    default_thread_count.cache_clear()
     engine = Engine(ModelStore())
     alone(engine, "playground")  # loads the model
     measured = {}

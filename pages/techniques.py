@@ -15,7 +15,7 @@ import streamlit as st
 from llm_core import GenerationRequest, NucleusError, PromptSpec, SampleRequest
 from llm_core.experiments.study import GridExperiment
 from llm_core.experiments.tasks import MAX_ITEMS, Task, load_task, task_from_table, task_names
-from llm_core.generation.technique_run import build_requests
+from llm_core.generation.technique_run import count_samples
 from llm_core.prompts.spec import TECHNIQUES, Technique
 from pages.ui.model.hosted_options import hosted_options, read_hosted
 from pages.ui.model.request_estimate import Plan, check_plan, plan_note, together
@@ -213,7 +213,7 @@ def _estimate_requests(kind: str, task: Task, techniques: tuple[Technique, ...],
     plans = [
         Plan(
             session().model_id,
-            count * build_requests(prompt),
+            count * count_samples(prompt),
             sum(len(message.content) for message in prompt.messages()),
             _make_request(prompt).samples[0].max_output_tokens,
         )

@@ -175,7 +175,7 @@ def _check_text(source: str, text: str) -> None:
 
 
 def _check_effort(source: str, schema: Any) -> None:
-    objects = list(_count_objects(schema))
+    objects = list(_iterate_objects(schema))
     patterns = {node[key] for node in objects for key in ("pattern", "format") if isinstance(node.get(key), str)}
     for node in objects:
         if isinstance(node.get("patternProperties"), dict):
@@ -189,7 +189,7 @@ def _check_effort(source: str, schema: Any) -> None:
             raise ValueError(f"{source}: has {what}; expected less")
 
 
-def _count_objects(schema: Any) -> Iterator[dict[str, Any]]:
+def _iterate_objects(schema: Any) -> Iterator[dict[str, Any]]:
     """Yield every JSON object in the schema, at any depth."""
     pending = [schema]
     while pending:

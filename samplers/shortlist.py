@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from samplers.config import HISTORY_STAGES, SamplerConfig
-from samplers.truncation import EXCLUDED, PREFIX, top_values
+from samplers.truncation import EXCLUDED, PREFIX, top_mask
 
 
 class Scores(NamedTuple):
@@ -67,7 +67,7 @@ def apply_prefilter(logits: Tensor, plan: TopKPrefilter, configs: Sequence[Sampl
     tied = (last_kept == values[:, width]) & (values[:, width] > EXCLUDED)
     if bool(tied.any()):  # which of several equal tokens a sort returns is left to chance
         edge = values[tied, width - 1 : width]
-        keep = top_values(logits[tied], torch.full_like(edge, width, dtype=torch.int64), edge)
+        keep = top_mask(logits[tied], torch.full_like(edge, width, dtype=torch.int64), edge)
         ids[tied] = keep.nonzero()[:, 1].view(-1, width)
     ids = ids.sort(-1).values
     return Scores(logits.gather(-1, ids), ids)

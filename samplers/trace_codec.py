@@ -35,15 +35,15 @@ def pack_traces(traces: Iterable[StepTrace]) -> bytes:
     return zlib.compress(line.encode() + b"\n" + bytes(body))
 
 
-def unpack_traces(packed: bytes, largest: int | None = None) -> list[StepTrace]:
+def unpack_traces(packed: bytes, max_bytes: int | None = None) -> list[StepTrace]:
     """Decode the bytes of `pack_traces`. Raises `ValueError` for anything else, however malformed, and for more than
     `largest` unpacked bytes, `MAX_TRACE_BYTES` by default."""
-    largest = MAX_TRACE_BYTES if largest is None else largest
+    max_bytes = MAX_TRACE_BYTES if max_bytes is None else max_bytes
     try:
         unzipped = zlib.decompressobj()
-        data = unzipped.decompress(packed, largest)
+        data = unzipped.decompress(packed, max_bytes)
         if unzipped.unconsumed_tail or not unzipped.eof:
-            raise ValueError(f"is longer than {largest} bytes, or cut short")
+            raise ValueError(f"is longer than {max_bytes} bytes, or cut short")
         line, _, body = data.partition(b"\n")
         header = json.loads(line)
         if header["version"] != VERSION:
@@ -63,12 +63,12 @@ def _read_step(step: Sequence[Any], rest: memoryview) -> tuple[StepTrace, memory
     token_id, rank, count, stages, *certainty = step
     if not all(isinstance(number, int) and number >= 0 for number in (token_id, rank, count)):
         raise ValueError("has a step whose token, rank or number of candidates is no whole number")
-    candidates, rest = _pack_floats("i", count, rest)
+    candidates, rest = _read_array("i", count, rest)
     if token_id not in candidates:
         raise ValueError("has a step whose token is not among its candidates")
     snapshots = []
     for name, kept, mass, entropy in stages:
-        logprobs, rest = _pack_floats("f", count, rest)
+        logprobs, rest = _read_array("f", count, rest)
         snapshots.append(StageSnapshot(str(name), logprobs, int(kept), float(mass), float(entropy)))
     if not snapshots:
         raise ValueError("has a step without stages")
@@ -76,7 +76,7 @@ def _read_step(step: Sequence[Any], rest: memoryview) -> tuple[StepTrace, memory
     return StepTrace(token_id, rank, candidates, tuple(snapshots), certain), rest
 
 
-def _pack_floats(kind: str, count: int, rest: memoryview) -> tuple[array, memoryview]:
+def _read_array(kind: str, count: int, rest: memoryview) -> tuple[array, memoryview]:
     """Read `count` little-endian numbers of array type `kind`; return them with the remaining bytes."""
     numbers = array(kind)
     size = count * numbers.itemsize

@@ -47,7 +47,7 @@ def top_k(logits: Tensor, k: Tensor) -> Tensor:
     off = (k <= 0) | (k >= vocab)
     most = int(torch.where(off, 1, k).max())
     last = torch.topk(logits, most, dim=-1).values.gather(-1, torch.where(off, 1, k) - 1)
-    return _keep_mask(logits, top_values(logits, torch.where(off, vocab, k), last.masked_fill(off, EXCLUDED)))
+    return _apply_mask(logits, top_mask(logits, torch.where(off, vocab, k), last.masked_fill(off, EXCLUDED)))
 
 
 def top_p(logits: Tensor, p: Tensor) -> Tensor:
@@ -56,7 +56,7 @@ def top_p(logits: Tensor, p: Tensor) -> Tensor:
     p in (0, 1], neutral: 1. The lowest ids come first on a tie. Equal to `top_p_by_sorting`, bit for bit, without
     sorting the whole vocabulary.
     """
-    return _keep_mask(logits, _keep_smallest_set(logits, logits, p))
+    return _apply_mask(logits, _smallest_set_mask(logits, logits, p))
 
 
 def top_p_by_sorting(logits: Tensor, p: Tensor) -> Tensor:
@@ -64,7 +64,7 @@ def top_p_by_sorting(logits: Tensor, p: Tensor) -> Tensor:
     ranked = logits.sort(-1, descending=True).values
     cumulative = (ranked - _logsumexp(logits)).exp().cumsum(-1)
     count = torch.where(p < 1, _set_size(cumulative, p), logits.shape[-1])
-    return _keep_mask(logits, top_values(logits, count, ranked.gather(-1, count - 1)))
+    return _apply_mask(logits, top_mask(logits, count, ranked.gather(-1, count - 1)))
 
 
 def min_p(logits: Tensor, share: Tensor) -> Tensor:
@@ -77,7 +77,7 @@ def typical_p(logits: Tensor, p: Tensor) -> Tensor:
     one, `|-log p_i - H|`: locally typical sampling (Meister et al. 2022, arXiv 2202.00666). p in (0, 1], neutral: 1."""
     logprobs = _logprobs(logits)
     distance = (-logprobs - _entropy(logprobs)).abs()
-    return _keep_mask(logits, _keep_smallest_set(-distance, logits, p))
+    return _apply_mask(logits, _smallest_set_mask(-distance, logits, p))
 
 
 def epsilon_cutoff(logits: Tensor, epsilon: Tensor) -> Tensor:
@@ -118,7 +118,7 @@ def xtc(logits: Tensor, probability: Tensor, threshold: Tensor, uniform: Tensor)
     last = logits.shape[-1] - 1 - ranked.flip(-1).argmin(-1, keepdim=True)
     dropped = obvious & (uniform < probability)
     dropped.scatter_(-1, last, False)
-    return _keep_mask(logits, ~dropped)
+    return _apply_mask(logits, ~dropped)
 
 
 def mirostat(logits: Tensor, surprise_limit: Tensor) -> Tensor:
@@ -142,16 +142,16 @@ def _entropy(logprobs: Tensor) -> Tensor:
     return -(logprobs.exp() * logprobs.clamp(min=torch.finfo(logprobs.dtype).min)).sum(-1, keepdim=True)
 
 
-def _keep_mask(logits: Tensor, keep: Tensor) -> Tensor:
+def _apply_mask(logits: Tensor, keep: Tensor) -> Tensor:
     return torch.where(keep, logits, EXCLUDED)
 
 
 def _keep_above(logits: Tensor, bar: Tensor) -> Tensor:
     """Keep logits of at least the bar `[B, 1]`, and always the largest."""
-    return _keep_mask(logits, logits >= torch.minimum(bar, logits.amax(-1, keepdim=True)))
+    return _apply_mask(logits, logits >= torch.minimum(bar, logits.amax(-1, keepdim=True)))
 
 
-def _keep_smallest_set(scores: Tensor, logits: Tensor, mass: Tensor) -> Tensor:
+def _smallest_set_mask(scores: Tensor, logits: Tensor, mass: Tensor) -> Tensor:
     """Return a mask, bool `[B, V]`, of the smallest set by descending score whose probability reaches `mass`.
 
     Examines the 64 best first, then 1,024, then all; only rows whose prefix falls short are examined further.
@@ -172,7 +172,7 @@ def _keep_smallest_set(scores: Tensor, logits: Tensor, mass: Tensor) -> Tensor:
         count[short[found]] = needed[found]
         last[short[found]] = values.gather(-1, needed - 1)[found]
         short = short[~found]
-    return top_values(scores, count, last)
+    return top_mask(scores, count, last)
 
 
 def _set_size(cumulative: Tensor, mass: Tensor) -> Tensor:
@@ -180,7 +180,7 @@ def _set_size(cumulative: Tensor, mass: Tensor) -> Tensor:
     return ((cumulative < mass).count_nonzero(-1)[:, None] + 1).clamp(max=cumulative.shape[-1])
 
 
-def top_values(scores: Tensor, count: Tensor, last: Tensor) -> Tensor:
+def top_mask(scores: Tensor, count: Tensor, last: Tensor) -> Tensor:
     """Return a mask, bool `[B, V]`, of the `count` `[B, 1]` largest scores of each row, the lowest ids first on a tie.
 
     `last` `[B, 1]` is the smallest of these scores. Starting from a value makes the result independent of how a sort

@@ -101,7 +101,7 @@ class LlamaDecoder:
             )
             embedding = inner.embed_tokens.weight.detach()
             self._stack = _compile_stack(
-                Stack(embedding, layers, _scale_rotary(inner.norm), config.rms_norm_eps, self.head)
+                Stack(embedding, layers, _scale_norm(inner.norm), config.rms_norm_eps, self.head)
             )
 
     def new_cache(self, budget_bytes: int) -> KeyValueCache:
@@ -128,13 +128,13 @@ class LlamaDecoder:
 
     def _logits(self, ids: Sequence[int], cache: KeyValueCache, new: ForwardPass) -> Tensor:
         if cache.capacity > len(self._cos):
-            self._cos, self._sin = self._tables(cache.capacity)
+            self._cos, self._sin = self._make_rotary_tables(cache.capacity)
         tokens = torch.tensor(ids, device=self._device)
         with torch.jit.optimized_execution(False):  # its profiling costs tens of milliseconds and finds nothing here
             logits: Tensor = self._stack(tokens, self._cos, self._sin, new, cache.layers)
         return logits
 
-    def _tables(self, positions: int) -> tuple[Tensor, Tensor]:
+    def _make_rotary_tables(self, positions: int) -> tuple[Tensor, Tensor]:
         """Return cosines and sines of every position, from the model's own rotary module, whatever its scaling."""
         every = torch.arange(positions, device=self._device)
         cos, sin = self._rotary(torch.empty(0, device=self._device), every[None])
@@ -168,7 +168,7 @@ def _make_layer(layer: Any, shape: LayerConfig, name: str) -> Layer:
         of_queries, of_keys = attention.q_norm.weight, attention.k_norm.weight
         both = [of_queries.expand(shape.heads, -1), of_keys.expand(shape.kv_heads, -1)]
         head_norm = torch.cat(both).to(shape.dtype)
-    norms = (_scale_rotary(layer.input_layernorm), _scale_rotary(layer.post_attention_layernorm))
+    norms = (_scale_norm(layer.input_layernorm), _scale_norm(layer.post_attention_layernorm))
     linears = (
         _fuse_weights([attention.q_proj, attention.k_proj, attention.v_proj], name, shape.dtype),
         _fuse_weights([attention.o_proj], name, shape.dtype),
@@ -178,7 +178,7 @@ def _make_layer(layer: Any, shape: LayerConfig, name: str) -> Layer:
     return Layer(shape, norms, linears, head_norm)
 
 
-def _scale_rotary(norm: Any) -> Tensor:
+def _scale_norm(norm: Any) -> Tensor:
     """Return a norm's weights times the square root of the width, as `rms_norm` takes them."""
     weight: Tensor = norm.weight.detach().float()
     return weight * len(weight) ** 0.5

@@ -24,10 +24,10 @@ class ThreadTuner:
     """Tuner of the thread count of one thread's passes, which it times."""
 
     def __init__(
-        self, most: int, set_threads: Callable[[int], None], clock: Callable[[], float] = time.perf_counter
+        self, max_threads: int, set_threads: Callable[[int], None], clock: Callable[[], float] = time.perf_counter
     ) -> None:
         """Start with `most` threads and try one less. `set_threads` is `torch.set_num_threads`."""
-        self.count, self._other = most, max(1, most - 1)
+        self.count, self._other = max_threads, max(1, max_threads - 1)
         self._set_threads = set_threads
         self._clock = clock
         self._recent: deque[tuple[int, float]] = deque(maxlen=TRIAL_STEPS)
@@ -68,7 +68,7 @@ class ThreadTuner:
 
 
 @functools.cache
-def count_cores() -> int:
+def default_thread_count() -> int:
     """Return torch's initial thread count: one a core, or `OMP_NUM_THREADS`. Call it before changing the count."""
     import torch
 
@@ -81,7 +81,7 @@ def use_one_thread() -> Iterator[None]:
     cores that the engine holds."""
     import torch
 
-    count_cores()
+    default_thread_count()
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from llm_core.decoding.thread_tuning import ThreadTuner, count_cores
+from llm_core.decoding.thread_tuning import ThreadTuner, default_thread_count
 from llm_core.engine.prefix_cache import PrefixCache
 from llm_core.errors import NucleusError
 from llm_core.generation.record import FirstStepLogits
@@ -46,7 +46,7 @@ class Batch:
         """Sequences being decoded, in the order of the cache's rows."""
         self._chain: SamplerChain | None = None
         on_cpu = self._cache.device.type == "cpu"
-        self._threads = ThreadTuner(count_cores() if on_cpu else 1, torch.set_num_threads)
+        self._threads = ThreadTuner(default_thread_count() if on_cpu else 1, torch.set_num_threads)
 
     @property
     def sequences(self) -> list[ActiveSequence]:
@@ -114,7 +114,7 @@ class Batch:
 
         A sequence that does not fit even alone fails with `row_too_large`; any other waits until one leaves.
         """
-        lengths = [_longest_prefix(each) for each in (*self._sequences, answer)]
+        lengths = [_max_length(each) for each in (*self._sequences, answer)]
         if self._cache.fits(len(lengths), max(lengths)):
             return True
         if not self._cache.fits(1, lengths[-1]):
@@ -201,6 +201,6 @@ def _keep_first_logits(logits: torch.Tensor, answer: ActiveSequence) -> FirstSte
     return FirstStepLogits(logits.float().cpu().clone(), constraint.allowed().clone() if constraint else None)
 
 
-def _longest_prefix(answer: ActiveSequence) -> int:
+def _max_length(answer: ActiveSequence) -> int:
     """Return the most tokens that the sequence may reach, prompt included."""
     return len(answer.ids) + answer.remaining

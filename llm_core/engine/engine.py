@@ -297,10 +297,10 @@ def _make_batch(model: LanguageModel, precision: Precision) -> Batch:
     from llm_core.decoding.decoder import UnsupportedModel
     from llm_core.decoding.factory import make_decoder
     from llm_core.decoding.quantized_linear import FormatUnavailable
-    from llm_core.decoding.thread_tuning import count_cores
+    from llm_core.decoding.thread_tuning import default_thread_count
     from llm_core.engine.batch import Batch
 
-    torch.set_num_threads(count_cores())
+    torch.set_num_threads(default_thread_count())
     try:
         decoder = make_decoder(model, precision)
     except FormatUnavailable as error:

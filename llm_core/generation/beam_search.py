@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MAX_BEAMS = 8
-MAX_TOKENS = 64
+MAX_BEAM_TOKENS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class BeamSettings:
 
     def validate(self) -> None:
         """Raise `NucleusError` naming the field that is out of range."""
-        limits = (("beams", 1, MAX_BEAMS), ("max_output_tokens", 1, MAX_TOKENS), ("length_penalty", -10, 10))
+        limits = (("beams", 1, MAX_BEAMS), ("max_output_tokens", 1, MAX_BEAM_TOKENS), ("length_penalty", -10, 10))
         for field, low, high in limits:
             value = getattr(self, field)
             if not low <= value <= high:
@@ -109,7 +109,7 @@ class BeamRun:
 
     def _run_steps(self, run: Run) -> None:
         try:
-            if self._is_over(run) and self._advance(run):
+            if self._wait_for_run(run) and self._advance(run):
                 self._submit_step()
                 return
         except NucleusError as error:
@@ -132,7 +132,7 @@ class BeamRun:
         self._record_nodes(search, run.model)
         return not search.done
 
-    def _is_over(self, run: Run) -> bool:
+    def _wait_for_run(self, run: Run) -> bool:
         """Wait for the run; return false if the search is to end instead."""
         while not run.wait(0.2):
             if self._stopped or time.monotonic() - self._read_at > ABANDONED_AFTER_SECONDS:

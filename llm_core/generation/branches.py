@@ -71,7 +71,7 @@ class Branch:
         return "".join(event.piece for event in shared) + self.row.text
 
     @property
-    def forced_text(self) -> range:
+    def forced_steps(self) -> range:
         """Range of the steps whose tokens a user picked or typed."""
         return range(self.step, self.step + len(self.row.request.forced_ids))
 

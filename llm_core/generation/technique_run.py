@@ -54,13 +54,13 @@ class TechniqueRun:
         self._submit = submit
         self._stopped = False
         self._steps = _plan_steps(request)
-        self._current_run = [submit(each) for each in next(self._steps)]
-        self.runs += self._current_run
+        self._current_runs = [submit(each) for each in next(self._steps)]
+        self.runs += self._current_runs
 
     @property
     def active(self) -> bool:
         """Whether a run is being written, or a step is still to be submitted."""
-        writing = any(run.active for run in self._current_run)
+        writing = any(run.active for run in self._current_runs)
         return writing or not (self.outcomes or self.error or self._stopped)
 
     @property
@@ -102,7 +102,7 @@ class TechniqueRun:
 
     def stop(self) -> None:
         """Stop the current runs. Tokens so far stay."""
-        for run in self._current_run:
+        for run in self._current_runs:
             run.cancel()
         self._stopped = not self.outcomes
 
@@ -110,7 +110,7 @@ class TechniqueRun:
         """Take every step, blocking; return false if not all are done within `timeout` seconds."""
         until = time.monotonic() + timeout
         while self.active and time.monotonic() < until:
-            for run in self._current_run:
+            for run in self._current_runs:
                 run.wait(max(0.0, min(1.0, until - time.monotonic())))
             self.advance()
         return not self.active
@@ -118,11 +118,11 @@ class TechniqueRun:
     def advance(self) -> None:
         """Take the next step if the runs of the last one have ended. The technique ends with a request that is refused,
         and with a step whose samples all failed; a chain that failed beside others has no result."""
-        for run in self._current_run:
+        for run in self._current_runs:
             run.touch()
-        if any(run.active for run in self._current_run) or not self.active:
+        if any(run.active for run in self._current_runs) or not self.active:
             return
-        rows = [row for run in self._current_run for row in run.samples]
+        rows = [row for run in self._current_runs for row in run.samples]
         if all(row.error for row in rows):
             self.error = rows[0].error
         cut = any(row.finish_reason in ("cancelled", "deadline") for row in rows)
@@ -130,15 +130,15 @@ class TechniqueRun:
             self._stopped = cut
             return
         try:
-            self._current_run = [self._submit(each) for each in self._steps.send(self._current_run)]
-            self.runs += self._current_run
+            self._current_runs = [self._submit(each) for each in self._steps.send(self._current_runs)]
+            self.runs += self._current_runs
         except StopIteration as end:
             self.outcomes = end.value
         except NucleusError as error:
             self.error = error
 
 
-def build_requests(prompt: PromptSpec) -> int:
+def count_samples(prompt: PromptSpec) -> int:
     """Return the number of answers that running this prompt writes, intermediate steps included."""
     chains = prompt.chains if prompt.method.votes else 1
     return chains * (2 if _has_final_step(prompt) else 1) + prompt.method.steps_back
@@ -164,14 +164,14 @@ def _plan_steps(request: GenerationRequest) -> Generator[Sequence[GenerationRequ
     free = dataclasses.replace(spec, output=OutputFormat())
     [run] = yield [dataclasses.replace(request, prompt=free, samples=rows)]
     openings = {
-        place: _text_before_answer(spec.prefill, record, spec.answer_marker)
+        place: _text_up_to_marker(spec.prefill, record, spec.answer_marker)
         for place, record in enumerate(run.samples)
         if not record.error
     }
     finals = yield [
         dataclasses.replace(
             request,
-            prompt=dataclasses.replace(spec, prefill=opening, output=_ends_with_space(spec.output)),
+            prompt=dataclasses.replace(spec, prefill=opening, output=_prefix_choices_with_space(spec.output)),
             samples=(_final_sample(rows[place], spec),),
         )
         for place, opening in openings.items()
@@ -193,7 +193,7 @@ def _chain_samples(row: SampleRequest, number: int) -> SampleRequest:
     return dataclasses.replace(row, sampler=dataclasses.replace(row.sampler, seed=row.sampler.seed + number))
 
 
-def _text_before_answer(prefill: str, record: SampleRecord, marker: str) -> str:
+def _text_up_to_marker(prefill: str, record: SampleRecord, marker: str) -> str:
     """Return the chain up to and including the answer marker: its own marker, with the text after it cut off, or an
     added one."""
     written = plain_text(prefill + record.text)
@@ -201,7 +201,7 @@ def _text_before_answer(prefill: str, record: SampleRecord, marker: str) -> str:
     return before + marker if found else f"{written.rstrip()}\n{marker}"
 
 
-def _ends_with_space(output: OutputFormat) -> OutputFormat:
+def _prefix_choices_with_space(output: OutputFormat) -> OutputFormat:
     """Return the format with a space before each choice, which belongs to the first token of a word."""
     return dataclasses.replace(output, choices=tuple(f" {choice}" for choice in output.choices))
 

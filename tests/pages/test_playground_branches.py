@@ -120,7 +120,7 @@ def test_a_typed_text_replaces_the_rest_and_what_was_left_as_it_was_stays(app):
     branch = shown_branch(app)
     assert branch.step == 2
     assert branch.text.startswith(root.events()[0].piece + kept + " Hà Nội")
-    given = [branch.events()[step] for step in branch.forced_text]
+    given = [branch.events()[step] for step in branch.forced_steps]
     assert "".join(event.piece for event in given) == " Hà Nội"
     assert all(event.trace.logprob < 0 for event in given)
 
@@ -133,7 +133,7 @@ def test_a_text_that_was_not_changed_goes_on_after_the_end(app):
     written = len(root.events())
     assert branch.row.request.prefix_ids == tuple(token_ids(root)[:written])
     assert len(branch.events()) > written
-    assert list(branch.forced_text) == []
+    assert list(branch.forced_steps) == []
 
 
 def test_a_setting_out_of_range_is_named_beside_the_panel(app):

@@ -45,7 +45,7 @@ def forks_of(branch: Branch) -> list[int]:
 def given_in(branch: Branch) -> list[int]:
     """Steps whose tokens somebody picked or typed."""
     before = given_in(branch.parent) if branch.parent else []
-    return [*(step for step in before if step < branch.step), *branch.forced_text]
+    return [*(step for step in before if step < branch.step), *branch.forced_steps]
 
 
 def strip_words(mode: Mode, title: str, empty: str = "") -> dict[str, Any]:

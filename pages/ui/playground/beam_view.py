@@ -7,7 +7,7 @@ from typing import Any
 import streamlit as st
 
 from llm_core import GenerationRequest, NucleusError, SampleRequest
-from llm_core.generation.beam_search import MAX_BEAMS, MAX_TOKENS, BeamRun, BeamSettings
+from llm_core.generation.beam_search import MAX_BEAM_TOKENS, MAX_BEAMS, BeamRun, BeamSettings
 from pages.ui.components import charts
 from pages.ui.components.beam_tree import Hypothesis, beam_tree
 from pages.ui.playground.session_state import playground_state
@@ -46,7 +46,7 @@ def _draw(following: bool) -> None:
 def _controls(active: bool) -> None:
     beams, length, penalty = st.columns(3, vertical_alignment="bottom")
     beams.number_input(t("beam.beams"), 1, MAX_BEAMS, 3, key="beam_count", persist_state="session")
-    length.number_input(t("beam.length"), 1, MAX_TOKENS, 12, key="beam_length", persist_state="session")
+    length.number_input(t("beam.length"), 1, MAX_BEAM_TOKENS, 12, key="beam_length", persist_state="session")
     penalty.number_input(
         t("beam.penalty"),
         -10.0,

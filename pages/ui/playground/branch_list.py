@@ -207,7 +207,7 @@ def _row(branch: Branch) -> dict[str, Any]:
         t("branches.name"): name_of(branch),
         t("branches.parent"): name_of(branch.parent) if branch.parent else "",
         t("branches.at"): branch.step + 1 if branch.parent else None,
-        t("branches.with"): charts.escape_control_characters(_given(branch)) if branch.forced_text else "",
+        t("branches.with"): charts.escape_control_characters(_given(branch)) if branch.forced_steps else "",
         t("branches.seed"): branch.row.request.sampler.seed,
         t("branches.count"): len(events),
         t("branches.total"): round(total, 3),
@@ -217,4 +217,4 @@ def _row(branch: Branch) -> dict[str, Any]:
 
 
 def _given(branch: Branch) -> str:
-    return "".join(cell.text for cell in cells_of(branch)[branch.forced_text.start : branch.forced_text.stop])
+    return "".join(cell.text for cell in cells_of(branch)[branch.forced_steps.start : branch.forced_steps.stop])

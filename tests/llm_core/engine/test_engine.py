@@ -10,7 +10,7 @@ import pytest
 
 from llm_core import Engine, GenerationRequest, ModelStore, NucleusError, PromptSpec, SampleRequest
 from llm_core.engine import engine as engine_module
-from llm_core.generation import request as generation_request
+from llm_core.generation import record as generation_record
 from llm_core.models.progress import Progress
 from samplers import SamplerConfig
 from tests.support.batch_generation import token_ids
@@ -259,7 +259,7 @@ def test_the_queue_is_bounded(monkeypatch):
 
 
 def test_a_run_nobody_reads_is_ended(monkeypatch):
-    monkeypatch.setattr(generation_request, "ABANDONED_AFTER_SECONDS", 0.1)
+    monkeypatch.setattr(generation_record, "ABANDONED_AFTER_SECONDS", 0.1)
     engine = Engine(ModelStore(loader=lambda model_id, report: make_slow_toy()))
     run = engine.submit(make_request(max_output_tokens=240))
     deadline = time.monotonic() + PATIENCE

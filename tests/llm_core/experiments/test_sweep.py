@@ -10,7 +10,7 @@ from llm_core import Engine, GenerationRequest, ModelStore, NucleusError, Prompt
 from llm_core.analysis.reference_texts import PASSAGES, score, scored
 from llm_core.analysis.text_metrics import STATISTICS, written
 from llm_core.experiments.sweep import MAX_GRID_POINTS, Axis, Sweep, expand_grid, replace_settings
-from llm_core.generation import request as generation_request
+from llm_core.generation import record as generation_record
 from samplers import SamplerConfig
 from tests.support.toy_model import toy_model
 
@@ -86,7 +86,7 @@ def test_stopping_keeps_texts_and_resuming_asks_only_for_the_rest(engine):
 def test_a_sweep_whose_page_was_left_goes_on_when_somebody_comes_back(engine, monkeypatch):
     sweep = Sweep(engine.submit, REQUEST, expand_grid(SamplerConfig(), AXES), 2)
     with monkeypatch.context() as nobody:
-        nobody.setattr(generation_request, "ABANDONED_AFTER_SECONDS", -1.0)
+        nobody.setattr(generation_record, "ABANDONED_AFTER_SECONDS", -1.0)
         sweep.advance()
         for asking in sweep._active.values():
             assert asking.main.wait(30)

@@ -66,7 +66,7 @@ def test_a_branch_shares_the_beginning_and_shows_the_picked_token_with_its_proba
     assert token_ids(branch)[:4] == token_ids(root)[:4]
     assert token_ids(branch)[4] == token
     assert len(token_ids(branch)) == 4 + 1 + 10  # what was shared, what was picked, and ten of the model's own
-    assert branch.forced_text == range(4, 5)
+    assert branch.forced_steps == range(4, 5)
     before = root.events()[4].trace
     probability = before.raw.logprobs[list(before.candidates).index(token)]
     assert branch.events()[4].trace.logprob == pytest.approx(probability, abs=1e-5)

@@ -9,7 +9,7 @@ import pytest
 
 from llm_core import Engine, Example, GenerationRequest, ModelStore, NucleusError, PromptSpec, SampleRequest
 from llm_core.experiments.study import GridExperiment
-from llm_core.generation.technique_run import TechniqueRun, build_requests
+from llm_core.generation.technique_run import TechniqueRun, count_samples
 from llm_core.prompts.extraction import Extraction
 from llm_core.prompts.output_format import OutputFormat
 from llm_core.prompts.spec import plain_text
@@ -193,4 +193,4 @@ def test_requests_are_counted_beforehand(engine, technique, fields):
     spec = PromptSpec("How many?", technique=technique, **fields)
     asking = TechniqueRun(engine.submit, GenerationRequest("toy", spec, (SampleRequest(SamplerConfig(), 4),)))
     assert asking.wait(30)
-    assert sum(len(run.samples) for run in asking.runs) == build_requests(spec)
+    assert sum(len(run.samples) for run in asking.runs) == count_samples(spec)

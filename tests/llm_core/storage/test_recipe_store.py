@@ -324,8 +324,8 @@ def test_many_threads_save_one_recipe_and_every_save_is_there(store: RecipeStore
 
 WRITER = """
 import sys
-from llm_core.prompts import PromptSpec
-from llm_core.recipe import Recipe
+from llm_core.prompts.spec import PromptSpec
+from llm_core.recipes.recipe import Recipe
 from llm_core.storage.database import Database
 from llm_core.storage.recipe_store import RecipeStore
 url, recipe_id, owner, name, count = sys.argv[1:]
