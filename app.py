@@ -1,4 +1,7 @@
-"""Nucleus: page setup, language, kept work, recipes in the address, router; nothing else. `streamlit run app.py`"""
+"""Nucleus: start the app with `streamlit run app.py`.
+
+Each rerun sets up the page and language, restores work and recipes that the URL names, and runs the selected page.
+"""
 
 import streamlit as st
 

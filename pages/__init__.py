@@ -1,1 +1,1 @@
-"""The web pages: with `app.py` the only code that imports streamlit or plotly."""
+"""Web pages. Apart from `app.py`, this is the only package that imports streamlit or plotly."""

@@ -1,8 +1,8 @@
-"""Gallery: recipes to open in the Playground. Ready ones, those that were saved, one's own past runs, and
-prompts in Vertex AI.
+"""Gallery page: starter recipes, saved recipes, past runs, and prompts in Vertex AI, each to be opened in the
+Playground.
 
-The history is a part of this page and no page of its own: it is one more list of recipes, looked through and opened in
-the same way, and people who look for "what I had" need not know whether they had saved it.
+The history is a section of this page: it is one more list of recipes, searched and opened in the same way, and people
+who look for earlier work may not know whether they saved it.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ SECTIONS = {"ready": ready_list, "saved": saved_list, "history": history_list, "
 
 
 def gallery() -> None:
+    """Draw the selected section of the page."""
     if not has("gallery_section"):
         put("gallery_section", "ready")
     names = {section: t(f"gallery.sections.{section}") for section in SECTIONS}

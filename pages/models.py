@@ -1,4 +1,4 @@
-"""Models: which model runs, how far it is on its way, and loading another one."""
+"""Models page: choose the model that runs, follow its loading, and load another one."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from pages.ui.shell.session import Key, get, has, put, session
 
 
 def models() -> None:
+    """Draw the page: the current model, the form for hosted models, and the field for local ones."""
     model, model_id = model_status(), session().model_id
     with st.container(border=True):
         st.markdown(f"**{t('models.current')}**")

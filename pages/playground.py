@@ -1,4 +1,4 @@
-"""Playground: compose a prompt, run it, watch the tokens and their probabilities."""
+"""Playground page: compose a prompt, run it, and watch the tokens and their probabilities."""
 
 from __future__ import annotations
 
@@ -25,13 +25,14 @@ from pages.ui.shell.frame import page
 from pages.ui.shell.i18n import t
 from pages.ui.shell.session import session
 
-MAX_PROMPTS = 64  # of one run: as many as the engine writes at the same time
+MAX_PROMPTS = 64  # per run: as many samples as the engine runs in one batch
 
 
-KEPT_ANSWERS = 8  # earlier ones, that stay in the tree though nobody branched from them
+KEPT_ANSWERS = 8  # earlier answers without a branch that stay in the tree
 
 
 def playground() -> None:
+    """Draw the page: composer, run buttons and answers at the left, sampler panel at the right."""
     work, panel = st.columns([2.1, 1], gap="medium")
     with panel:
         sampler_panel(dead_settings())
@@ -46,7 +47,7 @@ def playground() -> None:
                 sent_request(_request)
             _run_and_stop(model)
         run_view()
-        if not hosted:  # a search needs every token's probability
+        if not hosted:  # a beam search needs the probabilities of all tokens
             beam_view()
     confirm_opening()
 
@@ -69,7 +70,7 @@ def _run_and_stop(model: LanguageModel | None) -> None:
 
 
 def _start() -> None:
-    """Run what the page says. A refusal leaves the previous run where it was."""
+    """Run the prompts of the page. If one is refused, show the error, stop new runs and keep the previous answers."""
     state = playground_state()
     state.notice = state.desk_notice = None
     begun: list[TechniqueRun] = []
@@ -93,7 +94,8 @@ def _start() -> None:
 
 
 def _request(prompt: PromptSpec) -> GenerationRequest:
-    """What the page asks with this prompt. Raises `NucleusError` for a field that says what cannot be."""
+    """Return the generation request for a prompt with the settings of the page. Raises `NucleusError` for an invalid
+    field."""
     state, settings = session(), read_settings()
     row = SampleRequest(settings.sampler, settings.max_output_tokens, settings.stop_sequences)
     deadline = deadline_of(playground_state().opened)
@@ -101,6 +103,7 @@ def _request(prompt: PromptSpec) -> GenerationRequest:
 
 
 def _stop() -> None:
+    """Stop all runs and branches."""
     for asking in playground_state().askings:
         asking.stop()
     for branch, _ in playground_state().tree.list_in_order():

@@ -1,1 +1,1 @@
-"""What the pages share: frame, typed state, controls, charts, token strip and texts."""
+"""Parts that the pages are built of, one package per page or concern."""

@@ -1,7 +1,8 @@
-"""Answers side by side, growing in place: each token says whether it is the reference's, and can be chosen.
+"""Columns of answers side by side, growing in place: each token shows whether the reference has it too, and can be
+chosen.
 
-Tokens and settings are untrusted text: they reach the page as `textContent` only. Nodes are kept and changed only where
-their text changed, so a selection and each column's scroll position last while the answers grow.
+Tokens and settings are untrusted text: they reach the page as `textContent` only. Only nodes whose text changed are
+touched, so that a selection and each column's scroll position survive while the answers grow.
 """
 
 from __future__ import annotations
@@ -24,9 +25,12 @@ _render = st.components.v2.component(
 
 @dataclass(frozen=True, slots=True)
 class ShownColumn:
-    """`name` is for screen readers, `chips` are what is set: `(setting, whether it differs)`. `cells` are `(text, kind,
-    title)`: kind is empty for what the reference says too, `first` where it parts from the reference, `other` for what
-    only this one says."""
+    """One column. The browser gets the fields by name.
+
+    `name` is for screen readers. `chips` are settings: `(text, whether it differs)`. `cells` are `(text, kind, title)`:
+    kind is empty for a token that the reference has too, `first` where the answer diverges from the reference, and
+    `other` for a token of this answer alone.
+    """
 
     name: str
     tag: str
@@ -45,8 +49,8 @@ def compare_columns(
     totals: str,
     on_pick: Callable[[int, int], None],
 ) -> None:
-    """Draw the columns. `on_pick` gets column and step of a token that is chosen, before the rest is drawn; `legend`
-    explains kinds: `(kind, sample, text)`; `totals` stands below them all."""
+    """Draw the columns. `on_pick` gets column and step of a chosen token before the rest of the page is drawn; `legend`
+    explains kinds as `(kind, sample, text)`; `totals` is the line below the columns."""
 
     def picked() -> None:
         if place := get(key).get("picked"):

@@ -1,4 +1,4 @@
-"""JavaScript and CSS of the components, which lie beside them as files."""
+"""Read JavaScript and CSS of the components, which lie beside them as files."""
 
 from __future__ import annotations
 

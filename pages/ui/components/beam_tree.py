@@ -1,6 +1,6 @@
-"""A beam search as a tree: a column for each token of the answer, in it every candidate, the best on top.
+"""Tree of a beam search: a column per token of the answer, with every candidate in it, the best on top.
 
-Choosing a candidate shows its hypothesis and the way to it. Tokens are model output: they reach the page as
+Choosing a candidate shows its hypothesis and the path to it. Tokens are model output: they reach the page as
 `textContent` only.
 """
 
@@ -13,7 +13,7 @@ import streamlit as st
 
 from pages.ui.components.assets import read_asset
 
-# Shapes and lines tell the three kinds apart, colours only help.
+# Shapes and line styles distinguish the three statuses, so that colours are not needed.
 
 _HTML = """
 <div class="beam">
@@ -38,29 +38,30 @@ _render = st.components.v2.component(
 
 
 class Hypothesis(NamedTuple):
-    """One candidate of one step."""
+    """One candidate of one step, a node of the tree. The browser gets the fields in this order."""
 
     parent: int | None
-    """Its place in the list, or None after the prompt."""
+    """Index of the parent in the list; None after the prompt."""
     step: int
     rank: int
-    """Among the candidates of its step, from 0."""
+    """Rank among the candidates of its step, from 0."""
     label: str
     status: str
     """`kept`, `pruned` or `finished`."""
     text: str
-    """The answer up to here."""
+    """Answer up to this token."""
     facts: str
-    """Its figures in the reader's language."""
+    """Figures in the reader's language."""
 
 
 def beam_tree(
     nodes: Sequence[Hypothesis], *, key: str, search: str, best: int, live: bool, words: dict[str, str]
 ) -> None:
-    """Draw the tree. `search` names the search, whose nodes are only ever added to; `best` is the place of the one
-    whose way is marked until another one is chosen, -1 for none.
+    """Draw the tree. `search` identifies the search, whose nodes may only be appended to; `best` is the index of the
+    node whose path is marked until the reader chooses another one, -1 for none.
 
-    `words` gives the texts `title`, `step`, `rank`, `kept`, `pruned`, `finished` and `image`, and the language's code.
+    `words` has the texts `title`, `step`, `rank`, `kept`, `pruned`, `finished` and `image`, and the language code as
+    `lang`.
     """
     data = {
         "nodes": list(nodes),

@@ -1,9 +1,8 @@
-"""Many candidates as cards, growing in place: text, status, and the criteria under which each one wins.
+"""Cards of candidates, growing in place: text, status, and the criteria by which each one wins.
 
-Candidates are untrusted text: they reach the page as `textContent` only. A card is kept as long as its candidate is
-shown, and text that grew is added to the text that is there, so that a selection lasts and sixty-four cards stay cheap.
-A card that is being written shows its end by style alone, without a measurement, and cards outside the window are not
-laid out.
+Candidates are untrusted text: they reach the page as `textContent` only. A card keeps its node as long as its candidate
+is shown, and new text is appended, so that a selection lasts and 64 cards stay cheap. A growing card shows its end by
+CSS alone, without a measurement, and cards outside the window are not laid out.
 """
 
 from __future__ import annotations
@@ -26,8 +25,11 @@ _render = st.components.v2.component(
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """One candidate, or several that say the same. `id` stays with it whatever the order, `badges` are the criteria
-    under which it wins, `empty` stands where it has no text yet."""
+    """One candidate, or several with the same text. The browser gets the fields by name.
+
+    `id` stays the same in any order, `badges` are the criteria by which the candidate wins, `empty` is the text of a
+    card without an answer yet.
+    """
 
     id: str
     number: str
@@ -43,8 +45,8 @@ class Card:
 def candidate_cards(
     cards: Sequence[Card], *, key: str, chosen: str | None, name: str, totals: str, on_pick: Callable[[str], None]
 ) -> None:
-    """Draw the cards in this order. `on_pick` gets the id of the card that is chosen, before the rest is drawn; `name`
-    is for screen readers, `totals` stands below them all."""
+    """Draw the cards in the given order. `on_pick` gets the id of the chosen card before the rest of the page is drawn;
+    `name` is for screen readers, `totals` is the line below the cards."""
 
     def picked() -> None:
         if card_id := get(key).get("picked"):

@@ -1,7 +1,7 @@
-"""Traces to figures, as plain plotly JSON. No Streamlit here, so charts are tested without a page.
+"""Build figures from traces as plain plotly JSON. Free of Streamlit, so charts are tested without a page.
 
-Plain dictionaries and not `plotly.graph_objects`: a live chart is redrawn several times a second for every reader,
-and building a validated figure costs milliseconds each time. A test passes them through `go.Figure`.
+The figures are dictionaries and not `plotly.graph_objects`: a live chart is redrawn several times a second for every
+reader, and building a validated figure costs milliseconds each time. A test validates them with `go.Figure`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from llm_core.generation.token_text import escape_control_characters
 from samplers import StepTrace
 
 RAW, AFTER, DRAWN = "#7f8998", "#2f6fd6", "#d05a0a"
-"""Grey, blue and orange: told apart in every common form of colour blindness, on light and on dark."""
+"""Grey, blue and orange: distinguishable with every common form of colour blindness, on light and on dark."""
 
 BARS = 12
 HEIGHT = 398
@@ -34,11 +34,13 @@ class Candidate:
 
     @property
     def excluded(self) -> bool:
+        """Whether the sampler excluded the token."""
         return self.after == 0
 
 
 def top_candidates(trace: StepTrace, label: Callable[[int], str], count: int = BARS) -> list[Candidate]:
-    """The most likely tokens before the sampler; the drawn one takes the last place if it is not among them."""
+    """Return the `count` most likely tokens before the sampler. The drawn token takes the last place if it is not among
+    them."""
     chosen = trace.candidates.index(trace.token_id)
     places = list(range(min(count, len(trace.candidates))))
     if chosen not in places:
@@ -56,10 +58,11 @@ def top_candidates(trace: StepTrace, label: Callable[[int], str], count: int = B
 
 
 def step_figure(candidates: list[Candidate], number: Callable[[float], str], words: dict[str, str]) -> dict:
-    """Bars of one step: wide and grey before the sampler, narrow and coloured after it; excluded tokens struck out.
+    """Return a bar chart of one step: wide grey bars before the sampler, narrow coloured ones after it, excluded tokens
+    struck out.
 
-    `words` gives the texts `raw`, `after`, `drawn`, `cut`, `empty` and `axis`. The axis always runs from 0 to 1 and
-    always holds `BARS` places, so nothing jumps between steps.
+    `words` has the texts `raw`, `after`, `drawn`, `cut`, `empty` and `axis`. The axis always runs from 0 to 1 and has
+    room for `BAR_COUNT` bars, so that nothing jumps between steps.
     """
     rows = list(range(len(candidates)))
     numbers = [f"{number(c.raw)} → {words['cut'] if c.excluded else number(c.after)}" for c in candidates]
@@ -133,7 +136,7 @@ def _tick(candidate: Candidate) -> str:
 
 
 def plain_label(text: str) -> str:
-    """Model output is untrusted, and plotly reads tags in labels: none may come from a token."""
+    """Escape a label, because model output is untrusted and plotly interprets tags in labels."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
@@ -154,7 +157,7 @@ def _in_the_middle(text: str) -> dict:
 
 
 def accuracy_figure(shares: list[tuple[str, Proportion]], axis: str) -> dict:
-    """Accuracies as dots with their intervals, one line each, from 0 to 100 %."""
+    """Return accuracies as dots with their intervals, one line each, from 0 to 100 %."""
     known = [(name, share) for name, share in shares if share.n]
     return {
         "data": [
@@ -188,7 +191,7 @@ def accuracy_figure(shares: list[tuple[str, Proportion]], axis: str) -> dict:
             "yaxis": {
                 "automargin": True,
                 "autorange": "reversed",
-                "type": "category",  # plotly would read names of digits as numbers
+                "type": "category",  # plotly would parse names made of digits as numbers
                 "categoryorder": "array",
                 "categoryarray": [name for name, _ in shares],
                 "fixedrange": True,

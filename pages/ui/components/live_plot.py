@@ -1,4 +1,4 @@
-"""A Plotly chart that is redrawn in place while people watch: one node for its whole life, no gap, no jump."""
+"""Plotly chart that is redrawn in place while an answer grows: one DOM node for its whole life, without jumps."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from pages.ui.shell.i18n import t
 from pages.ui.shell.session import get
 
 _ROW = 30
-"""Pixels above a figure that scrolls sideways, for the button under which it would move."""
+"""Pixels above a figure that scrolls sideways, for the download button."""
 
-# Colours come from the theme by style sheet, so that switching between light and dark needs no redraw.
+# Colours come from the theme through CSS, so that switching between light and dark needs no redraw.
 
 _HTML = """
 <div class="nucleus-figure"><div class="nucleus-scroll"><div class="nucleus-plot" role="img"></div></div>
@@ -40,11 +40,13 @@ def live_plot(
     min_width: int = 0,
     on_pick: Callable[[int], None] | None = None,
 ) -> None:
-    """Draw `figure` (plotly JSON with a fixed height). Same `key`, same node: new data changes it in place.
+    """Draw `figure`, plotly JSON with a fixed height. The same `key` keeps the same node, and new data changes it in
+    place.
 
-    `label` is read by screen readers, `step` marks what is drawn. A screen narrower than `min_width` pixels scrolls
-    sideways, under a row for the button. A button at the upper right, for which figures leave room, downloads the chart
-    as an image. `on_pick` gets the `customdata` of a point that is clicked, before the rest of the page is drawn.
+    `label` is for screen readers, `step` identifies the drawn data. On a screen narrower than `min_width` pixels the
+    figure scrolls sideways, below a row for the button. The button at the upper right, for which figures leave room,
+    downloads the chart as an image. `on_pick` gets the `customdata` of a clicked point before the rest of the page is
+    drawn.
     """
     data: dict[str, Any] = {"figure": figure, "url": plotly_js.url(), "label": label, "step": step}
     data |= {"min_width": min_width, "name": f"nucleus-{key}"}

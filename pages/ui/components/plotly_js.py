@@ -1,4 +1,4 @@
-"""plotly.js as a static file: every browser loads it once and keeps it, instead of 5 MB with every chart."""
+"""Serve plotly.js as a static file, which a browser loads and caches once, instead of 5 MB with every chart."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ _STATIC = Path(__file__).parents[3] / "static"
 
 @functools.lru_cache
 def url() -> str:
-    """Address of plotly.js on this server, copied from the installed package (which is not imported) on first use."""
+    """Return the URL path of plotly.js on this server, which is copied on first use from the installed package without
+    importing it."""
     name = f"plotly-{importlib.metadata.version('plotly')}.min.js"
     target = _STATIC / name
     if not target.exists():

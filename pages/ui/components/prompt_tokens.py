@@ -1,6 +1,6 @@
-"""A prompt as the model sees it: its tokens, coloured by the part that they come from, with a count for each part.
+"""Tokens of a rendered prompt, coloured by the prompt part that they come from, with a count per part.
 
-Prompts may come from strangers, and so reach the page as `textContent` only.
+Prompts may come from others, and so reach the page as `textContent` only.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ COLOURS = {
     "prefill": "#0f7f7f",
     "template": "#7f8998",
 }
-"""Told apart on light and on dark; the hover text names the part as well."""
+"""Colour of each part, distinguishable on light and dark background; the hover text names the part as well."""
 
 _HTML = '<div class="prompt"><div class="parts"></div><div class="tokens" tabindex="0"></div></div>'
 
@@ -35,7 +35,7 @@ _render = st.components.v2.component(
 
 @dataclass(frozen=True, slots=True)
 class PromptToken:
-    """One token: what is written, its part, and what a pointer is told."""
+    """One token: its text, its part, and its hover text. The browser gets the fields by name."""
 
     text: str
     part: str
@@ -43,6 +43,6 @@ class PromptToken:
 
 
 def prompt_tokens(cells: Sequence[PromptToken], counts: dict[str, tuple[str, str]], *, key: str) -> None:
-    """Draw the tokens under a line of parts. `counts` gives each part's name and count in the reader's language."""
+    """Draw the tokens below a legend of parts. `counts` has each part's name and count in the reader's language."""
     parts = [{"name": name, "count": count, "colour": COLOURS[part]} for part, (name, count) in counts.items()]
     _render(key=key, data={"cells": [asdict(cell) for cell in cells], "parts": parts, "colours": COLOURS})

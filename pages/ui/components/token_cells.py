@@ -1,4 +1,4 @@
-"""Answers as cells of a token strip, and as the rows of its table."""
+"""Convert answers to cells of a token strip, and cells to table rows."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ _lock = threading.Lock()
 
 
 def cells_of(branch: Branch) -> tuple[Cell, ...]:
-    """The whole answer. Cells are made once, since an answer is drawn several times a second while it grows."""
+    """Return the cells of a whole answer, those shared with its parents included. Finished cells are cached, because an
+    answer is drawn several times a second while it grows."""
     shared = cells_of(branch.parent)[: branch.step] if branch.parent else ()
     with _lock:
         known = _known.get(branch.row, ())
@@ -37,19 +38,19 @@ def cells_of(branch: Branch) -> tuple[Cell, ...]:
 
 
 def forks_of(branch: Branch) -> list[int]:
-    """Steps at which the answer, and those that it grew from, left their parents."""
+    """Return the steps at which the answer and its ancestors left their parents."""
     forks = forks_of(branch.parent) if branch.parent else []
     return [*(fork for fork in forks if fork < branch.step), *([branch.step] if branch.parent else [])]
 
 
 def given_in(branch: Branch) -> list[int]:
-    """Steps whose tokens somebody picked or typed."""
+    """Return the steps whose tokens a person picked or typed, those of ancestors included."""
     before = given_in(branch.parent) if branch.parent else []
     return [*(step for step in before if step < branch.step), *branch.forced_steps]
 
 
 def strip_words(mode: Mode, title: str, empty: str = "") -> dict[str, Any]:
-    """The texts of a strip in the reader's language."""
+    """Return the texts of a strip in the reader's language."""
     low, high = ENDS[mode]
     most = number(high, 0)
     if mode != "probability":
@@ -67,7 +68,7 @@ def strip_words(mode: Mode, title: str, empty: str = "") -> dict[str, Any]:
 
 
 def token_table(cells: Sequence[Cell]) -> list[dict[str, Any]]:
-    """The strip's table twin."""
+    """Return the cells as table rows."""
     return [
         {t("strip.number"): step + 1, t("step.token"): cell.label}
         if cell.kind == "bare"

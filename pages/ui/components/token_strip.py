@@ -1,7 +1,7 @@
-"""An answer as a strip of tokens, each coloured by one of its numbers; clicking or arrow keys choose one.
+"""Token strip: an answer whose tokens are coloured by one of their numbers and chosen by click or arrow keys.
 
-A letter whose bytes are split over several tokens is written whole, over one stripe for each of them. Tokens are model
-output and so untrusted: they reach the page as `textContent` only, and an image of them is drawn, not written.
+A character whose bytes are split over several tokens is written once, over one stripe per token. Tokens are model
+output and thus untrusted: they reach the page as `textContent` only, and the downloaded image is drawn on a canvas.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ENDS: dict[Mode, tuple[float, float]] = {
     "entropy": (0, 8),
     "surprisal": (0, 10),
 }
-"""The values that the two ends of the colour scale stand for; what lies beyond gets the end's colour."""
+"""Values at the two ends of the colour scale; values beyond them get the colour of the end."""
 
 _HTML = """
 <div class="strip">
@@ -47,27 +47,27 @@ _render = st.components.v2.component(
 
 
 class Cell(NamedTuple):
-    """One token: what is written, what it is, and its numbers; entropy and surprisal in bits, under the model's own
-    distribution."""
+    """One token with its text, kind and numbers. Entropy and surprisal are in bits, under the model's own distribution.
+    The browser gets the fields in this order."""
 
     text: str
-    """The whole characters that it completes."""
+    """Whole characters that the token completes."""
     label: str
-    """The token by itself, with its whitespace visible."""
+    """The token by itself, with visible whitespace."""
     token_id: int | None
     kind: Literal["text", "part", "mark", "bare"]
-    """`part` holds only some bytes of the letter that a later token completes; `mark` is a special token; `bare` is a
-    piece of text that came without numbers."""
+    """`part` holds only some bytes of a character that a later token completes; `mark` is a special token; `bare` is a
+    piece of text without numbers."""
     probability: float
     after: float
-    """Its probability after the sampler."""
+    """Probability after the sampler."""
     rank: int
     entropy: float
     surprisal: float
 
 
 def position(cell: Cell, mode: Mode) -> float:
-    """Where the cell's number stands on the colour scale, from 0 to 1; ranks by their logarithm."""
+    """Return the position of a cell's number on the colour scale, in [0, 1]; ranks by logarithm."""
     value: float = getattr(cell, mode)
     low, high = ENDS[mode]
     if mode == "rank":
@@ -89,10 +89,10 @@ def token_strip(
 ) -> None:
     """Draw the strip. `on_pick` gets the index of the chosen token before the rest of the page is drawn.
 
-    `words` gives the texts `title`, `legend`, `low`, `high`, `empty`, `token`, `after`, `entropy`, `surprisal`, `id`,
-    `part`, `bare`, `given`, `fork` and `image`, the language's code as `lang`, and in `names` one text for each mode.
-    `forks` are the tokens at which the answer left another one, `given` those that the model did not choose. A `live`
-    strip keeps its end in view.
+    `words` has the texts `title`, `legend`, `low`, `high`, `empty`, `token`, `after`, `entropy`, `surprisal`, `id`,
+    `part`, `bare`, `given`, `fork` and `image`, the language code as `lang`, and in `names` one text per mode. `forks`
+    are the indices at which the answer left its parent, `given` those of tokens that the model did not choose. A `live`
+    strip scrolls to its end.
     """
 
     def picked() -> None:
@@ -116,13 +116,13 @@ def _place(cell: Cell, mode: Mode) -> float | None:
 
 
 def _rounded(cell: Cell) -> tuple:
-    """As few digits as are shown: the strip is sent several times a second."""
+    """Return the cell with no more digits than are shown, because the strip is sent several times a second."""
     probabilities = (float(f"{value:.4g}") for value in (cell.probability, cell.after))
     return (*cell[:4], *probabilities, cell.rank, round(cell.entropy, 3), round(cell.surprisal, 3))
 
 
 def mode_picker() -> Mode:
-    """By which of their numbers tokens are coloured."""
+    """Draw the choice of the number that colours tokens. Returns the chosen mode."""
     key = "strip_mode"
     if not has(key):
         put(key, MODES[0])

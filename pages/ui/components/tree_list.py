@@ -1,4 +1,4 @@
-"""Answers and their branches as a tree in which one is chosen by a click or with the arrow keys.
+"""Tree of answers and their branches, in which one is chosen by click or arrow keys.
 
 Names and tokens reach the page as `textContent` only.
 """
@@ -23,7 +23,8 @@ _render = st.components.v2.component(
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One answer: how deep it stands, what it is called, where it left its parent, how it goes on, and its figures."""
+    """One answer of the tree: depth, name, where it left its parent, its text and figures. The browser gets the fields
+    by name."""
 
     id: int
     depth: int
@@ -37,7 +38,8 @@ class Line:
 
 
 def guides(depths: Sequence[int]) -> list[str]:
-    """The lines that join each entry of an outline to the one it stands below, drawn with characters."""
+    """Return box-drawing characters that join each entry of an outline to its parent. `depths` are the entries' depths,
+    in order, from 0."""
     drawn = []
     for place, depth in enumerate(depths):
         parts = []
@@ -50,7 +52,7 @@ def guides(depths: Sequence[int]) -> list[str]:
 
 
 def branch_tree(lines: Sequence[Line], *, key: str, label: str, on_pick: Callable[[int], None]) -> None:
-    """Draw the tree. `on_pick` gets the id of the chosen line before the rest of the page is drawn."""
+    """Draw the tree. `on_pick` gets the id of the chosen entry before the rest of the page is drawn."""
 
     def picked() -> None:
         chosen = get(key).get("picked")

@@ -1,4 +1,4 @@
-"""What the Gallery's lists share: words about a recipe, actions that may be refused, and what came of them."""
+"""Texts and actions that the Gallery's lists share: an entry's description, and the outcome of actions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def about(entry: Entry) -> str:
-    """By whom, in which language, which version, and when."""
+    """Return an entry's author, language, version and date as Markdown."""
     language = i18n.LANGUAGES.get(entry.language, entry.language)
     version = t("desk.version", number=entry.latest)
     parts = [i18n.plain(entry.author), i18n.plain(language), version, i18n.moment(entry.saved_at)]
@@ -30,7 +30,7 @@ def about(entry: Entry) -> str:
 
 @contextmanager
 def acting() -> Iterator[None]:
-    """Around what a button does: a refusal is told where the page is drawn next."""
+    """Run a button's action; if it raises `NucleusError`, the message is shown when the page is drawn next."""
     state = gallery_state()
     state.notice = None
     try:
@@ -40,7 +40,7 @@ def acting() -> Iterator[None]:
 
 
 def tell() -> None:
-    """What came of the last action, and the way back from a deletion."""
+    """Draw the message on the last action, and a button to undo a deletion."""
     state = gallery_state()
     if state.notice:
         kind, words = state.notice

@@ -1,4 +1,4 @@
-"""The reader's own past runs: to look through, to open again, to prune, and to keep no more."""
+"""The reader's past runs: search, open, delete and prune them, and turn recording off."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ _PRUNE: dict[str, dict[str, float]] = {
 
 
 def history_list() -> None:
+    """Draw the list of past runs."""
     from llm_core.storage.history import KEPT_DAYS, MAX_RUNS, PAGE, history_allowed
 
     state = playground_state()

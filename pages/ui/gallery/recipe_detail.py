@@ -1,4 +1,4 @@
-"""One saved recipe: what it asks, its versions and what changed between them, its link, what can be done with it."""
+"""Detail view of a saved recipe: prompt, versions and their differences, link and actions."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ _LISTED = "recipe_listed"
 
 
 def recipe_view(recipe_id: str) -> None:
+    """Draw the view of one recipe."""
     st.button(t("gallery.back"), key="gallery_back", icon=":material/arrow_back:", on_click=_back)
     store = services.recipes()
     try:
@@ -58,7 +59,7 @@ def recipe_view(recipe_id: str) -> None:
 
 
 def _recorded(recipe: Recipe) -> list[Run]:
-    """The run that lies in it, if it can be shown."""
+    """Return the recorded runs of the recipe; empty if there are none or they cannot be replayed."""
     from llm_core.recipes.replay import replayed
 
     try:
@@ -81,7 +82,7 @@ def _heading(entry: Entry) -> None:
 
 
 def _choose(entry: Entry, versions: tuple[Version, ...]) -> int:
-    """The version that is looked at."""
+    """Draw the choice of a version. Returns its number."""
     names = {version.number: _name(version) for version in versions}
     return st.selectbox(
         t("gallery.version"), list(names), format_func=names.__getitem__, key=f"version_{entry.id}_{entry.latest}"
@@ -126,7 +127,7 @@ def _actions(entry: Entry, chosen: int) -> None:
 
 
 def _changes(entry: Entry, versions: tuple[Version, ...]) -> None:
-    """What is different between two versions, the last two to begin with."""
+    """Draw the difference between two versions, at first between the last two."""
     if len(versions) < 2:
         st.caption(t("gallery.one_version"))
         return

@@ -1,4 +1,4 @@
-"""Saved recipes: a list to search, and one of them with its versions."""
+"""Saved recipes: a searchable list, or the detail view of one."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ _START: dict[str, Any] = {"saved_query": "", "saved_whose": "all", "saved_tag": 
 
 
 def saved_list() -> None:
+    """Draw the list, or the chosen recipe."""
     state = gallery_state()
     tell()
     if state.shown:
@@ -79,7 +80,7 @@ def _search_fields() -> None:
         persist_state="session",
     )
     tags = dict(services.recipes().tags(owner()))
-    # Sent anew each time: a browser names a choice by its label, and the count in it may have changed.
+    # Resent at every rerun: the browser identifies a choice by its label, and the count in the label may have changed.
     put("saved_tag", get("saved_tag") if get("saved_tag") in tags else None)
     tag.selectbox(
         t("gallery.tag"),

@@ -1,4 +1,4 @@
-"""Hold what the Gallery remembers of a browser tab."""
+"""State of the Gallery of one browser tab."""
 
 from __future__ import annotations
 
@@ -14,40 +14,40 @@ if TYPE_CHECKING:
 
 @dataclass
 class GalleryState:
-    """Where the Gallery stands."""
+    """Position and messages of the Gallery's lists."""
 
     shown: str | None = None
-    """The id of the saved recipe that is looked at; None shows the list."""
+    """Id of the shown recipe; None shows the list."""
     skip: int = 0
-    """Recipes before those that are listed."""
+    """Number of recipes before the listed ones."""
     deleted: tuple[str, str] | None = None
-    """Id and title of what was deleted last."""
+    """Id and title of the recipe that was deleted last."""
     notice: tuple[str, str] | None = None
-    """What came of the last action: "success", "warning" or "error", and the words."""
+    """Message on the last action: "success", "warning" or "error", and the text."""
     runs_skip: int = 0
-    """Past runs before those that are listed."""
+    """Number of past runs before the listed ones."""
 
 
 @dataclass
 class VertexState:
-    """Prompts in Vertex AI's Prompt Management."""
+    """Prompts of Vertex AI's Prompt Management, as listed and fetched."""
 
     place: str = ""
-    """The project and location that were listed last."""
+    """Project and location that were listed last."""
     entries: tuple[PromptEntry, ...] = ()
     versions: dict[str, tuple[VersionEntry, ...]] = field(default_factory=dict)
-    """By prompt."""
+    """Versions by prompt id."""
     kept: SavedPrompt | None = None
-    """What was saved last."""
+    """Prompt that was saved last."""
     fetched: PromptImport | None = None
-    """What waits for the reader to say whether it may be opened without some of its parts."""
+    """Prompt that waits for the reader to agree that it opens without some of its parts."""
 
 
 def gallery_state() -> GalleryState:
-    """Return what this room remembers of the tab."""
+    """Return this tab's `GalleryState`."""
     return session_slice(GalleryState)
 
 
 def vertex_state() -> VertexState:
-    """Return what this room remembers of the tab."""
+    """Return this tab's `VertexState`."""
     return session_slice(VertexState)

@@ -1,4 +1,4 @@
-"""Ready recipes for the whitepaper's applications, in English and Vietnamese."""
+"""Starter recipes for the whitepaper's applications, in English and Vietnamese."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pages.ui.shell.session import session
 
 
 def ready_list() -> None:
+    """Draw the choice of application and language, and the recipes of the chosen application."""
     st.caption(t("gallery.intro"))
     reader: Language = "vi" if i18n.language() == "vi" else "en"
     names = {each.id: each.title[reader] for each in applications()}
@@ -56,6 +57,6 @@ def _card(entry: Entry, language: Language, reader: Language) -> None:
 
 
 def _open(entry: Entry, language: Language) -> None:
-    """For whatever model the reader has: it shows the same on any."""
+    """Open a starter recipe for the reader's current model, because it suits any model."""
     recipe = entry.recipe(language, model=ModelReference(id=session().model_id), precision=session().precision)
     ask_to_open(OpenedRecipe(recipe))

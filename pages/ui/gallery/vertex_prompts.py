@@ -1,4 +1,4 @@
-"""Prompts in Vertex AI's Prompt Management: save the Playground's, list those of a project, open a version."""
+"""Prompts in Vertex AI's Prompt Management: save the Playground's prompt, list a project's prompts, open a version."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ T = TypeVar("T")
 
 NAME, MODEL, NEXT_OF, PROMPT, VERSION = (f"vertex_prompt_{part}" for part in ("name", "model", "next", "id", "version"))
 SAVE, OPEN = "vertex-save", "vertex-open"
-"""Where the two forms wait for Vertex AI."""
+"""Places of the pending calls of the two forms."""
 
 
 def vertex_prompts() -> None:
-    """The panel. What takes long runs in the background and can be stopped."""
+    """Draw the panel. Calls to Vertex AI run in the background and can be stopped."""
     saving, asking = settle(SAVE), settle(OPEN)
     with st.container(border=True):
         st.caption(t("vertex_prompts.about"))
@@ -183,7 +183,8 @@ def _list_versions() -> None:
 
 
 def _fetch() -> None:
-    """Get the version, and open it unless the reader should know before what does not come along."""
+    """Fetch the chosen version, and open it unless some of its parts would be dropped, which the reader should know
+    first."""
     state, chosen, version = vertex_state(), str(get(PROMPT)), str(get(VERSION) or "")
 
     def take(found: PromptImport) -> None:
@@ -195,7 +196,7 @@ def _fetch() -> None:
 
 
 def _ask(what: Callable[[VertexPromptStore, Connection], T], take: Callable[[T], None]) -> None:
-    """Where the form to open waits: for one thing at a time."""
+    """Start a call of the form to open, which has one pending call at a time."""
 
     def begin() -> BackgroundCall[T]:
         from llm_core.providers.http.background_call import BackgroundCall
@@ -207,7 +208,7 @@ def _ask(what: Callable[[VertexPromptStore, Connection], T], take: Callable[[T],
 
 
 def _open() -> None:
-    """Open what was fetched in the Playground. Work that would be replaced is asked for."""
+    """Open the fetched prompt in the Playground, with confirmation if it replaces unsaved work."""
     state = vertex_state()
     if found := state.fetched:
         names = {entry.id: entry.name for entry in state.entries}
@@ -224,7 +225,7 @@ def _place() -> str:
 
 
 def _listed() -> tuple[PromptEntry, ...]:
-    """Those of the place that the form names."""
+    """Return the listed prompts if they belong to the place that the form names."""
     state = vertex_state()
     return state.entries if state.place == _place() else ()
 
@@ -242,6 +243,6 @@ def _day(entry: PromptEntry | VersionEntry) -> str:
 
 
 def _words(fields: Sequence[str]) -> str:
-    """Names of fields; those that only Vertex AI has as it writes them."""
+    """Return names of fields; those that only Vertex AI has, as it spells them."""
     known = i18n.texts(i18n.language())
     return ", ".join(known.get(f"fields.{name}") or i18n.plain(name) for name in fields)

@@ -1,4 +1,4 @@
-"""What pages say of hosted runs beside their answers: the queue, what was left out, how sure a step's figures are."""
+"""Notes on hosted runs beside their answers: queue, unsupported settings, and how exact a step's figures are."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 
 
 def queue_note(runs: Collection[Run]) -> None:
-    """How many answers of these runs wait for their turn at a provider, and what is in front of them. Always draws one
-    element, so that what follows keeps its place."""
+    """Draw how many answers of these runs wait at a provider, and how many answers of other runs are ahead of them.
+
+    Draws exactly one container in every state, so that elements below keep their position.
+    """
     hosted = services.router().hosted
     waiting = hosted.queue_state(runs)
     with st.container(key="queue-note"):
@@ -30,20 +32,21 @@ def queue_note(runs: Collection[Run]) -> None:
 
 
 def told(notices: Iterable[NucleusError]) -> None:
-    """Each once."""
+    """Draw each distinct notice once."""
     for text in dict.fromkeys(map(i18n.explain, notices)):
         st.info(text, icon=":material/info:")
 
 
 def comparison_notes(comparison: Comparison) -> None:
-    """What providers refused or ignored, and what a seed is worth there."""
+    """Draw what providers rejected or ignored in a comparison, and what a seed guarantees there."""
     if any(is_hosted(run.request.model_id) for run in comparison.runs):
         st.caption(t("hosted_views.compare.seed"))
     told(notice for run in comparison.runs for notice in run.notices)
 
 
 def step_note(event: TokenEvent) -> str:
-    """How much a provider showed of one step, and how far what the stages make of it may be off."""
+    """Return a text on how much of one step's distribution a provider showed, and the error bound of the distribution
+    after the sampler."""
     trace = event.known_trace
     shown = t("hosted_views.shown", count=number(len(trace.candidates), 0), value=share(1 - trace.residual))
     if event.error_bound >= 1:

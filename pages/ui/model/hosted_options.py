@@ -1,4 +1,4 @@
-"""What only hosted models take: thinking, safety settings, pictures; and what came of it beside the answer."""
+"""Options of hosted models: thinking, safety settings and images; and what a provider returned beside the answer."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SAFETY = ("default", "BLOCK_LOW_AND_ABOVE", "BLOCK_MEDIUM_AND_ABOVE", "BLOCK_ONL
 
 
 def hosted_options() -> None:
-    """Draw the fields that `read_hosted` reads."""
+    """Draw the fields that `read_hosted_options` reads."""
     if not has(Key.THINKING):
         put(Key.THINKING, "default")
         put(Key.SAFETY, "default")
@@ -61,6 +61,7 @@ def hosted_options() -> None:
 
 
 def read_hosted() -> HostedOptions:
+    """Return the options as the fields have them, with the open recipe's images if no files are chosen."""
     files = get("hosted_images") or ()
     bar = get(Key.SAFETY) or "default"
     return HostedOptions(
@@ -72,7 +73,7 @@ def read_hosted() -> HostedOptions:
 
 
 def write_hosted(options: HostedOptions) -> None:
-    """Fill the fields with what they can show: thinking by level only. To be called before they are drawn."""
+    """Fill the fields as far as they can show the options; thinking by level only. Call it before they are drawn."""
     bars = {bar for _, bar in options.safety}
     put(Key.THINKING, options.thinking if options.thinking in THINKING else "default")
     put(Key.SHOW_THOUGHTS, options.show_thoughts)
@@ -85,7 +86,7 @@ def _remove_images() -> None:
 
 
 def hosted_notes(run: Run, row: SampleRecord) -> None:
-    """Notices, thoughts, and what the provider counted."""
+    """Draw notices, thoughts, token usage and cost of one answer."""
     for notice in run.notices:
         st.info(i18n.explain(notice), icon=":material/info:")
     if row.thoughts:
@@ -106,7 +107,7 @@ def _cost(run: Run, row: SampleRecord) -> list[str]:
         return []
     try:
         target = services.router().target(run.request.model_id)
-    except NucleusError:  # a recorded run of an address that may not be called from here
+    except NucleusError:  # a recorded run at a URL that may not be called from here
         return []
     return _estimated(target, row.usage) if target else []
 

@@ -1,4 +1,4 @@
-"""The form for hosted models: provider, key, address, the list of its models, and what the chosen one takes."""
+"""Form for hosted models: provider, key, address, list of models, and what the chosen model supports."""
 
 from __future__ import annotations
 
@@ -26,13 +26,14 @@ PLACES = {
     "openai": ("openai", ""),
     "server": ("openai", "http://127.0.0.1:8000/v1"),
 }
-"""What the form offers: the scheme of each, and the address to begin with."""
+"""Providers of the form: scheme and initial address of each."""
 LISTING = "hosted-models"
-"""Where the form waits for a provider's list."""
+"""Place of the pending call that lists a provider's models."""
 _SIGNS = {"honoured": "✓", "ignored": "∅", "rejected": "✗", "untried": "?"}
 
 
 def hosted_form() -> None:
+    """Draw the form."""
     if not has(Key.PROVIDER):
         put(Key.PROVIDER, "gemini")
         put(Key.SERVER_URL, PLACES["server"][1])
@@ -61,7 +62,7 @@ def hosted_form() -> None:
             help=t("hosted.place_help" if chosen == "vertex" else "hosted.place_needed"),
             persist_state="session",
         )
-    if chosen != "endpoint":  # Google Cloud knows the server, and takes no key there
+    if chosen != "endpoint":  # an endpoint authenticates by the server's Google Cloud identity and takes no key
         _key_field(chosen)
     _model_field(chosen)
     waiting_line(LISTING)
@@ -70,13 +71,13 @@ def hosted_form() -> None:
 
 
 def _forget_answers() -> None:
-    """Of another provider."""
+    """Clear messages and the pending call, which belong to another provider."""
     model_state().hosted_notice = None
     give_up(LISTING)
 
 
 def _where() -> tuple[str, str]:
-    """Scheme and place, as the form says."""
+    """Return scheme and place (address, or project and location) as the form has them, unchecked."""
     chosen = str(get(Key.PROVIDER))
     field = {"server": Key.SERVER_URL, "vertex": Key.VERTEX_PLACE, "endpoint": Key.VERTEX_PLACE}.get(chosen)
     return PLACES[chosen][0], str(get(field) or "").strip() if field else ""
@@ -139,7 +140,8 @@ def _facts(model: HostedModel) -> str:
 
 
 def _checked() -> tuple[str, str]:
-    """Raises `NucleusError` for an own server's address, or a project and location, that is none."""
+    """Return scheme and place of the form. Raises `NucleusError` for an invalid address, or an invalid project and
+    location."""
     from llm_core.providers.google.client import PROJECT_AND_LOCATION
     from llm_core.providers.http.url_policy import normalize_url
 
@@ -185,7 +187,7 @@ def _use(name: str) -> None:
 
 
 def capability_table(model_id: str) -> None:
-    """What is known of each setting: tried and honoured, ignored, rejected, or not tried."""
+    """Draw a table of what is known of each setting with a model: honoured, ignored, rejected or untried."""
     support = services.router().hosted.support(model_id)
     st.caption(t("hosted.capabilities_help"))
     st.dataframe(

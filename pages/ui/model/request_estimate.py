@@ -1,4 +1,4 @@
-"""What a comparison, sweep or study will ask of a provider, said beforehand: requests, and what they may cost."""
+"""Estimate the requests to a provider before a comparison, sweep or study starts: their number and cost."""
 
 from __future__ import annotations
 
@@ -15,24 +15,25 @@ from pages.ui.shell import i18n, services
 from pages.ui.shell.i18n import number, t
 
 MOST_REQUESTS = 500
-"""That one press of a button may lead to."""
+"""Requests that one press of a button may lead to."""
 CHARACTERS_A_TOKEN = 3
-"""A token has at least about as many, in English and in Vietnamese: the estimate is meant to be high."""
+"""Characters per token, about the fewest in English and Vietnamese, so that the estimate is rather too high."""
 
 
 class Plan(NamedTuple):
-    """Requests of one kind."""
+    """Estimated requests of one kind to one model."""
 
     model_id: str
     requests: int
     characters: int
-    """Of the prompt."""
+    """Characters of the prompt."""
     tokens: int
-    """The longest answer."""
+    """Maximum tokens of an answer."""
 
 
 def together(plans: Sequence[Plan]) -> list[Plan]:
-    """Plans for one model as one: as many requests as all of them, as long as their mean."""
+    """Merge estimates for one model into one, with the total number of requests and their mean length. Empty for no
+    requests."""
     requests = sum(plan.requests for plan in plans)
     if not requests:
         return []
@@ -42,7 +43,8 @@ def together(plans: Sequence[Plan]) -> list[Plan]:
 
 
 def plan_note(plans: Iterable[Plan]) -> None:
-    """One line a hosted model; nothing for local ones."""
+    """Draw one line per hosted model: number of requests, cost, and the limit if it is exceeded. Local models need
+    none."""
     for plan in plans:
         try:
             target = services.router().target(plan.model_id)
@@ -69,7 +71,7 @@ def plan_note(plans: Iterable[Plan]) -> None:
 
 
 def check_plan(plans: Iterable[Plan]) -> None:
-    """Raises `NucleusError` where one press would lead to too many requests."""
+    """Raise `NucleusError` if the hosted requests are more than `MAX_REQUESTS_PER_RUN`."""
     router = services.router()
     asked = sum(plan.requests for plan in plans if router.target(plan.model_id) is not None)
     if asked > MOST_REQUESTS:

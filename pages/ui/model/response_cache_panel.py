@@ -1,4 +1,4 @@
-"""The answers that providers need not be asked for again: how many there are, a switch, and a way to be rid of them."""
+"""Panel of the response cache: its size and hits, a switch, and a button to clear it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ SWITCH = "answers_on"
 
 
 def cache_panel() -> None:
+    """Draw the panel."""
     answers = session().answers
     if not has(SWITCH):
         put(SWITCH, answers.enabled)

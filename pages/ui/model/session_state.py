@@ -1,4 +1,4 @@
-"""Hold what the room remembers of a browser tab, besides its widgets."""
+"""State of the model form and hosted options of one browser tab."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ if TYPE_CHECKING:
 
 @dataclass
 class ModelState:
-    """Values of the model's form and of hosted options."""
+    """Values of the form for hosted models and of hosted options, besides their widgets."""
 
     listed_models: dict[str, tuple[HostedModel, ...]] = field(default_factory=dict)
-    """What providers listed, under the same names."""
+    """Models that providers listed, by the name of the key that was used: `scheme` or `scheme:place`."""
     hosted_notice: str | None = None
-    """Why a model was refused."""
+    """Message on why a model was refused."""
     counted: tuple[tuple, str] | None = None
-    """What a provider counted last: of what, and what it said in the reader's language."""
+    """Last token count of a provider: the counted model, prompt and images, and the message in the reader's language.
+    """
     images: tuple[Image, ...] = ()
-    """Pictures that came with the recipe."""
+    """Images of the open recipe."""
 
 
 def model_state() -> ModelState:
-    """Return what this room remembers of the tab."""
+    """Return this tab's `ModelState`."""
     return session_slice(ModelState)

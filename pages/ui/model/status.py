@@ -1,4 +1,4 @@
-"""The chosen model on its way: progress while it comes, what went wrong if it did not."""
+"""Load the chosen model: show its progress, or the error if it failed."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _REFRESH_SECONDS = 0.5
 
 
 def model_status() -> LanguageModel | None:
-    """Ask for the session's model and show how far it is; the page stays usable meanwhile. None while it is not there,
-    and for a hosted one, which needs no loading."""
-    # One place whatever it holds: elements that moved up when it emptied would be drawn anew, and lose what is being
-    # typed in them.
+    """Load the session's model and show its progress; the page stays usable meanwhile. Returns the model, or None while
+    it loads, after an error, and for a hosted model."""
+    # One container in every state: if it disappeared, elements below would move up, be drawn anew and lose half-typed
+    # text.
     place = st.container(key="model-status")
     if is_hosted():
         return None
@@ -41,12 +41,13 @@ def model_status() -> LanguageModel | None:
 
 
 def is_hosted(model_id: str = "") -> bool:
-    """Whether a model, or else the session's, runs elsewhere."""
+    """Return whether a model runs at a provider; the default is the session's model."""
     return not is_local(model_id or session().model_id)
 
 
 def revision_here(model_id: str) -> str:
-    """What tells the weights of the session's model, once it is loaded, or of the built-in one; empty for others."""
+    """Return the revision of a local model's weights: of the built-in model, or of the session's model once it is
+    loaded. Empty for any other model."""
     from llm_core.models.revision import builtin_revision, find_revision
 
     if model_id == builtin.MODEL_ID:
@@ -57,7 +58,8 @@ def revision_here(model_id: str) -> str:
 
 
 def hosted_target() -> Target | None:
-    """The parts of the hosted model's id; None for a local one, and for an address that is not allowed any more."""
+    """Return the parsed id of the session's model if it is hosted. None for a local model, and for a URL that may not
+    be called."""
     try:
         return services.router().target(session().model_id)
     except NucleusError:

@@ -1,4 +1,4 @@
-"""Beam search of the Playground's prompt: its settings, its tree as it grows, and what it found."""
+"""Card for a beam search of the Playground's prompt: its settings, its growing tree and its results."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ REFRESH_SECONDS = 0.4
 
 
 def beam_view() -> None:
-    """Draw the card. What is inside is drawn again while a search runs."""
+    """Draw the card, whose content is a fragment that redraws while a search is active."""
     run = playground_state().beam
     with st.expander(t("beam.title"), expanded=run is not None):
         st.caption(t("beam.text"))
@@ -32,7 +32,7 @@ def beam_view() -> None:
 def _draw(following: bool) -> None:
     state = playground_state()
     run = state.beam
-    active = bool(run and run.active)  # before the tree is read, so that nothing is missed
+    active = bool(run and run.active)  # read before the tree, so that the last nodes are not missed
     _controls(active)
     if state.beam_notice:
         st.error(state.beam_notice, icon=":material/error:")
@@ -117,7 +117,7 @@ def _found(run: BeamRun, active: bool) -> None:
 
 
 def hypotheses(run: BeamRun) -> list[Hypothesis]:
-    """The search's nodes as they are drawn."""
+    """Return the nodes of a search for the tree."""
     if run.model is None:
         return []
     drawn: list[Hypothesis] = []

@@ -1,4 +1,4 @@
-"""From the chosen step on: another token, a text of one's own, or the dice again. Each starts a branch."""
+"""Form that starts a branch from the chosen step: with another token, a typed text, or a new seed."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from llm_core.generation.record import TokenEvent
 
 MAX_BRANCHES = 64
-"""In one tab; an answer takes a kilobyte or two a token."""
+"""Branches per tab; an answer takes one or two kilobytes per token."""
 MAX_CHARACTERS = 4000
-"""Of a typed text: the model takes it a token at a time, as it writes."""
+"""Characters of a typed text at most: the model processes it token by token, as it does while generating."""
 
 
 def branch_panel(branch: Branch, events: list[TokenEvent], step: int) -> None:
-    """Draw the panel for one step of the answer that is shown."""
+    """Draw the form for one step of the shown answer."""
     model = branch.run.model
     if model is None:
         return
@@ -89,7 +89,8 @@ def _again(branch: Branch, step: int) -> None:
 
 
 def _type(branch: Branch, step: int, key: str) -> None:
-    """The text in place of the rest. What is left as it was stays with the parent."""
+    """Branch with a typed text in place of the rest. The branch begins at the first token that differs from the
+    parent's."""
     events, model = branch.events(), branch.run.model
     if model is None:
         return
@@ -100,7 +101,8 @@ def _type(branch: Branch, step: int, key: str) -> None:
 
 
 def _grow(branch: Branch, step: int, forced: tuple[int, ...], origin: BranchOrigin) -> None:
-    """Ask for the continuation with the panel's settings, and show it."""
+    """Start a branch with the settings of the sampler panel, and show it. `forced` are the token ids that it begins
+    with."""
     state = session()
     playground_state().branch_notice = None
     if len(playground_state().tree) >= MAX_BRANCHES:

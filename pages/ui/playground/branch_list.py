@@ -1,4 +1,4 @@
-"""The tree of answers and branches: choose, name, prune and compare them."""
+"""Card with the tree of answers and branches: choose, rename, prune and compare them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MOST_LABEL = 18
 
 
 def branch_view(shown: Branch, mode: Mode) -> None:
-    """Draw the card, once there is more than one answer."""
+    """Draw the card if there is more than one answer, or a pruned one to restore."""
     state = playground_state()
     if len(state.tree) < 2 and not state.pruned:
         return
@@ -39,7 +39,7 @@ def branch_view(shown: Branch, mode: Mode) -> None:
 
 
 def name_of(branch: Branch) -> str:
-    """What somebody called it, or its number."""
+    """Return the name that the reader gave the branch, or else its number."""
     return branch.name or t("branches.branch" if branch.parent else "branches.answer", number=branch.id)
 
 
@@ -81,7 +81,7 @@ def _line(branch: Branch, depth: int, guide: str, shown: Branch) -> Line:
 
 
 def _fork(branch: Branch) -> str:
-    """Where it left its parent, and with what: `5: ·the → ·a`."""
+    """Return where the branch left its parent, and with which token: `5: ·the → ·a`."""
     if branch.parent is None:
         return ""
     before, after = (cells_of(each)[branch.step : branch.step + 1] for each in (branch.parent, branch))
@@ -151,7 +151,7 @@ def _compare(key: str) -> None:
 
 
 def _prune(branch: Branch) -> None:
-    """Take it out, and stop what is still being written of it. The parent is shown instead."""
+    """Remove the branch and its descendants, stop their runs, and show the parent instead."""
     state = playground_state()
     state.pruned = state.tree.prune(branch)
     for each in state.pruned:
@@ -172,7 +172,7 @@ def _restore() -> None:
 
 
 def _comparison(shown: Branch, other: Branch, mode: Mode) -> None:
-    """The two answers from where they part."""
+    """Draw two answers side by side, from where they diverge."""
     shared = compare_branches(shown, other).shared
     st.markdown(t("branches.shared", count=shared))
     for column, branch, key in zip(st.columns(2), (shown, other), ("compared_left", "compared_right"), strict=True):

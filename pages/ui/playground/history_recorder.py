@@ -1,4 +1,4 @@
-"""Finished runs of the Playground go into the history, if the reader and the installation want one."""
+"""Record finished runs of the Playground in the history, if the reader and the installation allow it."""
 
 from __future__ import annotations
 
@@ -14,12 +14,15 @@ from pages.ui.shell.browser_identity import owner
 
 
 def keep_runs() -> None:
-    """Called whenever the runs are looked at. A database that fails is asked no more by this tab, and the Gallery says
-    why: a run must not wait for it."""
+    """Record the finished runs that are not yet recorded. Call it whenever the runs are drawn.
+
+    After a database error this tab stops recording, because a run must not wait for the database; the Gallery shows the
+    error.
+    """
     state = playground_state()
     for asking in state.askings:
         name = asking.runs[0].id
-        if asking.active or name in state.recorded or asking.main.recorded:  # a replay is no run of the reader's
+        if asking.active or name in state.recorded or asking.main.recorded:  # a replay is not the reader's own run
             continue
         state.recorded.add(name)
         if state.history_on and state.history_notice is None and any(row.length for row in asking.main.samples):

@@ -1,8 +1,8 @@
-"""Recipes and the Playground: its fields as a recipe, a recipe in its fields.
+"""Read the Playground's fields as a recipe, and open a recipe in them.
 
-Opening runs nothing and loads no model. What the reader had not saved is asked for before it is replaced, and can be
-brought back. What the Playground has no field for (several seeds, candidates, notes, ...) stays with the recipe that
-is open and goes into its next version.
+Opening neither runs nor loads anything. Unsaved work is replaced only after the reader agrees, and can be restored.
+What the Playground has no field for (several seeds, candidates, notes, ...) stays with the open recipe and goes into
+its next version.
 """
 
 from __future__ import annotations
@@ -35,26 +35,29 @@ if TYPE_CHECKING:
     from llm_core.storage.recipe_store import Saved
 
 MOST = 10**9
-"""Larger whole numbers than this say the same, and browsers cannot hold all of them."""
+"""Maximum of whole-number settings: larger values have the same effect, and browsers cannot hold all of them."""
 
 OPENERS: dict[str, Callable[..., None]] = {}
 """Functions that open a recipe on another page, by page. `app.py` fills in those of pages that lie above this room."""
 
 
 def read_recipe(**about: Any) -> Recipe:
-    """What the Playground says, and what the open recipe says beyond it; `about` has JSON data of further fields.
-    Raises `NucleusError` for fields that say what cannot be."""
+    """Return the recipe of the Playground: its fields merged with the open recipe. `about` has JSON data of further
+    fields.
+
+    Raises `NucleusError` for invalid fields.
+    """
     return Recipe.read(kept(_fields(), playground_state().opened).data() | about)
 
 
 def unsaved() -> bool:
-    """Whether the Playground holds something that opening a recipe would take away."""
+    """Return whether the Playground holds work that opening a recipe would lose."""
     if not _filled():
         return False
     opened = playground_state().opened
     try:
         now = _fields()
-    except NucleusError:  # half typed
+    except NucleusError:  # a field is incomplete
         return True
     if opened is None or opened.shown is None:
         return not is_first_prompt(now.prompt)
@@ -62,7 +65,7 @@ def unsaved() -> bool:
 
 
 def ask_to_open(opened: OpenedRecipe) -> None:
-    """Open it, or where that would replace something have `confirm_opening` ask. To be called before the Playground's
+    """Open a recipe, or leave it to `confirm_opening` if it would replace unsaved work. Call it before the Playground's
     fields are drawn, as from a button's `on_click`."""
     if unsaved():
         playground_state().to_open = opened
@@ -71,7 +74,7 @@ def ask_to_open(opened: OpenedRecipe) -> None:
 
 
 def open_recipe(opened: OpenedRecipe) -> None:
-    """Fill the Playground. What was in it can be brought back."""
+    """Fill the Playground from a recipe and show its recorded run, if any. The previous fields can be restored."""
     from llm_core.recipes.replay import replayed
 
     state, recipe = session(), opened.recipe
@@ -95,25 +98,26 @@ def open_recipe(opened: OpenedRecipe) -> None:
 
 
 def bring_back_button() -> None:
+    """Draw the button that restores what was replaced, if there is any."""
     if playground_state().replaced:
         st.button(t("playground.bring_back"), on_click=_bring_back, icon=":material/undo:", key="bring_back")
 
 
 def confirm_opening() -> None:
-    """Ask whether what is to be opened may replace what is there."""
+    """Draw the dialog that asks whether the pending recipe may replace unsaved work, if there is one."""
     if (opened := playground_state().to_open) is not None:
         st.dialog(t("desk.replace_title"), on_dismiss=_keep)(_ask)(opened)
 
 
 def follow() -> None:
-    """Go to the page on which something has just been opened."""
+    """Switch to the page on which a recipe has just been opened."""
     if there := session().go_to:
         session().go_to = ""
         st.switch_page(f"pages/{there}.py")
 
 
 def opened_line() -> None:
-    """Which recipe is open, what came of the last thing done with it, and the model that it was made for."""
+    """Draw the open recipe's name and description, the last message on it, and the model that it was made for."""
     state = playground_state()
     if state.desk_notice:
         kind, words = state.desk_notice
@@ -142,7 +146,7 @@ def _opened(opened: OpenedRecipe) -> None:
 
 
 def _about(recipe: Recipe) -> None:
-    """What its author says of it: a stranger's text."""
+    """Draw author, licence, tags and notes: untrusted text."""
     facts = [i18n.plain(text) for text in (recipe.author, recipe.licence, *recipe.tags) if text]
     if facts:
         st.caption(" · ".join(facts))
@@ -151,7 +155,7 @@ def _about(recipe: Recipe) -> None:
 
 
 def _other_pages(opened: OpenedRecipe) -> None:
-    """The pages that show more of it than this one: several recorded answers side by side, and candidates."""
+    """Draw buttons to pages that can show more of the recipe: several recorded answers side by side, and candidates."""
     recipe = opened.recipe
     recorded = len(recipe.trace.rows) if recipe.trace else 0
     if max(recorded, recipe.count) < 2 and not recipe.criteria:
@@ -168,7 +172,7 @@ def _in_compare(recipe: Recipe) -> None:
 
 
 def _in_best(opened: OpenedRecipe) -> None:
-    """With what has been changed in the Playground since."""
+    """Open the recipe with the changes made in the Playground."""
     state = playground_state()
     try:
         recipe = read_recipe() if unsaved() else opened.recipe
@@ -178,7 +182,7 @@ def _in_best(opened: OpenedRecipe) -> None:
 
 
 def _show(answers: Sequence[TechniqueRun]) -> None:
-    """In place of those that are shown, which are kept for `_bring_back`."""
+    """Replace the shown answers; `_restore_replaced` brings the previous ones back."""
     state = playground_state()
     for asking in state.askings:
         asking.stop()
@@ -191,7 +195,7 @@ def _ask(opened: OpenedRecipe) -> None:
     title = opened.recipe.title or t("desk.untitled")
     st.markdown(t("desk.replace", title=i18n.plain(title)))
     with st.container(horizontal=True):
-        # Not from within the dialog: fields outside of it would lose what they say. The whole rerun goes there.
+        # Opened by `on_click`, before the whole page reruns; opened in the dialog, fields outside would lose values.
         if st.button(t("desk.open"), type="primary", key="desk_open", on_click=open_recipe, args=(opened,)):
             st.rerun()
         if st.button(t("desk.keep"), key="desk_keep", on_click=_keep):
@@ -203,7 +207,7 @@ def _keep() -> None:
 
 
 def _bring_back() -> None:
-    """What was there before, in place of what was opened."""
+    """Restore the fields and answers that were replaced last."""
     state = playground_state()
     if state.replaced:
         _write(state.replaced)
@@ -213,13 +217,13 @@ def _bring_back() -> None:
 
 
 def saved_as(recipe: Recipe, saved: Saved, words: tuple[str, str]) -> None:
-    """The Playground's fields are now this version of a recipe of the reader's own."""
+    """Mark the Playground's fields as this saved version of the reader's own recipe."""
     playground_state().opened = OpenedRecipe(recipe, _fields(), saved.id, saved.number, mine=True)
     playground_state().desk_notice = words
 
 
 SOURCE = Source(read_recipe, lambda: playground_state().opened, saved_as, lambda: False, str)
-"""For the dialog to save. The Playground's answers are shared in a file of their own."""
+"""Functions for the dialog that saves recipes. It cannot add answers, which are shared in a file of their own."""
 
 
 def _filled() -> bool:
@@ -227,7 +231,7 @@ def _filled() -> bool:
 
 
 def _fields() -> Recipe:
-    """What the fields say and nothing else."""
+    """Return the recipe of the fields alone."""
     state, settings = session(), read_settings()
     row = SampleRequest(settings.sampler, settings.max_output_tokens, settings.stop_sequences)
     deadline = deadline_of(playground_state().opened)
@@ -241,12 +245,12 @@ def _what_is_there() -> Recipe | None:
         return None
     try:
         return read_recipe()
-    except NucleusError:  # an empty prompt is no loss, and a number that is none cannot be kept
+    except NucleusError:  # an empty prompt is no loss, and an invalid number cannot be kept
         return playground_state().replaced
 
 
 def _write(recipe: Recipe) -> None:
-    """Fill the fields, as far as they can hold it: numbers in their ranges, one seed, an order that has a name."""
+    """Fill the fields as far as they can hold the recipe: numbers in their ranges, one seed, an order with a name."""
     sampler, limits = recipe.sampler, recipe.limits
     values: dict[str, Any] = {
         name: min(getattr(sampler, name), MOST) for name, setting in SETTINGS.items() if setting.whole

@@ -1,6 +1,6 @@
-"""Recipes in the address: `/?s=ID` opens one that is saved here, `/?r=...` one that the address itself holds.
+"""Open recipes that the URL names: `/?s=ID` a recipe saved here, `/?r=...` one that the URL itself holds.
 
-The address is cleared once it is read: what the reader makes of the recipe is not what it named.
+The parameter is removed once it is read, because the reader's changes make another recipe than the one it named.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pages.ui.shell import i18n
 
 
 def settle_recipe() -> None:
-    """Once a rerun, before any page is drawn."""
+    """Open the recipe that the URL names. Call it once per rerun, before any page is drawn."""
     saved, whole = st.query_params.get(SAVED), st.query_params.get(WHOLE)
     if not saved and not whole:
         return

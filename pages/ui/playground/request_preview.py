@@ -22,11 +22,12 @@ if TYPE_CHECKING:
 from pages.ui.model.hosted_options import _estimated
 
 COUNT = "count"
-"""Where the Playground waits for a prompt's count."""
+"""Place of the pending call that counts a prompt's tokens."""
 
 
 def sent_request(request: Callable[[PromptSpec], GenerationRequest]) -> None:
-    """What is sent for the prompt as it stands, without the key. Behind a switch, since it works at every rerun."""
+    """Draw the request body for the current prompt, without the key. It is behind a switch, since building it costs
+    time at every rerun."""
     _token_count(request)
     if not st.toggle(t("hosted.show_request"), key="show_request"):
         return
@@ -41,11 +42,12 @@ def sent_request(request: Callable[[PromptSpec], GenerationRequest]) -> None:
 
 
 def _token_count(request: Callable[[PromptSpec], GenerationRequest]) -> None:
-    """A button that asks the provider how long the prompt is, and what it said of the prompt as it stands."""
+    """Draw a button that has the provider count the prompt's tokens, and the count while it applies to the current
+    prompt."""
     state = model_state()
     try:
         asked = request(read_prompt().prompts()[0])
-    except NucleusError:  # being typed
+    except NucleusError:  # a field is incomplete
         return
     counting = settle(COUNT)
     with st.container(horizontal=True, vertical_alignment="center"):
@@ -73,7 +75,7 @@ def _count(asked: GenerationRequest) -> None:
         from llm_core.providers.http.background_call import BackgroundCall
 
         target, credentials = hosted.target(asked.model_id), services.credentials()
-        assert target is not None  # the button is there for hosted models only
+        assert target is not None  # the button is drawn for hosted models only
         return BackgroundCall(
             lambda line: hosted.count_tokens(asked, target, credentials, line), hosted.make_connection()
         )

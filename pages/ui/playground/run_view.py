@@ -1,6 +1,6 @@
-"""One run as it happens: the answer as a token strip, the distribution of one step, and its figures.
+"""View of the current run: the answer as a token strip, the distribution of one step, and figures.
 
-Redrawn by a fragment about three times a second while the engine works; nothing redraws when it rests.
+A fragment redraws it about three times a second while the engine works, and not at all otherwise.
 """
 
 from __future__ import annotations
@@ -38,19 +38,19 @@ REFRESH_SECONDS = 0.3
 
 
 def run_view() -> None:
-    """Draw what the session asked, following it while it is active."""
+    """Draw the tab's runs and follow them while they are active."""
     following = active()
     st.fragment(_draw, run_every=REFRESH_SECONDS if following else None)(following)
 
 
 def active() -> bool:
-    """Whether anything of this session is being written, or still to be asked."""
+    """Return whether any run or branch of this tab is active, or still to be requested."""
     return any(asking.active for asking in playground_state().askings) or playground_state().tree.active
 
 
 def _draw(following: bool) -> None:
     state = playground_state()
-    still = active()  # before the events are read, so none is missed
+    still = active()  # read before the events, so that the last ones are not missed
     with services.asking_lock():
         for each in state.askings:
             each.advance()
@@ -78,7 +78,7 @@ def _draw(following: bool) -> None:
 
 
 def shown_branch(asking: TechniqueRun | None) -> Branch | None:
-    """The chosen branch, or else the answer at the chosen place. Answers join the tree when they are looked at."""
+    """Return the chosen branch, or else the answer at the chosen position, which joins the tree with that."""
     state = playground_state()
     if chosen := state.tree.get(state.branch):
         return chosen
@@ -86,17 +86,17 @@ def shown_branch(asking: TechniqueRun | None) -> Branch | None:
         return None
     run, chain = asking.main, min(state.shown[1], len(asking.main.samples) - 1)
     if asking.request.prompt.method.steps_back and run is asking.runs[0]:
-        return Branch(0, run, chain)  # a step on the way to the answer, and soon to be replaced
+        return Branch(0, run, chain)  # the step-back principle, which the answer soon replaces
     return state.tree.root(run, chain)
 
 
 def _places() -> list[tuple[int, int]]:
-    """`(prompt, chain)` of every answer."""
+    """Return `(prompt, chain)` of every answer."""
     return [(place, chain) for place, asking in enumerate(playground_state().askings) for chain in range(asking.chains)]
 
 
 def _overview(places: list[tuple[int, int]]) -> None:
-    """Which of several answers is shown, and what came of each."""
+    """Draw the choice of the shown answer, and a table of all answers."""
     state = playground_state()
     names = {place: _place_name(place) for place in places}
     key = f"shown_{state.askings[0].runs[0].id}"
@@ -116,7 +116,7 @@ def _overview(places: list[tuple[int, int]]) -> None:
             [_overview_row(*place) for place in places], hide_index=True, height="auto" if len(places) < 9 else 320
         )
         if len(state.askings) == 1 and (votes := state.askings[0].votes) and len(places) > 1:
-            # A result may be a whole answer; the table above has it in full.
+            # A result may be as long as an answer; the table above has it in full.
             short = [(textwrap.shorten(result, 40, placeholder="…"), count) for result, count in votes[:5]]
             counts = ", ".join(f"**{i18n.plain(result)}** × {count}" for result, count in short)
             st.markdown(t("run.votes", votes=counts))
@@ -155,13 +155,13 @@ def _overview_row(place: int, chain: int) -> dict[str, str | int]:
 
 
 def _looks_for_a_result(asking: TechniqueRun) -> bool:
-    """Whether what counts is something else than the whole answer."""
+    """Return whether the answer's result is something other than its whole text."""
     spec = asking.request.prompt
     return spec.extraction.kind != "whole" or spec.method.reasoning or asking.chains > 1
 
 
 def _result(asking: TechniqueRun) -> None:
-    """What the extraction found, where it is not simply the answer."""
+    """Draw the extracted result if it differs from the answer, with the step-back principle and the cited passages."""
     spec = asking.request.prompt
     if spec.method.steps_back and len(asking.runs) > 1:
         with st.expander(t("run.principle")):
@@ -178,7 +178,7 @@ def _result(asking: TechniqueRun) -> None:
 
 
 def _answer(branch: Branch | None, events: list[TokenEvent], step: int) -> Mode:
-    """The strip with what belongs to it. Returns by what it is coloured."""
+    """Draw the strip with notes and figures of the answer. Returns the mode by which it is coloured."""
     state = playground_state()
     if branch:
         recorded_note(branch.run)
@@ -239,7 +239,7 @@ def _step(branch: Branch | None, events: list[TokenEvent], step: int) -> None:
     rests = bool(run and run.model and not run.active)
     heading.markdown(_heading(step, len(events), rests))
     legend.html(_legend())
-    with st.container():  # there whether it is filled or not, so that the plot below keeps its place and its node
+    with st.container():  # drawn even if empty, so that the plot below keeps its position and its node
         if branch and branch in playground_state().tree and events and playground_state().selected_step is not None:
             branch_panel(branch, events, step)
     words = {name: t(f"step.{name}") for name in ("raw", "after", "drawn", "cut", "empty")}
@@ -279,7 +279,7 @@ def _heading(step: int, count: int, can_branch: bool) -> str:
 
 
 def _legend() -> str:
-    """The chart's colours in words; only texts of ours, so HTML is safe here."""
+    """Return the legend of the chart's colours. Its texts are the app's own, so HTML is safe."""
     names = ((charts.RAW, "raw"), (charts.AFTER, "after"), (charts.DRAWN, "drawn"))
     parts = (
         f"<span style='white-space:nowrap'><span style='color:{color}'>■</span> {t(f'step.{name}')}</span>"
@@ -317,6 +317,6 @@ def _waiting_words(run: Run | None) -> str:
 
 
 def _pick(index: int) -> None:
-    """Pin the step; choosing the pinned one again lets the view follow the newest."""
+    """Pin a step; choosing the pinned one again follows the newest step."""
     state = playground_state()
     state.selected_step = None if state.selected_step == index else index

@@ -1,4 +1,4 @@
-"""Hold what the room remembers of a browser tab, besides its widgets."""
+"""State of the Playground of one browser tab."""
 
 from __future__ import annotations
 
@@ -21,69 +21,69 @@ if TYPE_CHECKING:
 
 @dataclass
 class PlaygroundState:
-    """Values of the Playground: its answers, their branches, and what is open in it."""
+    """Values of the Playground, besides its widgets: answers, their branches, and the open recipe."""
 
     work_id: str = ""
-    """Under which the page's address finds this tab's work again."""
+    """Id in the page's URL under which this tab's work is stored; empty for none."""
     askings: list[TechniqueRun] = field(default_factory=list)
-    """The prompts that were run together: one, or one for each row of values."""
+    """Runs of the prompts that were started together: one, or one per row of values."""
     asked_values: tuple[Mapping[str, str], ...] = ()
-    """The row of values of each of them, if there is one."""
+    """Row of values of each run, if there are any."""
     shown: tuple[int, int] = (0, 0)
-    """Which of them is shown, and which of its chains."""
+    """Index of the shown run, and index of its chain."""
     asked_prompt: PromptSpec | None = None
-    """The prompt that they were filled from."""
+    """Prompt of the runs, before its variables were filled in."""
     asked_recipe: Recipe | None = None
-    """The recipe that was open when they were asked."""
+    """Recipe that was open when the runs started."""
     panel: dict[str, object] = field(default_factory=dict)
-    """The sampler's panel when the page was last drawn as a whole, by widget."""
+    """Values of the sampler panel when the page was last drawn as a whole, by widget key."""
     tree: BranchTree = field(default_factory=BranchTree)
     """Answers and their branches."""
     branch: int | None = None
-    """The one that is shown; None is the answer at `shown`."""
+    """Id of the shown branch; None shows the answer at `shown`."""
     compared: int | None = None
-    """The one beside it."""
+    """Id of the branch beside it; None for no comparison."""
     pruned: list[Branch] = field(default_factory=list)
-    """What was pruned last."""
+    """Branches that were pruned last, which can be restored."""
     beam: BeamRun | None = None
-    """The last beam search."""
+    """Last beam search."""
     beam_notice: str | None = None
     branch_notice: str | None = None
-    """Why the last branch was refused, in the reader's language."""
+    """Message on why the last branch was refused, in the reader's language."""
     selected_step: int | None = None
-    """The step whose distribution is shown; None follows the newest."""
+    """Step whose distribution is shown; None follows the newest."""
     replaced: Recipe | None = None
-    """What stood in the Playground before something else was opened."""
+    """Recipe of the fields before another one was opened, which can be restored."""
     replaced_answers: tuple[TechniqueRun, ...] = ()
-    """The answers below it, where a recorded run took their place."""
+    """Runs that a recorded run replaced."""
     opened: OpenedRecipe | None = None
     to_open: OpenedRecipe | None = None
-    """What is to be opened if the reader agrees that it replaces what is there."""
+    """Recipe to open if the reader agrees that it replaces the current work."""
     sharing: bool = False
     """Whether the Share dialog is open."""
     share_notice: str | None = None
-    """Why a link or file was refused in it, in the reader's language."""
+    """Message of the Share dialog on why a link or file was refused, in the reader's language."""
     recorded_trace: tuple[tuple[str, ...], Trace] | None = None
-    """The last one that was made, after the ids of its runs."""
+    """Last trace that was made for sharing, after the ids of its runs."""
     desk_notice: tuple[str, str] | None = None
-    """What came of opening or saving: "success", "info", "warning" or "error", and the words."""
+    """Message on opening or saving a recipe: "success", "info", "warning" or "error", and the text."""
     history_on: bool = True
-    """Whether the runs of this tab are kept."""
+    """Whether runs of this tab are recorded in the history."""
     history_notice: str | None = None
-    """Why they are not."""
+    """Message on why recording failed; None while it works."""
     recorded: set[str] = field(default_factory=set)
-    """Runs that the history has."""
+    """Ids of the runs that were handed to the history, or skipped for good."""
     notice: str | None = None
-    """What the last attempt to run was refused for, already in the reader's language."""
+    """Message on why the last run was refused, in the reader's language."""
 
     @property
     def run(self) -> Run | None:
-        """The run that is shown."""
+        """Run of the shown answer; None before the first run."""
         if branch := self.tree.get(self.branch):
             return branch.run
         return self.askings[self.shown[0]].main if self.askings else None
 
 
 def playground_state() -> PlaygroundState:
-    """Return what this room remembers of the tab."""
+    """Return this tab's `PlaygroundState`."""
     return session_slice(PlaygroundState)

@@ -1,4 +1,4 @@
-"""The Share dialog: the Playground's work as a recipe, by link or file; and opening what others shared."""
+"""Share dialog: give the Playground's work away as a recipe, by link or file, and open what others shared."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _ABOUT = {Key.SHARE_TITLE: "title", Key.SHARE_AUTHOR: "author", Key.SHARE_LICENC
 
 
 def open_share() -> None:
-    """For the button: the dialog is drawn at the end of this rerun, and says of a recipe what it says of itself."""
+    """Open the dialog, which is drawn at the end of this rerun, and fill its fields from the open recipe."""
     state = playground_state()
     state.sharing, state.share_notice = True, None
     opened = state.opened.recipe if state.opened else None
@@ -41,7 +41,7 @@ def open_share() -> None:
 
 
 def share_dialog() -> None:
-    """Draw it if it was asked for."""
+    """Draw the dialog if it is open."""
     if playground_state().sharing:
         st.dialog(t("share.title"), width="medium", on_dismiss=_close)(_dialog)()
 
@@ -99,7 +99,8 @@ def _share() -> None:
 
 
 def shared_recipe(with_run: bool) -> Recipe:
-    """The Playground's recipe; with its run, that of the run, whatever the fields say by now. Raises `NucleusError`."""
+    """Return the Playground's recipe, or with its run the recipe of that run, even if the fields have changed since.
+    Raises `NucleusError`."""
     from llm_core.recipes.recipe import ModelReference, Recipe
 
     state = playground_state()
@@ -120,7 +121,7 @@ def shared_recipe(with_run: bool) -> Recipe:
 
 
 def _trace(runs: tuple[Run, ...]) -> Trace:
-    """Of the answers that are shown. Made once for them: packing takes a moment."""
+    """Return the trace of the shown answers. It is made once per set of runs, because packing takes time."""
     from llm_core.recipes.replay import recordings
     from llm_core.recipes.trace import record
 
@@ -176,7 +177,7 @@ def _open() -> None:
     st.button(t("share.open"), key="share_open", on_click=_read_pasted)
     if state.share_notice:
         st.error(state.share_notice, icon=":material/error:")
-    elif not state.sharing:  # something was opened
+    elif not state.sharing:  # a recipe was opened
         st.rerun()
 
 
@@ -190,7 +191,7 @@ def _read_pasted() -> None:
 
 
 def _take(text: str | bytes, name: str = "") -> None:
-    """A file of any form that can be read, or the link or text that was pasted. A refusal changes nothing."""
+    """Open a file of any readable format, or a pasted link or text. An error changes nothing and is shown."""
     from llm_core import decode_link
     from llm_core.formats import registry
 

@@ -1,4 +1,4 @@
-"""The Playground's work and the address: `?w=` names it, and a reload of any page brings it back."""
+"""Name the Playground's work in the URL (`?w=`), so that a reload of any page restores it."""
 
 from __future__ import annotations
 
@@ -18,18 +18,20 @@ PANEL = (
     *(Key.SEED, Key.MAX_OUTPUT_TOKENS, Key.STOP_SEQUENCES),
     *(setting_key(name) for fields in FURTHER.values() for name in fields),
 )
-"""Widgets of the sampler's panel."""
+"""Keys of the sampler panel's widgets."""
 
 
 @st.cache_resource
 def works() -> WorkStore:
-    """Return the one store of all tabs' work."""
+    """Return the store of all tabs' work."""
     return WorkStore()
 
 
 def settle_work() -> None:
-    """Once a rerun, before any page is drawn: in a new session bring back what the address names, and have the address
-    name what is kept, whatever the page."""
+    """Restore the work that the URL names in a new session, else put the id of this tab's work into the URL.
+
+    Call it once per rerun, before any page is drawn.
+    """
     state = playground_state()
     asked = st.query_params.get(NAME)
     if asked and not state.work_id:
@@ -64,7 +66,7 @@ def _bring_back(asked: str) -> None:
 
 
 def keep_work() -> None:
-    """Keep what is there to be kept, and name it in the address."""
+    """Store this tab's work, if there is any, and name it in the URL."""
     state = playground_state()
     if not state.askings:
         return

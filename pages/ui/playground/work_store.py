@@ -1,11 +1,11 @@
-"""What outlives a reload of the page: the work of browser tabs, kept on the server for a while. No Streamlit here.
+"""Store the work of browser tabs on the server for a while, so that it survives a reload. Free of Streamlit.
 
-A browser starts a new session when it reloads a page, so the work lies here under an id that goes into the address.
-Who knows the id can open the work, so ids cannot be guessed. **Opening makes a copy:** the id then belongs to the one
-who opened it last, and whoever had it before goes on with what was theirs, under another id. Two tabs with one address
-therefore never change each other's branches; they share only the records of what the engine wrote.
+A browser starts a new session when it reloads a page, so the work is stored under an id that goes into the URL. Anyone
+who knows the id can open the work, so ids are random. **Opening makes a copy:** the id then belongs to the tab that
+opened it last, and the tab that had it before continues its own work under another id. Two tabs with one URL therefore
+never change each other's branches; they share only the records of what the engine generated.
 
-Bounded in works, tokens and time; what was used longest ago goes first.
+The store is bounded in works, tokens and time, and evicts the least recently used work first.
 """
 
 from __future__ import annotations
@@ -25,37 +25,37 @@ from llm_core.prompts.spec import PromptSpec
 HOURS = 12
 MAX_WORKS = 256
 MAX_TOKENS = 100_000
-"""Of all answers kept; a token's record takes about two kilobytes."""
+"""Tokens of all stored answers; the record of a token takes about two kilobytes."""
 TIDY_SECONDS = 30
 
 
 @dataclass(frozen=True)
 class Work:
-    """What one tab asked for, and what grew from it."""
+    """Answers of one tab, and the branches that grew from them."""
 
     tree: BranchTree
     askings: tuple[TechniqueRun, ...] = ()
     asked_values: tuple[Mapping[str, str], ...] = ()
     prompt: PromptSpec | None = None
-    """As it was written, with its variables."""
+    """The prompt as written, with its variables."""
     panel: Mapping[str, Any] = field(default_factory=dict)
-    """The settings beside it, by their widgets' keys."""
+    """Values of the sampler panel, by widget key."""
     shown: tuple[int, int] = (0, 0)
     branch: int | None = None
     step: int | None = None
-    """What was looked at."""
+    """The selected step; None follows the newest."""
     used_at: float = field(default=0.0, compare=False)
 
     @property
     def tokens(self) -> int:
-        """Of every answer that this work keeps from being forgotten."""
+        """Number of tokens of all answers that this work keeps in memory."""
         rows = {branch.row for branch, _ in self.tree.list_in_order()}
         rows |= {row for asking in self.askings for run in asking.runs for row in run.samples}
         return sum(row.length for row in rows)
 
 
 class WorkStore:
-    """Shared by all sessions, from any thread."""
+    """Store shared by all sessions. Any thread may use it."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._works: OrderedDict[str, Work] = OrderedDict()
@@ -64,20 +64,21 @@ class WorkStore:
         self._tidied_at = clock()
 
     def keep(self, work_id: str, work: Work) -> str:
-        """Keep the work, in place of an earlier state of it. Returns the id that it has: another one where `work_id`
-        is missing or has been opened by somebody else."""
+        """Store the work in place of its earlier state. Returns its id, which is a new one if `work_id` is empty or was
+        opened by another tab."""
         with self._lock:
             held = self._works.get(work_id)
             if not work_id or (held and held.tree is not work.tree):
                 work_id = uuid.uuid4().hex
             self._works[work_id] = replace(work, used_at=self._clock())
             self._works.move_to_end(work_id)
-            if not held or self._clock() > self._tidied_at + TIDY_SECONDS:  # pages call this while people watch
+            if not held or self._clock() > self._tidied_at + TIDY_SECONDS:  # pages call this several times a second
                 self._forget()
             return work_id
 
     def open(self, work_id: str) -> Work | None:
-        """A copy of the work that may be changed; from now on the id is the copy's. None if it is not here any more."""
+        """Return a copy of the work that may be changed; the id now belongs to the copy. None if the work is no longer
+        stored."""
         with self._lock:
             self._forget()
             if work_id not in self._works:

@@ -1,7 +1,7 @@
-"""The prompt's composer: technique, texts, examples, values and output, and the prompt as the model sees it.
+"""Composer of prompts: technique, texts, examples, values, output, and the rendered prompt.
 
-Every field keeps what is in it whatever the technique shows. `read_prompt` makes a `PromptSpec` of them, `write_prompt`
-fills them from one.
+Every field keeps its value, whatever the technique shows. `read_prompt` makes a `PromptSpec` from the fields,
+`write_prompt` fills them from one.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ _SIMPLE = (
     *(Key.INPUT_LABEL, Key.OUTPUT_LABEL, Key.TRIGGER, Key.ANSWER_MARKER, Key.STEP_BACK_QUESTION, Key.PREFILL),
     Key.DOCUMENT,
 )
-"""Widgets that hold a field of `PromptSpec` as it is, under the field's own name."""
+"""Widgets that hold a field of `PromptSpec` unchanged, under the name of the field."""
 
 _FIRST_WORDS = ("trigger", "answer_marker", "step_back_question", "input_label", "output_label")
-"""Fields that are filled before anything is typed, in the reader's language."""
+"""Fields with an initial text in the reader's language."""
 
 _MOST_TOKENS_SHOWN = 4000
-"""Of the prompt as the model sees it: a page with more elements becomes slow."""
+"""Tokens of the rendered prompt to show at most; a page with more elements becomes slow."""
 
 
 def composer(model: LanguageModel | None) -> None:
-    """Draw the composer. `model` is what it shows the rendered prompt of, once it is loaded."""
+    """Draw the composer. `model` renders the prompt for display; None while no local model is loaded."""
     if not has(Key.INSTRUCTION):
         words: dict[str, Any] = {field: t(f"first_prompt.{field}") for field in _FIRST_WORDS}
         write_prompt(PromptSpec(t("playground.first_prompt"), **words))
@@ -92,20 +92,20 @@ def composer(model: LanguageModel | None) -> None:
         _found_passages()
     with st.expander(t("playground.output")):
         _output()
-    # Behind a switch, since it works at every rerun.
+    # Behind a switch, since rendering costs time at every rerun.
     if model and st.toggle(t("playground.show_rendered"), key="show_rendered"):
         _as_the_model_sees_it(model)
 
 
 def is_first_prompt(spec: PromptSpec) -> bool:
-    """Whether it is what stood there before anything was typed, in whatever language."""
+    """Return whether a prompt is the initial one. Texts that differ by language are ignored."""
     words: dict[str, Any] = dict.fromkeys(_FIRST_WORDS, "")
     return dataclasses.replace(spec, **words) == PromptSpec(t("playground.first_prompt"), **words)
 
 
 def read_prompt(stop_sequences: tuple[str, ...] = ()) -> PromptSpec:
-    """What the fields say. Raises `NucleusError` for a number field that is empty or out of range; `validate` checks
-    the rest."""
+    """Return the prompt of the fields. Raises `NucleusError` for a number field that is empty or out of range;
+    `PromptSpec.validate` checks the rest."""
     simple: dict[str, Any] = {key.value: get(key) or "" for key in _SIMPLE}
     return PromptSpec(
         **simple,
@@ -120,7 +120,7 @@ def read_prompt(stop_sequences: tuple[str, ...] = ()) -> PromptSpec:
 
 
 def write_prompt(spec: PromptSpec) -> None:
-    """Fill the fields. To be called before they are drawn, as from a button's `on_click`."""
+    """Fill the fields from a prompt. Call it before they are drawn, as from a button's `on_click`."""
     for key in _SIMPLE:
         put(key, getattr(spec, key.value))
     put(Key.CHAINS, spec.chains)
@@ -135,7 +135,7 @@ def write_prompt(spec: PromptSpec) -> None:
 
 
 def _found_passages() -> None:
-    """What the document has for the question as it stands."""
+    """Draw the passages of the document that match the current question."""
     if document_given() and not _variables():
         try:
             show_found(read_prompt().filled({}))
@@ -210,7 +210,7 @@ def _lines(text: str) -> tuple[str, ...]:
 
 
 def _variables() -> tuple[str, ...]:
-    """Those of the prompt; none while one is being typed."""
+    """Return the variables of the prompt; empty while a field is incomplete."""
     try:
         return read_prompt().variables()
     except NucleusError:

@@ -1,4 +1,4 @@
-"""A document to look things up in: its field, what the question finds in it, and what an answer cites of that."""
+"""Field for a document, the passages in it that match the question, and those that an answer cites."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ def document_field() -> None:
 
 
 def show_found(spec: PromptSpec, answer: str | None = None) -> None:
-    """The passages that the prompt's question finds, those marked that the answer cites. Nothing without a document."""
+    """Draw the passages that the prompt's question retrieves, marking those that the answer cites. Draws nothing
+    without a document."""
     if not spec.document.strip():
         return
     try:
@@ -63,7 +64,7 @@ def _read_file() -> None:
         return
     prompt_state().document_note = None
     try:
-        if file.size > 4 * MAX_DOCUMENT:  # before a large file is taken into memory once more
+        if file.size > 4 * MAX_DOCUMENT:  # checked before a large file is copied in memory
             raise NucleusError("prompt_too_large", field="document", size=file.size, limit=MAX_DOCUMENT)
         text = decoded(file.getvalue()).lstrip("\ufeff")
         PromptSpec("-", document=text).validate()
@@ -74,4 +75,5 @@ def _read_file() -> None:
 
 
 def document_given() -> bool:
+    """Return whether the field holds a document."""
     return has(Key.DOCUMENT) and bool((get(Key.DOCUMENT) or "").strip())

@@ -1,4 +1,4 @@
-"""The editor of a prompt's examples: cards to write in, with their order, an import and an undo."""
+"""Editor of a prompt's examples: cards with text fields, their order, import and undo."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PAGE = 6
 
 
 def example_editor(reasoning: bool) -> None:
-    """Draw the examples; `reasoning` shows the field for it. The list is `session().examples`."""
+    """Draw the editor of `PromptState.examples`; `reasoning` adds the field for it."""
     drafts = prompt_state().examples.drafts
     pages = max(1, -(-len(drafts) // PAGE))
     with st.container(border=True):
@@ -68,7 +68,7 @@ def _toolbar() -> None:
 
 
 def _take(rows: list[dict[str, str]]) -> str:
-    """Add the examples of a table."""
+    """Add the examples of a table. Returns a message with the numbers of added and dropped examples."""
     state = prompt_state()
     examples, dropped = to_examples(rows)
     known = set(state.examples.examples)
@@ -112,7 +112,7 @@ def _icon(icon: str, name: str, number: int, action, args: tuple, disabled: bool
 
 def _text(number: int, part: str, value: str) -> None:
     key = f"example_{number}_{part}"
-    put(key, value)  # the list is what counts: an undo changes it behind the field's back
+    put(key, value)  # the list is the source of truth: an undo changes it without the field
     st.text_area(t(f"examples.{part}"), key=key, height=68, on_change=_edited, args=(key, number, part))
 
 

@@ -1,6 +1,6 @@
-"""The examples of a prompt while they are being edited: a list with an undo, and names that stay when it is reordered.
+"""List of a prompt's examples while they are edited, with undo and with ids that survive reordering.
 
-No Streamlit here, so the list is tested without a page.
+Free of Streamlit, so the list is tested without a page.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ MAX_PAST = 50
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """One example, complete or not, under a number that is never used twice."""
+    """One example, complete or not, with an id that is never reused."""
 
     id: int
     example: Example
@@ -27,7 +27,7 @@ class Draft:
 
 @dataclass
 class ExampleList:
-    """Every change is one step of the undo; a change to the same text as the one before it belongs to that step."""
+    """Editable list of examples. Every change is one undo step, but successive changes to the same text share one."""
 
     drafts: tuple[Draft, ...] = ()
     _past: list[tuple[Draft, ...]] = field(default_factory=list)
@@ -46,13 +46,15 @@ class ExampleList:
         return bool(self._past)
 
     def add(self, examples: Iterable[Example] = (Example("", ""),)) -> None:
+        """Append examples, by default an empty one."""
         self._change((*self.drafts, *map(self._draft, examples)))
 
     def replace(self, examples: Iterable[Example]) -> None:
+        """Replace all examples."""
         self._change(tuple(map(self._draft, examples)))
 
     def edit(self, number: int, part: str, text: str) -> None:
-        """Set one text of the example with this number."""
+        """Set one text of the example with this id; `part` is the name of the field."""
         changed = tuple(
             dataclasses.replace(draft, example=dataclasses.replace(draft.example, **{part: text}))
             if draft.id == number
@@ -65,25 +67,26 @@ class ExampleList:
         self._change(tuple(draft for draft in self.drafts if draft.id != number))
 
     def duplicate(self, number: int) -> None:
-        """Put a copy behind it."""
+        """Insert a copy after the example."""
         place = self._place(number)
         copy = self._draft(self.drafts[place].example)
         self._change((*self.drafts[: place + 1], copy, *self.drafts[place + 1 :]))
 
     def move(self, number: int, by: int) -> None:
-        """Up (negative) or down, as far as the ends."""
+        """Move the example by `by` places, up if negative, as far as the ends."""
         place = self._place(number)
         rest = [draft for draft in self.drafts if draft.id != number]
         rest.insert(max(0, place + by), self.drafts[place])
         self._change(tuple(rest))
 
     def shuffle(self, seed: int) -> None:
-        """Into an order that follows from the seed alone, whatever the order is now."""
+        """Shuffle the examples into an order that depends on the seed alone, and not on the current order."""
         drafts = sorted(self.drafts, key=lambda draft: draft.id)
         random.Random(seed).shuffle(drafts)
         self._change(tuple(drafts))
 
     def undo(self) -> None:
+        """Undo the last change, if there is one."""
         if self._past:
             self.drafts, self._editing = self._past.pop(), None
 

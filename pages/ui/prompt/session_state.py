@@ -1,4 +1,4 @@
-"""Hold what the composer of prompts remembers of a browser tab, besides its widgets."""
+"""State of the prompt composer of one browser tab."""
 
 from __future__ import annotations
 
@@ -18,8 +18,11 @@ if TYPE_CHECKING:
 
 @dataclass
 class ValueTable:
-    """Values of a prompt's variables, as a grid edits them: the grid starts from `start` and keeps the changes, so it
-    is given another start, under another name, only when the rows come from elsewhere."""
+    """Values of a prompt's variables, as a data editor edits them.
+
+    The editor starts from `start` and keeps the changes itself, so it gets a new `start`, with a new `version` in its
+    widget key, only when the rows come from elsewhere.
+    """
 
     rows: list[dict[str, str]] = field(default_factory=list)
     start: list[dict[str, str]] = field(default_factory=list)
@@ -27,11 +30,12 @@ class ValueTable:
     version: int = 0
 
     def set(self, rows: list[dict[str, str]]) -> None:
+        """Replace the rows."""
         self.rows = self.start = rows
         self.version += 1
 
     def restart(self, columns: tuple[str, ...]) -> None:
-        """Other columns: what was in columns that are gone comes back with them."""
+        """Set the columns. Values of columns that return are restored."""
         kept = self.start + [{}] * (len(self.rows) - len(self.start))
         self.columns = columns
         self.set([old | new for old, new in zip(kept, self.rows, strict=False)])
@@ -39,16 +43,16 @@ class ValueTable:
 
 @dataclass
 class PromptState:
-    """Values of the composer."""
+    """Values of the composer, besides its widgets."""
 
     examples: ExampleList = field(default_factory=ExampleList)
     value_table: ValueTable = field(default_factory=ValueTable)
     import_notes: dict[str, str] = field(default_factory=dict)
-    """What came of the last import into each table, in the reader's language."""
+    """Message on the last import into each table, in the reader's language."""
     document_note: str | None = None
-    """Why the last file was not taken as the document."""
+    """Message on why the last file was refused as the document."""
 
 
 def prompt_state() -> PromptState:
-    """Return what this room remembers of the tab."""
+    """Return this tab's `PromptState`."""
     return session_slice(PromptState)

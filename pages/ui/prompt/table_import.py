@@ -1,4 +1,4 @@
-"""A table from a file or pasted, for whatever takes rows."""
+"""Import a table from a file or pasted text."""
 
 from __future__ import annotations
 
@@ -15,8 +15,11 @@ from pages.ui.shell.session import get
 
 
 def table_import(name: str, take: Callable[[list[dict[str, str]]], str], example: str) -> None:
-    """A button that opens the import. `take` gets the rows and returns what to tell the reader; a refusal by it or by
-    the reading of the table changes nothing, and is shown. `example` is a table that would be understood."""
+    """Draw a button that opens the import.
+
+    `on_import` gets the rows and returns the message for the reader. An error of it or of reading the table is shown
+    and changes nothing. `example` is a table shown as a sample.
+    """
     with st.popover(t("import.title"), icon=":material/upload:"):
         st.caption(t("import.help"))
         st.file_uploader(
@@ -36,7 +39,7 @@ def _read_file(name: str, take: Callable[[list[dict[str, str]]], str]) -> None:
     file = get(f"{name}_file")
     if file is None:
         return
-    if file.size > MAX_BYTES:  # before a large file is taken into memory once more
+    if file.size > MAX_BYTES:  # checked before a large file is copied in memory
         error = NucleusError("table_too_large", size=file.size, limit=MAX_BYTES)
         prompt_state().import_notes[name] = i18n.explain(error)
     else:

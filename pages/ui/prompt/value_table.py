@@ -1,4 +1,4 @@
-"""The table of values for the variables of a prompt: one prompt for each row."""
+"""Table of values for the variables of a prompt: each row makes one prompt."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pages.ui.shell.i18n import t
 
 
 def value_table(variables: Sequence[str]) -> None:
-    """Draw the table, a column for each variable. What is in it becomes `session().values`; columns of variables that
-    left the prompt are kept for when they come back."""
+    """Draw the table with a column per variable, and store its rows in `PromptState.value_table`. Columns of variables
+    that left the prompt are kept for their return."""
     import pandas
 
     state = prompt_state()

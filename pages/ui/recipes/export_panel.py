@@ -1,4 +1,4 @@
-"""A recipe or its run in another form: choose one, read what it holds and what it could not carry, download it."""
+"""Export a recipe or its run in another format: choose it, see what it holds and drops, and download it."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from llm_core.recipes.recipe import Recipe
 
 _MOST_SHOWN = 20_000
-"""Characters of the preview: the file has all."""
+"""Characters of the preview at most; the file has all."""
 
 
 def export_panel(recipe: Recipe, runs: Sequence[Run] = (), key: str = "export", without: Sequence[str] = ()) -> None:
-    """Draw it. Forms of a run are offered where there is one that has ended. `without` names forms that the page around
-    it offers already."""
+    """Draw the panel. Formats of a run are offered if a run has ended. `without` are formats that the surrounding page
+    offers itself."""
     ended = [run for run in runs if not run.active]
     forms = [form for form, each in FORMATS.items() if form not in without and (ended or not each.needs_run)]
     form = st.selectbox(
@@ -53,7 +53,7 @@ def export_panel(recipe: Recipe, runs: Sequence[Run] = (), key: str = "export", 
         type="primary",
         key=f"{key}_download",
     )
-    if form != "report":  # a page's source tells nobody anything
+    if form != "report":  # the source of an HTML page is no useful preview
         _preview(dumped, FORMATS[form].language)
 
 
@@ -65,7 +65,8 @@ def _preview(dumped: Dumped, language: str | None) -> None:
 
 
 def lost_note(lost: Sequence[Lost], title: str) -> None:
-    """What was not carried as it is, under each reason. Names come out of files: they are shown as code."""
+    """Draw the fields that were not carried over unchanged, grouped by reason. Their names come from files and are
+    shown as code."""
     if not lost:
         return
     reasons: dict[str, list[str]] = {}
@@ -80,7 +81,7 @@ def lost_note(lost: Sequence[Lost], title: str) -> None:
 
 
 def report_words() -> dict[str, str]:
-    """The report's texts in the reader's language."""
+    """Return the report's texts in the reader's language."""
     from llm_core.formats.report.html_report import WORDS
 
     own = {"language": i18n.language(), "decimal": i18n.number(0.5, 1)[1]}

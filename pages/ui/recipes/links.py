@@ -1,4 +1,4 @@
-"""Make links to recipes, and read saved recipes that a link names."""
+"""Make links to recipes, and load saved recipes that a link names."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SAVED, WHOLE = "s", "r"
 
 
 def saved_recipe(recipe_id: str, number: int | None = None) -> OpenedRecipe:
-    """One version of a saved recipe, the latest if none is named. Raises `NucleusError`."""
+    """Load one version of a saved recipe, the latest by default. Raises `NucleusError`."""
     entry = services.recipes().get(recipe_id, owner())
     number = number or entry.latest
     recipe = services.recipes().recipe(entry.id, number, owner())
@@ -20,12 +20,12 @@ def saved_recipe(recipe_id: str, number: int | None = None) -> OpenedRecipe:
 
 
 def short_link(recipe_id: str) -> str:
-    """The whole address of a saved recipe."""
+    """Return the full URL of a saved recipe."""
     return whole_address(SAVED, recipe_id)
 
 
 def whole_address(name: str, value: str) -> str:
-    """The app's root with this parameter, as the reader's browser knows this server."""
+    """Return the app's full URL, as the reader's browser knows it, with one query parameter."""
     from urllib.parse import urlsplit
 
     here = urlsplit(st.context.url or "")

@@ -1,4 +1,4 @@
-"""Describe the recipe that is open, wherever it came from."""
+"""Recipe that is open on a page, with its origin."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class OpenedRecipe:
-    """What was opened in the Playground, or saved from it, last."""
+    """Recipe that was last opened on a page, or saved from it."""
 
     recipe: Recipe
     shown: Recipe | None = None
-    """What the Playground's fields said of it when they were filled."""
+    """Recipe of the page's fields right after they were filled; None if they were not."""
     id: str = ""
-    """Under which it is saved; empty where it is not saved here."""
+    """Id of the saved recipe; empty if it is not saved here."""
     version: int = 0
     mine: bool = False
     not_read: tuple[Lost, ...] = ()
-    """What of the file that it came in has no place in a recipe."""
+    """Fields of the imported file that a recipe cannot hold."""

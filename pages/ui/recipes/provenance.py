@@ -1,4 +1,4 @@
-"""What is said of a recipe and of its run: which it is, that it was recorded, or written by other weights."""
+"""Provenance of a recipe and its run: title and version, a note on a recorded run, and warnings about other weights."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from pages.ui.recipes.opened import OpenedRecipe
 
 _SHOWN = 19
-"""Characters of a revision: the name of the hash and enough of it to tell it from others."""
+"""Characters of a revision to show: the hash's name and enough digits to tell it from others."""
 
 
 def recorded_note(run: Run) -> None:
-    """Nothing for a run of one's own."""
+    """Draw a note if the run was recorded elsewhere; nothing for the reader's own run."""
     if recorded := run.recorded:
         facts = (recorded.model or run.request.model_id, recorded.at[:10])
         words = ", ".join(i18n.plain(fact) for fact in facts if fact)
@@ -29,19 +29,19 @@ def recorded_note(run: Run) -> None:
 
 
 def name_of(opened: OpenedRecipe) -> str:
-    """An open recipe's title and version, as markdown."""
+    """Return an open recipe's title and version as Markdown."""
     version = t("desk.version", number=opened.version) if opened.id else t("desk.not_saved")
     return f"**{i18n.plain(opened.recipe.title or t('desk.untitled'))}** · {version}"
 
 
 def weights_before(recipe: Recipe) -> None:
-    """Before a run: the model here is not quite the recipe's."""
+    """Warn before a run if the loaded model has other weights than the recipe's."""
     if recipe.model.id == session().model_id:
         _told("recipes.other_weights", recipe, revision_here(recipe.model.id))
 
 
 def weights_after(recipe: Recipe | None, run: Run) -> None:
-    """After it: `run` was asked while `recipe` was open."""
+    """Warn after a run if its model had other weights than those of `recipe`, which was open when it started."""
     from llm_core.models.revision import find_revision
 
     if recipe and not run.active and run.request.model_id == recipe.model.id:

@@ -1,4 +1,4 @@
-"""What a page's fields say of the recipe that is open in them, and what it says beyond them. No Streamlit."""
+"""Merge a page's fields with the recipe that is open in them. Free of Streamlit."""
 
 from __future__ import annotations
 
@@ -14,29 +14,32 @@ if TYPE_CHECKING:
 
 
 class Source(NamedTuple):
-    """A page that recipes are saved from."""
+    """Page that recipes are saved from, as functions."""
 
     read: Callable[..., Recipe]
-    """Its recipe, with JSON data of further fields by name, and `with_run=True` with what was written. Raises
-    `NucleusError`."""
+    """Return the page's recipe; keyword arguments are JSON data of further fields, and `with_run=True` adds the
+    recorded run. Raises `NucleusError`."""
     opened: Callable[[], OpenedRecipe | None]
-    """What is open there."""
+    """Return the open recipe of the page."""
     saved: Callable[[Recipe, Saved, tuple[str, str]], None]
-    """Told after a save, with what to say of it: "success", "info" or "warning", and the words."""
+    """Called after a save with the recipe, its version, and a message: "success", "info" or "warning", and the text."""
     can_record: Callable[[], bool]
-    """Whether `with_run` has something to add."""
+    """Return whether `with_run` would add a run."""
     left_out: Callable[[], str]
-    """What no recipe can hold of what the page says, in the reader's language; empty where it holds all."""
+    """Return a text on the page's values that a recipe cannot hold, in the reader's language; empty if it holds all."""
 
 
 def kept(now: Recipe, opened: OpenedRecipe | None) -> Recipe:
-    """What a page's fields say now, and what the recipe that was opened in them says beyond them."""
+    """Merge the page's current fields into the opened recipe; fields that the page cannot show keep the recipe's value.
+
+    A change drops the recorded run, which was a run of something else.
+    """
     if opened is None or opened.shown is None:
         return now
     shown, whole = opened.shown, opened.recipe
     parts = ("model", "precision", "prompt", "seeds", "candidates")
     changed: dict[str, Any] = {name: getattr(now, name) for name in parts if getattr(now, name) != getattr(shown, name)}
-    if "candidates" in changed:  # they follow the seed that the page shows
+    if "candidates" in changed:  # the seeds of candidates follow from the seed of the page
         changed["seeds"] = now.seeds
     for name in ("sampler", "limits", "hosted", "criteria"):
         before, after, all_of_it = (dict(_items(getattr(each, name))) for each in (shown, now, whole))
@@ -44,13 +47,13 @@ def kept(now: Recipe, opened: OpenedRecipe | None) -> Recipe:
             moved = {key: after[key] for key in after if key not in before or before[key] != after[key]}
             rest = {key: value for key, value in all_of_it.items() if key in after or key not in before}
             changed[name] = rest | moved if name == "criteria" else _replaced(getattr(whole, name), moved)
-    if changed:  # what was recorded was a run of something else
+    if changed:  # the recorded run no longer belongs to the recipe
         whole = whole.changed(**changed, trace=None)
     return whole
 
 
 def _items(part: Any) -> Iterable[tuple[str, Any]]:
-    """The fields of a part of a recipe, with their values."""
+    """Return the fields of a part of a recipe with their values."""
     if dataclasses.is_dataclass(part):
         return ((each.name, getattr(part, each.name)) for each in dataclasses.fields(part))
     return part.items() if isinstance(part, Mapping) else part
@@ -63,13 +66,14 @@ def _replaced(part: Any, fields: Mapping[str, Any]) -> Any:
 
 
 def deadline_of(opened: OpenedRecipe | None) -> float:
-    """Seconds that an answer may take: no field shows it, so it is the open recipe's."""
+    """Return the deadline of an answer in seconds, from the open recipe, because no field shows it."""
     return (opened.recipe.limits if opened else Limits()).deadline_seconds
 
 
 def hidden_fields(recipe: Recipe, shown: Recipe) -> list[str]:
-    """What of the recipe the fields, which now say `shown`, do not say: keys of `fields`."""
-    left_out = set() if len(recipe.sampler.stages) > 1 else {"order"}  # one stage alone has none
+    """Return the fields whose values the page does not show, as keys of the `fields` texts. `shown` is the recipe that
+    the page's fields make."""
+    left_out = set() if len(recipe.sampler.stages) > 1 else {"order"}  # the order of a single stage has no effect
     names = [each.name for each in dataclasses.fields(recipe.sampler) if each.name not in left_out]
     hidden = [name for name in names if getattr(recipe.sampler, name) != getattr(shown.sampler, name)]
     hidden += [name for name in ("seeds", "candidates", "criteria") if getattr(recipe, name) != getattr(shown, name)]

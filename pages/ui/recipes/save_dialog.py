@@ -1,4 +1,4 @@
-"""Saving what a page says to the gallery: a button, and a dialog that asks what the recipe is called."""
+"""Save a page's recipe to the gallery: a button, and a dialog for title, tags and notes."""
 
 from __future__ import annotations
 
@@ -21,14 +21,15 @@ if TYPE_CHECKING:
     from llm_core.storage.recipe_store import Saved
 
 _AUTHOR = "kept_author"
-"""Who saved last in this tab."""
+"""Key of the author who saved last in this tab."""
 
 
 def save_button(source: Source) -> None:
+    """Draw the button, and the dialog while it is open."""
     st.button(
         t("desk.save"), key="save_recipe", icon=":material/bookmark_add:", help=t("desk.save_help"), on_click=_begin
     )
-    # Open until it is closed, and not only in the rerun of the button: a run that ends meanwhile redraws the page.
+    # Drawn in every rerun until it is closed: a run that ends meanwhile redraws the page.
     if recipes_state().saving:
         st.dialog(t("desk.save_title"), on_dismiss=_end)(_form)(source, source.opened())
 
@@ -42,7 +43,7 @@ def _end() -> None:
 
 
 def _form(source: Source, opened: OpenedRecipe | None) -> None:
-    """What the open recipe says stands there already. A refusal keeps the dialog and all that was typed."""
+    """Draw the form, filled from the open recipe. An error keeps the dialog open with everything that was typed."""
     try:
         before = source.read()
     except NucleusError as error:
@@ -104,6 +105,6 @@ def _said_of_a_version(saved: Saved) -> tuple[str, str]:
 
 
 def _suggested(recipe: Recipe) -> str:
-    """The beginning of the prompt."""
+    """Return the first words of the prompt as a title, at most 60 characters."""
     words = " ".join((recipe.prompt.instruction or recipe.prompt.question).split())
     return words if len(words) <= 60 else words[:59].rpartition(" ")[0] + "…"

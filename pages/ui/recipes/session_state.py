@@ -1,4 +1,4 @@
-"""Hold what the room remembers of a browser tab, besides its widgets."""
+"""State of the dialog that saves recipes, of one browser tab."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 @dataclass
 class RecipesState:
-    """Values of the dialogs that save and open recipes."""
+    """Values of the dialog that saves recipes."""
 
     saving: bool = False
-    """Whether the dialog to save is open."""
+    """Whether the dialog is open."""
 
 
 def recipes_state() -> RecipesState:
-    """Return what this room remembers of the tab."""
+    """Return this tab's `RecipesState`."""
     return session_slice(RecipesState)

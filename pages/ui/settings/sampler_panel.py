@@ -1,4 +1,4 @@
-"""The sampler panel: one visible strategy, the settings it uses, and what it does in a sentence."""
+"""Sampler panel: choose a strategy, set the settings it uses, and read what it does."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ STRATEGIES: dict[str, tuple[Key, ...]] = {
     "top_p": (Key.TEMPERATURE, Key.TOP_P),
     "combined": (Key.TEMPERATURE, Key.TOP_K, Key.TOP_P, Key.FURTHER_STAGES, Key.ORDER),
 }
-"""Each strategy and the settings it reads; the others stay neutral and look it."""
+"""Settings that each strategy reads; the others stay neutral and are disabled."""
 
 _DEFAULTS = {
     Key.STRATEGY: "top_p",
@@ -43,12 +43,12 @@ LIMITS = {
     Key.SEED: (0, 2**53 - 1),
     Key.MAX_OUTPUT_TOKENS: (1, MAX_OUTPUT_TOKENS),
 }
-"""Smallest and largest value of the number fields. A browser holds whole numbers exactly up to 2^53 - 1."""
+"""Lowest and highest value of the number fields. A browser holds whole numbers exactly up to 2^53 - 1."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the panel says."""
+    """Values of the panel."""
 
     sampler: SamplerConfig
     max_output_tokens: int
@@ -56,8 +56,11 @@ class Settings:
 
 
 def sampler_panel(dead: Dead = MappingProxyType({})) -> None:
-    """Draw the panel. `read_settings` gives its values. `dead` settings look it, and say why; what they say is still
-    sent, since a provider may think better of it."""
+    """Draw the panel; `read_settings` returns its values.
+
+    `unsupported` settings are disabled with their reasons. Their values are sent all the same, since a provider may
+    begin to support them.
+    """
     for key, value in _DEFAULTS.items():
         if not has(key):
             put(key, value)
@@ -152,7 +155,8 @@ def sampler_panel(dead: Dead = MappingProxyType({})) -> None:
 
 
 def read_settings() -> Settings:
-    """The panel's values, neutral where the strategy does not use them. Raises `NucleusError` naming a bad field."""
+    """Return the panel's values, neutral ones for settings that the strategy does not use. Raises `NucleusError` naming
+    an invalid field."""
     used = STRATEGIES[get(Key.STRATEGY)]
     chosen = {key.value: _limited(key) for key in used if key in LIMITS}
     if Key.ORDER in used:
@@ -167,8 +171,7 @@ def read_settings() -> Settings:
 
 
 def write_settings(sampler: SamplerConfig, max_output_tokens: int, stop_sequences: tuple[str, ...] = ()) -> None:
-    """Fill the panel with everything that it can show, and the nearest of what it cannot. Call it before it is
-    drawn."""
+    """Fill the panel, with the nearest value where it cannot show the given one. Call it before the panel is drawn."""
     neutral = SamplerConfig()
     used = {key for key in (Key.TOP_K, Key.TOP_P) if getattr(sampler, key.value) != getattr(neutral, key.value)}
     further = write_stages(sampler)
@@ -185,7 +188,7 @@ def write_settings(sampler: SamplerConfig, max_output_tokens: int, stop_sequence
     put(Key.ORDER, sampler.order if isinstance(sampler.order, str) else _DEFAULTS[Key.ORDER])
     put(Key.SEED, min(sampler.seed, LIMITS[Key.SEED][1]))
     put(Key.TOP_K, min(sampler.top_k, LIMITS[Key.TOP_K][1]))
-    for key in (Key.TEMPERATURE, Key.TOP_P):  # sliders, which take nothing beyond their ends
+    for key in (Key.TEMPERATURE, Key.TOP_P):  # sliders reject values outside their range
         low, high = LIMITS[key]
         put(key, float(min(max(getattr(sampler, key.value), low), high)))
     put(Key.FURTHER_STAGES, further)
@@ -194,7 +197,7 @@ def write_settings(sampler: SamplerConfig, max_output_tokens: int, stop_sequence
 
 
 def _running_order() -> str:
-    """The stages that do something, in their order, or nothing while a setting is being typed."""
+    """Return the active stages in their order; empty while a setting is incomplete."""
     try:
         stages = read_settings().sampler.stages
     except NucleusError:

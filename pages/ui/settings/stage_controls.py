@@ -1,4 +1,4 @@
-"""The stages beyond temperature, Top-K and Top-P: added one by one, each with its settings and a sentence on it."""
+"""Optional sampler stages beyond temperature, Top-K and Top-P: add them one by one and set their settings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from samplers import SamplerConfig
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """One setting's field: where it starts, and what it takes. Whole numbers have whole steps."""
+    """Number field of one setting: initial value, range and step. An `int` step makes a field of whole numbers."""
 
     start: float
     low: float
@@ -42,7 +42,8 @@ FURTHER: dict[str, dict[str, Control]] = {
     "no_repeat_ngram": {"no_repeat_ngram_size": Control(3, 0, 1000, 1)},
     "min_new_tokens": {"min_new_tokens": Control(32, 0, 100_000, 1)},
 }
-"""Stages that can be added, with their settings. Those that name tokens by id belong to a page that shows ids."""
+"""Stages that can be added, with their settings. Stages whose settings name token ids are left to pages that show ids.
+"""
 
 GLOSSARY: dict[str, tuple[str, ...]] = {
     "by_distribution": (
@@ -58,7 +59,7 @@ GLOSSARY: dict[str, tuple[str, ...]] = {
 
 
 def stage_controls(dead: Dead = MappingProxyType({})) -> None:
-    """A list to add stages from, and the settings of those that were added; `dead` ones look it."""
+    """Draw the list to add stages from and the settings of added stages; those of `unsupported` stages are disabled."""
     chosen = st.multiselect(
         t("stages.more"),
         list(FURTHER),
@@ -88,7 +89,7 @@ def stage_controls(dead: Dead = MappingProxyType({})) -> None:
 
 
 def read_stages() -> dict[str, float]:
-    """Settings of the stages that were added. Raises `NucleusError` naming a field that is empty or out of range."""
+    """Return the settings of added stages. Raises `NucleusError` naming a field that is empty or out of range."""
     return {
         field: get_number(setting_key(field), field, control.low, control.high)
         for name in get(Key.FURTHER_STAGES) or ()
@@ -97,7 +98,7 @@ def read_stages() -> dict[str, float]:
 
 
 def write_stages(sampler: SamplerConfig) -> list[str]:
-    """Fill the settings of the stages that the sampler uses. Returns these stages."""
+    """Fill the settings of the optional stages that the sampler uses. Returns the names of these stages."""
     used = [name for name in FURTHER if sampler.uses(name)]
     for name in used:
         for field in FURTHER[name]:
@@ -106,7 +107,7 @@ def write_stages(sampler: SamplerConfig) -> list[str]:
 
 
 def glossary() -> None:
-    """One sentence on every sampler, closed until somebody wants it."""
+    """Draw an expander with one sentence on every sampler."""
     with st.expander(t("stages.glossary")):
         for group, names in GLOSSARY.items():
             st.markdown(f"**{t(f'stages.{group}')}**")

@@ -1,4 +1,4 @@
-"""Which controls do nothing with a hosted model, and why: what it refuses, ignores or cannot be sent."""
+"""Find the settings that a hosted model does not support, and say why: it rejects, ignores or cannot be sent them."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ from pages.ui.shell.session import session
 from samplers.config import STAGE_FIELDS
 
 Dead = Mapping[str, str]
-"""Reasons in the reader's language, by the name of the setting."""
+"""Reasons in the reader's language, by name of the setting."""
 
 
 def dead_settings(
     model_id: str = "", fields: Iterable[str] = (*STAGE_FIELDS.values(), "seed", "order")
 ) -> dict[str, str]:
-    """Of these settings, the order of the stages among them, which do nothing with a model, or else with the session's;
-    none for a local one, nor for one whose address may not be called."""
+    """Return why a model does not support some of `fields`, by field; "order" is the order of the stages.
+
+    The default model is the session's. Empty for a local model, and for a model at a URL that may not be called.
+    """
     try:
         found = services.router().hosted.unsupported_settings(model_id or session().model_id, fields)
     except NucleusError:
@@ -28,11 +30,11 @@ def dead_settings(
 
 
 def switch_of(stage: str) -> str:
-    """The setting that turns a stage on: where it is dead, all of the stage's settings are."""
+    """Return the setting that turns a stage on; if it is unsupported, so are all settings of the stage."""
     return STAGE_FIELDS[stage]
 
 
 def dead_note(fields: Collection[str], dead: Dead) -> None:
-    """Why those of the fields that do nothing do nothing."""
+    """Draw the reasons of the unsupported ones among `fields`, each once."""
     for reason in dict.fromkeys(dead[field] for field in fields if field in dead):
         st.caption(f":material/block: {reason}")

@@ -1,7 +1,7 @@
-"""What a part of a page asks of a service: the one way to wait, with a progress display, a Stop and an end.
+"""Run a call to a service in the background of a page, with progress, a Stop button and an error message.
 
-`ask` begins, from a button's `on_click`. Each rerun calls `settle` before it draws what the answer changes, and
-`waiting_line` where the reader is to see how it stands.
+`start_call` begins it, from a button's `on_click`. Each rerun calls `poll_call` before it draws anything that the
+result changes, and `show_call_status` at the place for progress and errors. A page has one pending call per `place`.
 """
 
 from __future__ import annotations
@@ -23,14 +23,18 @@ T = TypeVar("T")
 
 _REFRESH_SECONDS = 0.5
 _AT_ONCE_SECONDS = 0.4
-"""An answer that comes this soon needs no progress display, which would only make the page jump."""
+"""Time to wait for a result before showing progress, which for a quick call would only make the page jump."""
 
 
 def ask(
     place: str, words: str, begin: Callable[[], BackgroundCall[T]], take: Callable[[T], None], stopped: str = ""
 ) -> None:
-    """Ask for something in one place of a page: what was asked there before is given up. `take` is called in a rerun of
-    the page with what comes back. `words` say what is waited for, `stopped` what it means that it was stopped."""
+    """Start a call at `place`, cancelling an earlier one there.
+
+    `on_result` gets the result in a later rerun, or in this one if the call ends at once. `label` is the text beside
+    the progress, `stopped` the message after the reader stopped the call. A `NucleusError` of `begin` is shown by
+    `show_call_status`.
+    """
     give_up(place)
     wait = session().waits[place] = Wait(words, take, stopped)
     try:
@@ -43,7 +47,7 @@ def ask(
 
 
 def settle(place: str) -> bool:
-    """Take in what has come back there. Whether something is still on its way."""
+    """Hand a finished call's result to its `on_result`. Returns whether the call is still active."""
     wait = session().waits.get(place)
     if wait is None or wait.errand is None:
         return False
@@ -56,15 +60,17 @@ def settle(place: str) -> bool:
 
 
 def give_up(place: str) -> None:
-    """Forget what was asked there, and why it was refused."""
+    """Cancel the call at `place` and clear its error."""
     wait = session().waits.pop(place, None)
     if wait and wait.errand:
         wait.errand.stop()
 
 
 def waiting_line(place: str) -> None:
-    """How far it is, with a way to stop it; or why nothing came of it. Always one element, so that what follows keeps
-    its place."""
+    """Draw the progress of the call at `place` with a Stop button, or its error.
+
+    Draws exactly one container in every state, so that elements below keep their position.
+    """
     wait = session().waits.get(place)
     with st.container(key=f"waiting-{place}"):
         if wait is None:

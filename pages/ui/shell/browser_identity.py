@@ -1,7 +1,7 @@
-"""Who owns what is saved and recorded, without accounts: a browser, by a secret that it keeps in a cookie.
+"""Identify a browser by a secret in a cookie, which owns saved recipes and history without an account.
 
-The secret is random, goes to this server only, and the database has its hash (`owner_of`). Whoever clears the cookie is
-somebody new: saved recipes are still found by their links and may be copied, the history is out of reach.
+The secret is random and goes to this server only; the database holds its hash (`owner_of`). A reader who clears the
+cookie becomes a new owner: links to saved recipes still work and the recipes may be copied, but the history is lost.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pages.ui.shell.session import get, session
 
 COOKIE = "nucleus_owner"
 
-# The cookie of another tab, opened at the same moment, counts.
+# If another tab set the cookie at the same moment, the component reports that one, and `_adopt_secret` takes it.
 
 _render = st.components.v2.component(
     "nucleus_owner", html="<span hidden></span>", js=Path(__file__).with_suffix(".js").read_text(encoding="utf-8")
@@ -23,12 +23,13 @@ _render = st.components.v2.component(
 
 
 def settle_owner() -> None:
-    """Once a rerun, where nothing is seen of it: give the browser its secret, if it has none."""
+    """Draw the invisible component that stores the secret in the browser's cookie if it has none. Call it once per
+    rerun."""
     _render(key="nucleus_owner", data={"name": COOKIE, "secret": _secret()}, on_held_change=_adopt)
 
 
 def owner() -> str:
-    """This browser's name in the database."""
+    """Return the id of this browser's owner in the database."""
     from llm_core.storage.database import owner_of
 
     return owner_of(_secret())

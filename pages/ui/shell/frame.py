@@ -1,4 +1,4 @@
-"""What surrounds every page: title, sidebar, language switch, and the last net under unexpected errors."""
+"""Frame of every page: title, sidebar, language switch, and error messages instead of tracebacks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ _STYLE = f"<style>{Path(__file__).with_suffix('.css').read_text(encoding='utf-8'
 
 @contextmanager
 def page(title: str) -> Iterator[None]:
-    """Frame one page. `title` is a text key. No traceback reaches the browser."""
+    """Draw the frame around one page, whose title is the text of the key `title`. Errors become messages; no traceback
+    reaches the browser."""
     navigation.ensure_routed()
     st.html(_STYLE)
     st.title(t(title), anchor=False)
@@ -33,13 +34,13 @@ def page(title: str) -> Iterator[None]:
         yield
     except NucleusError as error:
         st.error(i18n.explain(error), icon=":material/error:")
-    except Exception:  # a rerun asked for by the page is no Exception, and passes
+    except Exception:  # Streamlit's rerun is a BaseException, and passes
         log.exception("page %s failed", title)
         st.error(t("errors.unexpected"), icon=":material/error:")
 
 
 def sidebar() -> None:
-    """The product's name and the language switch, on every page."""
+    """Draw the logo and the language switch, and keep the owner cookie."""
     st.logo(str(_ASSETS / "logo.svg"), icon_image=MARK, size="large")
     with st.sidebar:
         if not has(Key.LANGUAGE) or get(Key.LANGUAGE) is None:

@@ -1,4 +1,7 @@
-"""Texts and numbers in the reader's language. Every visible string is a key of `locales/en.json` and `vi.json`."""
+"""Translate texts and format numbers for the reader's language.
+
+Every visible string is a key of `locales/en.json` and `locales/vi.json`.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +22,9 @@ DEFAULT = "en"
 
 
 def settle_language() -> None:
-    """Choose the language of this rerun: what the reader chose, else `?lang=`, else what the browser prefers.
+    """Choose the language of this rerun: a new `?lang=`, else the reader's choice, else the browser's preference.
 
-    The address always carries it, so a reload or a shared link keeps it.
+    The URL always carries the language, so that a reload or a shared link keeps it.
     """
     asked = st.query_params.get("lang")
     state = session()
@@ -36,22 +39,26 @@ def settle_language() -> None:
 
 
 def language() -> str:
+    """Return the code of the reader's language, a key of `LANGUAGES`."""
     return session().language or DEFAULT
 
 
 def t(key: str, **values: object) -> str:
-    """The text of `key`. A missing key is a defect that a test catches, so it raises `KeyError`."""
+    """Return the text of `key` in the reader's language, with `values` filled in.
+
+    Raises `KeyError` for a missing key, which is a defect that a test catches.
+    """
     text = texts(language())[key]
     return text.format(**values) if values else text
 
 
 def explain(error: NucleusError) -> str:
-    """What went wrong, why, and what to do next, as Markdown in which the details are plain text.
+    """Return an error as Markdown: what went wrong, why, and what to do next.
 
-    Details quote what people typed, what files say and what servers answer.
+    Its details are escaped to plain text, since they quote what people typed, files contain and servers answer.
     """
     details = {name: plain(str(value)) for name, value in error.details.items()}
-    if "url" in details:  # as code: Streamlit makes a link of every other one, with the quotation mark behind it
+    if "url" in details:  # as code: Streamlit would turn it into a link that includes the quotation mark after it
         details["url"] = f"`{str(error.details['url']).replace('`', '')}`"
     for kind in ("field", "setting"):
         if kind in details:
@@ -63,13 +70,13 @@ def explain(error: NucleusError) -> str:
 
 
 def number(value: float, digits: int = 2) -> str:
-    """A number with the language's own separators: 1,234.50 in English, 1.234,50 in Vietnamese."""
+    """Format a number with the language's separators: 1,234.50 in English, 1.234,50 in Vietnamese."""
     text = f"{value:,.{digits}f}".replace("-", "−")
     return text.translate(str.maketrans(",.", ".,")) if language() == "vi" else text
 
 
 def moment(seconds: float) -> str:
-    """Date and time where the reader is, of seconds since 1970."""
+    """Format a time, in seconds since 1970, as date and time in the reader's time zone."""
     try:
         zone: tzinfo = ZoneInfo(st.context.timezone or "UTC")
     except (ValueError, ZoneInfoNotFoundError):
@@ -78,24 +85,24 @@ def moment(seconds: float) -> str:
 
 
 def compact(value: float) -> str:
-    """A number with as many digits as it needs, four at most."""
+    """Format a number with as many digits as it needs, at most four."""
     text = f"{value:.4g}".replace("-", "−").replace("inf", "∞")
     return text.replace(".", ",") if language() == "vi" else text
 
 
 def share(value: float) -> str:
-    """A probability with two digits; one too small for them shows as below 0.01, not as zero."""
+    """Format a probability with two digits; one between 0 and 0.005 becomes `<0.01` instead of zero."""
     return f"<{number(0.01)}" if 0 < value < 0.005 else number(value)
 
 
 def plain(text: str) -> str:
-    """Text that somebody else wrote, as Markdown that shows it as it is."""
+    """Escape text from others, so that Markdown shows it literally."""
     return re.sub(r"([\\`*_\[\]<>#$~|:])", r"\\\1", text)
 
 
 @functools.lru_cache
 def texts(code: str) -> dict[str, str]:
-    """All texts of one language, keys joined with dots."""
+    """Return all texts of one language, with nested keys joined by dots."""
     file = Path(__file__).parents[2] / "locales" / f"{code}.json"
     return dict(_flat(json.loads(file.read_text(encoding="utf-8"))))
 

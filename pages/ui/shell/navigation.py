@@ -1,4 +1,4 @@
-"""The list of pages, and the guard that sends every page through `app.py`."""
+"""Menu of pages, and the guard that sends every request through `app.py`."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from pages.ui.shell.session import session
 
 
 def pages() -> dict[str, list]:
-    """Sections and pages of the menu, in the reader's language."""
+    """Return the sections and pages of the menu, in the reader's language."""
     playground = st.Page(
         "pages/playground.py",
         title=t("playground.title"),
         default=True,
-        url_path="first",  # not used for the default page, but must not be the name below
+        url_path="first",  # unused for the default page, but must differ from the path below
     )
 
     def to_playground() -> None:
-        """The first page answers at `/` only; people who type its name should not read "page not found"."""
+        """Redirect `/playground` to `/`, where the default page lies; otherwise it would give "page not found"."""
         st.switch_page(playground)
 
     by_name = st.Page(to_playground, title=t("playground.title"), url_path="playground", visibility="hidden")
@@ -37,16 +37,16 @@ def pages() -> dict[str, list]:
 
 
 def route():
-    """The page to run. Called by `app.py` once a rerun."""
+    """Return the page to run. `app.py` calls this once per rerun."""
     session().routed = True
     return st.navigation(pages())
 
 
 def ensure_routed() -> None:
-    """Start over through `app.py` if this page was opened without it.
+    """Restart the run through `app.py` if this page was opened without it.
 
-    A server whose first request is a deep link finds the file under `pages/` by itself, before `app.py` had a chance
-    to declare the menu.
+    A server whose first request is a deep link finds the file under `pages/` by itself, before `app.py` has declared
+    the menu.
     """
     if not session().routed:
         st.navigation(pages())

@@ -1,4 +1,7 @@
-"""What is shared by every browser tab: the engine, the models, the providers, and the work that outlives a reload."""
+"""Services that all browser tabs share: engine, models, providers and database.
+
+Those that are made once per server are cached; what depends on a tab's keys is made anew.
+"""
 
 from __future__ import annotations
 
@@ -30,27 +33,30 @@ MODELS_IN_MEMORY = 2
 
 @st.cache_resource
 def models() -> ModelStore:
+    """Return the store of loaded local models."""
     return ModelStore(capacity=MODELS_IN_MEMORY)
 
 
 @st.cache_resource
 def engine() -> Engine:
+    """Return the engine that runs local models."""
     return Engine(models())
 
 
 @st.cache_resource
 def router() -> Router:
+    """Return the router, which sends a request to the engine or to a provider."""
     return Router(engine())
 
 
 def submit(request: GenerationRequest) -> Run:
-    """Queue a request at the engine or a provider, with this tab's keys and answers. Raises `NucleusError`."""
+    """Queue a request at the engine or a provider, with this tab's keys and response cache. Raises `NucleusError`."""
     return submitter()(request)
 
 
 @dataclass(frozen=True)
 class Submitter:
-    """`submit` for threads of their own, which have no tab. Equal for one tab as long as its keys stay."""
+    """`submit` bound to one tab, for threads without a session. Equal for one tab as long as its keys do not change."""
 
     router: Router
     keys: Credentials
@@ -61,12 +67,12 @@ class Submitter:
 
 
 def submitter() -> Submitter:
-    """With the keys that this tab has now."""
+    """Return a `Submitter` with the current keys of this tab."""
     return Submitter(router(), credentials(), session().answers)
 
 
 def credentials() -> Credentials:
-    """What this tab may use: the keys typed in it, the secrets file, the environment."""
+    """Return the provider keys of this tab: those typed in it, then the secrets file, then the environment."""
     from llm_core.providers.credentials import Credentials
 
     secrets = st.secrets.to_dict() if st.secrets.load_if_toml_exists() else {}
@@ -75,7 +81,7 @@ def credentials() -> Credentials:
 
 @st.cache_resource
 def prices() -> PriceTable:
-    """Raises `NucleusError` for a table that cannot be read."""
+    """Return the price table. Raises `NucleusError` if it cannot be read."""
     from llm_core.providers.pricing import load_prices
 
     return load_prices()
@@ -83,6 +89,7 @@ def prices() -> PriceTable:
 
 @st.cache_resource
 def vertex_prompts() -> VertexPromptStore:
+    """Return the client of Vertex AI's Prompt Management."""
     from llm_core.providers.google.prompt_store import VertexPromptStore
     from llm_core.providers.http.url_policy import UrlPolicy
 
@@ -91,7 +98,7 @@ def vertex_prompts() -> VertexPromptStore:
 
 @st.cache_resource
 def asking_lock() -> threading.Lock:
-    """Held while an `Asking` advances: two tabs may follow the same one."""
+    """Return the lock to hold while a `TechniqueRun` advances, because two tabs may follow the same one."""
     return threading.Lock()
 
 
@@ -104,7 +111,8 @@ def _database() -> Database:
 
 @st.cache_resource
 def recipes() -> RecipeStore:
-    """Raises `NucleusError` where the database cannot be used, and tries again when asked again."""
+    """Return the store of saved recipes. Raises `NucleusError` if the database cannot be used; a later call tries
+    again."""
     from llm_core.storage.recipe_store import RecipeStore
 
     return RecipeStore(_database())
@@ -112,7 +120,7 @@ def recipes() -> RecipeStore:
 
 @st.cache_resource
 def history() -> History:
-    """Raises `NucleusError` as `recipes` does."""
+    """Return the store of past runs. Raises `NucleusError` if the database cannot be used; a later call tries again."""
     from llm_core.storage.history import History
 
     return History(_database())

@@ -1,6 +1,7 @@
-"""What one browser tab remembers, typed. The only module that touches `st.session_state`.
+"""Typed state of one browser tab. The only module that touches `st.session_state`.
 
-Widgets keep their own values under the keys named here; everything else lives in one `Session`.
+Widgets keep their values under the keys of `Key`; each room has a dataclass for its other values, and `Session` holds
+those that every page needs.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ T = TypeVar("T")
 
 
 class Key(StrEnum):
-    """Widget keys."""
+    """Keys of widgets that more than one module reads or writes."""
 
     LANGUAGE = "language"
     TECHNIQUE = "technique"
@@ -77,47 +78,47 @@ class Key(StrEnum):
 
 @dataclass
 class Wait:
-    """What a part of a page asked of a service: see `pages.ui.shell.background_call`."""
+    """Call to a service that a page waits for; see `pages.ui.shell.background_call`."""
 
     words: str
-    """What is waited for, in the reader's language."""
+    """Text beside the progress, in the reader's language."""
     take: Callable[[Any], None]
-    """What is done with the answer."""
+    """Function that gets the result."""
     stopped: str = ""
-    """What it means that it was stopped."""
+    """Message after the reader stopped the call; empty for the default one."""
     errand: BackgroundCall | None = None
     refusal: NucleusError | None = None
-    """Why nothing was asked at all."""
+    """Error that prevented the call from starting."""
 
 
 @dataclass
 class Session:
-    """What every page needs of this tab, besides widgets: identity, language, model and keys."""
+    """State of one tab that every page needs: identity, language, model and keys."""
 
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
-    """Whose turns in the engine's queue this tab uses."""
+    """Identity of this tab in the engine's fair queue."""
     owner_secret: str = field(default_factory=lambda: secrets.token_hex(16), repr=False)
-    """Who holds it owns what is saved with it; the browser keeps it."""
+    """Secret of the owner of saved recipes and history; the browser keeps it in a cookie."""
     owner_settled: bool = False
-    """Whether the browser has been asked for it."""
+    """Whether the browser's cookie has been read."""
     routed: bool = False
     language: str | None = None
     language_in_address: str | None = None
     model_id: str = builtin.MODEL_ID
     precision: Precision = "float32"
-    """In which numbers the model computes."""
+    """Number format in which the local model computes."""
     keys: dict[str, SecretStr] = field(default_factory=dict, repr=False)
-    """Keys of providers, by `scheme` or `scheme:place`; nowhere else."""
+    """Provider keys, by `scheme` or `scheme:place`. They are stored nowhere else."""
     answers: ResponseCache = field(default_factory=ResponseCache)
-    """Hosted answers that may be given again in this tab, and nowhere else."""
+    """Cache of hosted responses, for this tab only."""
     waits: dict[str, Wait] = field(default_factory=dict)
-    """What this tab has asked of services, by the place of a page that shows it."""
+    """Pending calls to services, by the place on a page that shows them."""
     go_to: str = ""
-    """The page that the reader is still to be taken to."""
+    """Name of the page to switch to in this rerun; empty for none."""
 
 
 def session_slice(kind: type[T]) -> T:
-    """Return one room's values of this tab, made on first use. `kind` is the room's dataclass."""
+    """Return one room's values of this tab, created on first use. `kind` is the room's dataclass."""
     key = f"nucleus.{kind.__name__}"
     if key not in st.session_state:
         st.session_state[key] = kind()
@@ -125,16 +126,16 @@ def session_slice(kind: type[T]) -> T:
 
 
 def session() -> Session:
-    """Return this tab's values that every page needs."""
+    """Return the values of this tab that every page needs."""
     return session_slice(Session)
 
 
 SECRET = "api_key_"
-"""Begins the keys of widgets that take a provider's key."""
+"""Prefix of the keys of widgets that take a provider's key."""
 
 
 def setting_key(field: str) -> str:
-    """The widget key of a sampler setting that has none of its own in `Key`."""
+    """Return the widget key of a sampler setting without a key of its own in `Key`."""
     return f"setting_{field}"
 
 
@@ -144,10 +145,13 @@ def put(key: str, value: object) -> None:
 
 
 def send_again() -> None:
-    """Give every browser's field its value anew. To be called when labels change, as with the language: a browser names
-    what is chosen by its label, and an old one would be taken for no choice at all."""
+    """Write every string widget's value again, so that Streamlit resends it to the browser.
+
+    Needed after labels change, as with the language: the browser identifies options by label, and an old label would
+    count as no choice. Provider keys are never sent back.
+    """
     for key, value in list(st.session_state.items()):
-        if str(key).startswith(SECRET):  # what was typed there is never sent back
+        if str(key).startswith(SECRET):  # a key is never sent back to the browser
             continue
         if isinstance(value, str) or (
             isinstance(value, list) and value and all(isinstance(each, str) for each in value)
@@ -156,20 +160,23 @@ def send_again() -> None:
 
 
 def has(key: str) -> bool:
+    """Return whether a widget has a value."""
     return key in st.session_state
 
 
 def get(key: str):
+    """Return a widget's value, or None."""
     return st.session_state.get(key)
 
 
 def get_number(key: str, field: str, low: float, high: float) -> float:
-    """The value of a number field. Raises `NucleusError` naming the `field` if it is empty or out of range.
+    """Return the value of a number field. Raises `NucleusError` naming the `field` if it is empty or outside `low` to
+    `high`.
 
-    Checked here and not by the fields themselves: those put a number back in silence, and people should read why.
+    The bounds are checked here and not by the widgets, which replace a number silently, while people should read why.
     """
     value = get(key)
-    if value is None:  # the field was cleared, or holds what is no number
+    if value is None:  # the field was cleared, or does not hold a number
         raise NucleusError("setting_empty", field=field)
     if not low <= value <= high:
         raise NucleusError("setting_out_of_range", field=field, value=value, low=low, high=high)
