@@ -1,1 +1,2 @@
-"""Measurements, run by hand: `python -m benchmarks NAME [--json]`. Ratios of sides that alternate in one run."""
+"""Measure speed and quality by hand: `python -m benchmarks NAME [--json]`. Figures are ratios of sides that alternate
+in one run."""

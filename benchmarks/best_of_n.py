@@ -1,5 +1,5 @@
-"""Best of 16, 64 tokens each, with every built-in criterion that needs no other model's answer, beside 16 calls of
-transformers' `generate` (float32) and the same scoring; and what best-of-N does to the answers of two tasks.
+"""Measure best of 16, 64 tokens each, with every built-in criterion that needs no other model's answer, beside 16 calls
+of transformers' `generate` (float32) and the same scoring; and the effect of best-of-N on the answers of two tasks.
 
 Sides alternate within a round; a ratio is the median over the rounds of the ratio within a round. `generate` keeps its
 logits, from which its log-probabilities and self-certainty are computed. `NUCLEUS_BENCH_PARTS` chooses among `speed`,
@@ -58,12 +58,12 @@ TASKS = (("gcd", 20, 0.8), ("letter_counting", 12, 1.0))
 """Task, items and temperature."""
 ANSWER_TOKENS = 16
 PRECISION: Precision = "int4"
-"""Of the tasks: these are answers of a token or two, and the machine may be small."""
+"""Precision of the tasks: their answers are a token or two, and the machine may be small."""
 SIZES = (1, 2, 4, 8, 16)
 
 
 def criteria() -> list[Criterion]:
-    """All of them but those that ask or load another model to judge."""
+    """Return all criteria except those that ask or load another model to judge."""
     return [
         Likelihood("sum"),
         Likelihood("mean"),
@@ -80,7 +80,8 @@ def criteria() -> list[Criterion]:
 
 
 def measure() -> dict[str, object]:
-    """Ratios of seconds, `generate` / ours, so 6 is six times as fast; the share of our time that is scoring."""
+    """Return ratios of seconds, `generate` / ours, so 6 is six times as fast, and the share of our time that is
+    scoring."""
     engine = Engine(ModelStore())
     parts = os.environ.get("NUCLEUS_BENCH_PARTS", "speed,judges,tasks").split(",")
     results: dict[str, object] = {"transformers": version("transformers"), "threads": default_thread_count()}
@@ -118,7 +119,8 @@ def _speed(engine: Engine) -> dict[str, object]:
         scoring["generate"].append(time.perf_counter() - began)
 
     def theirs(n: int) -> None:
-        """In a thread that ends: OpenMP's helpers of a thread that stays would slow down those of the engine's."""
+        """Generate in a thread that ends: OpenMP's helpers of a thread that stays would slow down those of the
+        engine's."""
         side = threading.Thread(target=generate, args=(n,))
         side.start()
         side.join()
@@ -147,7 +149,7 @@ def _speed(engine: Engine) -> dict[str, object]:
 
 
 def _question(number: int) -> str:
-    """A prompt that nobody has read before, so that no side's cache holds it."""
+    """Return a prompt that was never read before, so that no side's cache holds it."""
     return f"Describe sea number {number} in a few sentences."
 
 
@@ -181,7 +183,7 @@ def _generated(model: LanguageModel, text: str, seed: int) -> Candidate:
 
 
 def _judges(engine: Engine) -> dict[str, object]:
-    """Seconds of the built-in model as a judge of its own candidates, and how it judges: once, after a warm-up."""
+    """Measure the built-in model as a judge of its own candidates, in seconds and judgements: once, after a warm-up."""
     pool = _pool(engine, "auto", "Describe the sea in a few sentences.", N)
     pool.wait()
     ask = {

@@ -1,7 +1,7 @@
-"""Forty people on one engine: everybody at once, and one after another. Four samplers of 64 tokens each.
+"""Measure forty clients on one engine, all at once and one after another, with four samplers of 64 tokens each.
 
-Then some time (NUCLEUS_BENCH_MINUTES, default 1) of random submitting, stopping, branching and walking away, with
-faults thrown in, after which no row, byte of active cache or thread may be left.
+Then submit, stop, branch and walk away at random for some time (NUCLEUS_BENCH_MINUTES, default 1), with faults
+injected, after which no sample, byte of active cache or thread may be left.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ SAMPLERS = [
 
 
 def measure() -> dict[str, object]:
-    """Seconds; `fairness` is the slowest client's time over the fastest's."""
+    """Return seconds; `fairness` is the slowest client's time over the fastest's."""
     engine = Engine(ModelStore())
     _finish(engine.submit(_request(0, tokens=2)))
     out: dict[str, object] = {"precision": PRECISION, "threads": torch.get_num_threads()}
@@ -143,7 +143,7 @@ def _soak(engine: Engine, seconds: float) -> dict[str, object]:
 
 
 def _break_one_step(engine: Engine) -> None:
-    """The next forward pass of some batch fails, as it would without memory."""
+    """Make the next forward pass of some batch fail, as it would without memory."""
     for future in list(engine._batches.values()):
         if future.done() and not future.exception():
             decoder = future.result().decoder

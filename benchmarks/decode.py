@@ -1,6 +1,6 @@
-"""Decoding on the built-in model with full traces, beside transformers' `generate` and llama.cpp's own server.
+"""Measure decoding on the built-in model with full traces, beside transformers' `generate` and llama.cpp's own server.
 
-Every side writes 64 tokens a row, sampled with temperature 0.8, top-K 40 and top-P 0.95, and may not end before. Sides
+Every side writes 64 tokens a sample, with temperature 0.8, top-K 40 and top-P 0.95, and may not end before. Sides
 alternate within a round; a ratio is the median over the rounds of the ratio within a round.
 """
 
@@ -40,7 +40,7 @@ MIXED = SAMPLERS[-1]
 
 
 def measure() -> dict[str, object]:
-    """Ratios of seconds, ours / theirs, so below 1 is faster; milliseconds a token of each side."""
+    """Return ratios of seconds, ours / theirs, so below 1 is faster, and the median seconds of each side."""
     engine = Engine(ModelStore())
     precisions = os.environ.get("NUCLEUS_BENCH_PRECISIONS", "float32,auto").split(",")
     for precision in precisions:
@@ -51,11 +51,12 @@ def measure() -> dict[str, object]:
     fresh = itertools.count()
 
     def prompts(count: int) -> list[PromptSpec]:
-        """Prompts that nobody has read before, so that no side's cache holds them."""
+        """Return prompts that were never read before, so that no side's cache holds them."""
         return [PromptSpec(f"Describe sea number {next(fresh)} in a few sentences.") for _ in range(count)]
 
     def generate(count: int = 1) -> None:
-        """In a thread that ends: OpenMP's helpers of a thread that stays would slow down those of the engine's."""
+        """Generate in a thread that ends: OpenMP's helpers of a thread that stays would slow down those of the
+        engine's."""
         side = threading.Thread(target=generate_here, args=(count,))
         side.start()
         side.join()
@@ -126,7 +127,7 @@ def _ours(
 
 
 def _again(engine: Engine, precision: str) -> dict[str, object]:
-    """Time to the first token of a long prompt that nobody has seen, and of the same one at once after."""
+    """Measure the time to the first token of a long prompt that is new, and of the same one directly after."""
     cold, warm = [], []
     for turn in range(ROUNDS):
         text = f"Note {time.time_ns()}: " + "the sea is wide and deep. " * (LONG_PROMPT // 7)

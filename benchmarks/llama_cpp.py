@@ -1,4 +1,4 @@
-"""llama.cpp's own server, from the `xllamacpp` wheel, in a process of its own on 127.0.0.1."""
+"""Run llama.cpp's own server, from the `xllamacpp` wheel, in a process of its own on 127.0.0.1."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ while True: time.sleep(1)
 
 
 class LlamaServer:
-    """Completions of text prompts, without llama.cpp's own defaults for samplers."""
+    """Client for completions of text prompts, without llama.cpp's own defaults for samplers."""
 
     def __init__(self, address: str) -> None:
         self.address = address
 
     def complete(self, prompts: Sequence[str], tokens: int) -> None:
-        """Complete all prompts at the same time."""
+        """Complete all prompts at the same time, `tokens` each."""
         with ThreadPoolExecutor(len(prompts)) as pool:
             for made in pool.map(lambda seeded: self._post(*seeded, tokens), enumerate(prompts)):
                 assert made["tokens_predicted"] == tokens, made

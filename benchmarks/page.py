@@ -1,12 +1,12 @@
-"""What watching costs: decoding speed with a page open and drawing, over the same run with nobody watching.
+"""Measure the cost of watching: decoding speed with a page open and drawing, over the same run with nobody watching.
 
 Two pages: the Playground with one answer, and Compare with its six. Both sides are the real engine with the page's own
 first settings, the first inside the real server with a real browser on the same machine, the second in this process.
 They alternate; ratios are of neighbours; the medians are reported.
 
 Twice: with the browser on cores of its own, as on a reader's machine, half of the cores for each (Linux only), and with
-the browser taking what it needs of the engine's cores, as where both are one small machine. `renderer_cores` is what
-the page's main thread takes.
+the browser taking what it needs of the engine's cores, as where both are one small machine. `renderer_cores` is the
+number of cores that the page's main thread takes.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ SAMPLERS = {"playground": (SamplerConfig(temperature=1.0),), "compare": PRESETS[
 
 
 def measure() -> dict[str, object]:
-    """For each page tokens a second on both sides and their ratio, which should be at least 0.9 on cores of its own."""
+    """Return tokens a second of both sides and their ratio for each page; on cores of its own it should be at least
+    0.9."""
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     half = len(cores) // 2
     measured: dict[str, object] = {"tokens": TOKENS}
@@ -47,7 +48,8 @@ def measure() -> dict[str, object]:
 
 
 def on_cores(engines: Sequence[int], browsers: Sequence[int]) -> dict[str, object]:
-    """`engines` are for the server and for the engine of this process. None at all leaves the choice to the system."""
+    """Measure with the server and this process's engine on the cores `engines`, and the browser on `browsers`. Empty
+    lists leave the choice to the system."""
     executable = find_browser()
     if executable is None:
         raise SystemExit("no Chromium, Chrome or Edge on this machine")
@@ -102,7 +104,7 @@ def compared(page: Page, alone: Callable[[], float]) -> dict[str, object]:
 
 
 def alone(engine: Engine, name: str) -> float:
-    """Tokens a second of all answers together."""
+    """Return tokens a second of all answers together, without a page."""
     rows = tuple(SampleRequest(replace(sampler, seed=7), TOKENS) for sampler in SAMPLERS[name])
     run = engine.submit(GenerationRequest(builtin.MODEL_ID, PromptSpec(PROMPT), rows))
     run.wait()
@@ -133,7 +135,7 @@ def fill(page: Page) -> None:
 
 
 def watched(page: Page, devtools: CDPSession) -> tuple[float, float]:
-    """Tokens a second as the page tells them, and the cores that its main thread was busy on."""
+    """Return tokens a second as the page shows them, and the number of cores that its main thread kept busy."""
     begin, busy = time.monotonic(), busy_seconds(devtools)
     page.get_by_role("button", name=WORDS["playground.run"], exact=True).click()
     stop = page.get_by_role("button", name=WORDS["playground.stop"], exact=True)

@@ -1,8 +1,8 @@
-"""Repetition and perplexity by decoding method on the built-in model, beside texts that people wrote.
+"""Measure repetition and perplexity by decoding method on the built-in model, beside texts that people wrote.
 
-Each passage of `real_text` is begun with its first tokens and written on to a fixed length, with several seeds; the way
-that people went on from there is scored in the same place. float32, so every run gives the same numbers.
-`NUCLEUS_BENCH_PLOT` names a PNG file to draw them into, with the Chromium that the browser tests use.
+Each text of `reference_texts` is begun with its first tokens and continued to a fixed length, with several seeds; the
+text's own continuation is scored in the same place. float32, so every run gives the same numbers. `NUCLEUS_BENCH_PLOT`
+names a PNG file to draw them into, with the Chromium that the browser tests use.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ INSTRUCTION = "Continue this text."
 
 
 def measure() -> dict[str, object]:
-    """For each method the mean share of repeated 4-grams and the perplexity over all its tokens at temperature 1."""
+    """Return for each method the mean share of repeated 4-grams and the perplexity over all its tokens at temperature
+    1."""
     store = ModelStore()
     engine, model = Engine(store), store.request(MODEL_ID).result.result()
     points: dict[GridPoint, SamplerConfig] = {
@@ -78,14 +79,14 @@ def _opening(model: LanguageModel, text: str) -> str:
 
 
 def _people(model: LanguageModel, prompt: PromptSpec, text: str) -> Written:
-    """The passage's own continuation, scored after the same prompt."""
+    """Score the text's own continuation after the same prompt."""
     given = list(render(prompt, model).token_ids)
     rest = model.tokenizer(text).input_ids[OPENING_TOKENS:]
     return score(model, [*given, *rest], given=len(given))
 
 
 def _beam(model: LanguageModel, prompt: list[int]) -> Written:
-    """The best of a beam search of the same length, by the model's own cache."""
+    """Score the best answer of a beam search of the same length, by the model's own cache."""
     import torch
 
     search = BeamSearch(BEAMS, max_new_tokens=TOKENS)
@@ -104,7 +105,8 @@ def _beam(model: LanguageModel, prompt: list[int]) -> Written:
 
 
 def draw(results: dict, target: Path) -> None:
-    """Repeated 4-grams over temperature and over top_p, with greedy and beam search, and the perplexity by method."""
+    """Draw repeated 4-grams over temperature and over top_p, with greedy and beam search, and the perplexity by
+    method."""
     from playwright.sync_api import sync_playwright
     from plotly.io import to_html
 

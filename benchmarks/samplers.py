@@ -1,7 +1,7 @@
-"""Our chain against transformers' logits processors with the same settings, side by side on the same random logits.
+"""Measure our chain beside transformers' logits processors with the same settings, on the same random logits.
 
-The peer runs row by row, which is the only way in which it takes rows with settings of their own. Sides alternate
-within a round; a figure is the median over the rounds of the ratio within a round.
+The peer runs row by row, the only way in which it takes rows with settings of their own. Sides alternate within a
+round; a figure is the median over the rounds of the ratio within a round.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SPREAD = 3.0
 
 
 def measure() -> dict[str, object]:
-    """For every size: milliseconds of both sides, and the ratios ours / theirs, traced / plain, sort / ours.
+    """Return for every size milliseconds of both sides, and the ratios ours / theirs, traced / plain, sort / ours.
 
     `max_difference` is the largest gap between the two sides' probabilities.
     """
@@ -82,7 +82,7 @@ def _case(vocab: int, batch: int) -> dict[str, object]:
 
 
 def _against_forward() -> dict[str, object]:
-    """A traced step of 8 rows against one float32 forward pass of the built-in model for 8 rows."""
+    """Measure a traced step of 8 rows beside one float32 forward pass of the built-in model for 8 rows."""
     from transformers import DynamicCache
 
     from llm_core.models.language_model import load
@@ -112,7 +112,7 @@ def _against_forward() -> dict[str, object]:
 
 
 def alternate(sides: dict[str, Callable[[], object]], rounds: int = ROUNDS) -> dict[str, list[float]]:
-    """Seconds of each side in each round, after one round that does not count."""
+    """Return the seconds of each side in each round, after one round that does not count."""
     times: dict[str, list[float]] = {name: [] for name in sides}
     for turn in range(rounds + 1):
         for name, run in sides.items():
@@ -124,5 +124,5 @@ def alternate(sides: dict[str, Callable[[], object]], rounds: int = ROUNDS) -> d
 
 
 def ratio(above: list[float], below: list[float]) -> float:
-    """The median of the ratios within a round."""
+    """Return the median of the ratios within a round."""
     return round(median(a / b for a, b in zip(above, below, strict=True)), 3)

@@ -1,4 +1,4 @@
-"""How long the built-in model takes to be ready once it has been converted: a new process each time."""
+"""Measure how long the built-in model takes to be ready once it has been converted, in a new process each time."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ print(json.dumps([marks[1] - marks[0], marks[2] - marks[1]]))
 
 
 def measure() -> dict[str, object]:
-    """Seconds for importing torch and transformers, and for checking and loading the model after that."""
+    """Return the seconds for importing torch and transformers, and for checking and loading the model after that."""
     from llm_core.models.language_model import load
 
     load("builtin", lambda progress: None)  # fetched and converted, if it was not yet

@@ -1,4 +1,5 @@
-"""How often the built-in model is right, by task and technique: greedy, float32, so every run gives the same table."""
+"""Measure the accuracy of the built-in model by task and technique: greedy, float32, so every run gives the same
+table."""
 
 from __future__ import annotations
 
@@ -27,8 +28,8 @@ ANSWER_TOKENS, CHAIN_TOKENS = 32, 96
 
 
 def measure() -> dict[str, object]:
-    """For each task the accuracy of each technique with its 95 % interval, and the exact McNemar test of the best
-    against the worst."""
+    """Return for each task the accuracy of each technique with its 95 % interval, and the exact McNemar test of the
+    best against the worst."""
     engine = Engine(ModelStore())
     names = os.environ.get("NUCLEUS_BENCH_TASKS", ",".join(TASKS)).split(",")
     results: dict[str, object] = {name: _study(engine, name) for name in names}

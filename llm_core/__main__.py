@@ -1,4 +1,4 @@
-"""`python -m llm_core`: recipes without a browser."""
+"""Run the command line: `python -m llm_core`."""
 
 import sys
 

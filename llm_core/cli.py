@@ -1,4 +1,4 @@
-"""Recipes without a browser, by the same engine: `python -m llm_core run | verify | convert | gallery`.
+"""Run, verify and convert recipes on the command line: `python -m llm_core run | verify | convert | gallery`.
 
 Results go to standard output, everything else to standard error; progress only where that is a terminal. `-` stands for
 standard input or output. Exit codes:
@@ -37,7 +37,7 @@ DONE, DIFFERENT, REFUSED, INTERRUPTED, NO_READER = 0, 1, 3, 130, 141
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The exit code. Raises `SystemExit` with 2 for a wrong command line."""
+    """Run a command and return its exit code. Raises `SystemExit` with 2 for a wrong command line."""
     options = _parser().parse_args(arguments)
     try:
         code: int = options.command(options)
@@ -81,7 +81,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_gallery(commands: Any) -> None:
-    """For whoever runs the server: its database is the one that `NUCLEUS_HOME` or `NUCLEUS_DATABASE_URL` names."""
+    """Add the commands for whoever runs the server, on the database that `NUCLEUS_HOME` or `NUCLEUS_DATABASE_URL`
+    names."""
     gallery = commands.add_parser("gallery", help="on the server: look through its listed recipes and remove any")
     actions = gallery.add_subparsers(required=True, metavar="ACTION")
     listing = actions.add_parser("list", help="recipes that everybody finds: id, when saved, title, author")
@@ -177,14 +178,14 @@ def _remove(options: argparse.Namespace) -> int:
 
 
 def _recorded_runs(recipe: Recipe) -> list[Run]:
-    """For the forms that a run has."""
+    """Return the recorded runs, for formats that show a run; empty without a trace."""
     from llm_core.recipes.replay import replayed
 
     return [asking.main for asking in replayed(recipe)] if recipe.trace else []
 
 
 def _finished(recipe: Recipe) -> tuple[RecipeRun, bool]:
-    """The recipe's run once it has ended, and whether that was by Ctrl+C."""
+    """Run the recipe to its end, and return its run and whether Ctrl+C stopped it."""
     from llm_core.engine.engine import Engine
     from llm_core.models.store import ModelStore
     from llm_core.recipes.replay import RecipeRun
@@ -213,14 +214,14 @@ def _revision(run: RecipeRun) -> str:
 
 
 def _say_other_weights(recipe: Recipe, run: RecipeRun) -> None:
-    """A recipe says with which weights it was made; others give other tokens."""
+    """Warn if the recipe was made with other weights, which give other tokens."""
     here = _revision(run)
     if here and recipe.model.revision and here != recipe.model.revision:
         _say(f"note: the weights of {recipe.model.id} are {here} here; the recipe says {recipe.model.revision}")
 
 
 def _moment(run: RecipeRun, models: ModelStore, recipe: Recipe) -> str:
-    """What is going on, in a line."""
+    """Describe the progress of the run in one line."""
     written = sum(each.row.length for each in run.recordings())
     if written or not recipe.local:
         return f"{written} tokens"
@@ -230,7 +231,7 @@ def _moment(run: RecipeRun, models: ModelStore, recipe: Recipe) -> str:
 
 
 class _Progress:
-    """One line on a terminal, a few times a second."""
+    """One line of progress on a terminal, updated a few times a second."""
 
     def __init__(self) -> None:
         self._shown_at = 0.0
@@ -249,7 +250,7 @@ class _Progress:
 
 
 def _as_text(run: RecipeRun) -> str:
-    """The answer; of several each under its number, and the result of the vote last."""
+    """Return the answer as text; several answers each under their number, then the result of the vote."""
     recordings = list(run.recordings())
     if len(recordings) == 1:
         return _text_of(recordings[0])
@@ -320,7 +321,7 @@ def _dumped(recipe: Recipe, target: str) -> str:
 
 
 def _check_writable(target: str) -> None:
-    """Before a long run, and not after it."""
+    """Check that a file can be written, before a long run. Raises `NucleusError`."""
     try:
         with open(target, "a", encoding="utf-8"):
             pass

@@ -1,0 +1,1 @@
+"""Inspect decoding steps and measure texts: step inspectors, text metrics, significance tests."""

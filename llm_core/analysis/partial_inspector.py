@@ -1,7 +1,8 @@
-"""One step of a hosted model under the microscope: what its likeliest tokens tell of any settings, and what not.
+"""Inspect one step of a hosted model: what its most likely tokens tell about any settings, and what they leave open.
 
-The provider gave raw log-probabilities of some tokens; moving a setting asks for nothing more. Every stage is computed
-by `TopLogprobsChain`, with the unseen tokens between their two extremes; each number comes with how far it may be off.
+The provider gave raw log-probabilities of some tokens; changing a setting sends no further request. Every stage is
+computed by `TopLogprobsChain`, with the unseen tokens between their two extremes; each number comes with its error
+bound.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class PartialLens(Lens):
-    """A step of which a provider showed some tokens."""
+    """Inspector of a step of which a provider showed some tokens."""
 
     def __init__(
         self,
@@ -34,9 +35,12 @@ class PartialLens(Lens):
         constrained: bool = False,
         label: Callable[[int], str] = str,
     ) -> None:
-        """`known` are raw log-probabilities by token id; the first `likeliest` in descending order are the most likely
-        of the whole vocabulary. `answer` are the tokens before, as far as they have ids; `constrained` says that an
-        output format takes part in what the provider draws; `label` is a token's text."""
+        """Create an inspector of the raw log-probabilities `known`, by token id.
+
+        The first `likeliest` of them in descending order are the most likely of the whole vocabulary. `answer` holds
+        the tokens before, as far as they have ids; `constrained` says that an output format takes part in the
+        provider's draw; `label` returns a token's text.
+        """
         self._known, self._likeliest = dict(known), likeliest
         self._ids = tuple(sorted(known, key=lambda token: (-known[token], token)))
         self._answer, self._vocabulary = tuple(answer), vocabulary
@@ -59,7 +63,7 @@ class PartialLens(Lens):
         return None
 
     def find(self, text: str) -> list[Found]:
-        """By the shown tokens' texts, since the provider's tokenizer is not known: the longest that begins it."""
+        """Find the longest shown token that begins the text, since the provider's tokenizer is not known."""
         found = []
         for spelled in ways_to_write(text):
             labels = {self._label(token): token for token in reversed(self._ids)}
@@ -89,7 +93,10 @@ class PartialLens(Lens):
 
 
 def partial_lens_of(run: Run, events: Sequence[TokenEvent], step: int, vocabulary: int | None = None) -> PartialLens:
-    """The lens on one step of a hosted answer. Raises `NucleusError` for a step without log-probabilities."""
+    """Return the inspector of one step of a hosted answer.
+
+    Raises `NucleusError` for a step without log-probabilities.
+    """
     trace = events[step].trace
     if trace is None:
         raise NucleusError("lens_without_logprobs")

@@ -1,6 +1,6 @@
-"""Texts that people wrote, and how likely a model finds them: what generated texts are measured against.
+"""Score texts that people wrote under a model: the measure for generated texts.
 
-All are in the public domain. The first is so famous that a model may know it by heart, which makes it look easy.
+All texts are in the public domain. The first is so famous that a model may know it by heart, which makes it look easy.
 """
 
 from __future__ import annotations
@@ -47,25 +47,27 @@ PASSAGES: Mapping[str, str] = {
     ),
 }
 OPENING_TOKENS = 24
-"""Of each passage: given, not scored."""
+"""Tokens at the beginning of each text that are given and not scored."""
 _scored: weakref.WeakKeyDictionary[LanguageModel, dict[str, Written]] = weakref.WeakKeyDictionary()
 
 
 def scored(model: LanguageModel) -> dict[str, Written]:
-    """Each passage under the model: how likely every token after the opening is. One forward pass each, the first
-    time."""
+    """Return the log-probability of every token after the opening, for each reference text.
+
+    Takes one forward pass a text, at the first call for a model only.
+    """
     if model not in _scored:
         _scored[model] = {name: score(model, _ids(model, text)) for name, text in PASSAGES.items()}
     return _scored[model]
 
 
 def opening(name: str, words: int = 24) -> str:
-    """A passage's first words, to be written on from."""
+    """Return the first words of a reference text, for a model to continue."""
     return " ".join(PASSAGES[name].split()[:words])
 
 
 def score(model: LanguageModel, ids: list[int], given: int = OPENING_TOKENS) -> Written:
-    """The tokens of a text after its first `given` ones, as the model would have rated them."""
+    """Return the log-probabilities and entropies of a text's tokens after its first `given` ones."""
     import math
 
     import torch

@@ -1,4 +1,4 @@
-"""How sure an accuracy is, and whether two of them on the same items differ."""
+"""Estimate how certain an accuracy is, and test whether two of them on the same items differ."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from math import comb, sqrt
 from typing import NamedTuple
 
 _Z = 1.959964
-"""Of a standard normal: 95 % lie within."""
+"""Quantile of a standard normal: 95 % lie within ±`_Z`."""
 
 
 class Proportion(NamedTuple):
-    """A share of n trials, with Wilson's 95 % score interval (Wilson 1927)."""
+    """Share of n trials, with Wilson's 95 % score interval (Wilson 1927)."""
 
     value: float
     low: float
@@ -20,7 +20,8 @@ class Proportion(NamedTuple):
 
 
 def proportion(successes: float, n: int) -> Proportion:
-    """Scores between 0 and 1 count as parts of a success. No trials at all say nothing: 0 to 1."""
+    """Return the share of successes and its interval. Scores between 0 and 1 count as parts of a success; no trials
+    give 0 to 1."""
     if n == 0:
         return Proportion(0.0, 0.0, 1.0, 0)
     share, spread = successes / n, _Z**2 / n
@@ -30,8 +31,11 @@ def proportion(successes: float, n: int) -> Proportion:
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
-    """Probability that items would split at least this unevenly if both ways were equally good: the exact two-sided
-    test on the items that just one of them got right (McNemar 1947)."""
+    """Return the p-value of McNemar's exact two-sided test (McNemar 1947): the probability that items split at least
+    this unevenly if both variants are equally good.
+
+    `only_first` and `only_second` count the items that just one of the two got right.
+    """
     n, fewer = only_first + only_second, min(only_first, only_second)
     if n == 0:
         return 1.0
@@ -39,21 +43,22 @@ def mcnemar(only_first: int, only_second: int) -> float:
 
 
 LEAST_EXPECTED = 5.0
-"""Classes that expect less are put together: the chi-square distribution describes them badly (Cochran 1954)."""
+"""Expected count below which classes are pooled: the chi-square distribution describes them badly (Cochran 1954)."""
 
 
 class Fit(NamedTuple):
-    """Pearson's chi-square test of counts against what was expected (Pearson 1900)."""
+    """Result of Pearson's chi-square test of counts against expected counts (Pearson 1900)."""
 
     statistic: float
     degrees: int
-    """Of freedom: classes less one."""
+    """Degrees of freedom: classes less one."""
     p: float
-    """Probability of counts at least this far off if the expectation is right; 1 where there is one class only."""
+    """Probability of counts at least this far off if the expectation is right; 1 for a single class."""
 
 
 def goodness_of_fit(observed: Sequence[float], expected: Sequence[float]) -> Fit:
-    """`sum (observed - expected)^2 / expected` over the classes, those that expect little pooled into one."""
+    """Test counts by `sum (observed - expected)^2 / expected` over the classes, with those of small expectation pooled
+    into one."""
     large = [(o, e) for o, e in zip(observed, expected, strict=True) if e >= LEAST_EXPECTED]
     small = [(o, e) for o, e in zip(observed, expected, strict=True) if e < LEAST_EXPECTED]
     pooled = (sum(o for o, _ in small), sum(e for _, e in small))

@@ -1,10 +1,10 @@
-"""One decoding step under the microscope: its distribution after every stage, for any settings, without the model.
+"""Inspect one decoding step: its distribution after every stage, for any settings, without the model.
 
-A `Lens` is one step, whoever ran it, and a `View` what settings make of it. `FullLens` holds the logits that a local
-model gave: `look` runs the real chain on them, so it shows what a run with those settings would have drawn from.
-`partial_lens.PartialLens` has only the tokens that a provider showed; what its views say is then right within their
-`error_bound`, and what is not known of the other tokens stands beside it. Probabilities are in [0, 1], entropies in
-bits.
+A `StepInspector` is one step, whoever ran it, and a `StepView` what settings make of it. `FullStepInspector` holds the
+logits of a local model: `inspect` runs the real chain on them, so it shows what a run with those settings would have
+drawn from. `partial_inspector.PartialStepInspector` has only the tokens that a provider showed; its views are right
+within their `error_bound`, and what is not known of the other tokens stands beside them. Probabilities are in [0, 1],
+entropies in bits.
 """
 
 from __future__ import annotations
@@ -33,67 +33,68 @@ if TYPE_CHECKING:
 
 MAX_DRAWS = 100_000
 DRAWN_TOKENS = 255
-"""Tokens that draws are counted for one by one; all others are counted together."""
+"""Tokens whose draws are counted one by one; all others are counted together."""
 _CELLS = 2_000_000
 """Random numbers held at the same time while drawing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unseen:
-    """What a provider did not show of a distribution: every number is between exact ones."""
+    """Bounds on the tokens of a distribution that a provider did not show."""
 
     mass: float
-    """Of all unseen tokens together."""
+    """Probability of all unseen tokens together."""
     mass_bound: float
-    """The farthest that `mass` may be from the truth."""
+    """Largest distance of `mass` from the truth."""
     ceiling: float
-    """The most that one of them can have; 0 where the stages have excluded them all."""
+    """Largest probability that one unseen token can have; 0 where the stages have excluded them all."""
     vocabulary: int | None
-    """Of how many tokens, the shown ones included, where that is known."""
+    """Size of the vocabulary, shown tokens included; None where it is not known."""
     entropy_most: float
-    """Bits, with the mass over as many tokens as possible; the stage's own entropy has it in as few as possible."""
+    """Entropy in bits with the mass spread over as many tokens as possible; the stage's own entropy has it on as few as
+    possible."""
 
     @property
     def possible(self) -> bool:
-        """Whether one of them may still be drawn."""
+        """Whether an unseen token may still be drawn."""
         return self.ceiling > 0
 
 
 @dataclass(frozen=True, slots=True)
 class StageView:
-    """The distribution after one stage."""
+    """Distribution after one stage."""
 
     name: str
     probs: Tensor
-    """float32, by token id, or by place in `ids`; excluded tokens are exactly 0."""
+    """Probabilities, float32, by token id or by position in `ids`; excluded tokens are exactly 0."""
     kept: int
-    """Of the tokens that `probs` has."""
+    """Number of tokens of `probs` that are still possible."""
     removed: int
-    """Of these, what this stage excluded."""
+    """Number of tokens of `probs` that this stage excluded."""
     removed_mass: float
-    """What the stage before gave to them together."""
+    """Probability that the removed tokens had together before this stage."""
     entropy_bits: float
     ids: tuple[int, ...] | None = None
     """Tokens that a provider showed, most likely first; None where `probs` has the whole vocabulary."""
     error_bound: float = 0.0
-    """The farthest that a probability may be from the truth, in [0, 1]; 1 promises nothing."""
+    """Largest distance of a probability from the truth, in [0, 1]; 1 promises nothing."""
     unseen: Unseen | None = None
-    """None where all tokens are known."""
+    """Bounds on the tokens that were not shown; None where all tokens are known."""
 
     def probability(self, token_id: int) -> float:
-        """Raises `ValueError` for a token that was not shown."""
+        """Return the probability of a token. Raises `ValueError` for one that was not shown."""
         return float(self.probs[self._place(token_id)])
 
     def probabilities(self, token_ids: Sequence[int]) -> list[float]:
         return self.probs[[self._place(token) for token in token_ids]].tolist()
 
     def rank(self, token_id: int) -> int:
-        """Its place, 1 for the most likely; equal tokens share the best place."""
+        """Return the rank of a token, 1 for the most likely; equal tokens share the best rank."""
         return 1 + int((self.probs > self.probs[self._place(token_id)]).count_nonzero())
 
     @property
     def best(self) -> int:
-        """The most likely token."""
+        """Most likely token."""
         return self._token(int(self.probs.argmax()))
 
     @property
@@ -117,31 +118,31 @@ class StageView:
 
 
 class Sighting(NamedTuple):
-    """One token after one stage."""
+    """Probability and rank of one token after one stage."""
 
     stage: str
     probability: float
-    """The most that it can have, for a token that was not shown."""
+    """Probability of the token; for one that was not shown, the largest it can have."""
     rank: int | None
-    """None once it is excluded; the best that it can be, for a token that was not shown."""
+    """Rank of the token, None once it is excluded; for one that was not shown, the best it can have."""
     error_bound: float = 0.0
 
 
 class Found(NamedTuple):
-    """How a text could be spelled as the next tokens."""
+    """One way to spell a text as the next tokens."""
 
     text: str
     token_id: int | None
-    """The only one that could come next; None for a text that begins with none of the shown tokens."""
+    """First token, the only one that could come next; None for a text that begins with none of the shown tokens."""
     pieces: tuple[int, ...] = ()
-    """All its tokens, where the model's tokenizer is known."""
+    """All tokens of the text, where the model's tokenizer is known."""
     begins: bool = False
-    """Whether the token is only the text's beginning, and how the rest is split is not known."""
+    """Whether the token is only the text's beginning, and the split of the rest is not known."""
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """One step under one setting: `raw` first, then every stage that does something, in their order."""
+    """One step under one setting: `raw` first, then every active stage, in their order."""
 
     stages: tuple[StageView, ...]
 
@@ -154,14 +155,14 @@ class View:
         return self.stages[-1]
 
     def likeliest(self, count: int, also: Sequence[int] = ()) -> list[int]:
-        """Token ids by raw probability, most likely first; those in `also` take the last places if they are not among
-        them."""
+        """Return token ids by raw probability, most likely first; those of `also` that are missing take the last
+        places."""
         ids = self.raw.likeliest(count)
         missing = [token for token in dict.fromkeys(also) if token not in ids]
         return ids[: max(0, len(ids) - len(missing))] + missing
 
     def follow(self, token_id: int | None) -> list[Sighting]:
-        """One token through every stage; None is one that was not shown."""
+        """Return the probability and rank of one token after every stage; None stands for one that was not shown."""
         if token_id is None:
             unseen = [(stage, stage.unseen.ceiling if stage.unseen else 0.0) for stage in self.stages]
             return [Sighting(stage.name, most, _best_rank(stage, most) if most else None) for stage, most in unseen]
@@ -173,7 +174,7 @@ class View:
 
 
 class Allowed:
-    """What an output format left possible at one step: a constraint that does not move."""
+    """Constraint that stays in one state: the tokens that an output format allowed at one step."""
 
     def __init__(self, mask: Tensor) -> None:
         self._mask = mask
@@ -186,35 +187,36 @@ class Allowed:
 
 
 def _best_rank(stage: StageView, most: float) -> int:
-    """The best place that a token with at most this probability can have: behind those that have as much."""
+    """Return the best rank that a token with at most this probability can have: behind those that have as much."""
     return 1 + int((stage.probs >= most * (1 - 1e-3)).count_nonzero())
 
 
 class Lens(ABC):
-    """One step. Thread-safe: nothing in it changes."""
+    """One inspected step. Thread-safe, since it never changes."""
 
     @abstractmethod
     def look(self, config: SamplerConfig) -> View:
-        """The step under these settings. Mirostat's limit is that of its first step: it depends on the whole run.
+        """Return the step under these settings. Mirostat's limit is that of its first step, since it depends on the
+        whole run.
 
         Raises `NucleusError` for settings that only this vocabulary shows to be wrong.
         """
 
     @abstractmethod
     def drawn(self, view: View, seed: int) -> int | None:
-        """The token that a run draws here from what `look` showed, with the noise of its seed; None where a provider's
-        noise is not known."""
+        """Return the token that a run draws from `view` with the noise of its seed; None where a provider's noise is
+        not known."""
 
     @abstractmethod
     def find(self, text: str) -> list[Found]:
-        """How a text could be spelled: as it is, and after a space. Empty for an empty text."""
+        """Return the ways to spell a text, as it is and after a space. Empty for an empty text."""
 
     def unbounded(self, config: SamplerConfig) -> tuple[str, ...]:
-        """Stages of these settings for which no error bound can be given here."""
+        """Return the stages of these settings without an error bound here."""
         return ()
 
     def orders(self, config: SamplerConfig, own: tuple[str, ...] = ()) -> dict[str, View]:
-        """The same settings under each preset's order, and under one's own as `own` if given."""
+        """Return the step under each preset's order of stages, and under `own` as "own" if given."""
         orders: dict[str, str | tuple[str, ...]] = {name: name for name in ORDERS}
         if own:
             orders["own"] = own
@@ -222,7 +224,7 @@ class Lens(ABC):
 
 
 class FullLens(Lens):
-    """A step of which the whole vocabulary is known."""
+    """Inspector of a step of which the whole vocabulary is known."""
 
     def __init__(
         self,
@@ -234,8 +236,11 @@ class FullLens(Lens):
         allowed: Tensor | None = None,
         spell: Callable[[str], Mapping[str, tuple[int, ...]]] = lambda text: {},
     ) -> None:
-        """`logits [V]` of the step, the token ids before it, a bool mask `[V]` of what an output format allows, and
-        the model's way to spell a text."""
+        """Create an inspector of the step's `logits [V]`.
+
+        `prompt` and `answer` are the token ids before the step, `allowed` a bool mask `[V]` of what an output format
+        allows, and `spell` returns the model's ways to spell a text.
+        """
         self.logits = logits.float()
         self.prompt, self.answer = tuple(prompt), tuple(answer)
         self._end_ids = frozenset(end_ids)
@@ -276,12 +281,12 @@ def _stage_view(name: str, probs: Tensor, before: StageView | None) -> StageView
 
 @dataclass(frozen=True, slots=True)
 class Draws:
-    """Tokens drawn many times from one distribution, counted."""
+    """Counts of tokens drawn many times from one distribution."""
 
     token_ids: tuple[int, ...]
-    """Those counted one by one, most likely first."""
+    """Tokens counted one by one, most likely first."""
     expected: tuple[float, ...]
-    """Of each of them, and of all others together at the end."""
+    """Expected counts of each of these tokens, then of all others together."""
     observed: tuple[int, ...]
     fit: Fit
 
@@ -292,8 +297,8 @@ def draw_many(stage: StageView, count: int, seed: int) -> Draws:
     """Draw `count` tokens from a stage's distribution as a run does, with the noise of `seed` at steps 0, 1, 2, ...
 
     The tokens beyond the most likely ones race as one: the smallest of exponential times with rates `p_i` is itself
-    exponential with rate `sum p_i`, so the counts are distributed as if they had raced one by one. What a provider did
-    not show is among them.
+    exponential with rate `sum p_i`, so the counts are distributed as if they had raced one by one. Tokens that a
+    provider did not show are among them. Raises `NucleusError` for a count outside `1 .. MAX_DRAWS`.
     """
     probs = stage.probs
     if not 1 <= count <= MAX_DRAWS:
@@ -317,13 +322,15 @@ def draw_many(stage: StageView, count: int, seed: int) -> Draws:
 
 
 def ways_to_write(text: str) -> list[str]:
-    """A text as it is, and after a space. Empty for an empty text."""
+    """Return a text as it is, and after a space. Empty for an empty text."""
     return list(dict.fromkeys([text, f" {text.lstrip()}"] if text.strip() else [text] if text else []))
 
 
 def spellings(model: LanguageModel, text: str) -> dict[str, tuple[int, ...]]:
-    """How a text could be spelled as the next tokens: as it is, and after a space. Texts of several tokens give them
-    all; only the first could come next. Empty for an empty text."""
+    """Return the token ids of a text as it is, and after a space. Empty for an empty text.
+
+    Texts of several tokens give them all; only the first could come next.
+    """
     found: dict[str, tuple[int, ...]] = {}
     for spelled in ways_to_write(text):
         ids = tuple(model.tokenizer(spelled, add_special_tokens=False)["input_ids"])
@@ -333,8 +340,8 @@ def spellings(model: LanguageModel, text: str) -> dict[str, tuple[int, ...]]:
 
 
 def request_for(request: GenerationRequest, row: SampleRequest, answer: Sequence[int]) -> GenerationRequest:
-    """What to submit for the logits of the step after the tokens `answer`, counted from the beginning of the answer:
-    one token of that row, whose logits are kept."""
+    """Return the request for the logits of the step after the tokens `answer`, counted from the beginning of the
+    answer: one token of that sample, with its logits kept."""
     asked = dataclasses.replace(
         row, prefix_ids=tuple(answer), forced_ids=(), max_output_tokens=1, stop_sequences=(), keep_logits=True
     )
@@ -342,7 +349,7 @@ def request_for(request: GenerationRequest, row: SampleRequest, answer: Sequence
 
 
 def lens_of(run: Run) -> Lens:
-    """The lens of an ended run of `request_for`. Raises the error that the run failed with."""
+    """Return the inspector of an ended run of `make_step_request`. Raises the error that the run failed with."""
     [record] = run.samples
     if record.error:
         raise record.error

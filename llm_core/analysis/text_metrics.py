@@ -1,8 +1,8 @@
-"""What can be counted and measured on generated texts: variety, repetition, likelihood, length and difference.
+"""Measure generated texts: variety, repetition, likelihood, length and difference.
 
-Pure functions over `Written`, which a run's events become. Log-probabilities are natural logarithms under the model
+Pure functions over `TextSample`, made of a run's events. Log-probabilities are natural logarithms under the model
 itself (temperature 1, before any stage), entropies and divergences are in bits. n-grams are of tokens. A figure that
-needs more than there is (an n-gram of a shorter text, a second text to compare with) is None.
+needs more than is given (an n-gram of a shorter text, a second text to compare with) is None.
 """
 
 from __future__ import annotations
@@ -21,26 +21,27 @@ if TYPE_CHECKING:
 REPEATED = 4
 """Length of the n-grams whose repetition is reported, as in Welleck et al. 2020."""
 _ROUNDING = 1e-7
-"""Of float32 probabilities that should add up to 1."""
+"""Rounding error of float32 probabilities that should add up to 1."""
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """One text, reduced to what the figures need: some bytes a token instead of its whole trace."""
+    """One text, reduced to what the metrics need: some bytes a token instead of its whole trace."""
 
     text: str
     tokens: tuple[int, ...]
-    """Empty where a provider does not tell them apart."""
+    """Token ids; empty where a provider does not tell them apart."""
     logprobs: tuple[float, ...]
-    """Of each token under the model. This and the rest are empty where some token came without probabilities."""
+    """Log-probability of each token under the model. This and the following are empty where a token came without
+    probabilities."""
     entropies: tuple[float, ...]
-    """Of the model's distribution that each token was chosen after, bits."""
+    """Entropy in bits of the model's distribution before each token."""
     bent: tuple[float, ...] = ()
-    """How far the sampler moved each step's distribution from the model's: `kl_bits(after, before)`."""
+    """Distance of each step's distribution after the sampler from the model's: `kl_bits(after, before)`."""
 
 
 def written(events: Iterable[TokenEvent]) -> Written:
-    """The text that these events spell."""
+    """Return the text that these events spell."""
     events = tuple(events)
     ids = [event.token_id for event in events if event.token_id is not None]
     traces = [event.trace for event in events if event.trace is not None]
@@ -56,22 +57,25 @@ def written(events: Iterable[TokenEvent]) -> Written:
 
 
 def distinct_n(texts: Sequence[Written], n: int) -> float | None:
-    """Different n-grams over all n-grams of the texts together, in (0, 1] (distinct-n, Li et al. 2016,
-    arXiv 1510.03055)."""
+    """Return the different n-grams over all n-grams of the texts together, in (0, 1] (distinct-n, Li et al. 2016, arXiv
+    1510.03055)."""
     grams = [gram for text in texts for gram in _ngrams(text.tokens, n)]
     return len(set(grams)) / len(grams) if grams else None
 
 
 def repeated_ngrams(text: Written, n: int = REPEATED) -> float | None:
-    """Share of a text's n-grams that it has said before: `1 - |different n-grams| / |n-grams|` (seq-rep-n, Welleck
-    et al. 2020, arXiv 1908.04319)."""
+    """Return the share of a text's n-grams that occurred before: `1 - |different n-grams| / |n-grams|` (seq-rep-n,
+    Welleck et al. 2020, arXiv 1908.04319)."""
     distinct = distinct_n([text], n)
     return None if distinct is None else 1 - distinct
 
 
 def self_bleu(texts: Sequence[Written]) -> float | None:
-    """How alike the texts are: the mean BLEU-4 of each against all others as references, in [0, 1] (Zhu et al. 2018,
-    arXiv 1802.01886). BLEU is sacrebleu's (Post 2018), with its tokens, smoothing and effective order."""
+    """Return the similarity of the texts: the mean BLEU-4 of each against all others as references, in [0, 1] (Zhu et
+    al. 2018, arXiv 1802.01886).
+
+    BLEU is sacrebleu's (Post 2018), with its tokens, smoothing and effective order.
+    """
     words = [text.text for text in texts]
     if len(words) < 2:
         return None
@@ -86,31 +90,34 @@ def self_bleu(texts: Sequence[Written]) -> float | None:
 
 
 def mean_logprob(texts: Sequence[Written]) -> float | None:
-    """Over all tokens of all texts, nats."""
+    """Return the mean log-probability over all tokens of all texts, in nats."""
     return _mean([logprob for text in texts for logprob in text.logprobs])
 
 
 def perplexity(texts: Sequence[Written]) -> float | None:
-    """`exp(-mean log-probability)` over all tokens: among how many equally likely tokens the model would seem to have
-    chosen each time. Real text lies between what repeats itself and what rambles (Holtzman et al. 2020,
-    arXiv 1904.09751)."""
+    """Return `exp(-mean log-probability)` over all tokens: the number of equally likely tokens among which the model
+    would seem to have chosen each time.
+
+    Real text lies between what repeats itself and what rambles (Holtzman et al. 2020, arXiv 1904.09751).
+    """
     mean = mean_logprob(texts)
     return None if mean is None else math.exp(-mean)
 
 
 class Difference(NamedTuple):
-    """Two distributions over the same vocabulary."""
+    """Distance between two distributions over the same vocabulary."""
 
     kl_bits: float
-    """Kullback and Leibler 1951; infinite where the second excludes what the first allows."""
+    """Kullback-Leibler divergence in bits (Kullback and Leibler 1951); infinite where the second excludes what the
+    first allows."""
     jaccard: float
-    """Tokens that both allow over tokens that one of them allows, in [0, 1] (Jaccard 1912)."""
+    """Tokens that both allow over tokens that at least one allows, in [0, 1] (Jaccard 1912)."""
 
 
 def difference(
     candidates: Sequence[int], stage: StageSnapshot, other_candidates: Sequence[int], other: StageSnapshot
 ) -> Difference:
-    """How far the first distribution is from the second, by the candidates that both traces show.
+    """Compare the first distribution with the second, by the candidates that both traces show.
 
     All further tokens count as one, which can only make the divergence smaller (the data processing inequality): exact
     where the candidates hold everything that is possible, a lower bound elsewhere.
@@ -128,18 +135,21 @@ def difference(
 
 
 def sampler_kl(trace: StepTrace) -> float:
-    """How far the sampler moved one step's distribution from the model's, bits: `KL(after || before)`. Cutting alone
-    costs `-log2` of the probability that was kept."""
+    """Return how far the sampler moved one step's distribution from the model's, in bits: `KL(after || before)`.
+    Cutting alone costs `-log2` of the probability that was kept."""
     return difference(trace.candidates, trace.final, trace.candidates, trace.raw).kl_bits
 
 
 Piece = tuple[Literal["same", "other"], tuple[int, int], tuple[int, int]]
-"""A stretch of two token sequences: `(start, end)` in each."""
+"""Stretch of two token sequences: `(start, end)` in each."""
 
 
 def text_diff(tokens: Sequence[Hashable], others: Sequence[Hashable]) -> list[Piece]:
-    """Where two texts say the same tokens and where not, in order (Ratcliff and Obershelp, as in difflib). Tokens are
-    ids, or pieces of text."""
+    """Return the stretches where two texts have the same tokens and where not, in order (Ratcliff and Obershelp, as in
+    difflib).
+
+    Tokens are ids, or pieces of text.
+    """
     matcher = difflib.SequenceMatcher(a=tokens, b=others, autojunk=False)
     return [
         ("same" if kind == "equal" else "other", (start, end), (other_start, other_end))
@@ -162,7 +172,7 @@ STATISTICS: Mapping[str, Callable[[Sequence[Written]], float | None]] = {
     "entropy": lambda texts: _mean([bits for text in texts for bits in text.entropies]),
     "sampler_kl": lambda texts: _mean([bits for text in texts for bits in text.bent]),
 }
-"""Figures over the texts that one setting wrote. Tokens count alike in means over steps, texts in the others."""
+"""Metrics of the texts of one setting. Means over steps weigh tokens alike, the others weigh texts alike."""
 
 
 def _ngrams(tokens: Sequence[int], n: int) -> Iterable[tuple[int, ...]]:
@@ -174,7 +184,8 @@ def _mean(values: Sequence[float]) -> float | None:
 
 
 def _rest(tokens: int, logprobs: Sequence[float]) -> float:
-    """Log-probability of so many tokens that are not shown; rounding may leave them nothing, but they are possible."""
+    """Return the log-probability of so many tokens that are not shown. Rounding may leave them nothing, but they are
+    possible."""
     return math.log(max(_ROUNDING, 1 - math.fsum(map(math.exp, logprobs)))) if tokens else EXCLUDED_LOGPROB
 
 

@@ -1,0 +1,1 @@
+"""Export and import recipes and runs in the formats of other programs; `registry` lists them."""

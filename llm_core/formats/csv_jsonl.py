@@ -1,5 +1,5 @@
-"""What runs gave, as tables for other programs: a row for each answer. CSV for spreadsheets, JSON Lines with every
-token."""
+"""Export the results of runs as tables for other programs, one row for each answer: CSV for spreadsheets, JSON Lines
+with every token."""
 
 from __future__ import annotations
 
@@ -25,8 +25,10 @@ _NUMBER = re.compile(r"[-+]?\d[\d.,]*(?:[eE][-+]?\d+)?%?")
 
 
 def dump_csv(runs: Sequence[Run]) -> Dumped:
-    """UTF-8 with a byte-order mark, which spreadsheets need to read Vietnamese. A text that a spreadsheet would run as
-    a formula gets an apostrophe in front."""
+    """Export runs as CSV, in UTF-8 with the byte-order mark that spreadsheets need to read Vietnamese.
+
+    A text that a spreadsheet would run as a formula gets an apostrophe in front. Raises `NucleusError` without a run.
+    """
     rows = list(_rows(runs))
     varied = [name for name in _settings(rows[0][1]) if len({str(_settings(row)[name]) for _, row, _ in rows}) > 1]
     out = io.StringIO()
@@ -44,8 +46,11 @@ def dump_csv(runs: Sequence[Run]) -> Dumped:
 
 
 def dump_jsonl(runs: Sequence[Run]) -> Dumped:
-    """An object a line. Each token has its id, text, seconds, and where they are known its raw log-probability, its
-    rank, and the entropy before and the probability after the sampler."""
+    """Export runs as JSON Lines, one object for each answer.
+
+    Each token has its id, text and seconds, and where they are known its raw log-probability, its rank, and the entropy
+    before and the probability after the sampler. Raises `NucleusError` without a run.
+    """
     lines = []
     for place, row, run in _rows(runs):
         told = _figures(place, row, run) | {"sampler": _settings(row), "thoughts": row.thoughts}
@@ -55,7 +60,7 @@ def dump_jsonl(runs: Sequence[Run]) -> Dumped:
 
 
 def _rows(runs: Sequence[Run]) -> Iterator[tuple[tuple[int, int], SampleRecord, Run]]:
-    """`((prompt, row), record, run)`, both numbered from 1. Raises `NucleusError` where there is none."""
+    """Yield `((prompt, row), record, run)`, both numbered from 1. Raises `NucleusError` without a run."""
     if not runs:
         raise NucleusError("export_without_run")
     for prompt, run in enumerate(runs, 1):
@@ -86,7 +91,7 @@ def _figures(place: tuple[int, int], row: SampleRecord, run: Run) -> dict[str, A
 
 
 def _settings(row: SampleRecord) -> dict[str, Any]:
-    """The sampler's, those that are neutral left out of neither."""
+    """Return all settings of the sampler except its seed, neutral ones included."""
     found = dataclasses.asdict(row.request.sampler)
     return {name: list(value) if isinstance(value, tuple) else value for name, value in found.items() if name != "seed"}
 

@@ -1,8 +1,8 @@
-"""Dotprompt (google.github.io/dotprompt): YAML front matter, then a Handlebars template with roles.
+"""Export and import Dotprompt (google.github.io/dotprompt): YAML front matter, then a Handlebars template with roles.
 
 Front matter has what other programs know: `model`, `config` (temperature, topP, topK, maxOutputTokens, stopSequences),
-`input.default` (the first row of values), `output`. Whatever of a recipe does not come back from these goes under keys
-`nucleus.NAME`, which Dotprompt keeps as an extension of that name and other programs ignore.
+`input.default` (the first row of values), `output`. Fields of a recipe that cannot be read back from these go under
+keys `nucleus.NAME`, which Dotprompt keeps as an extension of that name and other programs ignore.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def load(text: str) -> Loaded:
 
 
 def _stale(recipe: Recipe, front: Mapping[str, Any], template: str) -> set[str]:
-    """Which of our own fields no longer say what the rest of the file says: somebody changed that by hand."""
+    """Return the parts of our own fields that disagree with the rest of the file, since somebody edited that."""
     again, body = _native(recipe, turns_of(recipe.prompt))
     stale = {"model"} if again.get("model") != front.get("model") else set()
     if body.strip() != template or any(again.get(name) != front.get(name) for name in ("input", "output")):
@@ -86,7 +86,7 @@ def _stale(recipe: Recipe, front: Mapping[str, Any], template: str) -> set[str]:
 
 
 def _native(recipe: Recipe, turns: tuple[Turn, ...]) -> tuple[dict[str, Any], str]:
-    """Front matter without our own keys, and the template."""
+    """Return the front matter without our own keys, and the template."""
     front: dict[str, Any] = {"description": recipe.title} if recipe.title else {}
     target = split_model_id(recipe.model.id)
     if target and target.scheme in _PLUGINS:
@@ -112,7 +112,7 @@ def _native(recipe: Recipe, turns: tuple[Turn, ...]) -> tuple[dict[str, Any], st
 
 
 def _read(front: Mapping[str, Any], template: str) -> tuple[Recipe, list[Lost]]:
-    """The recipe that the file describes to anybody, and the fields that Nucleus has no place for."""
+    """Return the recipe as any program would read it from the file, and the fields that Nucleus has no place for."""
     lost = [Lost(key, "unknown_here") for key in front if key not in _READ and not key.startswith(NAMESPACE)]
     try:
         spec = spec_of(handlebars.read(template))

@@ -1,7 +1,8 @@
-r"""Chats as Handlebars templates with Dotprompt's roles: `{{role "user"}}`, `{{name}}`, `\{{` for braces that are text.
+r"""Write and read chats as Handlebars templates with Dotprompt's roles: `{{role "user"}}`, `{{name}}`, `\{{` for braces
+that are text.
 
-Only what a chat needs is written and read; conditions, loops, partials, helpers and media are refused by name. The
-rules on backslashes before braces are Handlebars' own lexer's.
+Only what a chat needs is written and read; conditions, loops, partials, helpers and media are refused by name.
+Backslashes before braces follow the rules of Handlebars' own lexer.
 """
 
 from __future__ import annotations
@@ -24,20 +25,21 @@ _TAKEN = frozenset(
         *("log", "lookup", "else", "this", "as", "true", "false", "null", "undefined"),
     )
 )
-"""Names that mean something else alone."""
+"""Names that mean something else when they stand alone."""
 _NAME = re.compile(r"(?:this[./])?(?:\[(?P<bracketed>[^\[\]{}]+)\]|(?P<bare>[^\W\d][\w-]*))")
 MARKER = "<<<dotprompt:"
-"""What Dotprompt itself puts between messages: a text that holds it would be taken apart there."""
+"""Text that Dotprompt itself puts between messages: a message that holds it would be split there."""
 
 
 def sayable(turns: Sequence[Turn]) -> bool:
-    """Whether the template says every text as it is."""
+    """Return whether the template can hold every text unchanged."""
     texts = [part for turn in turns for part in turn.parts if isinstance(part, str)]
     return not any(MARKER in text or "\\{{" in text for text in texts)
 
 
 def write(turns: Sequence[Turn]) -> str:
-    """The template. Space around a message is kept: at the end by another role, which says nothing."""
+    """Write the template of a chat. Space around messages is kept, at the chat's end by a further role, which is
+    empty."""
     written = ""
     for turn in turns:
         text = _joined(turn.parts)
@@ -49,8 +51,11 @@ def write(turns: Sequence[Turn]) -> str:
 
 
 def _joined(parts: Sequence[str | Variable]) -> str:
-    """Parts one after the other. A backslash that ends a text before a variable gets another, which Handlebars takes
-    away again; braces that would run into a variable's stand apart from it, by a space that it takes away too."""
+    """Write the parts one after the other.
+
+    A backslash that ends a text before a variable gets another, which Handlebars removes again; braces next to a
+    variable's are set apart by a space that it removes too.
+    """
     written, closed = "", False
     for part in parts:
         if isinstance(part, str):
@@ -71,7 +76,7 @@ def _path(name: str) -> str:
 
 
 def read(template: str) -> tuple[Turn, ...]:
-    """The chat in a template. Raises `NucleusError` for whatever is more than texts, variables and roles."""
+    """Read the chat in a template. Raises `NucleusError` for anything but texts, variables and roles."""
     turns: list[tuple[str, list[str | Variable]]] = [("user", [])]
     at, strip = 0, False
     kind: Literal["text", "tag", "braces"]
@@ -93,7 +98,8 @@ def read(template: str) -> tuple[Turn, ...]:
 
 
 def _next(template: str, at: int) -> tuple[Literal["text", "tag", "braces"], str, re.Match[str] | None, int]:
-    """The text up to the next braces, and what they are: a tag, or text themselves."""
+    """Return the kind of the next braces (a tag, or text themselves), the text before them, the tag and the position
+    after it."""
     place = template.find("{{", at)
     if place < 0:
         return "text", template[at:], None, len(template)
@@ -128,7 +134,7 @@ def _refused(what: str, line: int) -> NucleusError:
 
 
 def _merged(parts: Sequence[str | Variable]) -> tuple[str | Variable, ...]:
-    """Neighbouring texts as one, empty ones left out."""
+    """Join neighbouring texts and drop empty ones."""
     merged: list[str | Variable] = []
     for part in parts:
         if isinstance(part, str) and merged and isinstance(merged[-1], str):

@@ -1,4 +1,4 @@
-"""A recipe in its own forms: nothing is lost."""
+"""Export and import a recipe in Nucleus's own formats, without losing anything."""
 
 from __future__ import annotations
 

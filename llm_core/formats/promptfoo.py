@@ -1,9 +1,10 @@
-"""promptfoo configurations (promptfoo.dev): one provider, one chat as JSON, one test for each row of values.
+"""Export and import promptfoo configurations (promptfoo.dev): one provider, one chat as JSON, one test for each row of
+values.
 
-promptfoo renders prompts, values and settings as Nunjucks templates, which can run code, and reads `file://` texts
-from disk. So braces that are text are written as `{{ '{' }}`, and other texts that it could take for either are not
-written in its own fields. Whatever does not come back from these lies in `metadata.nucleus`, as JSON without any
-braces that begin a template.
+promptfoo renders prompts, values and settings as Nunjucks templates, which can run code, and reads `file://` texts from
+disk. So braces that are text are written as `{{ '{' }}`, and other texts that it could take for either are kept out of
+its own fields. Fields that cannot be read back from these lie in `metadata.nucleus`, as JSON without any braces that
+begin a template.
 """
 
 from __future__ import annotations
@@ -23,13 +24,13 @@ from llm_core.recipes.yaml_json import dump_data, load_data
 
 SCHEMA = "# yaml-language-server: $schema=https://promptfoo.dev/config-schema.json\n"
 _ACTIVE = re.compile(r"\{[{%#]|^\s*(?:file|package|portkey|langfuse|helicone|exec|python|https?)\b", re.IGNORECASE)
-"""What promptfoo would take for a template, or for the place of something."""
+"""Text that promptfoo would take for a template, or for the location of something."""
 _TAG = re.compile(r"\{\{ *'(?P<text>[{#])' *\}\}|\{\{ *(?P<name>[^\W\d]\w*) *\}\}|\{[{%#]")
 _SERVER_KEY = "{{ env.SERVER_API_KEY | default('none', true) }}"
-"""For an address that a recipe names. promptfoo would send it the key of OpenAI if there were no other."""
+"""Key for a URL that a recipe names. Without one, promptfoo would send it the key of OpenAI."""
 _TAKEN = frozenset(("env", "range", "cycler", "joiner", "true", "false", "none", "not", "and", "or", "in", "is", "if"))
 _PASSED = ("top_k", "min_p", "repetition_penalty")
-"""What vLLM and its like take besides."""
+"""Further settings that vLLM and similar servers take."""
 _HAS = ("id", "config", "label")
 _GOOGLE = {
     "temperature": "sampler.temperature",
@@ -96,7 +97,7 @@ def load(text: str) -> Loaded:
 
 
 def _native(recipe: Recipe) -> tuple[dict[str, Any], list[Lost]]:
-    """The configuration without our own part, and what promptfoo must not be shown."""
+    """Return the configuration without our own part, and the fields that promptfoo must not be shown."""
     unsafe: list[Lost] = []
     data: dict[str, Any] = {}
     if recipe.title and _checked(recipe.title, "title", unsafe):
@@ -115,7 +116,8 @@ def _native(recipe: Recipe) -> tuple[dict[str, Any], list[Lost]]:
 
 
 def _provider(recipe: Recipe, unsafe: list[Lost]) -> dict[str, Any]:
-    """`echo`, which gives the prompt back, stands for a model that promptfoo cannot ask."""
+    """Return the provider and its settings; `echo`, which returns the prompt, stands for a model that promptfoo cannot
+    ask."""
     target = parse_model_id(recipe.model.id)
     names = {"gemini": "google", "vertex": "vertex", "openai": "openai:chat"}
     if target is None or target.scheme not in names or not _checked(recipe.model.id, "model.id", unsafe):
@@ -135,7 +137,7 @@ def _provider(recipe: Recipe, unsafe: list[Lost]) -> dict[str, Any]:
 
 
 def _content(turn: Turn, renamed: Mapping[str, str]) -> str:
-    """The turn as a Nunjucks template. What could open or close something is written as an expression."""
+    """Write a turn as a Nunjucks template. Text that could open or close something is written as an expression."""
     written = ""
     for place, part in enumerate(turn.parts):
         if isinstance(part, Variable):
@@ -148,7 +150,7 @@ def _content(turn: Turn, renamed: Mapping[str, str]) -> str:
 
 
 def _identifiers(names: Iterable[str]) -> dict[str, str]:
-    """Variables' names as Nunjucks takes them, each another."""
+    """Return a distinct Nunjucks identifier for each variable's name."""
     found: dict[str, str] = {}
     for name in dict.fromkeys(names):
         plain = re.sub(r"\W", "_", name)
@@ -161,7 +163,7 @@ def _identifiers(names: Iterable[str]) -> dict[str, str]:
 
 
 def _checked(value: object, name: str, unsafe: list[Lost]) -> bool:
-    """Whether promptfoo takes every text in the value for a text."""
+    """Return whether promptfoo takes every text in the value for a text; if not, add the field to `unsafe`."""
     texts = value if isinstance(value, list) else [value]
     if all(_is_inert(text) for text in texts if isinstance(text, str)):
         return True
@@ -174,14 +176,14 @@ def _is_inert(text: str) -> bool:
 
 
 def _inert_json(data: object) -> str:
-    """JSON in which braces occur as its own only: no two of them, nor `{%` and `{#`, follow each other."""
+    """Write JSON whose only opening braces are its own, so that `{{`, `{%` and `{#` cannot occur."""
     plain = json.dumps(data, ensure_ascii=False)
     mark = next(chr(code) for code in range(0xE000, 0xF900) if chr(code) not in plain)
     return json.dumps(_with_braces(data, mark), ensure_ascii=False, indent=1).replace(mark, "\\u007b")
 
 
 def _with_braces(data: Any, brace: str) -> Any:
-    """The data with another character in place of the braces in its texts."""
+    """Return the data with another character in place of the opening braces in its texts."""
     if isinstance(data, str):
         return data.replace("{", brace)
     if isinstance(data, Mapping):
@@ -192,7 +194,8 @@ def _with_braces(data: Any, brace: str) -> Any:
 
 
 def _read(data: Mapping[str, Any]) -> tuple[Recipe, list[Lost]]:
-    """The recipe that the configuration describes to anybody, and the fields that Nucleus has no place for."""
+    """Return the recipe as any program would read it from the configuration, and the fields that Nucleus has no place
+    for."""
     lost = [Lost(str(key), "unknown_here") for key in data if key not in _READ]
     prompts = data.get("prompts")
     prompts = [prompts] if isinstance(prompts, str) else prompts
@@ -217,7 +220,7 @@ def _read(data: Mapping[str, Any]) -> tuple[Recipe, list[Lost]]:
 
 
 def _turns(raw: str) -> list[Turn]:
-    """A chat of messages in JSON, or a text that is the user's."""
+    """Read a chat of messages in JSON, or a text as the user's. Raises `ValueError` for malformed messages."""
     try:
         messages = json.loads(raw)
     except (ValueError, RecursionError):
@@ -275,7 +278,8 @@ def _rows(tests: object, names: set[str]) -> tuple[list[dict[str, str]], list[Lo
 
 
 def _first_provider(data: Mapping[str, Any]) -> tuple[str, Mapping[str, Any], list[Lost]]:
-    """The first provider's id and settings."""
+    """Return the first provider's id and settings, and the fields dropped. Raises `NucleusError` for one without an
+    id."""
     providers = data.get("providers")
     listed = providers if isinstance(providers, list) else [providers]
     first = listed[0] if listed else None

@@ -1,11 +1,11 @@
-"""Ways in and out: recipes and runs in the forms that other programs have.
+"""Export and import recipes and runs in the formats of other programs.
 
-    dumped = dump("dotprompt", recipe)          # dumped.text, dumped.lost
-    dumped = dump("report", recipe, [run])      # forms of a run need one
-    loaded = load(text, name="greeting.prompt") # loaded.recipe, loaded.lost
+    dumped = dump("dotprompt", recipe)          # dumped.text, dumped.dropped
+    dumped = dump("report", recipe, [run])      # formats of a run need one
+    loaded = load(text, name="greeting.prompt") # loaded.recipe, loaded.dropped
 
-Each result names what it could not carry (`Lost`: a field and a reason). What was not named comes back equal from every
-form that can be read. Reading never runs, fetches or opens anything that a file names.
+Each result names what it could not carry (`DroppedField`: a field and a reason). Every field that is not named comes
+back equal from each format that can be read. Reading never runs, fetches or opens anything that a file names.
 """
 
 from __future__ import annotations
@@ -45,17 +45,17 @@ MAX_FILE = 32 * 2**20
 
 
 class Format(NamedTuple):
-    """One form. Functions are named by their place, since some of their modules are heavy."""
+    """One format. Its functions are given as `module:function`, since some of their modules are heavy."""
 
     suffix: str
     media_type: str
     dumps: str = ""
-    """Of a recipe."""
+    """Function that exports a recipe; empty for none."""
     runs: str = ""
-    """Of runs."""
+    """Function that exports runs; empty for none."""
     loads: str = ""
     language: str | None = None
-    """For colouring its source."""
+    """Language by which its source is coloured."""
 
     @property
     def needs_run(self) -> bool:
@@ -80,12 +80,14 @@ FORMATS: dict[str, Format] = {
     "csv": Format(".csv", "text/csv", runs="csv_jsonl:dump_csv", language=None),
     "jsonl": Format(".jsonl", "application/jsonl", runs="csv_jsonl:dump_jsonl", language="json"),
 }
-"""Every form by its id."""
+"""Every format by its id."""
 
 
 def dump(form: str, recipe: Recipe, runs: Sequence[Run] = (), **options: Any) -> Dumped:
-    """The recipe, or what runs of it gave, in another form. Raises `NucleusError`: for a form of a run without one, and
-    for a prompt that cannot be arranged."""
+    """Export the recipe, or the results of runs of it, in a format.
+
+    Raises `NucleusError` for a format of a run without one, and for a prompt that cannot be arranged.
+    """
     form = _known(form)
     if FORMATS[form].runs:
         if not runs:
@@ -96,8 +98,10 @@ def dump(form: str, recipe: Recipe, runs: Sequence[Run] = (), **options: Any) ->
 
 
 def load(text: str | bytes, name: str = "", form: str = "") -> Loaded:
-    """The recipe in a file. `form` is found out by its content, and where that fits several by the suffix of `name`.
-    Raises `NucleusError`."""
+    """Import the recipe in a file. Without `form` the format is detected by the content, then by the suffix of `name`.
+
+    Raises `NucleusError` for a file that is too large, of no known format, or refused by its format.
+    """
     from llm_core.recipes.yaml_json import decoded
 
     if len(text) > MAX_FILE:
@@ -110,12 +114,13 @@ def load(text: str | bytes, name: str = "", form: str = "") -> Loaded:
 
 
 def readable() -> list[str]:
-    """Forms that can be read, by id."""
+    """Return the ids of the formats that can be read."""
     return [form for form, each in FORMATS.items() if each.loads]
 
 
 def sniff(text: str, name: str = "") -> str:
-    """Which form a text has. Raises `NucleusError` for one that none has, and for one that is not even JSON or YAML."""
+    """Detect the format of a text. Raises `NucleusError` for a text of no known format, and for one that is neither
+    JSON nor YAML."""
     from llm_core.formats import dotprompt, promptfoo
     from llm_core.formats.code import notebook
     from llm_core.recipes.yaml_json import load_data
@@ -134,8 +139,10 @@ def sniff(text: str, name: str = "") -> str:
 
 
 def form_of(name: str, recipe: Recipe) -> str:
-    """The form that a file's ending stands for; a program is the one for the provider of the recipe's model. Raises
-    `NucleusError` for an ending that is none."""
+    """Return the format that a file's suffix stands for; a program's is the one for the provider of the recipe's model.
+
+    Raises `NucleusError` for an unknown suffix.
+    """
     name = name.lower().replace(".yml", ".yaml")
     found = [form for form, each in FORMATS.items() if name.endswith(each.suffix)]
     if not found:
@@ -150,7 +157,7 @@ def form_of(name: str, recipe: Recipe) -> str:
 
 
 def file_name(title: str, form: str) -> str:
-    """A name for the file: the title in plain letters, whatever it holds."""
+    """Return a file name of plain letters for any title, with the format's suffix."""
     letters = unicodedata.normalize("NFKD", title.replace("đ", "d").replace("Đ", "D"))
     words = re.findall(r"[a-z0-9]+", letters.encode("ascii", "ignore").decode().lower())
     stem = "-".join(words)[:60].strip("-") or "recipe"

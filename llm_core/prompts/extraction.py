@@ -1,4 +1,4 @@
-"""Where an answer's result stands in its text, so that a chain of thought can be compared and scored."""
+"""Find the result in an answer's text, so that a chain of thought can be compared and scored."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from llm_core.errors import NucleusError
 ExtractionKind = Literal["whole", "last_line", "marker", "number", "regex", "json_path"]
 
 _PATIENCE = 0.5
-"""Seconds that somebody else's regular expression may take."""
+"""Seconds that a regular expression from a stranger may take."""
 _NUMBER = r"[-−]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?"
 
 
@@ -25,7 +25,7 @@ class Extraction:
     argument: str = ""
 
     def validate(self) -> None:
-        """Raises `NucleusError` for an argument that is missing or wrong."""
+        """Check the argument. Raises `NucleusError` for one that is missing or malformed."""
         if self.kind in ("marker", "regex", "json_path") and not self.argument.strip():
             raise NucleusError("extraction_without_argument", field=self.kind)
         if self.kind == "regex":
@@ -44,17 +44,20 @@ class Extraction:
                 raise NucleusError("json_path_invalid", detail=str(error).splitlines()[0]) from error
 
     def extract(self, text: str) -> str | None:
-        """The result, stripped of what surrounds it; None where the answer has none.
+        """Return the result, stripped of what surrounds it; None where the answer has none.
 
         `marker` takes what follows its last occurrence, to the end of the line; `number` and `regex` take the last
-        match, a number without separators and trailing zeros; `json_path` the first match in the first JSON value.
+        match, a number without separators and trailing zeros; `json_path` takes the first match in the first JSON
+        value.
         """
         return _FINDERS[self.kind](text, self.argument) or None
 
 
 def vote(results: Sequence[str | None]) -> list[tuple[str, int]]:
-    """Results with how often they occur, the most frequent first, on a tie the one that came first. Case, space around
-    and a final full stop make no difference; the first spelling is shown."""
+    """Count equal results, the most frequent first; on a tie, the one that came first.
+
+    Case, surrounding space and a final full stop are ignored in the comparison; the first spelling is returned.
+    """
     counts: dict[str, tuple[str, int]] = {}
     for result in results:
         if result is not None:
@@ -64,7 +67,7 @@ def vote(results: Sequence[str | None]) -> list[tuple[str, int]]:
 
 
 def normalized(text: str) -> str:
-    """For comparing results: composed letters, one case, single spaces, nothing around."""
+    """Return the form in which results are compared: NFC, case-folded, single spaces, no surrounding punctuation."""
     return " ".join(unicodedata.normalize("NFC", text).casefold().split()).strip(" .!\"'*`“”")
 
 
@@ -118,7 +121,7 @@ def _at_path(text: str, path: str) -> str:
 
 
 def first_json(text: str) -> Any | None:
-    """The first JSON object or list in a text, None if there is none."""
+    """Return the first JSON object or list in a text, or None."""
     decoder = json.JSONDecoder()
     for at, character in enumerate(text):
         if character in "{[":

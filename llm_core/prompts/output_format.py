@@ -1,6 +1,6 @@
-"""What form an answer must have: any text, one of some strings, or JSON that fits a schema.
+"""Describe the form of an answer: any text, one of some strings, or JSON that fits a schema.
 
-Enforced token by token on local models (`samplers.constraints`), by the provider's own feature on hosted ones.
+Local models are held to it token by token (`samplers.constraints`), hosted ones by the provider's own feature.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ class OutputFormat:
     schema: str = ""
 
     def validate(self) -> None:
-        """Raises `NucleusError` for choices that are none, and for a schema that is not one."""
+        """Check the choices or the schema. Raises `NucleusError` for empty or repeated choices and for a malformed
+        schema."""
         if self.kind == "choice":
             if not self.choices or not all(choice.strip() for choice in self.choices):
                 raise NucleusError("choices_empty")
@@ -38,7 +39,7 @@ class OutputFormat:
             self.parsed_schema()
 
     def parsed_schema(self) -> dict[str, Any]:
-        """The schema as an object. Raises `NucleusError` with the line where it stops being JSON."""
+        """Return the schema as an object. Raises `NucleusError` with the line where it stops being JSON."""
         try:
             schema = json.loads(self.schema)
         except (ValueError, RecursionError) as error:
@@ -49,8 +50,10 @@ class OutputFormat:
         return schema
 
     def constraint(self, model: LanguageModel) -> Constraint | None:
-        """The grammar at its beginning, for one row of this model; None for any text. Raises `NucleusError` where the
-        schema, the choices or the model's vocabulary cannot be enforced."""
+        """Return the grammar in its first state, for one sample of this model; None for any text.
+
+        Raises `NucleusError` where the schema, the choices or the model's vocabulary cannot be enforced.
+        """
         if self.kind == "text":
             return None
         from samplers import constraints

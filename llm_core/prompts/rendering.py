@@ -1,4 +1,4 @@
-"""A prompt as one model sees it: the text with its special tokens, the tokens, and which part each comes from."""
+"""Render a prompt for one model: the text with its special tokens, the tokens, and the part that each comes from."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ class Span(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RenderedPrompt:
-    """The text that the model receives, and its tokens."""
+    """Text that the model receives, and its tokens."""
 
     text: str
     token_ids: tuple[int, ...]
     offsets: tuple[tuple[int, int], ...] = ()
-    """Characters of the text that each token covers; several tokens may share one character."""
+    """Characters of the text that each token covers, as `(start, stop)`; several tokens may share one character."""
     spans: tuple[Span, ...] = ()
-    """Covers the whole text, in order."""
+    """Parts of the whole text, in order and without gaps."""
 
     @property
     def token_parts(self) -> tuple[str, ...]:
-        """The part that each token begins in. Tokens that the tokenizer puts around the text are the template's."""
+        """Part that each token begins in. Tokens that the tokenizer puts around the text belong to `template`."""
         parts, place = [], 0
         for start, stop in self.offsets:
             if start == stop:
@@ -49,7 +49,7 @@ class RenderedPrompt:
 
     @property
     def tokens_by_part(self) -> dict[str, int]:
-        """How many tokens each part takes, in the order of first appearance."""
+        """Number of tokens of each part, in the order of first appearance."""
         counts: dict[str, int] = {}
         for part in self.token_parts:
             counts[part] = counts.get(part, 0) + 1
@@ -57,9 +57,9 @@ class RenderedPrompt:
 
 
 def render(spec: PromptSpec, model: LanguageModel) -> RenderedPrompt:
-    """Apply the model's chat template; a base model, which has none, gets plain text to continue.
+    """Render the prompt with the model's chat template, or as plain text to continue for a model without one.
 
-    Raises `NucleusError` for a bad prompt, and for one that leaves no room in the context window.
+    Raises `NucleusError` for an invalid prompt, and for one that leaves no room in the context window.
     """
     spec.validate()
     tokenizer = model.tokenizer
@@ -97,8 +97,11 @@ def _chat_text(tokenizer: Any, messages: Sequence[Message]) -> tuple[str, list[S
 
 
 def _applied(tokenizer: Any, messages: Sequence[Message]) -> tuple[str, list[Span]]:
-    """The chat as text. A template may do what it likes with a message, such as strip it, so the parts are found by
-    rendering marks in their place; where that gives another text, all of it counts as the template's."""
+    """Apply the chat template and find the parts in its text.
+
+    A template may change a message, for example strip it, so the parts are located by rendering marks in their place.
+    Where that leads to another text, all of it counts as the template's.
+    """
 
     def apply(contents: Sequence[str]) -> str:
         chat = [{"role": each.role, "content": content} for each, content in zip(messages, contents, strict=True)]
@@ -124,8 +127,8 @@ def _applied(tokenizer: Any, messages: Sequence[Message]) -> tuple[str, list[Spa
 
 
 def _pieces_spans(pieces: Sequence[Piece], start: int, trimmed: bool = False) -> list[Span]:
-    """Where the pieces of one message stand in a text that it begins at `start`; a separator belongs to the piece
-    before it."""
+    """Return the spans of one message's pieces in a text where the message begins at `start`. A separator belongs to
+    the piece before it."""
     texts = [piece.text + SEPARATOR for piece in pieces]
     texts[-1] = pieces[-1].text
     if trimmed:

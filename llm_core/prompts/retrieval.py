@@ -1,8 +1,8 @@
-"""Passages of a pasted document that a question is about: retrieval, without an index.
+"""Retrieve the passages of a pasted document that a question is about, without an index.
 
 A document is split at blank lines and its passages are ranked by BM25. They keep their numbers, so that an answer can
-cite them. Words are compared as they are written: letter case and the way accents are encoded do not
-matter; inflections, synonyms and, in Vietnamese, words of several syllables are not known.
+cite them. Words are compared as they are written: letter case and the way accents are encoded do not matter;
+inflections, synonyms and, in Vietnamese, words of several syllables are not known.
 """
 
 from __future__ import annotations
@@ -17,39 +17,42 @@ from typing import NamedTuple
 from llm_core.errors import NucleusError
 
 MAX_PASSAGE = 600
-"""Characters: about one paragraph."""
+"""Characters of one passage: about one paragraph."""
 MAX_PASSAGES = 50
-"""Shown in one prompt."""
+"""Passages shown in one prompt."""
 MAX_DOCUMENT = 500_000
-"""Characters; ranked anew for every question, in well under a second."""
+"""Characters of a document. It is ranked anew for every question, in well under a second."""
 
 K1 = 1.2
-"""How soon more occurrences of a word stop counting."""
+"""BM25's term saturation: how soon further occurrences of a word stop counting."""
 B = 0.75
-"""How much longer passages are held back."""
+"""BM25's length normalisation, in [0, 1]: how much longer passages are held back."""
 
 _PARAGRAPHS = re.compile(r"\n[^\S\n]*(?:\n\s*)+")
 _SENTENCES = re.compile(r"(?<=[.!?…])\s+|\n+")
 
 
 class Passage(NamedTuple):
-    """A part of a document."""
+    """One passage of a document, with its rank."""
 
     number: int
-    """Its place in the document, from 1."""
+    """Position in the document, from 1."""
     text: str
     score: float
-    """BM25: 0 for no word of the question; only comparable within one document and question."""
+    """BM25 score, 0 for no word of the question; only comparable within one document and question."""
 
     @property
     def cited(self) -> str:
-        """As a prompt shows it."""
+        """Passage with its number in brackets, as a prompt shows it."""
         return f"[{self.number}] {self.text}"
 
 
 def split_passages(document: str) -> list[str]:
-    """The document's paragraphs in order, none empty; longer ones than `MAX_PASSAGE` in parts, at sentences where
-    possible. Raises `NucleusError` for a document beyond `MAX_DOCUMENT`."""
+    """Split a document into its paragraphs, in order and none empty; longer ones than `MAX_PASSAGE_CHARACTERS` in
+    parts, at sentences where possible.
+
+    Raises `NucleusError` for a document beyond `MAX_DOCUMENT_CHARACTERS`.
+    """
     if len(document) > MAX_DOCUMENT:
         raise NucleusError("prompt_too_large", field="document", size=len(document), limit=MAX_DOCUMENT)
     text = document.replace("\r\n", "\n").replace("\r", "\n")
@@ -58,9 +61,11 @@ def split_passages(document: str) -> list[str]:
 
 @functools.lru_cache(maxsize=16)
 def best_passages(document: str, question: str, count: int) -> tuple[Passage, ...]:
-    """At most `count` passages, best first, earlier ones first among equals. Those that share no word with the
-    question are never among them. Raises `NucleusError` where that leaves none: an answer without a source is what
-    this is to prevent."""
+    """Return at most `count` passages, the best first, earlier ones first among equals.
+
+    Passages that share no word with the question are left out. Raises `NucleusError` where none remains, since an
+    answer without a source is what retrieval is to prevent.
+    """
     texts = split_passages(document)
     scores = bm25([words(text) for text in texts], words(question))
     passages = [Passage(number, text, score) for number, (text, score) in enumerate(zip(texts, scores, strict=True), 1)]
@@ -71,19 +76,19 @@ def best_passages(document: str, question: str, count: int) -> tuple[Passage, ..
 
 
 def cited_numbers(answer: str) -> set[int]:
-    """Numbers in brackets, as in `[2]` and `[1, 3]`."""
+    """Return the passage numbers that an answer cites in brackets, as in `[2]` and `[1, 3]`."""
     lists = re.findall(r"\[(\d{1,6}(?:\s*[,;]\s*\d{1,6})*)\]", answer)
     return {int(number) for numbers in lists for number in re.findall(r"\d+", numbers)}
 
 
 def words(text: str) -> list[str]:
-    """The words of a text, in the form in which they are compared."""
+    """Split a text into words, in the form in which they are compared."""
     folded = unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
     return re.findall(r"\w+", folded)
 
 
 def bm25(passages: list[list[str]], question: list[str]) -> list[float]:
-    """How well each passage fits the question; every distinct word of the question counts once.
+    """Return the BM25 score of each passage for the question; every distinct word of the question counts once.
 
     Robertson and Zaragoza, "The Probabilistic Relevance Framework: BM25 and Beyond" (2009), equation 3.15, with the
     inverse document frequency `ln(1 + (N - n + 0.5) / (n + 0.5))`, which stays positive for words of most passages.
@@ -102,7 +107,7 @@ def bm25(passages: list[list[str]], question: list[str]) -> list[float]:
 
 
 def _parts(paragraph: str) -> list[str]:
-    """Sentences joined up to `MAX_PASSAGE`; a longer sentence is cut between words, a longer word anywhere."""
+    """Join sentences up to `MAX_PASSAGE_CHARACTERS`; cut a longer sentence between words, a longer word anywhere."""
     parts: list[str] = [""]
     for sentence in _SENTENCES.split(paragraph):
         for piece in _cut(sentence):

@@ -1,7 +1,8 @@
-"""A prompt as plain data, for files, databases and links, and back.
+"""Convert a prompt to plain data, for files, databases and links, and back.
 
-The data is a dict that JSON can hold: `version`, and the fields of `PromptSpec` that differ from their defaults, named
-as there. Reading is strict, since data comes from strangers: what is unknown, missing or of another type is refused.
+The data is a dict that JSON can hold: `version`, and the fields of `PromptSpec` that differ from their defaults, under
+the same names. Reading is strict, since data comes from strangers: unknown, missing and wrongly typed fields are
+refused.
 """
 
 from __future__ import annotations
@@ -20,19 +21,21 @@ if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
 VERSION = 1
-"""Raised when older programs could misread what newer ones write."""
+"""Version of the data, raised when older programs could misread what newer ones write."""
 MAX_DATA = 10 * MAX_CHARACTERS
-"""Characters of the data as JSON. Values, choices and schemas are not part of what `PromptSpec.validate` measures."""
+"""Characters of the data as JSON. `PromptSpec.validate` does not count values, choices and schemas."""
 
 
 def dump_prompt(spec: PromptSpec) -> dict[str, Any]:
-    """Data that `load_prompt` turns into an equal prompt, if this one is valid."""
+    """Return data from which `load_prompt` makes an equal prompt, provided that this one is valid."""
     return {"version": VERSION, **_adapter().dump_python(spec, mode="json", exclude_defaults=True)}
 
 
 def load_prompt(data: object) -> PromptSpec:
-    """The prompt that `dump_prompt` described. Raises `NucleusError` with the place and the value at fault, and for
-    whatever `PromptSpec.validate` refuses."""
+    """Return the prompt that `dump_prompt` described.
+
+    Raises `NucleusError` with the place and the value at fault, and for whatever `PromptSpec.validate` refuses.
+    """
     from pydantic import ValidationError
 
     if not isinstance(data, Mapping):

@@ -1,8 +1,8 @@
-"""What the user asks: a prompt composed of named parts, and the technique that arranges them into chat messages.
+"""Compose a prompt of named parts, and arrange them into chat messages by a technique.
 
-A `PromptSpec` keeps every part whatever the technique uses, so switching the technique loses nothing. `messages` is
-the arrangement, the same for local and hosted models; `llm_core.prompts.rendering` turns it into
-one model's text and tokens.
+A `PromptSpec` keeps every part whatever the technique uses, so switching the technique loses nothing. `messages` is the
+arrangement, the same for local and hosted models; `llm_core.prompts.rendering` turns it into one model's text and
+tokens.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from llm_core.prompts.output_format import OutputFormat
 from llm_core.prompts.retrieval import MAX_DOCUMENT, MAX_PASSAGES, Passage, best_passages
 
 MAX_CHARACTERS = 200_000
-"""Of all parts together: more than any context window this app meets; a paste beyond it is refused before it is
+"""Characters of all parts together: more than any context window this app meets. A larger paste is refused before it is
 tokenised."""
 MAX_EXAMPLES = 500
 MAX_VALUES = 1_000
@@ -38,16 +38,16 @@ Technique = Literal[
 
 
 class Method(NamedTuple):
-    """What a technique uses of a prompt's parts."""
+    """Traits of a technique: what it uses of a prompt's parts."""
 
     examples: int | None = 0
-    """How many of the examples are shown; None: all."""
+    """Number of examples shown; None for all of them."""
     reasoning: bool = False
-    """The model is to reason before it answers: shown by worked examples, or else asked for by the trigger."""
+    """Whether the model is to reason before it answers: shown by worked examples, or else asked for by the trigger."""
     votes: bool = False
-    """Several answers are written, and the one that occurs most often counts."""
+    """Whether several answers are written and the most frequent result counts."""
     steps_back: bool = False
-    """A more general question is answered first, and its answer becomes context."""
+    """Whether a more general question is answered first, and its answer becomes context."""
 
 
 TECHNIQUES: dict[Technique, Method] = {
@@ -76,7 +76,7 @@ class Piece(NamedTuple):
     """Text of one part of the prompt."""
 
     part: str
-    """The field that it comes from, one of `PARTS`."""
+    """Field that the text comes from, one of `PARTS`."""
     text: str
 
 
@@ -84,7 +84,7 @@ PARTS = (
     *("system", "role", "context", "document", "instruction", "examples", "question", "trigger", "prefill"),
     "template",
 )
-"""Where a prompt's tokens come from; `template` is what the chat template adds."""
+"""Parts that a prompt's tokens come from; `template` is what the chat template adds."""
 
 
 class Message(NamedTuple):
@@ -99,7 +99,7 @@ class Message(NamedTuple):
 
 
 SEPARATOR = "\n\n"
-"""Between the pieces of a message."""
+"""Text between the pieces of a message."""
 
 _BRACES = re.compile(r"\\(?P<text>\{{2,})|\{\{\s*(?P<name>\w[\w\- ]*?)\s*\}\}|\{\{")
 """Braces that are text, a variable, or two braces that open nothing."""
@@ -154,11 +154,11 @@ class PromptSpec:
 
     @property
     def shown_examples(self) -> tuple[Example, ...]:
-        """Those that the technique shows."""
+        """Examples that the technique shows."""
         return self.examples[: self.method.examples]
 
     def texts(self) -> Iterator[tuple[str, str]]:
-        """`(field, text)` of every part that may hold variables, examples included."""
+        """Yield `(field, text)` of every part that may hold variables, examples included."""
         for name in _TEXT_FIELDS:
             yield name, getattr(self, name)
         for example in self.examples:
@@ -166,8 +166,11 @@ class PromptSpec:
                 yield "examples", getattr(example, part)
 
     def validate(self) -> None:
-        """Refuse a prompt that says nothing, characters that are not text, sizes beyond the limits, examples without
-        input or output, and what `OutputFormat` and `Extraction` refuse."""
+        """Check that the prompt can be run.
+
+        Raises `NucleusError` for a prompt without instruction and question, control characters, sizes beyond the
+        limits, examples without input or output, and whatever `OutputFormat` and `Extraction` refuse.
+        """
         if self.technique not in TECHNIQUES:
             raise NucleusError("technique_unknown", value=self.technique)
         if not (self.instruction.strip() or self.question.strip()):
@@ -193,7 +196,8 @@ class PromptSpec:
         self.extraction.validate()
 
     def variables(self) -> tuple[str, ...]:
-        """Names in `{{…}}`, in the order of their first use. Raises for `{{` without a name and `}}`."""
+        """Return the names in `{{…}}`, in the order of their first use. Raises `NucleusError` for `{{` without a name
+        and `}}`."""
         names: dict[str, None] = {}
         for part, text in self.texts():
             for found in _BRACES.finditer(text):
@@ -204,7 +208,11 @@ class PromptSpec:
         return tuple(names)
 
     def filled(self, values: Mapping[str, str]) -> PromptSpec:
-        """This prompt with its variables replaced. What a value holds is text: it is not looked at for variables."""
+        """Return this prompt with its variables replaced by `values`. A value is text: variables in it are not
+        replaced.
+
+        Raises `NucleusError` for a variable without a value.
+        """
         for name in self.variables():
             if name not in values:
                 raise NucleusError("variable_without_value", variable=name)
@@ -219,20 +227,26 @@ class PromptSpec:
         return dataclasses.replace(self, **fields, examples=examples, values=())
 
     def prompts(self) -> tuple[PromptSpec, ...]:
-        """One prompt for each row of values, or this one where it has no variables."""
+        """Return one prompt for each row of values, or this one where it has no variables."""
         if not self.variables():
             return (self.filled({}),)
         return tuple(self.filled(row) for row in self.values or ({},))
 
     def found_passages(self) -> tuple[Passage, ...]:
-        """What the document says about the question, in its order. Raises where that is nothing."""
+        """Return the passages of the document that the question is about, in the document's order.
+
+        Empty without a document. Raises `NucleusError` where no passage fits.
+        """
         if not self.document.strip():
             return ()
         return tuple(sorted(best_passages(self.document, self.question.strip() or self.instruction, self.passages)))
 
     def messages(self, *, examples_as: Literal["turns", "text"] | None = None) -> tuple[Message, ...]:
-        """The chat that the technique makes of the parts; ends with a turn of the user's. Fill variables before.
-        Raises for a document in which the question finds nothing."""
+        """Return the chat that the technique makes of the parts, ending with a turn of the user's. Variables have to be
+        filled before.
+
+        Raises `NucleusError` where no passage of the document fits the question.
+        """
         style = examples_as or self.examples_as
         system = _pieces(("role", self.role), ("system", self.system))
         turns = [Message("system", system)] if system else []
@@ -261,7 +275,7 @@ class PromptSpec:
         return tuple(turns)
 
     def stepped_back(self) -> PromptSpec:
-        """The first prompt of a step-back: the general question about this one."""
+        """Return the first prompt of a step-back: the general question about this one."""
         asked = SEPARATOR.join(filter(str.strip, (self.instruction, self.question)))
         return dataclasses.replace(
             self,
@@ -274,12 +288,12 @@ class PromptSpec:
         )
 
     def with_principle(self, principle: str) -> PromptSpec:
-        """The second prompt of a step-back: this one, with the general answer in its context."""
+        """Return the second prompt of a step-back: this one, with the general answer in its context."""
         context = SEPARATOR.join(filter(str.strip, (self.context, principle.strip())))
         return dataclasses.replace(self, technique="zero_shot", context=context)
 
     def _worked(self, example: Example) -> str:
-        """What the model should have said to an example."""
+        """Return the answer that the model should have given to an example."""
         if not (self.method.reasoning and example.reasoning.strip()):
             return example.output
         return f"{example.reasoning}\n{self.answer_marker} {example.output}"
@@ -304,11 +318,11 @@ def _check_range(field: str, value: int, low: int, high: int) -> None:
 
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
-"""Unicode's categories Cc and Cs, but for tabs and the ends of lines."""
+"""Unicode's categories Cc and Cs, except tabs and line ends."""
 
 
 def plain_text(text: str) -> str:
-    """Without the characters that a prompt may not hold: a model may write them, and be asked about what it wrote."""
+    """Remove the characters that a prompt may not hold: a model may write them, and be asked about what it wrote."""
     return _CONTROL.sub("", text)
 
 

@@ -1,4 +1,4 @@
-"""Tables from files and from the clipboard: CSV, tab- or semicolon-separated, Markdown, JSON and JSON Lines."""
+"""Read tables from files and the clipboard: CSV, tab- or semicolon-separated, Markdown, JSON and JSON Lines."""
 
 from __future__ import annotations
 
@@ -22,8 +22,11 @@ _COLUMNS = {
 
 
 def read_table(data: bytes | str) -> list[dict[str, str]]:
-    """Rows by column name. The first row of anything but JSON names the columns; other JSON values than strings are
-    written as JSON. Raises `NucleusError` for what is too large, not text, empty, or has a row that does not fit."""
+    """Read rows by column name. The first row of anything but JSON names the columns; JSON values other than strings
+    are written as JSON.
+
+    Raises `NucleusError` for data that is too large, not text or empty, and for a row that does not fit.
+    """
     size = len(data)
     if size > MAX_BYTES:
         raise NucleusError("table_too_large", size=size, limit=MAX_BYTES)
@@ -42,8 +45,11 @@ def read_table(data: bytes | str) -> list[dict[str, str]]:
 
 
 def to_examples(rows: Sequence[dict[str, str]]) -> tuple[tuple[Example, ...], int]:
-    """Examples, and how many repeated ones were left out. Columns go by name, English or Vietnamese, or else by order:
-    input, output, or input, reasoning, output. Raises `NucleusError` naming the row that lacks one."""
+    """Make examples of rows, and count the repeated ones that were left out.
+
+    Columns are found by name, English or Vietnamese, or else by order: input, output; or input, reasoning, output.
+    Raises `NucleusError` naming the row that lacks one.
+    """
     column = _columns(list(rows[0]))
     found: dict[Example, None] = {}
     for number, row in enumerate(rows, 1):
@@ -56,7 +62,7 @@ def to_examples(rows: Sequence[dict[str, str]]) -> tuple[tuple[Example, ...], in
 
 
 def _columns(names: list[str]) -> dict[str, str | None]:
-    """Which column holds which part of an example."""
+    """Return the column that holds each part of an example, None for a part without one."""
     known = {name.strip().casefold(): name for name in names}
     column = {
         part: next((known[each] for each in spellings if each in known), None) for part, spellings in _COLUMNS.items()
@@ -71,7 +77,7 @@ def _columns(names: list[str]) -> dict[str, str | None]:
 
 
 def write_csv(rows: Sequence[dict[str, Any]]) -> str:
-    """The rows as CSV, columns as in the first one."""
+    """Write rows as CSV, with the columns of the first row."""
     out = io.StringIO()
     writer = csv.DictWriter(out, list(rows[0]) if rows else [], lineterminator="\n", extrasaction="ignore")
     writer.writeheader()
@@ -80,7 +86,7 @@ def write_csv(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def decoded(data: bytes) -> str:
-    """The text of a file in UTF-8 or marked UTF-16. Raises `NucleusError`."""
+    """Decode a file in UTF-8 or marked UTF-16. Raises `NucleusError` for other bytes."""
     encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8"
     try:
         return data.decode(encoding)

@@ -1,4 +1,5 @@
-"""What pydantic says of data from a stranger, as an error that readers understand: the place, the value, a way out."""
+"""Turn pydantic's errors about data from a stranger into errors that readers understand: the place, the value, a way
+out."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ CODES = {
 
 
 def refusal(error: ValidationError, kind: Literal["prompt", "recipe"]) -> NucleusError:
-    """The first thing at fault, as one of the codes for what was read. Places count from 1."""
+    """Return the first error as a `NucleusError` with one of the codes for what was read. Positions count from 1."""
     first = error.errors(include_url=False)[0]
     missing, unknown, wrong = CODES[kind]
     place = ".".join(str(step + 1 if isinstance(step, int) else step) for step in first["loc"])[:200] or kind

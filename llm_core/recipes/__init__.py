@@ -1,0 +1,1 @@
+"""Save, share, record and replay prompt configurations as recipes."""

@@ -1,4 +1,5 @@
-"""The JSON Schema of recipes, for editors and other programs: `docs/recipe.schema.json`, which a test keeps current.
+"""Write the JSON Schema of recipes for editors and other programs: `docs/recipe.schema.json`, which a test keeps
+current.
 
 `python -m llm_core.recipes.json_schema` writes it.
 """
@@ -16,7 +17,7 @@ SCHEMA_FILE = "docs/recipe.schema.json"
 
 
 def recipe_schema() -> dict[str, Any]:
-    """What `Recipe.read` takes, as far as JSON Schema can say it. Draft 2020-12."""
+    """Return the schema of what `Recipe.read` takes, as far as JSON Schema can say it. Draft 2020-12."""
     schema = Recipe.model_json_schema(mode="validation")
     for part in (schema, *schema["$defs"].values()):
         if "properties" in part:
@@ -31,7 +32,7 @@ def recipe_schema() -> dict[str, Any]:
 
 
 def _settings(fields: dict[str, Any]) -> dict[str, Any]:
-    """A sampler's settings with their ranges."""
+    """Return the schema of a sampler's settings, with their ranges."""
     del fields["seed"]  # stands in `seeds`
     for name, setting in SETTINGS.items():
         if name not in fields:

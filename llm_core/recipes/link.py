@@ -1,7 +1,8 @@
-"""A recipe in a link: its data compressed, in letters that an address can hold as they are. Nothing is stored anywhere.
+"""Pack a recipe into a link: its data compressed, in letters that a URL can hold as they are. Nothing is stored
+anywhere.
 
 The text is a letter for the way of packing, then base64url of zlib over compact JSON, with a dictionary of the words
-that recipes share. zlib's checksum tells a damaged link from a whole one. A recorded run stays out: it is too long.
+that recipes share. zlib's checksum tells a damaged link from a whole one. A recorded run is left out: it is too long.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from llm_core.recipes.recipe import Recipe
 from llm_core.recipes.yaml_json import load_data
 
 NAME = "r"
-"""Of the link's parameter."""
+"""Name of the link's query parameter."""
 MAX_LINK = 6_000
-"""Letters. Chats and mail programs, and the proxies in front of servers, cut or refuse addresses much beyond it."""
+"""Characters of a link. Chats, mail programs and the proxies in front of servers cut or refuse much longer URLs."""
 MAX_UNPACKED = 2**20
 """Bytes that a link may unpack to."""
 
@@ -38,11 +39,13 @@ _WORDS = (
     b'"sampler":{"temperature":0.8,"top_k":40,"top_p":0.95},'
     b'{"schema_version":1,"title":"","language":"en","model":{"id":"builtin","revision":""},"prompt":{"instruction":"'
 )
-"""Later ones are cheaper to refer to. A change makes old links unreadable: it takes another `_PACKING`."""
+"""zlib's preset dictionary; later words are cheaper to refer to. A change makes old links unreadable, so it needs
+another `_PACKING_VERSION`."""
 
 
 def encode_link(recipe: Recipe) -> str:
-    """What stands behind `?r=`. Raises `NucleusError` where that is too long: the file is the way out."""
+    """Return the value of the link's parameter. Raises `NucleusError` where it would be too long; a file can hold the
+    recipe then."""
     data = {name: value for name, value in recipe.data().items() if name != "trace"}
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
     packer = zlib.compressobj(9, zlib.DEFLATED, zlib.MAX_WBITS, 9, zlib.Z_DEFAULT_STRATEGY, _WORDS)
@@ -54,7 +57,8 @@ def encode_link(recipe: Recipe) -> str:
 
 
 def decode_link(text: str) -> Recipe:
-    """The recipe of `encode_link`, from its text or from a whole address that holds it. Raises `NucleusError`."""
+    """Read the recipe of `encode_link` from its text or from a whole URL. Raises `NucleusError` for a damaged or too
+    long link."""
     text = text.strip()
     if "?" in text:
         try:

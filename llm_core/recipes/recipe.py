@@ -1,12 +1,12 @@
-"""A recipe: everything needed to repeat a run, for somebody else to open, read, run and trust.
+"""Describe everything needed to repeat a run, for somebody else to open, read, run and trust.
 
-    recipe = Recipe.of(request, title="A haiku about the sea")
+    recipe = Recipe.from_request(request, title="A haiku about the sea")
     text = dump_yaml(recipe)                        # `llm_core.recipes.yaml_json`, as `load_text`, which reads it again
     run = router.submit(load_text(text).request())
 
-What files, databases and links hold is its data (`Recipe.data`, `Recipe.read`): a dict that JSON can hold, with
+Files, databases and links hold a recipe's data (`Recipe.data`, `Recipe.read`): a dict that JSON can hold, with
 `schema_version`, `model`, `prompt`, and every field that differs from its default. Reading is strict, since data comes
-from strangers: what is unknown, missing, of another type or too large is refused with a `NucleusError`. Defaults belong
+from strangers: unknown, missing, wrongly typed and too large fields are refused with a `NucleusError`. Defaults belong
 to the schema version: whoever changes one raises it and adds a migration.
 """
 
@@ -39,18 +39,18 @@ from llm_core.recipes.trace import Trace
 from samplers import SamplerConfig
 
 SCHEMA_VERSION = 1
-"""Raised when older programs could misread what newer ones write."""
+"""Version of the data, raised when older programs could misread what newer ones write."""
 MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
-"""For each older version: what makes the next one's data of its data."""
+"""For each older version, the function that turns its data into the next version's."""
 
 MAX_DATA = 32 * 2**20
 """Characters of a recipe as JSON: a few pictures, or a long recorded run."""
 MAX_DEPTH = 24
 MAX_NUMBER = 2**63
-"""Below it every whole number fits those of a tensor and of a database."""
+"""Bound of all numbers: whole numbers below it fit those of a tensor and of a database."""
 
 _HIDDEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
-"""Characters that nobody sees, or that turn the direction of the text around them."""
+"""Characters that are invisible, or that turn the direction of the text around them."""
 _STRICT = ConfigDict(
     frozen=True,
     extra="forbid",
@@ -160,7 +160,7 @@ class Recipe(BaseModel):
 
     @property
     def count(self) -> int:
-        """Answers to write."""
+        """Number of answers to write."""
         return len(self.seeds) * self.candidates
 
     @property
@@ -169,7 +169,7 @@ class Recipe(BaseModel):
         return is_local(self.model.id)
 
     def rows(self) -> tuple[SampleRequest, ...]:
-        """One for each answer, the candidates of a seed together."""
+        """Return one sample request for each answer, the candidates of a seed together."""
         stops = dict.fromkeys((*self.limits.stop_sequences, *self.prompt.stop_sequences))
         return tuple(
             SampleRequest(
@@ -180,7 +180,8 @@ class Recipe(BaseModel):
         )
 
     def request(self, *, prompt: PromptSpec | None = None, session: str = "") -> GenerationRequest:
-        """What to submit: for the prompt itself, or for one of `prompt.prompts()`, where it has variables."""
+        """Return the request to submit: for the prompt itself, or for one of `prompt.variants()` where it has
+        variables."""
         return GenerationRequest(
             self.model.id,
             prompt or self.prompt,
@@ -193,9 +194,11 @@ class Recipe(BaseModel):
 
     @classmethod
     def of(cls, request: GenerationRequest, *, prompt: PromptSpec | None = None, **about: Any) -> Self:
-        """The recipe of a request, with its title and whatever else it says nothing of in `about`. `prompt` is the
-        prompt with its variables, if the request's was filled from one. Rows must differ in nothing but their seeds,
-        else `ValueError`. `NucleusError` for what no recipe can hold."""
+        """Make the recipe of a request; `about` has its title and other fields that the request lacks.
+
+        `prompt` is the prompt with its variables, if the request's was expanded from one. Raises `ValueError` for
+        samples that differ in more than their seeds, and `NucleusError` for what no recipe can hold.
+        """
         first = request.samples[0]
         stripped = {
             dataclasses.replace(row, sampler=dataclasses.replace(row.sampler, seed=0)) for row in request.samples
@@ -224,14 +227,14 @@ class Recipe(BaseModel):
             raise refusal(error, "recipe") from error
 
     def changed(self, **fields: Any) -> Self:
-        """One with other values in these fields. Raises `NucleusError` for what no recipe can hold."""
+        """Return a recipe with other values in these fields. Raises `NucleusError` for what no recipe can hold."""
         try:
             return type(self)(**(dict(self) | fields))
         except ValidationError as error:
             raise refusal(error, "recipe") from error
 
     def data(self) -> dict[str, Any]:
-        """What `read` makes an equal recipe of."""
+        """Return the data of which `read` makes an equal recipe."""
         changed = self.model_dump(mode="json", exclude_defaults=True)
         if biases := changed.get("sampler", {}).get("logit_bias"):
             changed["sampler"]["logit_bias"] = {str(token): bias for token, bias in biases}
@@ -247,8 +250,10 @@ class Recipe(BaseModel):
 
     @classmethod
     def read(cls, data: object) -> Self:
-        """The recipe that `data` describes, migrated from an older version if need be. Raises `NucleusError` with the
-        place and the value at fault."""
+        """Make the recipe that `data` describes, migrated from an older version if need be.
+
+        Raises `NucleusError` with the place and the value at fault.
+        """
         if not isinstance(data, Mapping):
             raise NucleusError("recipe_wrong", place="recipe", value=reprlib.repr(data), detail="not an object")
         _check_data(data)
@@ -264,7 +269,7 @@ class Recipe(BaseModel):
 
 
 def migrated(data: Mapping[str, Any]) -> dict[str, Any]:
-    """The data as the newest version has it. Raises `NucleusError` for a version that is not known here."""
+    """Return the data in the newest version's form. Raises `NucleusError` for a version that is not known here."""
     version = data.get("schema_version")
     if type(version) is not int or not 1 <= version <= SCHEMA_VERSION:
         raise NucleusError("recipe_version", value=reprlib.repr(version), limit=SCHEMA_VERSION)
@@ -275,7 +280,8 @@ def migrated(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_data(data: object, place: str = "", depth: int = 0) -> None:
-    """Refuse what JSON can hold and a recipe cannot: numbers of any size, halves of characters, any depth."""
+    """Refuse what JSON can hold and a recipe cannot: numbers beyond `MAX_NUMBER`, halves of characters, deeper nesting
+    than `MAX_DEPTH`. Raises `NucleusError`."""
     if depth > MAX_DEPTH:
         raise NucleusError("recipe_too_deep", place=place[:200], limit=MAX_DEPTH)
     if isinstance(data, Mapping):
@@ -297,5 +303,5 @@ def _check_data(data: object, place: str = "", depth: int = 0) -> None:
 
 
 def _without_version(data: dict[str, Any]) -> dict[str, Any]:
-    """The recipe's own version says what a prompt's data means."""
+    """Remove the prompt's version: the recipe's own says what a prompt's data means."""
     return {name: value for name, value in data.items() if name != "version"}

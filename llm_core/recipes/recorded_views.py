@@ -1,4 +1,4 @@
-"""A recorded run's answers side by side, and as candidates: no model, key or network."""
+"""Present a recorded run's answers as columns of a comparison and as candidates, without model, key or network."""
 
 from __future__ import annotations
 
@@ -17,16 +17,18 @@ if TYPE_CHECKING:
 
 
 class RecordedComparison(Comparison):
-    """Recorded answers in the place of columns, the first 16 of them. They have one sampler, and seeds of their own:
-    unlike those of a comparison that is run, their noise is not the same."""
+    """Recorded answers in the place of columns, the first 16 of them.
+
+    They have one sampler and seeds of their own: unlike those of a comparison that is run, their noise is not the same.
+    """
 
     def __init__(self, recorded: Sequence[Recorded]) -> None:
-        """`recorded` as `replayed` gives it: one for each prompt."""
+        """Create a comparison of `recorded`, as `replay_prompts` returns it: one technique run for each prompt."""
         self.repeats = 1
         self.runs = [each.main for each in recorded]
         places = [(run, row) for run in self.runs for row in range(len(run.samples))]
         self.count = len(places)
-        """Answers that were recorded."""
+        """Number of recorded answers."""
         self._positions = dict(enumerate(places[:MAX_COLUMNS]))
         self.columns = tuple(
             ComparisonColumn(run.samples[row].request.sampler, run.request.model_id, run.request.prompt)
@@ -34,16 +36,16 @@ class RecordedComparison(Comparison):
         )
 
     def has_shared_ids(self, column: int, other: int) -> bool:
-        """All come from one record, in which a token has one id."""
+        """Return True: all columns come from one record, in which a token has one id."""
         return True
 
     def prompt_number(self, column: int) -> int:
-        """Which of the recipe's prompts it answers, from 1."""
+        """Return the number of the recipe's prompt that a column answers, from 1."""
         return self.runs.index(self.run(column)) + 1
 
 
 class RecordedPool(CandidatePool):
-    """The recorded answers to one prompt as candidates."""
+    """Recorded answers to one prompt as candidates."""
 
     def __init__(self, recorded: Recorded) -> None:
         run = recorded.main
@@ -54,12 +56,12 @@ class RecordedPool(CandidatePool):
         self._known = {}
 
     def grow(self, n: int) -> None:
-        """Raises `NucleusError` for more than there are: a record does not grow."""
+        """Check that the record has `n` candidates, since it cannot grow. Raises `NucleusError` where it has fewer."""
         if n > self.requested:
             raise NucleusError("candidates_out_of_range", value=n, limit=self.requested)
 
     def _make_candidate(self, index: int, record: SampleRecord) -> Candidate:
-        """Where a technique took a further step, with what that step found."""
+        """Make a candidate, with the outcome of a further step where the technique took one."""
         candidate = super()._make_candidate(index, record)
         if not self._outcomes:
             return candidate

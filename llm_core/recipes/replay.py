@@ -1,7 +1,9 @@
-"""Run a recipe, show its recorded run again, compare the two.
+"""Run a recipe, show its recorded run again, and compare the two.
 
-replay(recipe)                           # an ended Run, as pages read it: no model, key or network
-verify(recipe, router.submit)            # identical, or the first step that differs and by how much
+    replay(recipe)                           # an ended Run, as pages read it: no model, key or network
+    verify(recipe, router.submit)            # identical, or the first step that differs and by how much
+
+Both raise `NucleusError` for a recipe without a recorded run.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class Recorded(TechniqueRun):
-    """A recorded run in the place of one that is being asked: nothing is submitted."""
+    """Recorded run in the place of a technique run: nothing is submitted."""
 
     def __init__(self, run: Run, outcomes: Sequence[Outcome]) -> None:
         self.request, self.runs, self.outcomes, self.error = run.request, [run], tuple(outcomes), run.error
@@ -41,12 +43,12 @@ class Recorded(TechniqueRun):
 
 
 def replay(recipe: Recipe) -> Run:
-    """The recorded run of the recipe's first prompt, ended. `NucleusError` for a recipe without one."""
+    """Return the recorded run of the recipe's first prompt, ended. Raises `NucleusError` for a recipe without one."""
     return replayed(recipe)[0].main
 
 
 def replayed(recipe: Recipe) -> list[Recorded]:
-    """The recorded run of each of its prompts. `NucleusError` for a recipe without one."""
+    """Return the recorded run of each of the recipe's prompts. Raises `NucleusError` for a recipe without one."""
     trace = _trace(recipe)
     prompts = recipe.prompt.prompts()
     rows: dict[int, list[RowTrace]] = {}
@@ -91,17 +93,16 @@ def _outcome(prompt: PromptSpec, row: RowTrace) -> Outcome:
 
 
 class RecipeRun:
-    """A recipe being run: each of its prompts asked the way its technique asks, for each of its answers. Not locked:
-    one thread at a time."""
+    """Run of a recipe: one technique run for each of its prompts and answers. Not locked: one thread at a time."""
 
     def __init__(self, recipe: Recipe, submit: Submit, session: str = "") -> None:
-        """Submits at once. Raises `NucleusError` if any part is refused; then nothing runs."""
+        """Submit all parts at once. Raises `NucleusError` if any of them is refused; then nothing runs."""
         prompts = recipe.prompt.prompts()
         if len(prompts) * recipe.count > MAX_SAMPLES_PER_REQUEST:
             raise NucleusError("too_many_prompts", value=len(prompts) * recipe.count, limit=MAX_SAMPLES_PER_REQUEST)
         self.recipe = recipe
         self.parts: list[tuple[int, TechniqueRun]] = []
-        """Each with the prompt's number, from 0."""
+        """Technique runs, each with the number of its prompt, from 0."""
         try:
             for place, prompt in enumerate(prompts):
                 request = recipe.request(prompt=prompt, session=session)
@@ -118,7 +119,7 @@ class RecipeRun:
 
     @property
     def error(self) -> NucleusError | None:
-        """The first that an answer failed with."""
+        """First error that an answer failed with, or None."""
         errors = (asking.error or asking.main.error for _, asking in self.parts)
         return next(filter(None, errors), None)
 
@@ -127,17 +128,17 @@ class RecipeRun:
             asking.advance()
 
     def stop(self) -> None:
-        """End what is under way. What was written stays."""
+        """Stop the answers under way. What was written stays."""
         for _, asking in self.parts:
             asking.stop()
 
     def recordings(self) -> Iterator[Recording]:
-        """Every answer with what belongs to it, in the recipe's order."""
+        """Yield every answer with what belongs to it, in the recipe's order."""
         return recordings(self.parts)
 
 
 def recordings(parts: Iterable[tuple[int, TechniqueRun]]) -> Iterator[Recording]:
-    """Every answer with what belongs to it, for `recipe_trace.record`. `parts` have the prompt's number, from 0."""
+    """Yield every answer with what belongs to it, for `trace.make_trace`. `parts` have the prompt's number, from 0."""
     for place, asking in parts:
         for number, row in enumerate(asking.main.samples):
             outcome = asking.outcomes[number] if number < len(asking.outcomes) else None
@@ -145,26 +146,27 @@ def recordings(parts: Iterable[tuple[int, TechniqueRun]]) -> Iterator[Recording]
 
 
 class Verdict(NamedTuple):
-    """How a new run compares with the recorded one."""
+    """Comparison of a new run with the recorded one."""
 
     identical: bool
-    """The same tokens and the same ends."""
+    """Whether tokens and ends are the same."""
     drift: float
-    """The farthest that a drawn token's raw log-probability is from the recorded one while they agree, in nats."""
+    """Largest distance of a drawn token's raw log-probability from the recorded one while the tokens agree, in nats."""
     answer: int = 0
-    """Counted from 1: the first that differs."""
+    """Number of the first answer that differs, from 1; 0 for none."""
     step: int = 0
-    """Counted from 1: its first token that differs, or that one of the two does not have."""
+    """Number of its first token that differs, or that only one of the two has, from 1; 0 for none."""
     expected: str = ""
     found: str = ""
-    """The two tokens as texts."""
+    """Text of the new token; `expected` is that of the recorded one."""
     nats: float | None = None
-    """The farthest that the model's log-probabilities of that step are from the recorded ones, where both have them."""
+    """Largest distance of the model's log-probabilities at that step from the recorded ones; None where either has
+    none."""
 
 
 def compared(recipe: Recipe, run: RecipeRun) -> Verdict:
-    """An ended run of the recipe against its trace. Raises `NucleusError` for a recipe without one, and with what the
-    run failed with."""
+    """Compare an ended run of the recipe with its trace. Raises `NucleusError` for a recipe without one, and the error
+    that the run failed with."""
     trace = _trace(recipe)
     if run.error:
         raise run.error
@@ -190,8 +192,10 @@ def compared(recipe: Recipe, run: RecipeRun) -> Verdict:
 
 
 def verify(recipe: Recipe, submit: Submit, timeout: float | None = None) -> Verdict:
-    """Run the recipe again and compare it with its trace, within its own deadline or `timeout` seconds. Raises
-    `NucleusError`, as `compared` does."""
+    """Run the recipe again and compare it with its trace, within its own deadline or `timeout` seconds.
+
+    Raises `NucleusError`, as `compare_with_trace` does.
+    """
     _trace(recipe)
     run = RecipeRun(recipe, submit)
     until = time.monotonic() + (recipe.limits.deadline_seconds if timeout is None else timeout)
@@ -209,11 +213,11 @@ def _trace(recipe: Recipe) -> Trace:
 
 
 _Names = tuple[Callable[[int], Hashable], Callable[[int], Hashable]]
-"""By what a token is known in the record and in the new run, alike in both."""
+"""Keys that identify a token in the record and in the new run, alike in both."""
 
 
 def _both_names(labels: dict[int, str], run: Run) -> _Names:
-    """A local model's ids are its own. Hosted runs number tokens as they come: there it is the texts."""
+    """Return the keys of tokens: a local model's ids, or the texts, since hosted runs number tokens as they come."""
     if run.model is not None:
         return int, int
     return lambda token: labels.get(token, token), lambda token: run.label(token)[:MAX_LABEL]
@@ -232,7 +236,8 @@ def _label(event: TokenEvent | None, label: Callable[[int], str | None]) -> str:
 
 
 def _distance(old: TokenEvent, now: TokenEvent, names: _Names, only_drawn: bool = False) -> float | None:
-    """Between the raw log-probabilities, over the tokens that both know."""
+    """Return the largest gap between the raw log-probabilities, over the tokens that both know, in nats; None without
+    any."""
     if old.trace is None or now.trace is None:
         return None
     one, other = (

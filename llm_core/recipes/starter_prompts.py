@@ -1,7 +1,7 @@
-"""Prompts for what language models are used for, ready to run: each teaches one thing, in English and Vietnamese.
+"""Provide starter prompts for the applications of language models: each teaches one thing, in English and Vietnamese.
 
-They are data: `gallery_prompts/<application>.json`, read once, when first asked for. What to expect was written down
-after running each of them on the built-in model.
+They are data: `starter_prompts/<application>.json`, read once, at first use. Expected results were written down after
+running each of them on the built-in model.
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ _FOLDER = Path(__file__).with_name("starter_prompts")
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One prompt to learn from."""
+    """Starter prompt that teaches one thing."""
 
     id: str
-    """Unique within its application."""
+    """Identifier, unique within its application."""
     application: str
     title: Texts
     teaches: Texts
-    """Its point, in a line."""
+    """Lesson of the prompt, in one line."""
     expect: Texts
-    """What the built-in model makes of it, in a line."""
+    """Result on the built-in model, in one line."""
     prompts: Mapping[Language, PromptSpec]
-    """The same task in each language, by the same technique."""
+    """Prompt by language: the same task by the same technique."""
     sampler: Mapping[str, Any]
     """Fields of `SamplerConfig` that suit the task; the others stay at their defaults."""
     max_output_tokens: int
@@ -57,7 +57,7 @@ class Entry:
         return self.prompts["en"].technique
 
     def recipe(self, language: Language, **about: Any) -> Recipe:
-        """The entry as a recipe that can be opened, saved and passed on; `about` has further fields."""
+        """Return the prompt as a recipe that can be opened, saved and passed on; `about` has further fields."""
         from llm_core.recipes.recipe import Limits, Recipe
 
         sampler = SamplerConfig(**self.sampler)
@@ -76,7 +76,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Application:
-    """One use of language models, and prompts for it."""
+    """Application of language models, and starter prompts for it."""
 
     id: str
     title: Texts
@@ -85,7 +85,7 @@ class Application:
 
 @functools.lru_cache
 def applications() -> tuple[Application, ...]:
-    """All of them, from code to images."""
+    """Return all applications, from code to images."""
     return tuple(map(_application, APPLICATION_IDS))
 
 

@@ -1,10 +1,10 @@
-"""The recorded run of a recipe: what was drawn, from what, and when. It is shown again without model, key or network.
+"""Record the run of a recipe: what was drawn, from what, and when. It can be shown again without model, key or network.
 
-    trace = record(run)                      # of an ended run, or of answers out of several
+    trace = make_trace(run)                  # of an ended run, or of answers of several
     recipe.model_copy(update={"trace": trace})
 
-In a file, an answer's text and tokens can be read; what belongs to each token lies packed beside them. A trace from a
-stranger is checked whole when it is made: what can be replayed shows in every page.
+In a file, an answer's text and tokens are readable; what belongs to each token lies packed beside them. A trace from a
+stranger is checked as a whole when it is made: whatever can be replayed can be shown on every page.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
     from llm_core.generation.technique_run import Outcome
 
 MAX_UNPACKED = 64 * 2**20
-"""Bytes of all that is packed in one trace."""
+"""Bytes of all packed data of one trace."""
 MAX_TEXT = 2_000_000
 """Characters of one answer."""
 MAX_LABEL = 200
 """Characters of a token."""
 MAX_CANDIDATES = 1_000
-"""Of one step."""
+"""Candidates of one step."""
 
 _STAGES = frozenset(("raw", "constraint", *STAGE_NAMES))
 _ROUNDING = 1e-3
@@ -81,7 +81,7 @@ class RowTrace(BaseModel):
     """base64 of `samplers.pack_traces`, for the tokens that have log-probabilities."""
 
     def all_events(self) -> list[TokenEvent]:
-        """What it is made of, unpacked."""
+        """Return the answer's tokens, unpacked. Raises `ValueError` for data that cannot be shown."""
         return _events(self, _Budget())
 
 
@@ -118,7 +118,7 @@ class Trace(BaseModel):
 
 
 class _Budget:
-    """Unpacks, up to a number of bytes over all."""
+    """Unpacks data, up to a number of bytes in all."""
 
     def __init__(self) -> None:
         self.left = MAX_UNPACKED
@@ -157,7 +157,8 @@ class Recording(NamedTuple):
 
 
 def record(source: Run | Iterable[Recording], at: str = "") -> Trace:
-    """The trace of an ended run, or of answers out of several. Raises `ValueError` while one is being written."""
+    """Make the trace of an ended run, or of answers of several. Raises `ValueError` for an answer that has not
+    ended."""
     recordings = [Recording(source, row) for row in source.samples] if isinstance(source, Run) else list(source)
     if any(each.row.active for each in recordings):
         raise ValueError("the run has not ended")
@@ -174,8 +175,11 @@ def record(source: Run | Iterable[Recording], at: str = "") -> Trace:
 
 
 def _names(run: Run, labels: dict[int, str]) -> dict[int, int]:
-    """Writes the run's tokens into `labels`, and says which of them have another id in the trace than in the run:
-    hosted runs number tokens as they come, each for itself, and in the trace one text is one token in all of them."""
+    """Add the run's tokens to `labels`, and return the new ids of tokens whose id in the trace differs from that in the
+    run.
+
+    Hosted runs number tokens as they come, each for itself; in the trace one text is one token in all of them.
+    """
     known: dict[str, list[int]] = {}
     for token, label in labels.items():
         known.setdefault(label, []).append(token)
@@ -198,7 +202,7 @@ def _tokens(event: TokenEvent) -> tuple[int, ...]:
 
 
 def _named(event: TokenEvent, names: dict[int, int]) -> TokenEvent:
-    """The event with the trace's ids."""
+    """Return the event with the trace's token ids."""
     if not names or event.token_id is None or event.trace is None:
         return event
     token, candidates = event.token_id, (names.get(each, each) for each in event.trace.candidates)
@@ -241,7 +245,7 @@ def _packed(data: Any) -> str:
 
 
 def _events(row: RowTrace, budget: _Budget) -> list[TokenEvent]:
-    """The answer's tokens. Raises `ValueError` for whatever a page could stumble over."""
+    """Unpack the answer's tokens. Raises `ValueError` for whatever a page could fail on."""
     told = budget.json(row.events, [])
     traces = iter(budget.traces(row.stages))
     if not isinstance(told, list) or len(told) != len(row.tokens):

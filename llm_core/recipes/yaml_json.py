@@ -1,4 +1,4 @@
-"""Recipes as text that people read and diff: YAML or JSON.
+"""Write and read recipes as text that people read and diff: YAML or JSON.
 
 YAML is read as what JSON can say and no more: one document of mappings, lists, strings, numbers, `true`, `false` and
 `null` (the core schema of YAML 1.2: `no` and `12:30` are strings). Anchors, aliases, tags and repeated keys are
@@ -17,7 +17,7 @@ from llm_core.errors import NucleusError
 from llm_core.recipes.recipe import MAX_DATA, MAX_DEPTH, Recipe
 
 MAX_NODES = 200_000
-"""Of a YAML document. Recorded runs lie packed in few of them."""
+"""Nodes of a YAML document. Recorded runs lie packed in few of them."""
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _INTEGER = re.compile(r"[-+]?[0-9]+")
@@ -26,32 +26,32 @@ _WORDS = {"null": None, "~": None, "": None, "true": True, "false": False}
 _BLOCK = re.compile(r"[^\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff]+")
 """Texts that a literal block can hold as they are."""
 _FOLDED = re.compile(r"[\x85\u2028\u2029]")
-"""Line breaks to a reader of YAML, who would fold them with the space around: such texts are quoted with escapes."""
+"""Line breaks that a reader of YAML would fold with the space around: such texts are quoted with escapes."""
 
 
 def dump_json(recipe: Recipe) -> str:
-    """Indented, with a line's end at the end."""
+    """Write a recipe as indented JSON, with a final line end."""
     return json.dumps(recipe.data(), ensure_ascii=False, indent=2, allow_nan=False) + "\n"
 
 
 def dump_yaml(recipe: Recipe) -> str:
-    """Texts of several lines stand in blocks, as they are."""
+    """Write a recipe as YAML. Texts of several lines stand in blocks, as they are."""
     return dump_data(recipe.data())
 
 
 def dump_data(data: object) -> str:
-    """YAML that `load_data` makes equal data of."""
+    """Write YAML from which `load_data` makes equal data."""
     text = yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=2**20)
     return str(text)
 
 
 def load_text(text: str | bytes) -> Recipe:
-    """The recipe in a text, which may be either. Raises `NucleusError` for whatever else it is."""
+    """Read a recipe from YAML or JSON text. Raises `NucleusError` for any other text."""
     return Recipe.read(load_data(text))
 
 
 def load_data(text: str | bytes) -> object:
-    """What a JSON or YAML text says. Raises `NucleusError`."""
+    """Read the data of a JSON or YAML text. Raises `NucleusError` for text that is neither, too large or too deep."""
     if len(text) > MAX_DATA:
         raise NucleusError("recipe_too_large", size=len(text), limit=MAX_DATA)
     text = decoded(text)
@@ -59,7 +59,7 @@ def load_data(text: str | bytes) -> object:
 
 
 def decoded(text: str | bytes) -> str:
-    """A file's text, without the mark that some programs begin it with. Raises `NucleusError` for what is not UTF-8."""
+    """Decode a file's text and remove its byte-order mark. Raises `NucleusError` for bytes that are not UTF-8."""
     if isinstance(text, bytes):
         try:
             text = text.decode("utf-8-sig")
@@ -105,7 +105,7 @@ def _yaml(text: str) -> object:
 
 
 class _Reader:
-    """Builds the data from the parser's events, so that nothing is built that is refused."""
+    """Builds data from the YAML parser's events, so that nothing is built that is refused."""
 
     def __init__(self, text: str) -> None:
         self._events = yaml.parse(text, Loader=_Loader)
@@ -146,7 +146,7 @@ class _Reader:
         return data
 
     def _next(self) -> Any:
-        """The next event inside a collection; None at its end."""
+        """Return the next event inside a collection; None at its end."""
         event = next(self._events)
         return None if isinstance(event, yaml.CollectionEndEvent) else event
 
@@ -156,7 +156,7 @@ class _Reader:
 
 
 def _value(plain: str) -> Any:
-    """What a scalar without quotes stands for."""
+    """Return the value of a scalar without quotes."""
     if plain in _WORDS:
         return _WORDS[plain]
     if _INTEGER.fullmatch(plain):
@@ -165,7 +165,7 @@ def _value(plain: str) -> Any:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes whatever this or another reader could take for something else than a text."""
+    """YAML dumper that quotes texts which a reader could take for another type."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
@@ -181,7 +181,7 @@ def _represent_text(dumper: Any, text: str) -> Any:
 
 
 def _represent_list(dumper: Any, items: list[Any]) -> Any:
-    """Numbers stand in a line."""
+    """Represent a list, in one line if it holds only numbers."""
     in_line = all(isinstance(item, int | float | None) for item in items)
     return dumper.represent_sequence("tag:yaml.org,2002:seq", items, flow_style=in_line)
 

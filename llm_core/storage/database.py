@@ -1,9 +1,9 @@
-"""One database: SQLite in the data directory, or PostgreSQL by `NUCLEUS_DATABASE_URL`.
+"""Open the database: SQLite in the data directory, or PostgreSQL by `NUCLEUS_DATABASE_URL`.
 
-Opening it brings it to the newest migration; any number of processes may do so at once. Every failure is a
-`NucleusError`: a disk that is full or refuses, a server that cannot be reached, a file that is damaged, a database
-that a newer program has written. Nothing waits for ever. SQLite runs in WAL mode and every commit reaches the disk, so
-a program that is killed at any moment leaves what was saved, whole.
+Opening it applies the missing migrations; any number of processes may do so at once. Every failure is a `NucleusError`:
+a disk that is full or refuses, a server that cannot be reached, a damaged file, a database that a newer program has
+written. Every wait is bounded. SQLite runs in WAL mode and every commit reaches the disk, so a program that is killed
+at any moment leaves what was saved, whole.
 """
 
 from __future__ import annotations
@@ -29,26 +29,28 @@ from llm_core.paths import data_directory
 
 FILE = "nucleus.sqlite3"
 WAIT_SECONDS = 15
-"""For whoever else is writing, and for an answer from the server."""
+"""Seconds to wait for another writer, and for an answer from the server."""
 CONNECT_SECONDS = 5
 
 _MIGRATIONS = Path(__file__).with_name("migrations")
 _MIGRATION_LOCK = 0x6E75636C657573
-"""Of PostgreSQL's advisory locks: "nucleus"."""
+"""Key of PostgreSQL's advisory lock for migrations: "nucleus"."""
 _migrating = threading.Lock()
-"""Alembic's context belongs to the process."""
+"""Lock around migrations, since Alembic's context belongs to the process."""
 
 
 def owner_of(secret: str) -> str:
-    """Under which name the holder of a secret owns things: its SHA-256, so that the database gives no secret away."""
+    """Return the name under which the holder of a secret owns things: its SHA-256, so that the database gives no secret
+    away."""
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
 class Database:
-    """Any thread may use it."""
+    """Database of one installation. Any thread may use it."""
 
     def __init__(self, url: str | None = None) -> None:
-        """`url`: else the environment's, else a file in the data directory. Raises `NucleusError`."""
+        """Open and migrate the database at `url`, else at the environment's, else in the data directory. Raises
+        `NucleusError`."""
         self.url = _checked(url or os.environ.get("NUCLEUS_DATABASE_URL") or f"sqlite:///{data_directory() / FILE}")
         self._engine = _sqlite(self.url) if self.is_sqlite else _postgresql(self.url)
         try:
@@ -64,13 +66,13 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """A transaction that only reads, all of it at one moment. Raises `NucleusError`."""
+        """Open a transaction that only reads, all of it at one moment. Raises `NucleusError`."""
         with self._told(), self._engine.begin() as connection:
             yield connection
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """A transaction that is kept as a whole or not at all. Raises `NucleusError`."""
+        """Open a transaction that is committed as a whole or not at all. Raises `NucleusError`."""
         with self._told(), self._engine.execution_options(writes=True).begin() as connection:
             yield connection
 

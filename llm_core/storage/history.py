@@ -1,7 +1,7 @@
-"""The history of finished runs, each with its recipe and answer.
+"""Store the history of finished runs, each with its recipe and answer.
 
-It is private: an owner reads, opens and deletes their own runs, and nobody else's. Runs older than `KEPT_DAYS` and
-beyond the newest `MAX_RUNS` of an owner go by themselves; the owner prunes the rest by age, number, or all of them.
+It is private: owners read, open and delete their own runs only. Runs older than `RETENTION_DAYS` and beyond the newest
+`MAX_RUNS` of an owner are deleted by themselves; the owner prunes the rest by age, number, or all of them.
 `NUCLEUS_HISTORY=0` turns it off for an installation.
 """
 
@@ -24,29 +24,29 @@ from llm_core.storage.schema import runs
 from llm_core.storage.search_text import containing, found_by, storable
 
 MAX_RUNS = 1_000
-"""Of one owner."""
+"""Runs of one owner."""
 MAX_ALL = 50_000
-"""Of all owners."""
+"""Runs of all owners."""
 KEPT_DAYS = 90
 MAX_CHARACTERS = 2**20
-"""Of one recipe; a run of a larger one is not kept."""
+"""Characters of one recipe; a run of a larger one is refused."""
 MAX_ANSWER = 50_000
-"""Characters kept of an answer."""
+"""Characters stored of an answer."""
 PAGE = 20
 
 
 def history_allowed() -> bool:
-    """Whether this installation keeps a history."""
+    """Return whether this installation stores a history."""
     return os.environ.get("NUCLEUS_HISTORY", "1").strip().lower() not in ("0", "false", "no", "off")
 
 
 @dataclass(frozen=True, slots=True)
 class PastRun:
-    """A run in a list."""
+    """Finished run in a list."""
 
     id: str
     title: str
-    """The recipe's, or else the beginning of its prompt."""
+    """Title of the recipe, or else the beginning of its prompt."""
     model: str
     answer: str
     summary: Mapping[str, Any]
@@ -56,20 +56,20 @@ class PastRun:
 
 @dataclass(frozen=True, slots=True)
 class FoundRuns:
-    """One page of a search, the newest first."""
+    """One page of a search, the newest runs first."""
 
     runs: tuple[PastRun, ...]
     total: int
 
 
 class History:
-    """Any thread may use it. Every method raises `NucleusError`."""
+    """History of all owners. Any thread may use it. Every method raises `NucleusError`."""
 
     def __init__(self, database: Database, clock: Callable[[], float] = time.time) -> None:
         self._database, self._clock = database, clock
 
     def add(self, run_id: str, owner: str, recipe: Recipe, answer: str, summary: Mapping[str, Any]) -> None:
-        """Keep a run. Doing so again changes nothing, whoever does it."""
+        """Store a run. A second call with the same id changes nothing, whoever makes it."""
         text = json.dumps(recipe.data(), ensure_ascii=False, separators=(",", ":"))
         if len(text) > MAX_CHARACTERS:
             raise NucleusError("recipe_too_large_to_save", size=len(text), limit=MAX_CHARACTERS)
@@ -99,7 +99,7 @@ class History:
             _keep_newest(connection, MAX_ALL, true())
 
     def search(self, owner: str, query: str = "", skip: int = 0) -> FoundRuns:
-        """The owner's runs with every word of `query` in prompt, answer, title or model's name."""
+        """Return the owner's runs with every word of `query` in prompt, answer, title or model's name."""
         wanted = [runs.c.owner == owner, *containing(runs.c.found_by, query)]
         asked = select(runs.c.id, runs.c.title, runs.c.model, runs.c.answer, runs.c.summary, runs.c.ended_at)
         asked = asked.where(*wanted).order_by(runs.c.ended_at.desc(), runs.c.id).limit(PAGE).offset(max(0, skip))
@@ -122,7 +122,7 @@ class History:
             connection.execute(delete(runs).where(runs.c.id == run_id, runs.c.owner == owner))
 
     def prune(self, owner: str, *, newest: int = 0, days: float | None = None) -> int:
-        """Delete the owner's runs but the `newest` ones, or those older than `days`; how many went."""
+        """Delete the owner's runs except the `newest`, or those older than `days`; return how many were deleted."""
         with self._database.writing() as connection:
             if days is None:
                 return _keep_newest(connection, newest, runs.c.owner == owner)
@@ -131,7 +131,7 @@ class History:
 
 
 def _keep_newest(connection: Connection, count: int, which: ColumnElement[bool]) -> int:
-    """Delete the others of these runs; how many."""
+    """Delete all of these runs except the newest `count`; return how many were deleted."""
     by_age = select(runs.c.id).where(which).order_by(runs.c.ended_at.desc(), runs.c.id)
     older = connection.execute(by_age.offset(count).limit(10_000)).scalars().all()
     return connection.execute(delete(runs).where(runs.c.id.in_(older))).rowcount if older else 0

@@ -1,14 +1,14 @@
-"""Saved recipes: every save is a version, and nothing that was saved is lost to a later save.
+"""Store recipes: every save is a version, and no later save removes an earlier one.
 
-**Who may do what**, on a server without accounts. A recipe belongs to the holder of the secret that it was first
-saved with (a browser, `owner_of`). The owner alone saves versions, restores, lists and deletes. Whoever knows the id
+**Who may do what**, on a server without accounts. A recipe belongs to the holder of the secret that it was first saved
+with (a browser, `hash_owner_secret`). The owner alone saves versions, restores, lists and deletes. Whoever knows the id
 may open, compare, run and copy it; ids cannot be guessed, and only recipes that their owner has listed appear in other
 people's searches. A copy (`fork`) belongs to whoever makes it, and names its origin.
 
 **Two tabs saving the same recipe** both succeed: each save gets a number of its own, and the one that did not know of
-the other's is told (`Saved.overtaken`).
+the other's is told so (`SaveResult.concurrent_versions`).
 
-Deleted recipes can be brought back for `KEPT_DAYS`; then they are purged. Sizes and counts are bounded.
+Deleted recipes can be restored for `RETENTION_DAYS`; then they are purged. Sizes and counts are bounded.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ from llm_core.storage.schema import recipes, tags, versions
 from llm_core.storage.search_text import containing, fold, found_by, storable
 
 MAX_CHARACTERS = 8 * 2**20
-"""Of one version."""
+"""Characters of one version."""
 MAX_VERSIONS = 1_000
 MAX_RECIPES = 2_000
-"""Of one owner."""
+"""Recipes of one owner."""
 MAX_ALL = 50_000
-"""Of all owners."""
+"""Recipes of all owners."""
 MAX_OWNED = 64 * 2**20
 """Characters of all versions of one owner."""
 KEPT_DAYS = 30
@@ -45,9 +45,9 @@ PAGE = 20
 """Recipes that a search returns at a time."""
 
 _ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"
-"""No letter or digit that a projector makes look like another."""
+"""Characters of ids, without those that a projector makes look alike."""
 _ID_LENGTH = 12
-"""59 bits."""
+"""Characters of an id: 59 bits."""
 _TIDY_SECONDS = 3600
 MAX_TAG = 64
 """Characters of a tag that tell it from others."""
@@ -57,19 +57,19 @@ Whose = Literal["all", "mine", "deleted"]
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """What came of a save."""
+    """Result of a save."""
 
     id: str
     number: int
     overtaken: tuple[int, ...] = ()
-    """Versions that were saved by others since the one that this save was made from. They are kept."""
+    """Versions that others saved since the one that this save was made from. They are kept."""
     changed: bool = True
-    """False where the latest version says the same, so no other was made."""
+    """False where the latest version is equal, so that no other was made."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A saved recipe in a list."""
+    """Saved recipe in a list."""
 
     id: str
     title: str
@@ -80,7 +80,7 @@ class Entry:
     mine: bool
     listed: bool
     origin: tuple[str, int] | None
-    """The recipe and version that this is a copy of."""
+    """Recipe and version that this is a copy of, or None."""
     created_at: float
     saved_at: float
     deleted_at: float | None
@@ -88,12 +88,14 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Version:
+    """One version of a saved recipe."""
+
     number: int
     title: str
     base: int | None
-    """The version it was made from; None for the first."""
+    """Version it was made from; None for the first."""
     restored: int | None
-    """The version that it brings back."""
+    """Earlier version that it brings back, or None."""
     saved_at: float
 
 
@@ -106,30 +108,30 @@ class Found:
 
 
 class RecipeStore:
-    """Any thread may use it. Every method raises `NucleusError`."""
+    """Saved recipes of all owners. Any thread may use it. Every method raises `NucleusError`."""
 
     def __init__(self, database: Database, clock: Callable[[], float] = time.time) -> None:
         self._database, self._clock = database, clock
         self._tidied_at = 0.0
 
     def save(self, recipe: Recipe, owner: str, *, listed: bool = False) -> Saved:
-        """A new one."""
+        """Save a new recipe."""
         return self._create(recipe, owner, listed, None)
 
     def save_version(self, recipe_id: str, recipe: Recipe, owner: str, base: int) -> Saved:
-        """Another version of the owner's recipe, made from its version `base`."""
+        """Save another version of the owner's recipe, made from its version `base`."""
         return self._append(recipe_id, recipe, owner, base, None)
 
     def restore(self, recipe_id: str, number: int, owner: str, base: int) -> Saved:
-        """An earlier version becomes the latest one, as another save; those between are kept."""
+        """Save an earlier version as the latest one; those between are kept."""
         return self._append(recipe_id, self.recipe(recipe_id, number, owner), owner, base, number)
 
     def fork(self, recipe_id: str, number: int, owner: str) -> Saved:
-        """A copy that belongs to `owner`, and knows what it was made from."""
+        """Copy a version as a recipe of `owner` that names its origin."""
         return self._create(self.recipe(recipe_id, number, owner), owner, False, (recipe_id, number))
 
     def recipe(self, recipe_id: str, number: int, owner: str) -> Recipe:
-        """One version."""
+        """Return one version of a recipe."""
         c = versions.c
         with self._database.reading() as connection:
             _readable(connection, recipe_id, owner)
@@ -140,18 +142,19 @@ class RecipeStore:
         return Recipe.read(json.loads(text))
 
     def diff(self, recipe_id: str, old: int, new: int, owner: str) -> str:
-        """What changed between two versions, as a unified diff of their YAML; empty where nothing did."""
+        """Return the unified diff between two versions' YAML; empty where they are equal."""
         before, after = (dump_yaml(self.recipe(recipe_id, number, owner)).splitlines() for number in (old, new))
         return "\n".join(difflib.unified_diff(before, after, str(old), str(new), lineterm=""))
 
     def get(self, recipe_id: str, owner: str) -> Entry:
-        """A recipe that somebody has the id of. A deleted one is there for its owner only."""
+        """Return the list entry of a recipe whose id is known. A deleted one is found by its owner only."""
         with self._database.reading() as connection:
             row = _readable(connection, recipe_id, owner)
             return _entry(row, _tags_of(connection, [recipe_id]).get(recipe_id, ()), owner)
 
     def owner(self, recipe_id: str) -> str:
-        """Whose it is, deleted or not: for whoever runs the server, who may act in the owner's place."""
+        """Return the owner of a recipe, deleted or not: for whoever runs the server, who may act in the owner's
+        place."""
         asked = select(recipes.c.owner).where(recipes.c.id == storable(recipe_id[:40]))
         with self._database.reading() as connection:
             if (found := connection.execute(asked).scalar_one_or_none()) is None:
@@ -159,7 +162,7 @@ class RecipeStore:
         return str(found)
 
     def versions(self, recipe_id: str, owner: str) -> tuple[Version, ...]:
-        """All of them, the latest first."""
+        """Return all versions of a recipe, the latest first."""
         c = versions.c
         asked = select(c.number, c.title, c.base, c.restored, c.saved_at).where(c.recipe_id == recipe_id)
         with self._database.reading() as connection:
@@ -169,8 +172,11 @@ class RecipeStore:
     def search(
         self, owner: str, query: str = "", tag: str = "", whose: Whose = "all", language: str = "", skip: int = 0
     ) -> Found:
-        """What has every word of `query` in its title, author, notes, tags or prompt, whatever the capitals and
-        diacritics; those with them in the title first, then the last saved."""
+        """Return the recipes with every word of `query` in title, author, notes, tags or prompt, ignoring case and
+        diacritics.
+
+        Those with the words in the title come first, then the last saved.
+        """
         self._tidy()
         wanted = [_seen_by(owner, whose), *containing(recipes.c.found_by, query)]
         if tag:
@@ -187,7 +193,7 @@ class RecipeStore:
         return Found(tuple(_entry(row, named.get(row.id, ()), owner) for row in rows), total)
 
     def tags(self, owner: str) -> list[tuple[str, int]]:
-        """Tags of what `owner` sees, with the number of recipes, most first."""
+        """Return the tags of the recipes that `owner` sees, with the number of recipes, the most frequent first."""
         count = func.count()
         asked = (
             select(func.min(tags.c.tag), count)
@@ -201,13 +207,13 @@ class RecipeStore:
             return [(tag, number) for tag, number in connection.execute(asked)]
 
     def set_listed(self, recipe_id: str, listed: bool, owner: str) -> None:
-        """Whether other people's searches find it."""
+        """Set whether other people's searches find the recipe."""
         with self._database.writing() as connection:
             _own(connection, recipe_id, owner)
             connection.execute(_of(recipe_id).values(listed=listed))
 
     def delete(self, recipe_id: str, owner: str) -> None:
-        """Nobody finds or opens it any more; its owner can bring it back for `KEPT_DAYS`."""
+        """Hide a recipe from everybody; its owner can undelete it for `RETENTION_DAYS`."""
         with self._database.writing() as connection:
             _own(connection, recipe_id, owner)
             connection.execute(_of(recipe_id).values(deleted_at=self._clock()))
@@ -218,13 +224,13 @@ class RecipeStore:
             connection.execute(_of(recipe_id).values(deleted_at=None))
 
     def forget(self, recipe_id: str, owner: str) -> None:
-        """Delete for good what was deleted."""
+        """Delete a deleted recipe for good."""
         with self._database.writing() as connection:
             if _own(connection, recipe_id, owner, deleted=True).deleted_at is not None:
                 connection.execute(delete(recipes).where(recipes.c.id == recipe_id))
 
     def purge(self) -> int:
-        """Forget for good what was deleted more than `KEPT_DAYS` ago; how many."""
+        """Delete for good what was deleted more than `RETENTION_DAYS` ago; return the number of recipes."""
         oldest = self._clock() - KEPT_DAYS * 86_400
         with self._database.writing() as connection:
             return connection.execute(delete(recipes).where(recipes.c.deleted_at < oldest)).rowcount
@@ -299,7 +305,10 @@ def _readable(connection: Connection, recipe_id: str, owner: str) -> Row[Any]:
 
 
 def _own(connection: Connection, recipe_id: str, owner: str, deleted: bool = False) -> Row[Any]:
-    """The owner's recipe, held until the transaction ends, so that no other save comes between."""
+    """Return the owner's recipe, locked until the transaction ends, so that no other save comes between.
+
+    Raises `NucleusError` for a recipe of another owner, and for a deleted one unless `deleted`.
+    """
     connection.execute(select(recipes.c.id).where(recipes.c.id == storable(recipe_id)).with_for_update())
     row = _readable(connection, recipe_id, owner)
     if row.owner != owner:
@@ -322,7 +331,7 @@ def _tags_of(connection: Connection, ids: list[str]) -> dict[str, tuple[str, ...
 
 
 def _described(recipe: Recipe) -> dict[str, Any]:
-    """Columns that say what the latest version is."""
+    """Return the columns that describe the latest version."""
     prompt = " ".join(text for _, text in recipe.prompt.texts())
     return {
         "title": recipe.title,
@@ -334,7 +343,7 @@ def _described(recipe: Recipe) -> dict[str, Any]:
 
 
 def _write_version(connection: Connection, recipe_id: str, version: Version, recipe: Recipe, text: str) -> None:
-    """The version, and its tags as those of the recipe; tags that no reader would tell apart are one."""
+    """Write the version, and its tags as those of the recipe; tags that readers would not tell apart are one."""
     values = dataclasses.asdict(version) | {"recipe_id": recipe_id, "recipe": text}
     connection.execute(insert(versions).values(values))
     connection.execute(delete(tags).where(tags.c.recipe_id == recipe_id))

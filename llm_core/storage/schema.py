@@ -1,4 +1,4 @@
-"""The tables as the newest migration leaves them; a test compares the two. Times are seconds since 1970, UTC."""
+"""Define the tables as the newest migration leaves them; a test compares the two. Times are seconds since 1970, UTC."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ recipes = Table(
     Index("recipes_by_owner", "owner"),
     Index("recipes_by_time", "saved_at"),
 )
-"""One row a recipe, describing its latest version. `size` is the characters of all versions, `found_by` the folded text
-that a search looks through."""
+"""Saved recipes: one row each, describing the latest version. `size` is the characters of all versions, the column
+`found_by` the folded text that a search looks through."""
 
 versions = Table(
     "versions",
@@ -41,7 +41,7 @@ versions = Table(
     Column("restored", Integer),
     Column("saved_at", Float, nullable=False),
 )
-"""Every save: `base` is the version it was made from, `restored` the one it brings back."""
+"""Versions of recipes: `base` is the version that one was made from, `restored` the one that it brings back."""
 
 tags = Table(
     "tags",
@@ -66,4 +66,4 @@ runs = Table(
     Column("ended_at", Float, nullable=False),
     Index("runs_by_owner", "owner", "ended_at"),
 )
-"""The history: one row a finished run. `summary` is JSON."""
+"""History: one row for each finished run. `summary` is JSON."""

@@ -1,0 +1,1 @@
+"""Export recipes as programs: Python files and Jupyter notebooks."""

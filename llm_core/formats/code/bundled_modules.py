@@ -1,4 +1,4 @@
-"""Modules of this repository as a notebook's cell: source that can be read, written as files beside the notebook.
+"""Bundle modules of this repository in a notebook's cell: readable source, written as files beside the notebook.
 
 Colab and Kaggle have no copy of this repository, and pip knows none.
 """
@@ -28,7 +28,7 @@ importlib.invalidate_caches()
 
 
 def writing(modules: tuple[str, ...]) -> str:
-    """The cell that writes these modules. They must import nothing of this repository but each other."""
+    """Return the cell that writes these modules. They must import nothing of this repository but each other."""
     packages = dict.fromkeys(str(parent) for module in modules for parent in _packages(module))
     files = {f"{package}/__init__.py": _LICENCE for package in packages}
     files |= {f"{module.replace('.', '/')}.py": _LICENCE + _source(module) for module in modules}

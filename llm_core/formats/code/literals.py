@@ -1,4 +1,4 @@
-"""Data as Python source: only literals, whatever the data says, so that no text in it can become code."""
+"""Write data as Python literals, so that no text in it can become code."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ _WIDTH = 100
 
 
 def literal(value: Any, indent: int = 0) -> str:
-    """Source whose value is equal to `value`: texts, bytes, numbers, `None`, lists, tuples and mappings of them.
+    """Return source whose value equals `value`: texts, bytes, numbers, `None`, lists, tuples (as lists) and mappings of
+    them.
 
-    Every character that does not show, or that turns the text around it, is written as its escape. Texts of several
-    lines are written line by line. Bytes need `import base64`.
+    Invisible characters, and those that turn the text around them, are written as escapes. Texts of several lines are
+    written line by line. Bytes need `import base64`. Raises `TypeError` for other types.
     """
     inner = " " * (indent + 4)
     if isinstance(value, str):

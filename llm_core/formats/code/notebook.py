@@ -1,7 +1,9 @@
-"""A Jupyter notebook (nbformat 4.5) of a recipe: its program cell by cell, and the recipe itself in the metadata.
+"""Export and import a Jupyter notebook (nbformat 4.5) of a recipe: its program cell by cell, and the recipe in the
+metadata.
 
-It opens in Kaggle and Colab: the first cell installs what is needed, a second one writes what of this repository is
-needed, nothing refers to files of this machine. Reading takes the recipe from the metadata; cells are never run here.
+It opens in Kaggle and Colab: the first cell installs the packages, a second one writes the needed modules of this
+repository, and no cell refers to files of this machine. Reading takes the recipe from the metadata; cells are never run
+here.
 """
 
 from __future__ import annotations
@@ -30,13 +32,13 @@ _PROGRAMS = {
 
 
 def program(recipe: Recipe) -> Program:
-    """For the provider of the recipe's model."""
+    """Return the recipe's program for the provider of its model."""
     target = parse_model_id(recipe.model.id)
     return _PROGRAMS[target.scheme](recipe) if target else transformers_program.transformers(recipe)
 
 
 def dump(recipe: Recipe) -> Dumped:
-    """What the program cannot carry is still in the metadata, for Nucleus."""
+    """Export the recipe as a notebook. Fields that the program cannot carry are still in the metadata, for Nucleus."""
     made = program(recipe)
     bare = recipe.model_copy(update={"trace": None})
     install = f"%pip install --quiet {' '.join(json.dumps(package) for package in made.packages)}\n"
@@ -89,7 +91,7 @@ def _code(source: str, number: int) -> dict[str, Any]:
 
 
 def _sources(cells: object) -> list[str]:
-    """The code in cells, however it was saved."""
+    """Return the code in cells, in either of the forms in which notebooks save it."""
     if not isinstance(cells, list):
         return []
     sources = []

@@ -1,4 +1,4 @@
-"""Recipes as Python files: see `scripts` and `local_script`."""
+"""Export recipes as Python files; `sdk_program` and `transformers_program` write them."""
 
 from __future__ import annotations
 

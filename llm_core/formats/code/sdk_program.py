@@ -1,8 +1,9 @@
-"""Recipes as Python programs for the makers' own SDKs. A program is a list of cells, of which a notebook is made too.
+"""Write recipes as Python programs for the makers' own SDKs. A program is a list of cells, of which a notebook is made
+too.
 
-What the recipe says stands in it as literals only (`literals`), so no text in it can become code; a key is read from
-the environment when the program runs. A recipe may name a stranger's server: a key for the maker's own address never
-goes there, so other addresses have a variable of their own.
+Everything in a recipe stands in it as literals only (`literals`), so no text can become code; a key is read from the
+environment when the program runs. A recipe may name a stranger's server: a key for the maker's own URL never goes
+there, so other URLs have a variable of their own.
 """
 
 from __future__ import annotations
@@ -23,27 +24,27 @@ from llm_core.providers.provider import Call
 from llm_core.recipes.recipe import Recipe
 
 OTHER_KEY = "SERVER_API_KEY"
-"""The variable of a key for an address that the recipe names."""
+"""Environment variable of a key for a URL that the recipe names."""
 _OPENAI_OWN = (
     *("temperature", "top_p", "max_tokens", "presence_penalty", "frequency_penalty", "logit_bias", "stop"),
     *("response_format", "reasoning_effort"),
 )
-"""What `chat.completions.create` takes by name; servers' own fields go into its `extra_body`."""
+"""Arguments of `chat.completions.create`; servers' own fields go into its `extra_body`."""
 _WITH_THEM = ("mirostat_eta", "xtc_threshold", "dry_base", "dry_allowed_length")
-"""Settings that go with others of their stage."""
+"""Settings that accompany others of their stage."""
 _EVERYWHERE = (*ABOUT, "seeds", "candidates", "limits.max_output_tokens", "limits.stop_sequences", "model.id")
 
 
 class Program(NamedTuple):
-    """A program in parts."""
+    """Program in parts."""
 
     packages: tuple[str, ...]
-    """For pip."""
+    """Packages for pip."""
     cells: tuple[str, ...]
-    """Source. The last one prints the answers; the others define what it needs and do nothing."""
+    """Source of each cell. The last one prints the answers; the others define what it needs and do nothing."""
     lost: tuple[Lost, ...]
     modules: tuple[str, ...] = ()
-    """This repository's, which it imports."""
+    """Modules of this repository that it imports."""
 
     @property
     def source(self) -> str:
@@ -56,7 +57,7 @@ class Program(NamedTuple):
 
 
 def constants(recipe: Recipe, target: Target | None, **more: object) -> str:
-    """Assignments, a name a line. The reader names a model where the recipe's is another provider's."""
+    """Write the program's constants, one a line. The reader names a model where the recipe's is another provider's."""
     about = {name: value for name in ABOUT if (value := getattr(recipe, name))}
     head = f"ABOUT = {literal(about)}\n" if about else ""
     head += (
@@ -68,7 +69,7 @@ def constants(recipe: Recipe, target: Target | None, **more: object) -> str:
 
 
 def gemini(recipe: Recipe) -> Program:
-    """The Gemini Developer API, by `google-genai`."""
+    """Write a program for the Gemini Developer API, by `google-genai`."""
     target = _own_target(recipe, "gemini")
     place = target.place if target else ""
     body, lost = _google(recipe, target)
@@ -79,7 +80,7 @@ def gemini(recipe: Recipe) -> Program:
 
 
 def vertex(recipe: Recipe) -> Program:
-    """Gemini on Vertex AI, with application-default credentials."""
+    """Write a program for Gemini on Vertex AI, with application-default credentials."""
     target = _own_target(recipe, "vertex")
     project, _, location = (target.place if target else "").partition("/")
     body, lost = _google(recipe, target)
@@ -93,7 +94,7 @@ def vertex(recipe: Recipe) -> Program:
 
 
 def openai(recipe: Recipe) -> Program:
-    """OpenAI and servers that speak its language, by the `openai` package."""
+    """Write a program for OpenAI and compatible servers, by the `openai` package."""
     target = _own_target(recipe, "openai")
     place = target.place if target else ""
     if place and not place.partition("://")[2].partition("/")[2]:
@@ -164,13 +165,14 @@ def _all_lost(recipe: Recipe, target: Target | None, carried: set[str]) -> tuple
 
 
 def _own_target(recipe: Recipe, scheme: str) -> Target | None:
-    """The recipe's model, if it is one of this provider's."""
+    """Return the recipe's model if it is one of this provider's, else None."""
     target = parse_model_id(recipe.model.id)
     return target if target and target.scheme == scheme else None
 
 
 def filled(recipe: Recipe) -> tuple[PromptSpec, ...]:
-    """The prompts of a recipe, their variables filled in; one without values shows its variables as they are."""
+    """Return the prompts of a recipe with their variables replaced; one without values shows its variables as they
+    are."""
     spec = recipe.prompt
     if names := spec.variables():
         rows = spec.values or ({name: f"{{{{{name}}}}}" for name in names},)
@@ -181,7 +183,8 @@ def filled(recipe: Recipe) -> tuple[PromptSpec, ...]:
 
 
 def _calls(recipe: Recipe, target: Target, without: frozenset[str] = frozenset()) -> list[Call]:
-    """The recipe's prompts as the provider would be asked. Nobody needs log-probabilities to read an answer."""
+    """Return the recipe's prompts as calls of the provider, without log-probabilities, which nobody needs to read an
+    answer."""
     options = dataclasses.replace(recipe.hosted, top_logprobs=0)
     row = recipe.rows()[0]
     line: Any = None
@@ -189,7 +192,7 @@ def _calls(recipe: Recipe, target: Target, without: frozenset[str] = frozenset()
 
 
 def _seeds(recipe: Recipe) -> list[int]:
-    """As the providers take them."""
+    """Return the seeds in the range that the providers take."""
     return [row.sampler.seed % 2**31 for row in recipe.rows()]
 
 

@@ -1,9 +1,10 @@
-"""A recipe of a local model as a Python program for transformers, which writes the same tokens as Nucleus in float32.
+"""Write a recipe of a local model as a Python program for transformers, which writes the same tokens as Nucleus in
+float32.
 
-Greedy answers and everything whose stages transformers has too need nothing else: its own logits processors in the
+Greedy answers and recipes whose stages transformers has too need nothing else: its own logits processors in the
 recipe's order, then the draw, whose noise is a pure function of seed, step and token (`samplers.noise`) and stands in
-the program. Other stages, and answers held to a format, are this repository's alone: such a program imports `samplers`
-(and `llm_core`, for a format's grammar) from it.
+the program. Other stages, and answers held to an output format, are this repository's alone: such a program imports
+`samplers` (and `llm_core`, for a format's grammar) from it.
 
 `generate` runs the loop, since forward passes and caches change between versions of transformers: a logits processor
 draws the token and leaves `generate` no other choice.
@@ -107,7 +108,7 @@ def _builtin() -> str:
 
 
 def _before_greedy(config: SamplerConfig) -> tuple[str, ...]:
-    """The stages that matter: at temperature 0, those before it."""
+    """Return the stages that have an effect: at temperature 0, those before it."""
     stages = config.stages
     return stages[: stages.index("temperature")] if config.greedy else stages
 

@@ -1,4 +1,5 @@
-"""A prompt as the chat that it makes, its variables kept as variables: what formats of other programs hold."""
+"""Convert a prompt to the chat that it makes, with its variables kept, and back: the content of other programs'
+formats."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from llm_core.prompts.spec import Example, PromptSpec
 
 
 class Variable(NamedTuple):
-    """A place for a value."""
+    """Placeholder for a value."""
 
     name: str
 
@@ -21,19 +22,22 @@ Part = str | Variable
 
 
 class Turn(NamedTuple):
-    """One message of the chat. Roles are `system`, `user` and `assistant`; an assistant's turn at the end is what the
-    answer begins with."""
+    """One message of the chat.
+
+    The role is `system`, `user` or `assistant`; an assistant's turn at the end is the beginning of the answer.
+    """
 
     role: str
     parts: tuple[Part, ...]
 
     def text(self, literal: Callable[[str], str] = str, variable: Callable[[str], str] = "{{{{{}}}}}".format) -> str:
-        """The parts written by a template language's rules."""
+        """Return the turn's text, its parts written by a template language's rules."""
         return "".join(literal(part) if isinstance(part, str) else variable(part.name) for part in self.parts)
 
 
 def turns_of(spec: PromptSpec) -> tuple[Turn, ...]:
-    """The first prompt of the technique, and its prefill as a turn of the assistant's. Raises `NucleusError`."""
+    """Return the chat of the technique's first prompt, with its prefill as a turn of the assistant's. Raises
+    `NucleusError` for a prompt that cannot be arranged."""
     names = spec.variables()
     # Filled with marks, braces that are text become text, and variables stay apart from it.
     marks = _marks(spec, names)
@@ -47,9 +51,11 @@ def turns_of(spec: PromptSpec) -> tuple[Turn, ...]:
 
 
 def spec_of(turns: Sequence[Turn]) -> PromptSpec:
-    """A prompt that makes this chat: the system's text, earlier turns as examples, the last question as the
-    instruction, and what follows it as the prefill. Raises `ValueError` for a chat of another shape, and for one that
-    braces and backslashes keep from being said."""
+    """Return a prompt that makes this chat: the system's text, earlier turns as examples, the last question as the
+    instruction, and what follows it as the prefill.
+
+    Raises `ValueError` for a chat of another shape, and for one whose braces and backslashes a prompt cannot express.
+    """
     left = [(turn.role, _written(turn)) for turn in turns if turn.text().strip()]
     system = left.pop(0)[1] if left and left[0][0] == "system" else ""
     prefill = left.pop()[1] if left and left[-1][0] == "assistant" else ""
@@ -64,7 +70,8 @@ def spec_of(turns: Sequence[Turn]) -> PromptSpec:
 
 
 def _written(turn: Turn) -> str:
-    """The turn by `PromptSpec`'s rules, in which two braces after a backslash are text."""
+    """Write the turn by `PromptSpec`'s rules, in which two braces after a backslash are text. Raises `ValueError` for a
+    variable after a backslash or a brace."""
     written = ""
     for part in turn.parts:
         if isinstance(part, str):
@@ -77,7 +84,7 @@ def _written(turn: Turn) -> str:
 
 
 def prompt_losses(spec: PromptSpec) -> list[Lost]:
-    """What becomes of the prompt where only its chat is asked."""
+    """Return the fields that are dropped where only the prompt's chat is carried."""
     found = [Lost("prompt", "as_chat")] if is_arranged(spec) else []
     if spec.method.steps_back or spec.method.votes:
         found.append(Lost("prompt.technique", "one_step"))
@@ -87,7 +94,7 @@ def prompt_losses(spec: PromptSpec) -> list[Lost]:
 
 
 def _marks(spec: PromptSpec, names: Sequence[str]) -> dict[str, str]:
-    """A mark for each name, out of two characters that no text of the prompt has."""
+    """Return a mark for each name, made of two characters that no text of the prompt has."""
     labels = (spec.document, spec.input_label, spec.output_label, spec.answer_marker)
     used = set("".join([*labels, *(text for _, text in spec.texts())]))
     opening, closing = islice((chr(code) for code in range(0xE000, 0xF900) if chr(code) not in used), 2)

@@ -1,8 +1,8 @@
-"""A recipe's fields by name, so that a conversion can say which of them it carries.
+"""Name a recipe's fields, so that a format can say which of them it carries.
 
-`values` names every field with its value as plain data: `sampler.min_p`, `limits.stop_sequences`, `prompt.examples`,
-`seeds` ... A file that can be read back is written as its format has it and read again; what differs then goes beside
-it, for Nucleus only: `extras` finds that, `with_extras` puts it back.
+`field_values` has every field with its value as plain data: `sampler.min_p`, `limits.stop_sequences`,
+`prompt.examples`, `seeds` ... A file that can be read back is written in its format and read again; the fields that
+differ then go beside it, for Nucleus only: `extra_fields` finds them, `add_extras` puts them back.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from llm_core.prompts.spec import PromptSpec
 from llm_core.recipes.recipe import SCHEMA_VERSION, Recipe
 
 _NESTED = ("model", "prompt", "sampler", "limits", "hosted")
-"""Fields of a recipe that are taken apart."""
+"""Fields of a recipe that have fields themselves."""
 _FREE = ("sampler", "limits", "hosted")
-"""Their fields' names stand alone in a namespace."""
+"""Those of them whose fields stand without a prefix in a namespace."""
 
 OF_THE_CHAT = frozenset(
     f"prompt.{name}"
@@ -27,12 +27,12 @@ OF_THE_CHAT = frozenset(
         *("prefill", "values"),
     )
 )
-"""What a chat is made of: where it is carried, these are, though not apart from each other."""
+"""Fields that a chat is made of: where it is carried, they are, though no longer apart from each other."""
 ABOUT = ("title", "author", "language", "licence", "notes", "tags")
 
 
 def values(recipe: Recipe) -> dict[str, Any]:
-    """Every field but the version and the trace, defaults included."""
+    """Return every field except the version and the trace, defaults included."""
     found: dict[str, Any] = {}
     for name, value in recipe.model_dump(mode="json", exclude={"schema_version", "trace"}).items():
         if name in _NESTED:
@@ -43,20 +43,21 @@ def values(recipe: Recipe) -> dict[str, Any]:
 
 
 def changed(recipe: Recipe) -> dict[str, Any]:
-    """Those that differ from a recipe with nothing but a prompt; the prompt's own where they are not empty."""
+    """Return the fields that differ from a recipe with nothing but a prompt, and the instruction where it is not
+    empty."""
     neutral = values(Recipe(prompt=PromptSpec("?"))) | {"prompt.instruction": ""}
     return {name: value for name, value in values(recipe).items() if value != neutral[name]}
 
 
 def extras(recipe: Recipe, read: Recipe) -> dict[str, Any]:
-    """What of `recipe` is not in `read`, by name."""
+    """Return the fields of `recipe` whose values differ in `read`."""
     there = values(read)
     return {name: value for name, value in values(recipe).items() if value != there[name]}
 
 
 def namespaced(more: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields by the keys of a namespace: names without what they belong to, those of the prompt and the model under
-    it."""
+    """Return fields by the keys of a namespace: settings by their names alone, those of the prompt and the model under
+    these."""
     keyed: dict[str, Any] = {}
     for name, value in more.items():
         head, dot, last = name.partition(".")
@@ -68,7 +69,7 @@ def namespaced(more: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def from_namespace(keyed: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """The inverse of `namespaced`, and the keys that name no field."""
+    """Return the fields of a namespace, the inverse of `to_namespace`, and the keys that name no field."""
     names = list(values(Recipe(prompt=PromptSpec("?"))))
     known = {name.partition(".")[2] if name.partition(".")[0] in _FREE else name: name for name in names}
     found, unknown = {}, []
@@ -85,7 +86,7 @@ def from_namespace(keyed: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]
 
 
 def with_extras(read: Recipe, more: Mapping[str, Any]) -> Recipe:
-    """`read` with fields replaced. Raises `NucleusError` for values that they cannot have."""
+    """Return `read` with fields replaced. Raises `NucleusError` for values that they cannot have."""
     if not more:
         return read
     data: dict[str, Any] = {"schema_version": SCHEMA_VERSION}
@@ -99,13 +100,13 @@ def with_extras(read: Recipe, more: Mapping[str, Any]) -> Recipe:
 
 
 def not_carried(recipe: Recipe, carried: Collection[str], reason: Reason = "no_place") -> list[Lost]:
-    """The fields of a recipe that say something and are not among those that a conversion carries."""
+    """Return the changed fields of a recipe that are not among those carried."""
     names = [name for name in changed(recipe) if name not in carried]
     return [*(Lost(name, reason) for name in names), *traced(recipe)]
 
 
 def named(names: Iterable[str], spec: PromptSpec) -> list[Lost]:
-    """Fields that are kept for Nucleus only. The prompt's parts count as one where they became a chat."""
+    """Return the fields that are kept for Nucleus only. The prompt's parts count as one where they became a chat."""
     names = list(names)
     parts = OF_THE_CHAT & set(names) - {"prompt.values"} if is_arranged(spec) else set()
     chat = [Lost("prompt", "as_chat")] if parts else []
@@ -113,11 +114,12 @@ def named(names: Iterable[str], spec: PromptSpec) -> list[Lost]:
 
 
 def is_arranged(spec: PromptSpec) -> bool:
-    """Whether its chat is made of parts that can no longer be told apart in it."""
+    """Return whether the prompt's chat is made of parts that can no longer be told apart in it."""
     texts = (spec.role, spec.context, spec.document, spec.question)
     return any(text.strip() for text in texts) or bool(spec.shown_examples) or spec.method != PromptSpec("?").method
 
 
 def traced(recipe: Recipe) -> list[Lost]:
-    """The recorded run, which stays behind wherever only the configuration goes."""
+    """Return the recorded run as a dropped field, if there is one: it is left out wherever only the configuration
+    goes."""
     return [Lost("trace", "no_place")] if recipe.trace is not None else []

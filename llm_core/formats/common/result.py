@@ -1,4 +1,4 @@
-"""What every conversion gives: its result, and by name what it could not carry."""
+"""Define the result of every export and import: the text or recipe, and the fields that were dropped."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Reason = Literal[
     "edited",
     "needs_repository",
 ]
-"""Why a field was not carried:
+"""Reasons for which a field was not carried:
 
 - `no_place`: the format has none for it, or its provider no such setting;
 - `nucleus_only`: it is in the file, and other programs take no notice of it;
@@ -46,21 +46,21 @@ REASONS: tuple[Reason, ...] = get_args(Reason)
 
 
 class Lost(NamedTuple):
-    """A field that was not carried as it is, by its place in the recipe or, on reading, in the file."""
+    """Field that was not carried as it is, by its place in the recipe or, on import, in the file."""
 
     field: str
     reason: Reason
 
 
 class Dumped(NamedTuple):
-    """A recipe or a run in another form."""
+    """Recipe or run in another format."""
 
     text: str
     lost: tuple[Lost, ...] = ()
 
 
 class Loaded(NamedTuple):
-    """A recipe from another form."""
+    """Recipe from another format."""
 
     recipe: Recipe
     lost: tuple[Lost, ...] = ()

@@ -1,0 +1,1 @@
+"""Export runs as an HTML report that works offline, with plots as SVG."""

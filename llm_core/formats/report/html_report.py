@@ -1,7 +1,7 @@
-"""Runs as one HTML file that opens anywhere, offline, with its plots: no scripts, nothing fetched.
+"""Export runs as one HTML file that opens anywhere, offline, with its plots: no scripts, nothing fetched.
 
 What people and models wrote is escaped text; and since the file allows no scripts and nothing but its own style sheet
-(Content-Security-Policy), what slipped through could still do nothing.
+(Content-Security-Policy), text that slipped through could still do nothing.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from samplers.config import STAGE_FIELDS
 STEPS = 60
 """Steps of an answer that are drawn one by one; curves and tables have all of them."""
 ALL_STEPS = 240
-"""The same, of all answers together."""
+"""Steps of all answers together that are drawn one by one."""
 _SHADES = (0.05, 0.2, 0.4, 0.6, 0.8)
-"""Where the colour of a token's probability gets stronger."""
+"""Probabilities from which a token's colour gets stronger."""
 
 WORDS = {
     "language": "en",
@@ -80,11 +80,11 @@ WORDS = {
     "surprisal": "Surprisal (bits)",
     "recipe": "The recipe of this run",
 }
-"""The report's own texts; pages give them in the reader's language."""
+"""Texts of the report in English; pages give them in the reader's language."""
 
 
 class _Pen(NamedTuple):
-    """Writes texts and numbers in one language."""
+    """Writer of texts and numbers in one language."""
 
     words: Mapping[str, str]
 
@@ -97,7 +97,7 @@ class _Pen(NamedTuple):
 
 
 def dump(recipe: Recipe, runs: Sequence[Run], words: Mapping[str, str] | None = None) -> Dumped:
-    """`words` has a text for each key of `WORDS`."""
+    """Export the report. `words` replaces texts of `WORDS` by key. Raises `NucleusError` without a run."""
     if not runs:
         raise NucleusError("export_without_run")
     pen = _Pen(WORDS | dict(words or {}))
@@ -203,7 +203,7 @@ def _figures(row: SampleRecord, events: list[TokenEvent], traced: list[TokenEven
 
 
 def _token(event: TokenEvent, run: Run, pen: _Pen) -> str:
-    """One token; the end of a line shows, and a letter spread over several tokens stands at the last of them."""
+    """Render one token. Line ends are shown, and a letter spread over several tokens stands at the last of them."""
     text = html.escape(event.piece).replace("\n", "↵\n")
     if event.trace is None or event.token_id is None:
         return f"<span class='token' title='{pen.t('unknown')}'>{text}</span>"

@@ -1,4 +1,4 @@
-"""The report's one style sheet: light and dark, on screens and on paper."""
+"""Style sheet of the report: light and dark, on screens and on paper."""
 
 STYLE = """
 :root { color-scheme: light dark; --back: #ffffff; --card: #f6f7f9; --line: #d9dde3; --text: #1c2430; --soft: #5b6675;

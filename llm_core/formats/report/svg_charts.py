@@ -1,4 +1,4 @@
-"""Plots of a recorded answer as SVG: plain shapes and escaped text, no scripts, no styles of their own."""
+"""Draw plots of a recorded answer as SVG: plain shapes and escaped text, no scripts, no styles of their own."""
 
 from __future__ import annotations
 
@@ -20,8 +20,11 @@ _MOST_LABEL = 18
 def lines(
     series: Sequence[tuple[str, str, Sequence[float | None]]], axis: str, steps: str, number: Number, most: float = 0.0
 ) -> str:
-    """Curves over the steps of an answer. A series is a class (`raw`, `after`), its name and its values, with None
-    where a step has none. `most` is the end of the axis; 0 takes the largest value."""
+    """Draw curves over the steps of an answer.
+
+    A series is a class (`raw`, `after`), its name and its values, with None where a step has none. `most` is the end of
+    the axis; 0 takes the largest value.
+    """
     known = [value for _, _, values in series for value in values if value is not None]
     top = most or _round_up(max(known, default=1.0))
     count = max(len(values) for _, _, values in series)
@@ -59,8 +62,11 @@ def lines(
 
 
 def bars(trace: StepTrace, label: Callable[[int], str], number: Number, spoken: str) -> str:
-    """The likeliest tokens of one step: wide bars before the sampler, narrow ones after it, the drawn token's in its
-    own colour; excluded tokens are struck out. The drawn token takes the last place if it is not among them."""
+    """Draw the most likely tokens of one step: wide bars before the sampler, narrow ones after it, the drawn token's in
+    its own colour.
+
+    Excluded tokens are struck out. The drawn token takes the last place if it is not among the most likely.
+    """
     chosen = trace.candidates.index(trace.token_id)
     places = list(range(min(CANDIDATES, len(trace.candidates))))
     if chosen not in places:
@@ -84,13 +90,13 @@ def bars(trace: StepTrace, label: Callable[[int], str], number: Number, spoken: 
 
 
 def _chart(height: int, spoken: str, parts: Sequence[str]) -> str:
-    """On a narrow screen it keeps its size and scrolls: letters stay readable."""
+    """Wrap shapes in an SVG that keeps its size on a narrow screen and scrolls, so that letters stay readable."""
     drawing = f'<svg viewBox="0 0 {_WIDTH} {height}" role="img" aria-label="{spoken}">{"".join(parts)}</svg>'
     return f'<div class="chart">{drawing}</div>'
 
 
 def _round_up(value: float) -> float:
-    """The next of 1, 2, 5 times a power of ten."""
+    """Return the next of 1, 2, 5 times a power of ten."""
     if value <= 0:
         return 1.0
     power = 10.0 ** math.floor(math.log10(value))

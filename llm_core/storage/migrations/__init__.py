@@ -1,1 +1,1 @@
-"""How the database came to its present shape; `llm_core.storage.database` runs what is missing when it opens one."""
+"""Migrations of the database; `llm_core.storage.database` runs the missing ones when it opens one."""

@@ -1,4 +1,4 @@
-"""Called by Alembic, inside the transaction that `Database` has begun."""
+"""Run migrations for Alembic, inside the transaction that `Database` has begun."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Saved recipes, their versions and tags."""
+"""Create the tables of saved recipes, their versions and tags."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The history of runs."""
+"""Create the table of the history of runs."""
 
 from __future__ import annotations
 
