@@ -11,7 +11,7 @@ ROUNDS = 5
 _CHILD = """
 import json, time
 marks, stages = [time.perf_counter()], []
-from llm_core.language_model import load
+from llm_core.models.language_model import load
 import torch, transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 marks.append(time.perf_counter())
