@@ -10,12 +10,12 @@ from pages.ui.compare.recorded import open_in_compare
 from pages.ui.playground import open_recipe, recipe_links, work_address
 from pages.ui.shell import frame, i18n, navigation
 
-st.set_page_config(page_title="Nucleus", page_icon=frame.MARK, layout="wide", initial_sidebar_state=240)
+st.set_page_config(page_title="Nucleus", page_icon=frame.ICON_PATH, layout="wide", initial_sidebar_state=240)
 open_recipe.OPENERS.update(best_of_n=open_in_best_of_n, compare=open_in_compare)
-i18n.settle_language()
-work_address.settle_work()
-recipe_links.settle_recipe()
-page = navigation.route()
-open_recipe.follow()
-frame.sidebar()
+i18n.sync_language()
+work_address.sync_work()
+recipe_links.open_recipe_from_url()
+page = navigation.select_page()
+open_recipe.switch_to_next_page()
+frame.show_sidebar()
 page.run()

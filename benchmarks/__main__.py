@@ -17,7 +17,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     arguments = parser.parse_args()
     result = importlib.import_module(f"benchmarks.{arguments.name}").measure()
-    result["machine"] = machine()
+    result["machine"] = describe_machine()
     if arguments.json:
         print(json.dumps(result, indent=1))
     else:
@@ -25,7 +25,7 @@ def main() -> None:
             print(f"{name}: {value}")
 
 
-def machine() -> dict[str, object]:
+def describe_machine() -> dict[str, object]:
     import torch
 
     return {"cores": os.cpu_count(), "processor": platform.machine(), "torch": torch.__version__}

@@ -19,7 +19,7 @@ from statistics import median
 
 import torch
 
-from benchmarks.samplers import ratio
+from benchmarks.samplers import median_ratio
 from llm_core import Engine, GenerationRequest, ModelStore, PromptSpec, SampleRequest
 from llm_core.analysis.significance import mcnemar
 from llm_core.best_of_n.criteria import (
@@ -62,7 +62,7 @@ PRECISION: Precision = "int4"
 SIZES = (1, 2, 4, 8, 16)
 
 
-def criteria() -> list[Criterion]:
+def make_criteria() -> list[Criterion]:
     """Return all criteria except those that ask or load another model to judge."""
     return [
         Likelihood("sum"),
@@ -85,20 +85,20 @@ def measure() -> dict[str, object]:
     engine = Engine(ModelStore())
     parts = os.environ.get("NUCLEUS_BENCH_PARTS", "speed,judges,tasks").split(",")
     results: dict[str, object] = {"transformers": version("transformers"), "threads": default_thread_count()}
-    measured = {"speed": _speed, "judges": _judges, "tasks": _tasks}
+    measured = {"speed": _measure_speed, "judges": _measure_judges, "tasks": _measure_tasks}
     results |= {part: measured[part](engine) for part in parts}
     engine.close()
     return results
 
 
-def _speed(engine: Engine) -> dict[str, object]:
+def _measure_speed(engine: Engine) -> dict[str, object]:
     fresh = itertools.count()
     scoring: dict[str, list[float]] = {"float32": [], "auto": [], "generate": []}
     times: dict[str, list[float]] = {side: [] for side in scoring}
     by_criterion: dict[str, list[float]] = {}
 
     def ours(precision: Precision, n: int) -> LanguageModel:
-        judging = CandidateScorer(_pool(engine, precision, _question(next(fresh)), n), criteria())
+        judging = CandidateScorer(_make_pool(engine, precision, _make_question(next(fresh)), n), make_criteria())
         assert judging.pool.wait(900)
         began = time.perf_counter()
         assert judging.wait(120)
@@ -111,10 +111,10 @@ def _speed(engine: Engine) -> dict[str, object]:
 
     def generate(n: int) -> None:
         torch.set_num_threads(default_thread_count())
-        text = render(PromptSpec(_question(next(fresh))), model).text
-        candidates = [_generated(model, text, seed) for seed in range(n)]
+        text = render(PromptSpec(_make_question(next(fresh))), model).text
+        candidates = [_generate_candidate(model, text, seed) for seed in range(n)]
         began = time.perf_counter()
-        for criterion in criteria():
+        for criterion in make_criteria():
             assert len(list(criterion.score(candidates, threading.Event()))) == n
         scoring["generate"].append(time.perf_counter() - began)
 
@@ -140,26 +140,26 @@ def _speed(engine: Engine) -> dict[str, object]:
             print(f"{name}: {times[name][-1]:.1f} s", file=sys.stderr)
     return {
         "rounds": ROUNDS,
-        "times_as_fast": {name: ratio(times["generate"], times[name]) for name in ("float32", "auto")},
+        "times_as_fast": {name: median_ratio(times["generate"], times[name]) for name in ("float32", "auto")},
         "seconds": {name: round(median(each), 2) for name, each in times.items()},
         "scoring_seconds": {name: round(median(each), 3) for name, each in scoring.items()},
-        "scoring_share": {name: ratio(scoring[name], times[name]) for name in times},
+        "scoring_share": {name: median_ratio(scoring[name], times[name]) for name in times},
         "criterion_seconds": {name: round(median(each), 3) for name, each in by_criterion.items()},
     }
 
 
-def _question(number: int) -> str:
+def _make_question(number: int) -> str:
     """Return a prompt that was never read before, so that no side's cache holds it."""
     return f"Describe sea number {number} in a few sentences."
 
 
-def _pool(engine: Engine, precision: Precision, text: str, n: int) -> CandidatePool:
+def _make_pool(engine: Engine, precision: Precision, text: str, n: int) -> CandidatePool:
     row = SampleRequest(SamplerConfig(temperature=0.8), TOKENS)
     return CandidatePool(engine.submit, GenerationRequest(MODEL_ID, PromptSpec(text), (row,), precision), n)
 
 
 @torch.inference_mode()
-def _generated(model: LanguageModel, text: str, seed: int) -> Candidate:
+def _generate_candidate(model: LanguageModel, text: str, seed: int) -> Candidate:
     ids = torch.tensor([model.tokenizer(text, add_special_tokens=False)["input_ids"]])
     torch.manual_seed(seed)
     output = model.model.generate(
@@ -182,9 +182,9 @@ def _generated(model: LanguageModel, text: str, seed: int) -> Candidate:
     return Candidate(seed, seed, said, said, tuple(logprobs.tolist()), certainties, tokens=len(written))
 
 
-def _judges(engine: Engine) -> dict[str, object]:
+def _measure_judges(engine: Engine) -> dict[str, object]:
     """Measure the built-in model as a judge of its own candidates, in seconds and judgements: once, after a warm-up."""
-    pool = _pool(engine, "auto", "Describe the sea in a few sentences.", N)
+    pool = _make_pool(engine, "auto", "Describe the sea in a few sentences.", N)
     pool.wait()
     ask = {
         "autorater": PointwiseJudge(engine.submit, judge_request(MODEL_ID, pool.template, RATING_PROMPT)),
@@ -202,11 +202,11 @@ def _judges(engine: Engine) -> dict[str, object]:
     }
 
 
-def _tasks(engine: Engine) -> dict[str, object]:
-    return {task[0]: _task(engine, *task) for task in TASKS}
+def _measure_tasks(engine: Engine) -> dict[str, object]:
+    return {task[0]: _measure_task(engine, *task) for task in TASKS}
 
 
-def _task(engine: Engine, name: str, items: int, temperature: float) -> dict[str, object]:
+def _measure_task(engine: Engine, name: str, items: int, temperature: float) -> dict[str, object]:
     task = load_task(name, items)
 
     def request(item: int) -> GenerationRequest:

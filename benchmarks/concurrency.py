@@ -36,39 +36,39 @@ SAMPLERS = [
 def measure() -> dict[str, object]:
     """Return seconds; `fairness` is the slowest client's time over the fastest's."""
     engine = Engine(ModelStore())
-    _finish(engine.submit(_request(0, tokens=2)))
+    _wait_until_ended(engine.submit(_make_request(0, tokens=2)))
     out: dict[str, object] = {"precision": PRECISION, "threads": torch.get_num_threads()}
-    out["burst"] = _crowd(engine, pause=0.0)
-    out["trickle"] = _crowd(engine, pause=TRICKLE_SECONDS)
-    out["soak"] = _soak(engine, 60 * float(os.environ.get("NUCLEUS_BENCH_MINUTES", "1")))
+    out["burst"] = _measure_crowd(engine, pause=0.0)
+    out["trickle"] = _measure_crowd(engine, pause=TRICKLE_SECONDS)
+    out["soak"] = _run_soak_test(engine, 60 * float(os.environ.get("NUCLEUS_BENCH_MINUTES", "1")))
     out["peak_memory_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     engine.close()
     return out
 
 
-def _request(client: int, tokens: int = TOKENS) -> GenerationRequest:
+def _make_request(client: int, tokens: int = TOKENS) -> GenerationRequest:
     prompt = PromptSpec(f"Person {client} asks: what is a good name for a boat, and why?")
     rows = tuple(SampleRequest(sampler, tokens) for sampler in SAMPLERS)
     return GenerationRequest(MODEL_ID, prompt, rows, PRECISION, session=str(client))
 
 
-def _finish(run: Run) -> Run:
+def _wait_until_ended(run: Run) -> Run:
     assert run.wait(1200)
     return run
 
 
-def _crowd(engine: Engine, pause: float) -> dict[str, object]:
+def _measure_crowd(engine: Engine, pause: float) -> dict[str, object]:
     waits: list[float] = []
     totals: list[float] = []
     failures: list[str] = []
 
     def client(number: int) -> None:
         began = time.perf_counter()
-        run = engine.submit(_request(number))
+        run = engine.submit(_make_request(number))
         while run.active and not any(row.events() for row in run.samples):
             time.sleep(0.02)
         waits.append(time.perf_counter() - began)
-        _finish(run)
+        _wait_until_ended(run)
         totals.append(time.perf_counter() - began)
         failures.extend(str(row.error) for row in run.samples if row.error or len(row.events()) != TOKENS)
 
@@ -90,7 +90,7 @@ def _crowd(engine: Engine, pause: float) -> dict[str, object]:
     }
 
 
-def _soak(engine: Engine, seconds: float) -> dict[str, object]:
+def _run_soak_test(engine: Engine, seconds: float) -> dict[str, object]:
     chance = random.Random(1)
     logging.getLogger("llm_core.engine.engine").setLevel(logging.CRITICAL)  # the faults are meant
     threads_before = threading.active_count()

@@ -16,8 +16,8 @@ from statistics import median
 
 import torch
 
-from benchmarks.llama_cpp import llama_server
-from benchmarks.samplers import alternate, ratio
+from benchmarks.llama_cpp import run_llama_server
+from benchmarks.samplers import alternate, median_ratio
 from llm_core import Engine, GenerationRequest, ModelStore, PromptSpec, SampleRequest
 from llm_core.decoding.thread_tuning import default_thread_count
 from llm_core.models.builtin import GGUF_MEMBER, MODEL_ID
@@ -44,7 +44,7 @@ def measure() -> dict[str, object]:
     engine = Engine(ModelStore())
     precisions = os.environ.get("NUCLEUS_BENCH_PRECISIONS", "float32,auto").split(",")
     for precision in precisions:
-        _ours(engine, precision, [PromptSpec("Hello.")], [MIXED], tokens=2)
+        _generate_with_engine(engine, precision, [PromptSpec("Hello.")], [MIXED], tokens=2)
     model = engine._models.request(MODEL_ID).result.result()
     gguf = cache_directory() / "models" / GGUF_MEMBER.rsplit("/", 1)[-1]
     vars(model)["end_ids"] = frozenset()  # nobody's answer ends early; a sampler stage to that end would cost time
@@ -84,38 +84,40 @@ def measure() -> dict[str, object]:
         llama.complete(texts * answers, TOKENS)
 
     def ours(count: int, samplers: list[SamplerConfig]) -> None:
-        _ours(engine, precision, prompts(count), samplers)
+        _generate_with_engine(engine, precision, prompts(count), samplers)
 
     results: dict[str, object] = {
         "transformers": version("transformers"),
         "xllamacpp": version("xllamacpp"),
         "threads": default_thread_count(),
     }
-    with llama_server(gguf, threads=default_thread_count()) as llama:
+    with run_llama_server(gguf, threads=default_thread_count()) as llama:
         for precision in precisions:
             results[precision] = {
-                "one_stream": _work(ours=lambda: ours(1, [MIXED]), generate=generate, llama_cpp=lambda: llama_cpp(1)),
-                "requests_8": _work(ours=lambda: ours(8, [MIXED]), llama_cpp=lambda: llama_cpp(8)),
-                "requests_32": _work(ours=lambda: ours(32, [MIXED]), llama_cpp=lambda: llama_cpp(32)),
-                "six_samplers": _work(
+                "one_stream": _compare_sides(
+                    ours=lambda: ours(1, [MIXED]), generate=generate, llama_cpp=lambda: llama_cpp(1)
+                ),
+                "requests_8": _compare_sides(ours=lambda: ours(8, [MIXED]), llama_cpp=lambda: llama_cpp(8)),
+                "requests_32": _compare_sides(ours=lambda: ours(32, [MIXED]), llama_cpp=lambda: llama_cpp(32)),
+                "six_samplers": _compare_sides(
                     ours=lambda: ours(1, SAMPLERS),
                     one_sampler=lambda: ours(1, [MIXED]),
                     six_generate=lambda: generate(6),
                 ),
-                "best_of_16": _work(ours=lambda: ours(1, [MIXED] * 16), llama_cpp=lambda: llama_cpp(1, 16)),
-                "same_prompt_again": _again(engine, precision),
+                "best_of_16": _compare_sides(ours=lambda: ours(1, [MIXED] * 16), llama_cpp=lambda: llama_cpp(1, 16)),
+                "same_prompt_again": _measure_prompt_reuse(engine, precision),
             }
     engine.close()
     return results
 
 
-def _work(**sides: Callable[[], None]) -> dict[str, object]:
+def _compare_sides(**sides: Callable[[], None]) -> dict[str, object]:
     times = alternate(sides, ROUNDS)
-    ratios = {f"to_{name}": ratio(times["ours"], each) for name, each in times.items() if name != "ours"}
+    ratios = {f"to_{name}": median_ratio(times["ours"], each) for name, each in times.items() if name != "ours"}
     return ratios | {"seconds": {name: round(median(each), 3) for name, each in times.items()}}
 
 
-def _ours(
+def _generate_with_engine(
     engine: Engine, precision: str, prompts: list[PromptSpec], samplers: list[SamplerConfig], tokens: int = TOKENS
 ) -> None:
     rows = tuple(SampleRequest(sampler, tokens) for sampler in samplers)
@@ -126,7 +128,7 @@ def _ours(
         assert all(len(row.events()) == tokens for row in run.samples)
 
 
-def _again(engine: Engine, precision: str) -> dict[str, object]:
+def _measure_prompt_reuse(engine: Engine, precision: str) -> dict[str, object]:
     """Measure the time to the first token of a long prompt that is new, and of the same one directly after."""
     cold, warm = [], []
     for turn in range(ROUNDS):
@@ -140,7 +142,7 @@ def _again(engine: Engine, precision: str) -> dict[str, object]:
                 times.append(time.perf_counter() - began)
     assert run.rendered is not None
     return {
-        "warm_to_cold": ratio(warm, cold),
+        "warm_to_cold": median_ratio(warm, cold),
         "prompt_tokens": len(run.rendered.token_ids),
         "seconds": {"cold": round(median(cold), 3), "warm": round(median(warm), 3)},
     }

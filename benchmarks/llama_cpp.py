@@ -14,7 +14,7 @@ from pathlib import Path
 
 SLOTS = 32
 CONTEXT = 1024
-PATIENCE = 120.0
+TIMEOUT_SECONDS = 120.0
 
 _CHILD = f"""
 import os, sys, time, xllamacpp
@@ -48,12 +48,12 @@ class LlamaServer:
         request = urllib.request.Request(
             f"{self.address}/completion", json.dumps(body).encode(), {"Content-Type": "application/json"}
         )
-        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+        with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
             return json.load(answer)
 
 
 @contextlib.contextmanager
-def llama_server(gguf: Path, threads: int) -> Iterator[LlamaServer]:
+def run_llama_server(gguf: Path, threads: int) -> Iterator[LlamaServer]:
     child = subprocess.Popen(
         [sys.executable, "-c", _CHILD, str(gguf), str(threads)],
         stdout=subprocess.PIPE,
@@ -61,18 +61,18 @@ def llama_server(gguf: Path, threads: int) -> Iterator[LlamaServer]:
         text=True,
     )
     try:
-        yield LlamaServer(_address(child))
+        yield LlamaServer(_read_address(child))
     finally:
         child.kill()
         child.communicate()
 
 
-def _address(child: subprocess.Popen[str]) -> str:
+def _read_address(child: subprocess.Popen[str]) -> str:
     began = time.monotonic()
     assert child.stdout is not None
     for line in child.stdout:
         if line.startswith("listening "):
             return line.split()[1]
-        if time.monotonic() - began > PATIENCE:
+        if time.monotonic() - began > TIMEOUT_SECONDS:
             break
     raise RuntimeError("llama.cpp's server did not start")

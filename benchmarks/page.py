@@ -25,14 +25,14 @@ from llm_core import Engine, GenerationRequest, ModelStore, PromptSpec, SampleRe
 from llm_core.decoding.thread_tuning import default_thread_count
 from llm_core.models import builtin
 from pages.ui.compare.drafts import PRESETS
-from pages.ui.shell.i18n import texts
+from pages.ui.shell.i18n import load_texts
 from samplers import SamplerConfig
 from tests.support.browser import BROWSER_FLAGS, find_browser, run_server
 
 PAIRS = 5
 TOKENS = 96
 PROMPT = "Write a long story about a lighthouse keeper and the sea."
-WORDS = texts("en")
+WORDS = load_texts("en")
 SAMPLERS = {"playground": (SamplerConfig(temperature=1.0),), "compare": PRESETS["samplers"]}
 
 
@@ -43,53 +43,53 @@ def measure() -> dict[str, object]:
     half = len(cores) // 2
     measured: dict[str, object] = {"tokens": TOKENS}
     if half:
-        measured["own_cores"] = on_cores(cores[:half], cores[half:])
-    return measured | {"shared_cores": on_cores(cores, cores)}
+        measured["own_cores"] = measure_on_cores(cores[:half], cores[half:])
+    return measured | {"shared_cores": measure_on_cores(cores, cores)}
 
 
-def on_cores(engines: Sequence[int], browsers: Sequence[int]) -> dict[str, object]:
+def measure_on_cores(engines: Sequence[int], browsers: Sequence[int]) -> dict[str, object]:
     """Measure with the server and this process's engine on the cores `engines`, and the browser on `browsers`. Empty
     lists leave the choice to the system."""
     executable = find_browser()
     if executable is None:
         raise SystemExit("no Chromium, Chrome or Edge on this machine")
-    move(browsers)  # what is started after this inherits it
+    pin_to_cores(browsers)  # what is started after this inherits it
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable, args=BROWSER_FLAGS)
-        move(engines)
-        return on_pages(browser, {"OMP_NUM_THREADS": str(len(engines))} if engines else {})
+        pin_to_cores(engines)
+        return measure_pages(browser, {"OMP_NUM_THREADS": str(len(engines))} if engines else {})
 
 
-def move(cores: Sequence[int]) -> None:
+def pin_to_cores(cores: Sequence[int]) -> None:
     if cores:
         os.sched_setaffinity(0, cores)
         torch.set_num_threads(len(cores))
 
 
-def on_pages(browser: Browser, environment: Mapping[str, str]) -> dict[str, object]:
+def measure_pages(browser: Browser, environment: Mapping[str, str]) -> dict[str, object]:
     default_thread_count.cache_clear()
     engine = Engine(ModelStore())
-    alone(engine, "playground")  # loads the model
+    measure_alone(engine, "playground")  # loads the model
     measured = {}
     with run_server(**environment) as url:
         for name, prepare in (("playground", prepare_playground), ("compare", prepare_compare)):
             page = browser.new_page(viewport={"width": 1400, "height": 1000})
             prepare(page, url)
-            measured[name] = compared(page, lambda name=name: alone(engine, name))
+            measured[name] = compare_page(page, lambda name=name: measure_alone(engine, name))
             page.close()
     engine.close()
     return measured
 
 
-def compared(page: Page, alone: Callable[[], float]) -> dict[str, object]:
+def compare_page(page: Page, alone: Callable[[], float]) -> dict[str, object]:
     devtools = page.context.new_cdp_session(page)
     devtools.send("Performance.enable")
-    watched(page, devtools)
+    measure_watched(page, devtools)
     pairs, shares = [], []
     for pair in range(PAIRS):
         if pair % 2:
             without = alone()
-        speed, share = watched(page, devtools)
+        speed, share = measure_watched(page, devtools)
         if not pair % 2:
             without = alone()
         pairs.append((without, speed))
@@ -103,7 +103,7 @@ def compared(page: Page, alone: Callable[[], float]) -> dict[str, object]:
     }
 
 
-def alone(engine: Engine, name: str) -> float:
+def measure_alone(engine: Engine, name: str) -> float:
     """Return tokens a second of all answers together, without a page."""
     rows = tuple(SampleRequest(replace(sampler, seed=7), TOKENS) for sampler in SAMPLERS[name])
     run = engine.submit(GenerationRequest(builtin.MODEL_ID, PromptSpec(PROMPT), rows))
@@ -117,16 +117,16 @@ def prepare_playground(page: Page, url: str) -> None:
     page.goto(f"{url}/?lang=en")
     page.get_by_text("SmolLM2-135M-Instruct · float32").wait_for(timeout=120_000)
     page.get_by_role("radio", name=WORDS["sampler.random.name"], exact=True).click()
-    fill(page)
+    fill_form(page)
 
 
 def prepare_compare(page: Page, url: str) -> None:
     page.goto(f"{url}/compare?lang=en")
     page.get_by_text("SmolLM2-135M-Instruct · float32").wait_for(timeout=120_000)
-    fill(page)
+    fill_form(page)
 
 
-def fill(page: Page) -> None:
+def fill_form(page: Page) -> None:
     page.get_by_label(WORDS["playground.prompt"], exact=True).first.fill(PROMPT)
     field = page.get_by_label(WORDS["settings.max_output_tokens"], exact=True)
     field.fill(str(TOKENS))
@@ -134,7 +134,7 @@ def fill(page: Page) -> None:
     page.wait_for_timeout(1500)
 
 
-def watched(page: Page, devtools: CDPSession) -> tuple[float, float]:
+def measure_watched(page: Page, devtools: CDPSession) -> tuple[float, float]:
     """Return tokens a second as the page shows them, and the number of cores that its main thread kept busy."""
     begin, busy = time.monotonic(), busy_seconds(devtools)
     page.get_by_role("button", name=WORDS["playground.run"], exact=True).click()

@@ -12,8 +12,8 @@ import time
 from pathlib import Path
 
 from llm_core import Engine, GenerationRequest, ModelStore, PromptSpec, SampleRequest
-from llm_core.analysis.reference_texts import OPENING_TOKENS, PASSAGES, score
-from llm_core.analysis.text_metrics import Written, perplexity, repeated_ngrams
+from llm_core.analysis.reference_texts import OPENING_TOKENS, REFERENCE_TEXTS, score_continuation
+from llm_core.analysis.text_metrics import TextSample, perplexity, repeated_ngram_share
 from llm_core.experiments.sweep import GridPoint, Sweep
 from llm_core.generation.request import MAX_SAMPLES_PER_REQUEST
 from llm_core.models.builtin import MODEL_ID
@@ -40,8 +40,8 @@ def measure() -> dict[str, object]:
         ("top_k", 40): SamplerConfig(top_k=40, min_new_tokens=TOKENS),
         ("min_p", 0.1): SamplerConfig(min_p=0.1, min_new_tokens=TOKENS),
     }
-    prompts = [PromptSpec(INSTRUCTION, prefill=_opening(model, text)) for text in PASSAGES.values()]
-    sweeps = [Sweep(engine.submit, _request(prompt), points, SEEDS) for prompt in prompts]
+    prompts = [PromptSpec(INSTRUCTION, prefill=_decode_opening(model, text)) for text in REFERENCE_TEXTS.values()]
+    sweeps = [Sweep(engine.submit, _make_request(prompt), points, SEEDS) for prompt in prompts]
     for sweep in sweeps:
         sweep.max_parallel = MAX_SAMPLES_PER_REQUEST  # nobody watches
         while not sweep.finished:
@@ -50,23 +50,25 @@ def measure() -> dict[str, object]:
     engine.close()
     texts = {f"{name} {value:g}": [text for sweep in sweeps for text in sweep.texts_at((name, value))]
              for name, value in points}  # fmt: skip
-    texts[f"beam search {BEAMS}"] = [_beam(model, list(render(prompt, model).token_ids)) for prompt in prompts]
+    texts[f"beam search {BEAMS}"] = [
+        _run_beam_search(model, list(render(prompt, model).token_ids)) for prompt in prompts
+    ]
     people = {
-        f"people: {name}": [_people(model, prompt, text)]
-        for (name, text), prompt in zip(PASSAGES.items(), prompts, strict=True)
+        f"people: {name}": [_score_passage(model, prompt, text)]
+        for (name, text), prompt in zip(REFERENCE_TEXTS.items(), prompts, strict=True)
     }
     results: dict[str, object] = {name: _figures(each) for name, each in (texts | people).items()}
     if target := os.environ.get("NUCLEUS_BENCH_PLOT"):
-        draw(results, Path(target))
+        draw_plot(results, Path(target))
     return results
 
 
-def _request(prompt: PromptSpec) -> GenerationRequest:
+def _make_request(prompt: PromptSpec) -> GenerationRequest:
     return GenerationRequest(MODEL_ID, prompt, (SampleRequest(SamplerConfig(seed=1), TOKENS),), deadline_seconds=3600)
 
 
-def _figures(texts: list[Written]) -> dict[str, float]:
-    shares = [repeated_ngrams(text) or 0.0 for text in texts]
+def _figures(texts: list[TextSample]) -> dict[str, float]:
+    shares = [repeated_ngram_share(text) or 0.0 for text in texts]
     return {
         "texts": len(texts),
         "repeated_4_grams": round(sum(shares) / len(shares), 4),
@@ -74,18 +76,18 @@ def _figures(texts: list[Written]) -> dict[str, float]:
     }
 
 
-def _opening(model: LanguageModel, text: str) -> str:
+def _decode_opening(model: LanguageModel, text: str) -> str:
     return model.decode(model.tokenizer(text).input_ids[:OPENING_TOKENS])
 
 
-def _people(model: LanguageModel, prompt: PromptSpec, text: str) -> Written:
+def _score_passage(model: LanguageModel, prompt: PromptSpec, text: str) -> TextSample:
     """Score the text's own continuation after the same prompt."""
     given = list(render(prompt, model).token_ids)
     rest = model.tokenizer(text).input_ids[OPENING_TOKENS:]
-    return score(model, [*given, *rest], given=len(given))
+    return score_continuation(model, [*given, *rest], given=len(given))
 
 
-def _beam(model: LanguageModel, prompt: list[int]) -> Written:
+def _run_beam_search(model: LanguageModel, prompt: list[int]) -> TextSample:
     """Score the best answer of a beam search of the same length, by the model's own cache."""
     import torch
 
@@ -101,10 +103,10 @@ def _beam(model: LanguageModel, prompt: list[int]) -> Written:
             if not search.done:
                 cache.reorder_cache(step.parents)
                 ids = step.tokens[:, None]
-    return score(model, [*prompt, *search.finished[0].tokens], given=len(prompt))
+    return score_continuation(model, [*prompt, *search.finished[0].tokens], given=len(prompt))
 
 
-def draw(results: dict, target: Path) -> None:
+def draw_plot(results: dict, target: Path) -> None:
     """Draw repeated 4-grams over temperature and over top_p, with greedy and beam search, and the perplexity by
     method."""
     from playwright.sync_api import sync_playwright
@@ -112,7 +114,7 @@ def draw(results: dict, target: Path) -> None:
 
     from tests.support.browser import BROWSER_FLAGS, find_browser
 
-    page = to_html(_figure(results), include_plotlyjs=True, config={"displayModeBar": False})
+    page = to_html(_make_figure(results), include_plotlyjs=True, config={"displayModeBar": False})
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=find_browser(), args=BROWSER_FLAGS)
         view = browser.new_page(viewport={"width": 1180, "height": 440}, device_scale_factor=1.5)
@@ -122,7 +124,7 @@ def draw(results: dict, target: Path) -> None:
         browser.close()
 
 
-def _figure(results: dict) -> dict:
+def _make_figure(results: dict) -> dict:
     from pages.ui.compare.figures import COLOURS
 
     def curve(setting: str, place: int) -> dict:
@@ -144,7 +146,7 @@ def _figure(results: dict) -> dict:
         "temperature 0.6": "temperature 0.6",
         "top_p 1": "pure sampling",
         "temperature 1.2": "temperature 1.2",
-        **{f"people: {name}": f"people: {name}" for name in PASSAGES},
+        **{f"people: {name}": f"people: {name}" for name in REFERENCE_TEXTS},
     }
     shown = dict(sorted(shown.items(), key=lambda each: results[each[0]]["perplexity"]))
     colours = [COLOURS[1] if name.startswith("people") else COLOURS[0] for name in shown]

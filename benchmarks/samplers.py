@@ -28,11 +28,16 @@ def measure() -> dict[str, object]:
     `max_difference` is the largest gap between the two sides' probabilities.
     """
     torch.set_num_threads(max(1, torch.get_num_threads() - 1))  # the engine's choice beside a busy page
-    cases = [_case(vocab, batch) for vocab in VOCABULARIES for batch in BATCHES]
-    return {"transformers": hf.__version__, "threads": torch.get_num_threads(), "cases": cases, **_against_forward()}
+    cases = [_measure_case(vocab, batch) for vocab in VOCABULARIES for batch in BATCHES]
+    return {
+        "transformers": hf.__version__,
+        "threads": torch.get_num_threads(),
+        "cases": cases,
+        **_compare_with_forward(),
+    }
 
 
-def _case(vocab: int, batch: int) -> dict[str, object]:
+def _measure_case(vocab: int, batch: int) -> dict[str, object]:
     logits = torch.randn(batch, vocab, generator=torch.Generator().manual_seed(vocab)) * SPREAD
     rows = [
         RowState(SamplerConfig(temperature=0.6 + 0.02 * row, top_k=40 + row, top_p=0.9, seed=row))
@@ -70,18 +75,18 @@ def _case(vocab: int, batch: int) -> dict[str, object]:
         "vocabulary": vocab,
         "rows": batch,
         "max_difference": float((ours() - theirs()).abs().max()),
-        "ours_to_theirs": ratio(times["ours"], times["theirs"]),
-        "recorded_to_plain_chain": ratio(times["recorded"], times["ours"]),
-        "traced_to_plain_step": ratio(times["traced_step"], times["step"]),
+        "ours_to_theirs": median_ratio(times["ours"], times["theirs"]),
+        "recorded_to_plain_chain": median_ratio(times["recorded"], times["ours"]),
+        "traced_to_plain_step": median_ratio(times["traced_step"], times["step"]),
         "trace_to_theirs": round(
-            ratio(times["traced_step"], times["theirs"]) - ratio(times["step"], times["theirs"]), 3
+            median_ratio(times["traced_step"], times["theirs"]) - median_ratio(times["step"], times["theirs"]), 3
         ),
-        "sort_to_ours": ratio(times["full_sort"], times["ours"]),
+        "sort_to_ours": median_ratio(times["full_sort"], times["ours"]),
         "milliseconds": {name: round(median(each) * 1000, 2) for name, each in times.items()},
     }
 
 
-def _against_forward() -> dict[str, object]:
+def _compare_with_forward() -> dict[str, object]:
     """Measure a traced step of 8 rows beside one float32 forward pass of the built-in model for 8 rows."""
     from transformers import DynamicCache
 
@@ -105,7 +110,7 @@ def _against_forward() -> dict[str, object]:
 
         times = alternate({"forward": forward, "traced_step": traced_step})
     return {
-        "traced_step_to_forward": ratio(times["traced_step"], times["forward"]),
+        "traced_step_to_forward": median_ratio(times["traced_step"], times["forward"]),
         "forward_milliseconds": round(median(times["forward"]) * 1000, 1),
         "traced_step_milliseconds": round(median(times["traced_step"]) * 1000, 2),
     }
@@ -123,6 +128,6 @@ def alternate(sides: dict[str, Callable[[], object]], rounds: int = ROUNDS) -> d
     return times
 
 
-def ratio(above: list[float], below: list[float]) -> float:
+def median_ratio(above: list[float], below: list[float]) -> float:
     """Return the median of the ratios within a round."""
     return round(median(a / b for a, b in zip(above, below, strict=True)), 3)

@@ -32,18 +32,18 @@ def measure() -> dict[str, object]:
     best against the worst."""
     engine = Engine(ModelStore())
     names = os.environ.get("NUCLEUS_BENCH_TASKS", ",".join(TASKS)).split(",")
-    results: dict[str, object] = {name: _study(engine, name) for name in names}
+    results: dict[str, object] = {name: _measure_task(engine, name) for name in names}
     engine.close()
     return results
 
 
-def _study(engine: Engine, name: str) -> dict[str, object]:
+def _measure_task(engine: Engine, name: str) -> dict[str, object]:
     task = load_task(name, ITEMS, seed=1)
     examples = task.examples[:EXAMPLES]
 
     def request(technique: Technique, item: int) -> GenerationRequest:
         prompt = task.prompt(technique, item, examples)
-        tokens = CHAIN_TOKENS if prompt.method.reasoning else ANSWER_TOKENS
+        tokens = CHAIN_TOKENS if prompt.traits.reasoning else ANSWER_TOKENS
         return GenerationRequest(MODEL_ID, prompt, (SampleRequest(SamplerConfig(temperature=0), tokens),), "float32")
 
     study = GridExperiment(engine.submit, TECHNIQUES, len(task.items), request, task.score)

@@ -38,13 +38,13 @@ DONE, DIFFERENT, REFUSED, INTERRUPTED, NO_READER = 0, 1, 3, 130, 141
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command and return its exit code. Raises `SystemExit` with 2 for a wrong command line."""
-    options = _parser().parse_args(arguments)
+    options = _make_parser().parse_args(arguments)
     try:
         code: int = options.command(options)
         sys.stdout.flush()
         return code
     except NucleusError as error:
-        _say(f"{error}")
+        _print_to_stderr(f"{error}")
         return REFUSED
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -53,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
         return NO_READER
 
 
-def _parser() -> argparse.ArgumentParser:
+def _make_parser() -> argparse.ArgumentParser:
     codes = "Exit codes: 0 done, or the same tokens; 1 other tokens, or an answer failed; 2 wrong command line; "
     codes += "3 a file or recipe is refused; 130 Ctrl+C; 141 the reader of the output has gone."
     parser = argparse.ArgumentParser(prog="python -m llm_core", description="Recipes without a browser.", epilog=codes)
@@ -66,16 +66,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--json", action="store_true", help="print one JSON object: texts, tokens, figures")
     run.add_argument("--trace", metavar="FILE", help="write the recipe with the recorded run (.json: JSON, else YAML)")
-    run.set_defaults(command=_run)
+    run.set_defaults(command=_run_recipe)
     verify = commands.add_parser("verify", help="run a recipe again and compare it with its recorded run", epilog=codes)
     verify.add_argument("recipe", metavar="RECIPE")
     verify.add_argument("--json", action="store_true", help="print one JSON object")
-    verify.set_defaults(command=_verify)
+    verify.set_defaults(command=_verify_recipe)
     convert = commands.add_parser("convert", help="write a recipe in another form", epilog=codes)
     convert.add_argument("source", metavar="IN")
     convert.add_argument("target", metavar="OUT", help="its ending says the form: .yaml, .py, .prompt, ...; - is YAML")
     convert.add_argument("--to", metavar="FORM", help="the form, whatever the ending: python_gemini, promptfoo, ...")
-    convert.set_defaults(command=_convert)
+    convert.set_defaults(command=_convert_recipe)
     _add_gallery(commands)
     return parser
 
@@ -87,47 +87,47 @@ def _add_gallery(commands: Any) -> None:
     actions = gallery.add_subparsers(required=True, metavar="ACTION")
     listing = actions.add_parser("list", help="recipes that everybody finds: id, when saved, title, author")
     listing.add_argument("words", nargs="*", metavar="WORD", help="that title, notes, tags or prompt have")
-    listing.set_defaults(command=_list)
+    listing.set_defaults(command=_list_recipes)
     remove = actions.add_parser("remove", help="as if its owner had deleted it: nobody finds or opens it any more")
-    remove.set_defaults(command=_remove, restore=False)
+    remove.set_defaults(command=_remove_recipe, restore=False)
     restore = actions.add_parser("restore", help="bring back what was removed; its owner can do so, too")
-    restore.set_defaults(command=_remove, restore=True)
+    restore.set_defaults(command=_remove_recipe, restore=True)
     for each in (remove, restore):
         each.add_argument("id", metavar="ID")
 
 
-def _run(options: argparse.Namespace) -> int:
-    from llm_core.recipes.trace import record
+def _run_recipe(options: argparse.Namespace) -> int:
+    from llm_core.recipes.trace import make_trace
 
     recipe = _read_recipe(options.recipe)
     if options.trace and options.trace != "-":
         _check_writable(options.trace)
-    run, stopped = _finished(recipe)
-    _say_other_weights(recipe, run)
+    run, stopped = _run_to_end(recipe)
+    _warn_of_other_weights(recipe, run)
     if options.trace:
         at = datetime.now(UTC).isoformat(timespec="seconds")
-        model = recipe.model.model_copy(update={"revision": _revision(run) or recipe.model.revision})
-        traced = recipe.changed(trace=record(run.recordings(), at), model=model)
-        _write(options.trace, _dumped(traced, options.trace))
+        model = recipe.model.model_copy(update={"revision": _run_revision(run) or recipe.model.revision})
+        traced = recipe.replace(trace=make_trace(run.recorded_samples(), at), model=model)
+        _write(options.trace, _dump_recipe(traced, options.trace))
     if options.trace != "-":
-        print(json.dumps(_as_data(recipe, run), ensure_ascii=False) if options.json else _as_text(run))
+        print(json.dumps(_collect_results(recipe, run), ensure_ascii=False) if options.json else _format_answers(run))
     if run.error:
-        _say(f"{run.error}")
-    late = any(each.row.finish_reason == "deadline" for each in run.recordings())
+        _print_to_stderr(f"{run.error}")
+    late = any(each.sample.finish_reason == "deadline" for each in run.recorded_samples())
     return INTERRUPTED if stopped else DIFFERENT if run.error or late else DONE
 
 
-def _verify(options: argparse.Namespace) -> int:
-    from llm_core.recipes.replay import compared
+def _verify_recipe(options: argparse.Namespace) -> int:
+    from llm_core.recipes.replay import compare_with_trace
 
     recipe = _read_recipe(options.recipe)
     if recipe.trace is None:
         raise NucleusError("recipe_without_trace")
-    run, stopped = _finished(recipe)
-    _say_other_weights(recipe, run)
+    run, stopped = _run_to_end(recipe)
+    _warn_of_other_weights(recipe, run)
     if stopped:
         return INTERRUPTED
-    verdict = compared(recipe, run)
+    verdict = compare_with_trace(recipe, run)
     if options.json:
         print(json.dumps(verdict._asdict(), ensure_ascii=False))
     elif verdict.identical:
@@ -141,19 +141,19 @@ def _verify(options: argparse.Namespace) -> int:
     return DONE if verdict.identical else DIFFERENT
 
 
-def _convert(options: argparse.Namespace) -> int:
+def _convert_recipe(options: argparse.Namespace) -> int:
     from llm_core.formats import registry
 
     recipe = _read_recipe(options.source)
-    form = options.to or ("yaml" if options.target == "-" else registry.form_of(options.target, recipe))
-    dumped = registry.dump(form, recipe, _recorded_runs(recipe))
-    for lost in dumped.lost:
-        _say(f"{lost.field}: {lost.reason}")
+    form = options.to or ("yaml" if options.target == "-" else registry.find_format_by_suffix(options.target, recipe))
+    dumped = registry.dump(form, recipe, _replay_runs(recipe))
+    for lost in dumped.dropped:
+        _print_to_stderr(f"{lost.field}: {lost.reason}")
     _write(options.target, dumped.text)
     return DONE
 
 
-def _list(options: argparse.Namespace) -> int:
+def _list_recipes(options: argparse.Namespace) -> int:
     from llm_core.storage.database import Database
     from llm_core.storage.recipe_store import RecipeStore
 
@@ -166,25 +166,27 @@ def _list(options: argparse.Namespace) -> int:
     return DONE
 
 
-def _remove(options: argparse.Namespace) -> int:
+def _remove_recipe(options: argparse.Namespace) -> int:
     from llm_core.storage.database import Database
-    from llm_core.storage.recipe_store import KEPT_DAYS, RecipeStore
+    from llm_core.storage.recipe_store import RETENTION_DAYS, RecipeStore
 
     store = RecipeStore(Database())
     (store.undelete if options.restore else store.delete)(options.id, store.owner(options.id))
     if not options.restore:
-        _say(f"removed; for {KEPT_DAYS} days 'gallery restore {options.id}' or its owner can bring it back")
+        _print_to_stderr(
+            f"removed; for {RETENTION_DAYS} days 'gallery restore {options.id}' or its owner can bring it back"
+        )
     return DONE
 
 
-def _recorded_runs(recipe: Recipe) -> list[Run]:
+def _replay_runs(recipe: Recipe) -> list[Run]:
     """Return the recorded runs, for formats that show a run; empty without a trace."""
-    from llm_core.recipes.replay import replayed
+    from llm_core.recipes.replay import replay_prompts
 
-    return [asking.main for asking in replayed(recipe)] if recipe.trace else []
+    return [asking.main for asking in replay_prompts(recipe)] if recipe.trace else []
 
 
-def _finished(recipe: Recipe) -> tuple[RecipeRun, bool]:
+def _run_to_end(recipe: Recipe) -> tuple[RecipeRun, bool]:
     """Run the recipe to its end, and return its run and whether Ctrl+C stopped it."""
     from llm_core.engine.engine import Engine
     from llm_core.models.store import ModelStore
@@ -192,13 +194,13 @@ def _finished(recipe: Recipe) -> tuple[RecipeRun, bool]:
     from llm_core.router import Router
 
     models = ModelStore()
-    progress = _Progress()
+    progress = _ProgressLine()
     run = RecipeRun(recipe, Router(Engine(models)).submit)
     stopped = False
     while run.active:
         try:
             run.advance()
-            progress.show(lambda: _moment(run, models, recipe))
+            progress.show(lambda: _describe_progress(run, models, recipe))
             time.sleep(0.02)
         except KeyboardInterrupt:
             run.stop()
@@ -207,22 +209,24 @@ def _finished(recipe: Recipe) -> tuple[RecipeRun, bool]:
     return run, stopped
 
 
-def _revision(run: RecipeRun) -> str:
+def _run_revision(run: RecipeRun) -> str:
     from llm_core.models.revision import find_revision
 
     return find_revision(run.parts[0][1].main.model)
 
 
-def _say_other_weights(recipe: Recipe, run: RecipeRun) -> None:
+def _warn_of_other_weights(recipe: Recipe, run: RecipeRun) -> None:
     """Warn if the recipe was made with other weights, which give other tokens."""
-    here = _revision(run)
+    here = _run_revision(run)
     if here and recipe.model.revision and here != recipe.model.revision:
-        _say(f"note: the weights of {recipe.model.id} are {here} here; the recipe says {recipe.model.revision}")
+        _print_to_stderr(
+            f"note: the weights of {recipe.model.id} are {here} here; the recipe says {recipe.model.revision}"
+        )
 
 
-def _moment(run: RecipeRun, models: ModelStore, recipe: Recipe) -> str:
+def _describe_progress(run: RecipeRun, models: ModelStore, recipe: Recipe) -> str:
     """Describe the progress of the run in one line."""
-    written = sum(each.row.length for each in run.recordings())
+    written = sum(each.sample.length for each in run.recorded_samples())
     if written or not recipe.local:
         return f"{written} tokens"
     load = models.request(recipe.model.id).progress
@@ -230,7 +234,7 @@ def _moment(run: RecipeRun, models: ModelStore, recipe: Recipe) -> str:
     return "reading the prompt" if load.stage == "ready" else f"model: {load.stage}{share}"
 
 
-class _Progress:
+class _ProgressLine:
     """One line of progress on a terminal, updated a few times a second."""
 
     def __init__(self) -> None:
@@ -249,13 +253,15 @@ class _Progress:
             sys.stderr.flush()
 
 
-def _as_text(run: RecipeRun) -> str:
+def _format_answers(run: RecipeRun) -> str:
     """Return the answer as text; several answers each under their number, then the result of the vote."""
-    recordings = list(run.recordings())
+    recordings = list(run.recorded_samples())
     if len(recordings) == 1:
-        return _text_of(recordings[0])
+        return _answer_text(recordings[0])
     parts = [
-        f"--- answer {number}" + ("" if each.row.seed is None else f", seed {each.row.seed}") + f"\n{_text_of(each)}"
+        f"--- answer {number}"
+        + ("" if each.sample.seed is None else f", seed {each.sample.seed}")
+        + f"\n{_answer_text(each)}"
         for number, each in enumerate(recordings, 1)
     ]
     votes = [asking.votes for _, asking in run.parts if asking.chains > 1]
@@ -263,27 +269,27 @@ def _as_text(run: RecipeRun) -> str:
     return "\n".join(parts)
 
 
-def _text_of(recording: Any) -> str:
-    return recording.outcome.text if recording.outcome else recording.row.text
+def _answer_text(recording: Any) -> str:
+    return recording.outcome.text if recording.outcome else recording.sample.text
 
 
-def _as_data(recipe: Recipe, run: RecipeRun) -> dict[str, Any]:
+def _collect_results(recipe: Recipe, run: RecipeRun) -> dict[str, Any]:
     return {
         "title": recipe.title,
         "model": recipe.model.id,
         "answers": [
             {
                 "prompt": each.prompt,
-                "seed": each.row.seed,
-                "text": _text_of(each),
+                "seed": each.sample.seed,
+                "text": _answer_text(each),
                 "result": each.outcome.result if each.outcome else None,
-                "tokens": [event.token_id for event in each.row.events()],
-                "finish_reason": each.row.finish_reason,
-                "error": str(each.row.error) if each.row.error else None,
-                "seconds": round(each.row.seconds, 3),
-                "tokens_per_second": round(each.row.tokens_per_second, 1),
+                "tokens": [event.token_id for event in each.sample.events()],
+                "finish_reason": each.sample.finish_reason,
+                "error": str(each.sample.error) if each.sample.error else None,
+                "seconds": round(each.sample.seconds, 3),
+                "tokens_per_second": round(each.sample.tokens_per_second, 1),
             }
-            for each in run.recordings()
+            for each in run.recorded_samples()
         ],
         "notices": list(dict.fromkeys(str(note) for _, each in run.parts for note in each.main.notices)),
     }
@@ -292,25 +298,25 @@ def _as_data(recipe: Recipe, run: RecipeRun) -> dict[str, Any]:
 def _read_recipe(source: str) -> Recipe:
     from llm_core.formats import registry
     from llm_core.recipes.link import decode_link
-    from llm_core.recipes.recipe import MAX_DATA
+    from llm_core.recipes.recipe import MAX_RECIPE_CHARACTERS
 
     if source.startswith(("http://", "https://")):
         return decode_link(source)
     try:
         if source == "-":
-            data = sys.stdin.buffer.read(4 * MAX_DATA)
+            data = sys.stdin.buffer.read(4 * MAX_RECIPE_CHARACTERS)
         else:
             with open(source, "rb") as file:
-                data = file.read(4 * MAX_DATA)
+                data = file.read(4 * MAX_RECIPE_CHARACTERS)
     except OSError as error:
         raise NucleusError("recipe_file_unreadable", path=source, detail=error.strerror or error) from error
     loaded = registry.load(data, source)
-    for lost in loaded.lost:
-        _say(f"{source}: {lost.field}: {lost.reason}")
+    for lost in loaded.dropped:
+        _print_to_stderr(f"{source}: {lost.field}: {lost.reason}")
     return loaded.recipe
 
 
-def _dumped(recipe: Recipe, target: str) -> str:
+def _dump_recipe(recipe: Recipe, target: str) -> str:
     from llm_core.recipes.yaml_json import dump_json, dump_yaml
 
     endings: dict[str, Callable[[Recipe], str]] = {".json": dump_json, ".yaml": dump_yaml, ".yml": dump_yaml}
@@ -339,5 +345,5 @@ def _write(target: str, text: str) -> None:
         raise NucleusError("recipe_file_unwritable", path=target, detail=error.strerror or error) from error
 
 
-def _say(line: str) -> None:
+def _print_to_stderr(line: str) -> None:
     print(line, file=sys.stderr)

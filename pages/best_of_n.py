@@ -34,12 +34,12 @@ from pages.ui.best_of_n.request_estimate import (
     show_request_estimate,
 )
 from pages.ui.best_of_n.session_state import best_of_n_state
-from pages.ui.model.request_estimate import check_plan
-from pages.ui.model.status import hosted_target, is_hosted, model_status
-from pages.ui.recipes.recipe_fields import deadline_of
-from pages.ui.recipes.save_dialog import save_button
-from pages.ui.settings.sampler_panel import read_settings, sampler_panel
-from pages.ui.settings.unsupported_settings import dead_settings
+from pages.ui.model.request_estimate import check_request_count
+from pages.ui.model.status import hosted_target, is_hosted, show_model_status
+from pages.ui.recipes.recipe_fields import recipe_deadline
+from pages.ui.recipes.save_dialog import show_save_button
+from pages.ui.settings.sampler_panel import read_settings, show_sampler_panel
+from pages.ui.settings.unsupported_settings import explain_unsupported
 from pages.ui.shell import i18n, services
 from pages.ui.shell.frame import page
 from pages.ui.shell.i18n import t
@@ -53,9 +53,9 @@ def show_best_of_n_page() -> None:
     _sync_criteria()
     work, panel = st.columns([2.6, 1], gap="medium")
     with panel:
-        sampler_panel(dead_settings())
+        show_sampler_panel(explain_unsupported())
     with work:
-        model = model_status()
+        model = show_model_status()
         kind = _show_setup(model)
         if kind == "items":
             show_benchmark()
@@ -116,12 +116,12 @@ def _show_run_buttons(kind: str, model: LanguageModel | None) -> None:
             st.button(
                 t("best.grow"), key="best_grow", on_click=_add_candidates, disabled=full, help=t("best.grow_help")
             )
-            save_button(RECIPE_SOURCE)
+            show_save_button(RECIPE_SOURCE)
         st.space("stretch")
         if model:
             st.caption(t("playground.model_line", model=model.name, precision=session().precision), width="content")
         elif is_hosted() and (target := hosted_target()):
-            st.caption(i18n.plain(target.name.rsplit("/", 1)[-1]), width="content")
+            st.caption(i18n.escape_markdown(target.name.rsplit("/", 1)[-1]), width="content")
     if state.notice:
         st.error(state.notice, icon=":material/error:")
 
@@ -130,7 +130,7 @@ def _read_template() -> GenerationRequest:
     """Return the request that each candidate is generated with. Raises `NucleusError`."""
     state, settings = session(), read_settings()
     row = SampleRequest(settings.sampler, settings.max_output_tokens, settings.stop_sequences)
-    deadline = deadline_of(best_of_n_state().opened)
+    deadline = recipe_deadline(best_of_n_state().opened)
     hosted = read_best_hosted()
     return GenerationRequest(state.model_id, read_best_prompt(), (row,), state.precision, state.id, deadline, hosted)
 
@@ -146,7 +146,7 @@ def _start_run() -> None:
     state.notice = None
     try:
         like = _read_template()
-        check_plan(merge_by_model(_estimate_run()))
+        check_request_count(merge_by_model(_estimate_run()))
         pool = CandidatePool(services.submit, like, read_n())
     except NucleusError as error:
         state.notice = i18n.explain(error)

@@ -11,7 +11,7 @@ from collections import Counter
 import streamlit as st
 
 from llm_core import GenerationRequest, NucleusError, PromptSpec, SampleRequest
-from llm_core.analysis.reference_texts import opening
+from llm_core.analysis.reference_texts import first_words
 from llm_core.experiments.comparison import Comparison, ComparisonColumn
 from llm_core.experiments.sweep import Sweep
 from llm_core.generation.request import MAX_OUTPUT_TOKENS, MAX_SAMPLES_PER_REQUEST
@@ -22,9 +22,9 @@ from pages.ui.compare.results import show_comparison
 from pages.ui.compare.session_state import compare_state
 from pages.ui.compare.sweep_results import show_sweep
 from pages.ui.compare.sweep_settings import read_points, read_seed_count, show_sweep_settings
-from pages.ui.model.hosted_options import hosted_options, read_hosted
-from pages.ui.model.request_estimate import Plan, check_plan, plan_note
-from pages.ui.model.status import is_hosted, model_status
+from pages.ui.model.hosted_options import read_hosted_options, show_hosted_options
+from pages.ui.model.request_estimate import RequestEstimate, check_request_count, show_request_estimates
+from pages.ui.model.status import is_hosted, show_model_status
 from pages.ui.prompt.composer import read_prompt
 from pages.ui.shell import i18n, services
 from pages.ui.shell.frame import page
@@ -44,7 +44,7 @@ def show_compare_page() -> None:
     for key, value in _DEFAULTS.items():
         if not has(key):
             put(key, value)
-    model = model_status()
+    model = show_model_status()
     with st.container(border=True):
         kinds = {kind: t(f"compare.kinds.{kind}.name") for kind in RUN_KINDS}
         kind = st.segmented_control(
@@ -62,8 +62,8 @@ def show_compare_page() -> None:
         else:
             show_sweep_settings()
         if is_hosted():
-            hosted_options()
-        plan_note(_estimate_requests(str(kind)))
+            show_hosted_options()
+        show_request_estimates(_estimate_requests(str(kind)))
         _show_run_buttons(str(kind), model)
     if kind == "columns":
         with st.container(border=True):
@@ -79,7 +79,7 @@ def _show_prompt_fields(kind: str) -> None:
     if not has(key):
         put(key, DEFAULT_SWEEP_PROMPT if kind == "sweep" else get(Key.INSTRUCTION) or t("playground.first_prompt"))
     if not has(PREFILL_KEY):
-        put(PREFILL_KEY, opening("walden"))
+        put(PREFILL_KEY, first_words("walden"))
     whole = has(Key.INSTRUCTION) and st.toggle(
         t("compare.whole_prompt"), key="compare_whole_prompt", help=t("compare.whole_prompt_help")
     )
@@ -126,17 +126,17 @@ def _show_run_buttons(kind: str, model: LanguageModel | None) -> None:
 
 def _read_prompt(kind: str) -> PromptSpec:
     if get("compare_whole_prompt") and has(Key.INSTRUCTION):
-        return read_prompt().prompts()[0]
+        return read_prompt().variants()[0]
     return PromptSpec(get(PROMPT_KEYS[kind]) or "", prefill=(get(PREFILL_KEY) or "") if kind == "sweep" else "")
 
 
 def _make_request(prompt: PromptSpec, tokens: int, seed: int) -> GenerationRequest:
     state = session()
     row = SampleRequest(SamplerConfig(seed=seed), tokens)
-    return GenerationRequest(state.model_id, prompt, (row,), state.precision, state.id, hosted=read_hosted())
+    return GenerationRequest(state.model_id, prompt, (row,), state.precision, state.id, hosted=read_hosted_options())
 
 
-def _estimate_requests(kind: str) -> list[Plan]:
+def _estimate_requests(kind: str) -> list[RequestEstimate]:
     """Estimate the provider requests that Run would send; empty while a field cannot be read."""
     try:
         prompt = _read_prompt(kind)
@@ -144,10 +144,13 @@ def _estimate_requests(kind: str) -> list[Plan]:
         if kind == "sweep":
             tokens = int(get_number("sweep_tokens", "max_output_tokens", 1, MAX_OUTPUT_TOKENS))
             points, *_ = read_points(tokens)
-            return [Plan(session().model_id, len(points) * read_seed_count(), characters, tokens)]
+            return [RequestEstimate(session().model_id, len(points) * read_seed_count(), characters, tokens)]
         tokens = int(get_number(TOKENS_KEY, "max_output_tokens", 1, MAX_OUTPUT_TOKENS))
         models = Counter(draft.model_id or session().model_id for draft in compare_state().columns.drafts)
-        return [Plan(model, count * int(get(REPEATS_KEY) or 0), characters, tokens) for model, count in models.items()]
+        return [
+            RequestEstimate(model, count * int(get(REPEATS_KEY) or 0), characters, tokens)
+            for model, count in models.items()
+        ]
     except NucleusError:
         return []
 
@@ -171,8 +174,10 @@ def _start_comparison() -> None:
             for draft in drafts
         ]
         local = {column.model_id for column in columns if not is_hosted(column.model_id)}
-        if (count := len(local)) > services.MODELS_IN_MEMORY:
-            compare_state().compare_notice = t("compare.too_many_models", count=count, limit=services.MODELS_IN_MEMORY)
+        if (count := len(local)) > services.MAX_MODELS_IN_MEMORY:
+            compare_state().compare_notice = t(
+                "compare.too_many_models", count=count, limit=services.MAX_MODELS_IN_MEMORY
+            )
             return
         like = _make_request(prompt, tokens, seed)
         comparison = Comparison(services.submit, columns, repeats, like, seed=seed)
@@ -198,7 +203,7 @@ def _start_sweep() -> None:
         request = _make_request(
             _read_prompt("sweep"), tokens, int(get_number(SEED_KEY, "seed", 0, 2**53 - MAX_SAMPLES_PER_REQUEST))
         )
-        check_plan(_estimate_requests("sweep"))
+        check_request_count(_estimate_requests("sweep"))
         sweep = Sweep(services.submit, request, points, read_seed_count())
     except NucleusError as error:
         state.compare_notice = i18n.explain(error)

@@ -9,19 +9,19 @@ from __future__ import annotations
 
 import streamlit as st
 
-from pages.ui.gallery.history import history_list
-from pages.ui.gallery.saved_list import saved_list
-from pages.ui.gallery.starter_list import ready_list
-from pages.ui.gallery.vertex_prompts import vertex_prompts
+from pages.ui.gallery.history import show_history
+from pages.ui.gallery.saved_list import show_saved_recipes
+from pages.ui.gallery.starter_list import show_starters
+from pages.ui.gallery.vertex_prompts import show_vertex_prompts
 from pages.ui.playground.open_recipe import confirm_opening
 from pages.ui.shell.frame import page
 from pages.ui.shell.i18n import t
 from pages.ui.shell.session import get, has, put
 
-SECTIONS = {"ready": ready_list, "saved": saved_list, "history": history_list, "vertex": vertex_prompts}
+SECTIONS = {"ready": show_starters, "saved": show_saved_recipes, "history": show_history, "vertex": show_vertex_prompts}
 
 
-def gallery() -> None:
+def show_gallery_page() -> None:
     """Draw the selected section of the page."""
     if not has("gallery_section"):
         put("gallery_section", "ready")
@@ -40,4 +40,4 @@ def gallery() -> None:
 
 
 with page("gallery.title"):
-    gallery()
+    show_gallery_page()

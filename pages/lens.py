@@ -5,25 +5,25 @@ from __future__ import annotations
 import streamlit as st
 
 from llm_core import NucleusError
-from pages.ui.components.token_cells import cells_of, forks_of, given_in, strip_words
-from pages.ui.components.token_strip import token_strip
+from pages.ui.components.token_cells import forced_token_steps, fork_steps, make_token_cells, strip_texts
+from pages.ui.components.token_strip import show_token_strip
 from pages.ui.lens.guess_first import show_guess
 from pages.ui.lens.partial import format_entropy, format_kept, show_partial_note
 from pages.ui.lens.session_state import lens_state
 from pages.ui.lens.step import SelectedStep, find_selected_step, inspect_step
 from pages.ui.lens.views import VIEWS, ViewContext
-from pages.ui.playground.run_view import active
-from pages.ui.settings.sampler_panel import read_settings, sampler_panel, write_settings
+from pages.ui.playground.run_view import has_active_runs
+from pages.ui.settings.sampler_panel import read_settings, show_sampler_panel, write_settings
 from pages.ui.shell import i18n
 from pages.ui.shell.frame import page
-from pages.ui.shell.i18n import number, share, t
+from pages.ui.shell.i18n import format_number, format_share, t
 from pages.ui.shell.session import get
 
 REFRESH_SECONDS = 0.5
 
 
 def show_lens_page() -> None:
-    waiting = bool(lens_state().runs) or active()
+    waiting = bool(lens_state().runs) or has_active_runs()
     st.fragment(_show_page, run_every=REFRESH_SECONDS if waiting else None)(waiting)
 
 
@@ -42,7 +42,7 @@ def _show_page(waited: bool) -> None:
         with st.container(border=True):
             _show_answer(place, hidden)
         _show_step(place)
-    if waited != (bool(lens_state().runs) or active()):
+    if waited != (bool(lens_state().runs) or has_active_runs()):
         st.rerun()
 
 
@@ -56,7 +56,7 @@ def _show_settings(place: SelectedStep) -> None:
         icon=":material/settings_backup_restore:",
         key="lens_reset",
     )
-    sampler_panel()
+    show_sampler_panel()
 
 
 def _show_answer(place: SelectedStep, hidden: bool) -> None:
@@ -69,15 +69,15 @@ def _show_answer(place: SelectedStep, hidden: bool) -> None:
         with st.container(horizontal=True, width="content", gap="small"):
             _show_step_button("lens.previous", "chevron_left", place.step - 1, place.step == 0)
             _show_step_button("lens.next", "chevron_right", place.step + 1, place.step == count - 1)
-    token_strip(
-        cells_of(place.branch)[: place.step if hidden else count],
+    show_token_strip(
+        make_token_cells(place.branch)[: place.step if hidden else count],
         key="lens_strip",
         mode="probability",
         selected=None if hidden else place.step,
-        words=strip_words("probability", t("run.answer"), t("lens.first_step")),
+        words=strip_texts("probability", t("run.answer"), t("lens.first_step")),
         on_pick=_select_step,
-        forks=forks_of(place.branch),
-        given=given_in(place.branch),
+        forks=fork_steps(place.branch),
+        given=forced_token_steps(place.branch),
     )
 
 
@@ -108,7 +108,7 @@ def _show_step(place: SelectedStep) -> None:
         return
     config = read_settings().sampler
     event = place.events[place.step]
-    scene = ViewContext(looking, place.branch.run.label, config, looking.look(config), event.known_trace.token_id)
+    scene = ViewContext(looking, place.branch.run.label, config, looking.inspect(config), event.known_trace.token_id)
     if get("lens_guess") and not show_guess(scene, place.step):
         return
     with st.container(border=True):
@@ -128,20 +128,25 @@ def _show_step(place: SelectedStep) -> None:
 
 def _show_summary(scene: ViewContext) -> None:
     raw, final = scene.view.raw, scene.view.final
-    drawn = scene.lens.drawn(scene.view, scene.config.seed)
+    drawn = scene.lens.draw_token(scene.view, scene.config.seed)
     said = [
-        t("step.kept", kept=number(final.kept, 0), vocabulary=number(raw.kept, 0))
+        t("step.kept", kept=format_number(final.kept, 0), vocabulary=format_number(raw.kept, 0))
         if raw.unseen is None
         else format_kept(final),
         t("lens.entropy", before=format_entropy(raw), after=format_entropy(final)),
-        t("lens.top", value=share(final.probability(final.best))),
+        t("lens.top", value=format_share(final.probability(final.best))),
     ]
     if drawn is None:
-        token, value = i18n.plain(scene.label(scene.token_id)), share(final.probability(scene.token_id))
+        token, value = (
+            i18n.escape_markdown(scene.label(scene.token_id)),
+            format_share(final.probability(scene.token_id)),
+        )
         said.append(t("hosted_views.drawn", token=token, value=value))
     else:
         same = drawn == scene.token_id
-        said.append(t("lens.draws_same" if same else "lens.draws_other", token=i18n.plain(scene.label(drawn))))
+        said.append(
+            t("lens.draws_same" if same else "lens.draws_other", token=i18n.escape_markdown(scene.label(drawn)))
+        )
     st.caption(" · ".join(said))
     show_partial_note(scene.lens, scene.view, scene.config)
 

@@ -6,17 +6,17 @@ import streamlit as st
 
 from llm_core.decoding.precision import PRECISIONS
 from llm_core.models import builtin
-from pages.ui.model.provider_form import capability_table, hosted_form
-from pages.ui.model.response_cache_panel import cache_panel
-from pages.ui.model.status import is_hosted, model_status
+from pages.ui.model.provider_form import show_capabilities, show_provider_form
+from pages.ui.model.response_cache_panel import show_response_cache
+from pages.ui.model.status import is_hosted, show_model_status
 from pages.ui.shell.frame import page
-from pages.ui.shell.i18n import number, t
+from pages.ui.shell.i18n import format_number, t
 from pages.ui.shell.session import Key, get, has, put, session
 
 
-def models() -> None:
+def show_models_page() -> None:
     """Draw the page: the current model, the form for hosted models, and the field for local ones."""
-    model, model_id = model_status(), session().model_id
+    model, model_id = show_model_status(), session().model_id
     with st.container(border=True):
         st.markdown(f"**{t('models.current')}**")
         st.code(builtin.NAME if model_id == builtin.MODEL_ID else model_id, language=None)
@@ -24,21 +24,21 @@ def models() -> None:
             st.markdown(
                 t(
                     "models.facts",
-                    vocabulary=number(model.vocab_size, 0),
-                    window=number(model.context_window, 0),
+                    vocabulary=format_number(model.vocab_size, 0),
+                    window=format_number(model.context_window, 0),
                 )
             )
         if is_hosted():
             with st.expander(t("hosted.capabilities")):
-                capability_table(model_id)
+                show_capabilities(model_id)
         else:
-            _precision_picker()
+            _select_precision()
         if model_id != builtin.MODEL_ID:
-            st.button(t("models.use_builtin"), on_click=_use, args=(builtin.MODEL_ID,))
+            st.button(t("models.use_builtin"), on_click=_use_model, args=(builtin.MODEL_ID,))
     with st.container(border=True):
         st.markdown(f"**{t('hosted.title')}**")
-        hosted_form()
-        cache_panel()
+        show_provider_form()
+        show_response_cache()
     with st.container(border=True):
         st.markdown(f"**{t('models.local')}**")
         if not has(Key.MODEL_ID):
@@ -46,11 +46,11 @@ def models() -> None:
         st.text_input(
             t("models.other"), key=Key.MODEL_ID, help=t("models.other_help"), max_chars=500, persist_state="session"
         )
-        st.button(t("models.load"), type="primary", on_click=_use_typed)
+        st.button(t("models.load"), type="primary", on_click=_use_typed_model)
         st.caption(t("models.rules"))
 
 
-def _precision_picker() -> None:
+def _select_precision() -> None:
     if not has(Key.PRECISION):
         put(Key.PRECISION, session().precision)
     chosen = st.pills(
@@ -60,14 +60,14 @@ def _precision_picker() -> None:
     st.caption(t(f"models.precisions.{chosen}"))
 
 
-def _use_typed() -> None:
+def _use_typed_model() -> None:
     if model_id := (get(Key.MODEL_ID) or "").strip():
-        _use(model_id)
+        _use_model(model_id)
 
 
-def _use(model_id: str) -> None:
+def _use_model(model_id: str) -> None:
     session().model_id = model_id
 
 
 with page("models.title"):
-    models()
+    show_models_page()

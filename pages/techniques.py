@@ -17,14 +17,19 @@ from llm_core.experiments.study import GridExperiment
 from llm_core.experiments.tasks import MAX_ITEMS, Task, load_task, task_from_table, task_names
 from llm_core.generation.technique_run import count_samples
 from llm_core.prompts.spec import TECHNIQUES, Technique
-from pages.ui.model.hosted_options import hosted_options, read_hosted
-from pages.ui.model.request_estimate import Plan, check_plan, plan_note, together
-from pages.ui.model.status import is_hosted, model_status
+from pages.ui.model.hosted_options import read_hosted_options, show_hosted_options
+from pages.ui.model.request_estimate import (
+    RequestEstimate,
+    check_request_count,
+    merge_estimates,
+    show_request_estimates,
+)
+from pages.ui.model.status import is_hosted, show_model_status
 from pages.ui.prompt.session_state import prompt_state
-from pages.ui.prompt.table_import import table_import
+from pages.ui.prompt.table_import import show_table_import
 from pages.ui.shell import i18n, services
 from pages.ui.shell.frame import page
-from pages.ui.shell.i18n import number, t
+from pages.ui.shell.i18n import format_number, t
 from pages.ui.shell.session import get, session
 from pages.ui.studies.session_state import ShownStudy, studies_state
 from pages.ui.studies.study_results import show_accuracies, show_experiment
@@ -40,7 +45,7 @@ MAX_ANSWER_TOKENS, MAX_REASONING_TOKENS = 32, 160
 
 def show_techniques_page() -> None:
     state = studies_state()
-    model = model_status()
+    model = show_model_status()
     with st.container(border=True):
         kind = st.segmented_control(
             t("study.kind"),
@@ -61,7 +66,7 @@ def show_techniques_page() -> None:
             st.caption(t("playground.model_line", model=model.name, precision=session().precision))
     if (shown := state.studies.get(kind)) is not None:
         with st.container(border=True):
-            st.markdown(f"**{i18n.plain(shown.title)}**")
+            st.markdown(f"**{i18n.escape_markdown(shown.title)}**")
             show_experiment(shown.study, lambda: _show_results(kind, shown), key=f"study_{kind}")
 
 
@@ -85,7 +90,7 @@ def _select_task() -> Task | None:
     if chosen != OWN_TASK:
         return load_task(chosen, int(items), int(start))
     st.text_input(t("playground.prompt"), key="study_instruction", max_chars=2000)
-    table_import("study", _import_task_table, "input,output\n2 + 2,4")
+    show_table_import("study", _import_task_table, "input,output\n2 + 2,4")
     rows = studies_state().study_rows
     if not rows:
         st.caption(t("study.own_empty"))
@@ -134,8 +139,8 @@ def _show_settings(kind: str, task: Task) -> None:
         st.caption(t("study.order_needs_examples"))
         return
     if is_hosted():
-        hosted_options()
-        plan_note(_estimate_requests(kind, task, tuple(chosen), shown))
+        show_hosted_options()
+        show_request_estimates(_estimate_requests(kind, task, tuple(chosen), shown))
     st.button(
         t("playground.run"),
         type="primary",
@@ -153,7 +158,7 @@ def _start_experiment(kind: str, task: Task, techniques: tuple[Technique, ...], 
         state.study_notice = t("study.choose_technique")
         return
     try:
-        check_plan(_estimate_requests(kind, task, techniques, shown))
+        check_request_count(_estimate_requests(kind, task, techniques, shown))
     except NucleusError as error:
         state.study_notice = i18n.explain(error)
         return
@@ -192,15 +197,20 @@ def _start_experiment(kind: str, task: Task, techniques: tuple[Technique, ...], 
 
 def _make_request(prompt: PromptSpec, sampler: SamplerConfig | None = None) -> GenerationRequest:
     """Return the request for a prompt: greedy by default, with temperature 0.7 where the technique takes a vote."""
-    state, method = session(), prompt.method
+    state, method = session(), prompt.traits
     sampler = sampler or SamplerConfig(temperature=0.7 if method.votes else 0)
     tokens = MAX_REASONING_TOKENS if method.reasoning else MAX_ANSWER_TOKENS
     return GenerationRequest(
-        state.model_id, prompt, (SampleRequest(sampler, tokens),), state.precision, state.id, hosted=read_hosted()
+        state.model_id,
+        prompt,
+        (SampleRequest(sampler, tokens),),
+        state.precision,
+        state.id,
+        hosted=read_hosted_options(),
     )
 
 
-def _estimate_requests(kind: str, task: Task, techniques: tuple[Technique, ...], shown: int) -> list[Plan]:
+def _estimate_requests(kind: str, task: Task, techniques: tuple[Technique, ...], shown: int) -> list[RequestEstimate]:
     """Estimate the provider requests of the experiment from the prompts of its first item."""
     examples = task.examples[: shown or None]
     if kind == "techniques":
@@ -211,7 +221,7 @@ def _estimate_requests(kind: str, task: Task, techniques: tuple[Technique, ...],
         ways = itertools.product(("zero_shot", "few_shot"), CONTENT_FREE_INPUTS)
         asked = [(_content_free_prompt(task, way, examples), SAMPLES_PER_INPUT) for way in ways]  # type: ignore[arg-type]
     plans = [
-        Plan(
+        RequestEstimate(
             session().model_id,
             count * count_samples(prompt),
             sum(len(message.content) for message in prompt.messages()),
@@ -219,7 +229,7 @@ def _estimate_requests(kind: str, task: Task, techniques: tuple[Technique, ...],
         )
         for prompt, count in asked
     ]
-    return together(plans)
+    return merge_estimates(plans)
 
 
 def _content_free_prompt(task: Task, way: tuple[Technique, str], examples: tuple) -> PromptSpec:
@@ -250,7 +260,9 @@ def _order_name(order: tuple[int, ...]) -> str:
 def _show_order_spread(study: GridExperiment) -> None:
     shares = [sum(study.cells[way, item].score for item in range(study.items)) / study.items for way in study.variants]
     low, high = min(shares), max(shares)
-    st.markdown(t("study.spread", low=number(100 * low, 0), high=number(100 * high, 0), orders=len(shares)))
+    st.markdown(
+        t("study.spread", low=format_number(100 * low, 0), high=format_number(100 * high, 0), orders=len(shares))
+    )
 
 
 def _show_label_shares(study: GridExperiment, task: Task) -> None:
@@ -258,7 +270,9 @@ def _show_label_shares(study: GridExperiment, task: Task) -> None:
     rows = []
     for technique, blank in study.variants:
         answers = [cell.answer for (way, _), cell in study.cells.items() if way == (technique, blank)]
-        shares = {label: number(100 * answers.count(label) / max(1, len(answers)), 0) + " %" for label in task.choices}
+        shares = {
+            label: format_number(100 * answers.count(label) / max(1, len(answers)), 0) + " %" for label in task.choices
+        }
         rows.append({t("study.way"): _technique_name(technique), t("parts.question"): blank} | shares)
     st.dataframe(rows, hide_index=True)
     st.caption(t("study.bias_help", draws=SAMPLES_PER_INPUT))

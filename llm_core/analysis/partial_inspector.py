@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from llm_core.analysis.step_inspector import Found, Lens, StageView, Unseen, View, ways_to_write
+from llm_core.analysis.step_inspector import (
+    StageView,
+    StepInspector,
+    StepView,
+    TextSpelling,
+    UnseenTokens,
+    leading_space_variants,
+)
 from llm_core.decoding.thread_tuning import use_one_thread
 from llm_core.errors import NucleusError
 from samplers import SamplerConfig
@@ -22,7 +29,7 @@ if TYPE_CHECKING:
     from llm_core.generation.record import Run, TokenEvent
 
 
-class PartialLens(Lens):
+class PartialStepInspector(StepInspector):
     """Inspector of a step of which a provider showed some tokens."""
 
     def __init__(
@@ -48,7 +55,7 @@ class PartialLens(Lens):
 
     @torch.inference_mode()
     @use_one_thread()
-    def look(self, config: SamplerConfig) -> View:
+    def inspect(self, config: SamplerConfig) -> StepView:
         view = TopLogprobsChain(config, self._vocabulary, self._constrained, self._answer)
         try:
             seen = view.distributions(self._known, self._likeliest)
@@ -57,23 +64,23 @@ class PartialLens(Lens):
         stages: list[StageView] = []
         for name, glimpse in seen:
             stages.append(self._stage(name, glimpse, stages[-1] if stages else None))
-        return View(tuple(stages))
+        return StepView(tuple(stages))
 
-    def drawn(self, view: View, seed: int) -> int | None:
+    def draw_token(self, view: StepView, seed: int) -> int | None:
         return None
 
-    def find(self, text: str) -> list[Found]:
+    def find(self, text: str) -> list[TextSpelling]:
         """Find the longest shown token that begins the text, since the provider's tokenizer is not known."""
         found = []
-        for spelled in ways_to_write(text):
+        for spelled in leading_space_variants(text):
             labels = {self._label(token): token for token in reversed(self._ids)}
             begins = [label for label in labels if label == spelled or (label.strip() and spelled.startswith(label))]
             best = max(begins, key=len, default=None)
             token = None if best is None else labels[best]
-            found.append(Found(spelled, token, begins=best is not None and best != spelled))
+            found.append(TextSpelling(spelled, token, begins=best is not None and best != spelled))
         return found
 
-    def unbounded(self, config: SamplerConfig) -> tuple[str, ...]:
+    def unbounded_stages(self, config: SamplerConfig) -> tuple[str, ...]:
         rewards = {name for name in ("presence_penalty", "frequency_penalty") if getattr(config, name) < 0}
         return tuple(name for name in config.stages if name not in BOUNDED_STAGES or name in rewards)
 
@@ -82,7 +89,7 @@ class PartialLens(Lens):
         possible = probs > 0
         kept = int(possible.count_nonzero())
         mass = max(0.0, 1.0 - float(probs.double().sum()))
-        unseen = Unseen(mass, seen.mass_bound, seen.ceiling, self._vocabulary, seen.entropy_bits[1])
+        unseen = UnseenTokens(mass, seen.mass_bound, seen.ceiling, self._vocabulary, seen.entropy_bits[1])
         removed, removed_mass = 0, 0.0
         if before is not None and before.unseen is not None:
             removed = before.kept - kept
@@ -92,7 +99,9 @@ class PartialLens(Lens):
         return StageView(name, probs, kept, removed, removed_mass, bits, self._ids, seen.bound, unseen)
 
 
-def partial_lens_of(run: Run, events: Sequence[TokenEvent], step: int, vocabulary: int | None = None) -> PartialLens:
+def make_partial_inspector(
+    run: Run, events: Sequence[TokenEvent], step: int, vocabulary: int | None = None
+) -> PartialStepInspector:
     """Return the inspector of one step of a hosted answer.
 
     Raises `NucleusError` for a step without log-probabilities.
@@ -103,7 +112,7 @@ def partial_lens_of(run: Run, events: Sequence[TokenEvent], step: int, vocabular
     known = dict(zip(trace.candidates, trace.raw.logprobs, strict=True))
     # The drawn token may have come beside the likeliest ones; if it is the last, nothing tells, so less is assumed.
     likeliest = len(known) - (trace.candidates[-1] == trace.token_id)
-    return PartialLens(
+    return PartialStepInspector(
         known,
         likeliest,
         answer=[event.token_id for event in events[:step] if event.token_id is not None],

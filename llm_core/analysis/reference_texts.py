@@ -9,12 +9,12 @@ import weakref
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from llm_core.analysis.text_metrics import Written
+from llm_core.analysis.text_metrics import TextSample
 
 if TYPE_CHECKING:
     from llm_core.models.language_model import LanguageModel
 
-PASSAGES: Mapping[str, str] = {
+REFERENCE_TEXTS: Mapping[str, str] = {
     # the second paragraph of the Declaration of Independence of the United States, 1776
     "declaration": (
         "We hold these truths to be self-evident, that all men are created equal, that they are endowed by their "
@@ -48,25 +48,27 @@ PASSAGES: Mapping[str, str] = {
 }
 OPENING_TOKENS = 24
 """Tokens at the beginning of each text that are given and not scored."""
-_scored: weakref.WeakKeyDictionary[LanguageModel, dict[str, Written]] = weakref.WeakKeyDictionary()
+_scores_by_model: weakref.WeakKeyDictionary[LanguageModel, dict[str, TextSample]] = weakref.WeakKeyDictionary()
 
 
-def scored(model: LanguageModel) -> dict[str, Written]:
+def score_reference_texts(model: LanguageModel) -> dict[str, TextSample]:
     """Return the log-probability of every token after the opening, for each reference text.
 
     Takes one forward pass a text, at the first call for a model only.
     """
-    if model not in _scored:
-        _scored[model] = {name: score(model, _ids(model, text)) for name, text in PASSAGES.items()}
-    return _scored[model]
+    if model not in _scores_by_model:
+        _scores_by_model[model] = {
+            name: score_continuation(model, _tokenize(model, text)) for name, text in REFERENCE_TEXTS.items()
+        }
+    return _scores_by_model[model]
 
 
-def opening(name: str, words: int = 24) -> str:
+def first_words(name: str, words: int = 24) -> str:
     """Return the first words of a reference text, for a model to continue."""
-    return " ".join(PASSAGES[name].split()[:words])
+    return " ".join(REFERENCE_TEXTS[name].split()[:words])
 
 
-def score(model: LanguageModel, ids: list[int], given: int = OPENING_TOKENS) -> Written:
+def score_continuation(model: LanguageModel, ids: list[int], given: int = OPENING_TOKENS) -> TextSample:
     """Return the log-probabilities and entropies of a text's tokens after its first `given` ones."""
     import math
 
@@ -79,8 +81,8 @@ def score(model: LanguageModel, ids: list[int], given: int = OPENING_TOKENS) -> 
         said = logprobs.gather(-1, tokens[0, given:, None]).squeeze(-1)
         entropies = -(logprobs.exp() * logprobs).sum(-1) / math.log(2)
     rest = ids[given:]
-    return Written(model.decode(rest), tuple(rest), tuple(said.tolist()), tuple(entropies.tolist()))
+    return TextSample(model.decode(rest), tuple(rest), tuple(said.tolist()), tuple(entropies.tolist()))
 
 
-def _ids(model: LanguageModel, text: str) -> list[int]:
+def _tokenize(model: LanguageModel, text: str) -> list[int]:
     return list(model.tokenizer(text, add_special_tokens=True).input_ids)

@@ -42,11 +42,11 @@ def mcnemar(only_first: int, only_second: int) -> float:
     return min(1.0, 2 * sum(comb(n, k) for k in range(fewer + 1)) / 2**n)
 
 
-LEAST_EXPECTED = 5.0
+MIN_EXPECTED_COUNT = 5.0
 """Expected count below which classes are pooled: the chi-square distribution describes them badly (Cochran 1954)."""
 
 
-class Fit(NamedTuple):
+class ChiSquareTest(NamedTuple):
     """Result of Pearson's chi-square test of counts against expected counts (Pearson 1900)."""
 
     statistic: float
@@ -56,23 +56,23 @@ class Fit(NamedTuple):
     """Probability of counts at least this far off if the expectation is right; 1 for a single class."""
 
 
-def goodness_of_fit(observed: Sequence[float], expected: Sequence[float]) -> Fit:
+def goodness_of_fit(observed: Sequence[float], expected: Sequence[float]) -> ChiSquareTest:
     """Test counts by `sum (observed - expected)^2 / expected` over the classes, with those of small expectation pooled
     into one."""
-    large = [(o, e) for o, e in zip(observed, expected, strict=True) if e >= LEAST_EXPECTED]
-    small = [(o, e) for o, e in zip(observed, expected, strict=True) if e < LEAST_EXPECTED]
+    large = [(o, e) for o, e in zip(observed, expected, strict=True) if e >= MIN_EXPECTED_COUNT]
+    small = [(o, e) for o, e in zip(observed, expected, strict=True) if e < MIN_EXPECTED_COUNT]
     pooled = (sum(o for o, _ in small), sum(e for _, e in small))
-    if pooled[1] >= LEAST_EXPECTED or not large:
+    if pooled[1] >= MIN_EXPECTED_COUNT or not large:
         large.append(pooled)
     elif pooled != (0, 0):  # too little even together
         o, e = min(large, key=lambda each: each[1])
         large[large.index((o, e))] = (o + pooled[0], e + pooled[1])
     statistic = sum((o - e) ** 2 / e for o, e in large)
     degrees = len(large) - 1
-    return Fit(statistic, degrees, _chi_square_above(statistic, degrees) if degrees else 1.0)
+    return ChiSquareTest(statistic, degrees, _chi_square_survival(statistic, degrees) if degrees else 1.0)
 
 
-def _chi_square_above(value: float, degrees: int) -> float:
+def _chi_square_survival(value: float, degrees: int) -> float:
     import torch
 
     half = torch.tensor(degrees / 2, dtype=torch.float64)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from llm_core.analysis.significance import Fit, goodness_of_fit
+from llm_core.analysis.significance import ChiSquareTest, goodness_of_fit
 from llm_core.decoding.thread_tuning import use_one_thread
 from llm_core.errors import NucleusError
 from llm_core.generation.request import GenerationRequest, SampleRequest
@@ -32,14 +32,14 @@ if TYPE_CHECKING:
     from samplers.chain import StageRecording
 
 MAX_DRAWS = 100_000
-DRAWN_TOKENS = 255
+MAX_COUNTED_TOKENS = 255
 """Tokens whose draws are counted one by one; all others are counted together."""
-_CELLS = 2_000_000
+_MAX_NOISE_VALUES = 2_000_000
 """Random numbers held at the same time while drawing."""
 
 
 @dataclass(frozen=True, slots=True)
-class Unseen:
+class UnseenTokens:
     """Bounds on the tokens of a distribution that a provider did not show."""
 
     mass: float
@@ -50,7 +50,7 @@ class Unseen:
     """Largest probability that one unseen token can have; 0 where the stages have excluded them all."""
     vocabulary: int | None
     """Size of the vocabulary, shown tokens included; None where it is not known."""
-    entropy_most: float
+    max_entropy_bits: float
     """Entropy in bits with the mass spread over as many tokens as possible; the stage's own entropy has it on as few as
     possible."""
 
@@ -78,7 +78,7 @@ class StageView:
     """Tokens that a provider showed, most likely first; None where `probs` has the whole vocabulary."""
     error_bound: float = 0.0
     """Largest distance of a probability from the truth, in [0, 1]; 1 promises nothing."""
-    unseen: Unseen | None = None
+    unseen: UnseenTokens | None = None
     """Bounds on the tokens that were not shown; None where all tokens are known."""
 
     def probability(self, token_id: int) -> float:
@@ -117,7 +117,7 @@ class StageView:
         return place if self.ids is None else self.ids[place]
 
 
-class Sighting(NamedTuple):
+class TokenAtStage(NamedTuple):
     """Probability and rank of one token after one stage."""
 
     stage: str
@@ -128,7 +128,7 @@ class Sighting(NamedTuple):
     error_bound: float = 0.0
 
 
-class Found(NamedTuple):
+class TextSpelling(NamedTuple):
     """One way to spell a text as the next tokens."""
 
     text: str
@@ -141,7 +141,7 @@ class Found(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class StepView:
     """One step under one setting: `raw` first, then every active stage, in their order."""
 
     stages: tuple[StageView, ...]
@@ -161,19 +161,19 @@ class View:
         missing = [token for token in dict.fromkeys(also) if token not in ids]
         return ids[: max(0, len(ids) - len(missing))] + missing
 
-    def follow(self, token_id: int | None) -> list[Sighting]:
+    def trace_token(self, token_id: int | None) -> list[TokenAtStage]:
         """Return the probability and rank of one token after every stage; None stands for one that was not shown."""
         if token_id is None:
             unseen = [(stage, stage.unseen.ceiling if stage.unseen else 0.0) for stage in self.stages]
-            return [Sighting(stage.name, most, _best_rank(stage, most) if most else None) for stage, most in unseen]
+            return [TokenAtStage(stage.name, most, _best_rank(stage, most) if most else None) for stage, most in unseen]
         return [
-            Sighting(stage.name, probability, stage.rank(token_id) if probability > 0 else None, stage.error_bound)
+            TokenAtStage(stage.name, probability, stage.rank(token_id) if probability > 0 else None, stage.error_bound)
             for stage in self.stages
             for probability in (stage.probability(token_id),)
         ]
 
 
-class Allowed:
+class FixedConstraint:
     """Constraint that stays in one state: the tokens that an output format allowed at one step."""
 
     def __init__(self, mask: Tensor) -> None:
@@ -191,11 +191,11 @@ def _best_rank(stage: StageView, most: float) -> int:
     return 1 + int((stage.probs >= most * (1 - 1e-3)).count_nonzero())
 
 
-class Lens(ABC):
+class StepInspector(ABC):
     """One inspected step. Thread-safe, since it never changes."""
 
     @abstractmethod
-    def look(self, config: SamplerConfig) -> View:
+    def inspect(self, config: SamplerConfig) -> StepView:
         """Return the step under these settings. Mirostat's limit is that of its first step, since it depends on the
         whole run.
 
@@ -203,27 +203,27 @@ class Lens(ABC):
         """
 
     @abstractmethod
-    def drawn(self, view: View, seed: int) -> int | None:
+    def draw_token(self, view: StepView, seed: int) -> int | None:
         """Return the token that a run draws from `view` with the noise of its seed; None where a provider's noise is
         not known."""
 
     @abstractmethod
-    def find(self, text: str) -> list[Found]:
+    def find(self, text: str) -> list[TextSpelling]:
         """Return the ways to spell a text, as it is and after a space. Empty for an empty text."""
 
-    def unbounded(self, config: SamplerConfig) -> tuple[str, ...]:
+    def unbounded_stages(self, config: SamplerConfig) -> tuple[str, ...]:
         """Return the stages of these settings without an error bound here."""
         return ()
 
-    def orders(self, config: SamplerConfig, own: tuple[str, ...] = ()) -> dict[str, View]:
+    def inspect_orders(self, config: SamplerConfig, own: tuple[str, ...] = ()) -> dict[str, StepView]:
         """Return the step under each preset's order of stages, and under `own` as "own" if given."""
         orders: dict[str, str | tuple[str, ...]] = {name: name for name in ORDERS}
         if own:
             orders["own"] = own
-        return {name: self.look(dataclasses.replace(config, order=order)) for name, order in orders.items()}
+        return {name: self.inspect(dataclasses.replace(config, order=order)) for name, order in orders.items()}
 
 
-class FullLens(Lens):
+class FullStepInspector(StepInspector):
     """Inspector of a step of which the whole vocabulary is known."""
 
     def __init__(
@@ -244,12 +244,12 @@ class FullLens(Lens):
         self.logits = logits.float()
         self.prompt, self.answer = tuple(prompt), tuple(answer)
         self._end_ids = frozenset(end_ids)
-        self._constraint = None if allowed is None else Allowed(allowed)
+        self._constraint = None if allowed is None else FixedConstraint(allowed)
         self._spell = spell
 
     @torch.inference_mode()
     @use_one_thread()
-    def look(self, config: SamplerConfig) -> View:
+    def inspect(self, config: SamplerConfig) -> StepView:
         state = RowState(config, self.prompt, self.answer, self._end_ids, self._constraint)
         recording: StageRecording = []
         try:
@@ -259,17 +259,17 @@ class FullLens(Lens):
         stages: list[StageView] = []
         for name, logits in vocabulary_snapshot(recording, 0).stages:
             probs = torch.frombuffer(logits, dtype=torch.float32).softmax(-1)
-            stages.append(_stage_view(name, probs, stages[-1] if stages else None))
-        return View(tuple(stages))
+            stages.append(_make_stage_view(name, probs, stages[-1] if stages else None))
+        return StepView(tuple(stages))
 
-    def drawn(self, view: View, seed: int) -> int | None:
+    def draw_token(self, view: StepView, seed: int) -> int | None:
         return int(draw(view.final.probs[None], [seed], [len(self.answer)]))
 
-    def find(self, text: str) -> list[Found]:
-        return [Found(spelled, ids[0], ids) for spelled, ids in self._spell(text).items()]
+    def find(self, text: str) -> list[TextSpelling]:
+        return [TextSpelling(spelled, ids[0], ids) for spelled, ids in self._spell(text).items()]
 
 
-def _stage_view(name: str, probs: Tensor, before: StageView | None) -> StageView:
+def _make_stage_view(name: str, probs: Tensor, before: StageView | None) -> StageView:
     possible = probs > 0
     kept = int(possible.count_nonzero())
     entropy = float(torch.special.entr(probs).sum()) / torch.log(torch.tensor(2.0)).item()
@@ -280,7 +280,7 @@ def _stage_view(name: str, probs: Tensor, before: StageView | None) -> StageView
 
 
 @dataclass(frozen=True, slots=True)
-class Draws:
+class DrawCounts:
     """Counts of tokens drawn many times from one distribution."""
 
     token_ids: tuple[int, ...]
@@ -288,12 +288,12 @@ class Draws:
     expected: tuple[float, ...]
     """Expected counts of each of these tokens, then of all others together."""
     observed: tuple[int, ...]
-    fit: Fit
+    fit: ChiSquareTest
 
 
 @torch.inference_mode()
 @use_one_thread()
-def draw_many(stage: StageView, count: int, seed: int) -> Draws:
+def draw_many(stage: StageView, count: int, seed: int) -> DrawCounts:
     """Draw `count` tokens from a stage's distribution as a run does, with the noise of `seed` at steps 0, 1, 2, ...
 
     The tokens beyond the most likely ones race as one: the smallest of exponential times with rates `p_i` is itself
@@ -304,16 +304,16 @@ def draw_many(stage: StageView, count: int, seed: int) -> Draws:
     if not 1 <= count <= MAX_DRAWS:
         raise NucleusError("setting_out_of_range", field="draws", value=count, low=1, high=MAX_DRAWS)
     kept = int((probs > 0).count_nonzero())
-    top = probs.topk(min(DRAWN_TOKENS, kept))
+    top = probs.topk(min(MAX_COUNTED_TOKENS, kept))
     shares = torch.cat([top.values.double(), (1 - top.values.double().sum()).clamp(min=0)[None]])
     counts = torch.zeros(len(shares), dtype=torch.int64)
-    chunk = max(1, _CELLS // len(shares))
+    chunk = max(1, _MAX_NOISE_VALUES // len(shares))
     for start in range(0, count, chunk):
         steps = range(start, min(count, start + chunk))
         drawn = draw(shares.expand(len(steps), -1), [seed] * len(steps), steps)
         counts += torch.bincount(drawn, minlength=len(shares))
     expected = (shares * count).tolist()
-    return Draws(
+    return DrawCounts(
         tuple(stage.likeliest(len(top.indices))),
         tuple(expected),
         tuple(counts.tolist()),
@@ -321,25 +321,25 @@ def draw_many(stage: StageView, count: int, seed: int) -> Draws:
     )
 
 
-def ways_to_write(text: str) -> list[str]:
+def leading_space_variants(text: str) -> list[str]:
     """Return a text as it is, and after a space. Empty for an empty text."""
     return list(dict.fromkeys([text, f" {text.lstrip()}"] if text.strip() else [text] if text else []))
 
 
-def spellings(model: LanguageModel, text: str) -> dict[str, tuple[int, ...]]:
+def tokenize_spellings(model: LanguageModel, text: str) -> dict[str, tuple[int, ...]]:
     """Return the token ids of a text as it is, and after a space. Empty for an empty text.
 
     Texts of several tokens give them all; only the first could come next.
     """
     found: dict[str, tuple[int, ...]] = {}
-    for spelled in ways_to_write(text):
+    for spelled in leading_space_variants(text):
         ids = tuple(model.tokenizer(spelled, add_special_tokens=False)["input_ids"])
         if ids and ids not in found.values():
             found[spelled] = ids
     return found
 
 
-def request_for(request: GenerationRequest, row: SampleRequest, answer: Sequence[int]) -> GenerationRequest:
+def make_step_request(request: GenerationRequest, row: SampleRequest, answer: Sequence[int]) -> GenerationRequest:
     """Return the request for the logits of the step after the tokens `answer`, counted from the beginning of the
     answer: one token of that sample, with its logits kept."""
     asked = dataclasses.replace(
@@ -348,18 +348,18 @@ def request_for(request: GenerationRequest, row: SampleRequest, answer: Sequence
     return dataclasses.replace(request, samples=(asked,))
 
 
-def lens_of(run: Run) -> Lens:
+def make_step_inspector(run: Run) -> StepInspector:
     """Return the inspector of an ended run of `make_step_request`. Raises the error that the run failed with."""
     [record] = run.samples
     if record.error:
         raise record.error
     if record.first_step is None or run.rendered is None or run.model is None:
         raise NucleusError("lens_without_logits")
-    return FullLens(
+    return FullStepInspector(
         record.first_step.logits,
         prompt=run.rendered.token_ids,
         answer=record.request.prefix_ids,
         end_ids=run.model.end_ids,
         allowed=record.first_step.allowed,
-        spell=partial(spellings, run.model),
+        spell=partial(tokenize_spellings, run.model),
     )

@@ -18,14 +18,14 @@ from samplers.trace import EXCLUDED_LOGPROB, StageSnapshot, StepTrace
 if TYPE_CHECKING:
     from llm_core.generation.record import TokenEvent
 
-REPEATED = 4
+REPEATED_NGRAM_SIZE = 4
 """Length of the n-grams whose repetition is reported, as in Welleck et al. 2020."""
 _ROUNDING = 1e-7
 """Rounding error of float32 probabilities that should add up to 1."""
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class TextSample:
     """One text, reduced to what the metrics need: some bytes a token instead of its whole trace."""
 
     text: str
@@ -36,18 +36,18 @@ class Written:
     probabilities."""
     entropies: tuple[float, ...]
     """Entropy in bits of the model's distribution before each token."""
-    bent: tuple[float, ...] = ()
+    sampler_kls: tuple[float, ...] = ()
     """Distance of each step's distribution after the sampler from the model's: `kl_bits(after, before)`."""
 
 
-def written(events: Iterable[TokenEvent]) -> Written:
+def make_text_sample(events: Iterable[TokenEvent]) -> TextSample:
     """Return the text that these events spell."""
     events = tuple(events)
     ids = [event.token_id for event in events if event.token_id is not None]
     traces = [event.trace for event in events if event.trace is not None]
     if len(traces) < len(events):
         traces = []
-    return Written(
+    return TextSample(
         "".join(event.text for event in events),
         tuple(ids) if len(ids) == len(events) else (),
         tuple(trace.logprob for trace in traces),
@@ -56,21 +56,21 @@ def written(events: Iterable[TokenEvent]) -> Written:
     )
 
 
-def distinct_n(texts: Sequence[Written], n: int) -> float | None:
+def distinct_n(texts: Sequence[TextSample], n: int) -> float | None:
     """Return the different n-grams over all n-grams of the texts together, in (0, 1] (distinct-n, Li et al. 2016, arXiv
     1510.03055)."""
     grams = [gram for text in texts for gram in _ngrams(text.tokens, n)]
     return len(set(grams)) / len(grams) if grams else None
 
 
-def repeated_ngrams(text: Written, n: int = REPEATED) -> float | None:
+def repeated_ngram_share(text: TextSample, n: int = REPEATED_NGRAM_SIZE) -> float | None:
     """Return the share of a text's n-grams that occurred before: `1 - |different n-grams| / |n-grams|` (seq-rep-n,
     Welleck et al. 2020, arXiv 1908.04319)."""
     distinct = distinct_n([text], n)
     return None if distinct is None else 1 - distinct
 
 
-def self_bleu(texts: Sequence[Written]) -> float | None:
+def self_bleu(texts: Sequence[TextSample]) -> float | None:
     """Return the similarity of the texts: the mean BLEU-4 of each against all others as references, in [0, 1] (Zhu et
     al. 2018, arXiv 1802.01886).
 
@@ -89,12 +89,12 @@ def self_bleu(texts: Sequence[Written]) -> float | None:
     return math.fsum(scores) / len(scores) / 100
 
 
-def mean_logprob(texts: Sequence[Written]) -> float | None:
+def mean_logprob(texts: Sequence[TextSample]) -> float | None:
     """Return the mean log-probability over all tokens of all texts, in nats."""
     return _mean([logprob for text in texts for logprob in text.logprobs])
 
 
-def perplexity(texts: Sequence[Written]) -> float | None:
+def perplexity(texts: Sequence[TextSample]) -> float | None:
     """Return `exp(-mean log-probability)` over all tokens: the number of equally likely tokens among which the model
     would seem to have chosen each time.
 
@@ -104,7 +104,7 @@ def perplexity(texts: Sequence[Written]) -> float | None:
     return None if mean is None else math.exp(-mean)
 
 
-class Difference(NamedTuple):
+class DistributionDifference(NamedTuple):
     """Distance between two distributions over the same vocabulary."""
 
     kl_bits: float
@@ -114,9 +114,9 @@ class Difference(NamedTuple):
     """Tokens that both allow over tokens that at least one allows, in [0, 1] (Jaccard 1912)."""
 
 
-def difference(
+def compare_distributions(
     candidates: Sequence[int], stage: StageSnapshot, other_candidates: Sequence[int], other: StageSnapshot
-) -> Difference:
+) -> DistributionDifference:
     """Compare the first distribution with the second, by the candidates that both traces show.
 
     All further tokens count as one, which can only make the divergence smaller (the data processing inequality): exact
@@ -127,24 +127,27 @@ def difference(
     both = sum(one > EXCLUDED_LOGPROB and two > EXCLUDED_LOGPROB for one, two in pairs)
     hidden = stage.kept - sum(one > EXCLUDED_LOGPROB for one, _ in pairs)
     other_hidden = other.kept - sum(two > EXCLUDED_LOGPROB for _, two in pairs)
-    rest = _rest(hidden, [one for one, _ in pairs]), _rest(other_hidden, [two for _, two in pairs])
+    rest = (
+        _unshown_logprob(hidden, [one for one, _ in pairs]),
+        _unshown_logprob(other_hidden, [two for _, two in pairs]),
+    )
     kl = math.fsum(_kl_term(*pair) for pair in [*pairs, rest]) / math.log(2)
     # of what the traces do not show, the smaller set is taken to lie in the larger: most stages cut by likelihood
     union = stage.kept + other.kept - both - min(hidden, other_hidden)
-    return Difference(max(0.0, kl), (both + min(hidden, other_hidden)) / union)
+    return DistributionDifference(max(0.0, kl), (both + min(hidden, other_hidden)) / union)
 
 
 def sampler_kl(trace: StepTrace) -> float:
     """Return how far the sampler moved one step's distribution from the model's, in bits: `KL(after || before)`.
     Cutting alone costs `-log2` of the probability that was kept."""
-    return difference(trace.candidates, trace.final, trace.candidates, trace.raw).kl_bits
+    return compare_distributions(trace.candidates, trace.final, trace.candidates, trace.raw).kl_bits
 
 
-Piece = tuple[Literal["same", "other"], tuple[int, int], tuple[int, int]]
+DiffSpan = tuple[Literal["same", "other"], tuple[int, int], tuple[int, int]]
 """Stretch of two token sequences: `(start, end)` in each."""
 
 
-def text_diff(tokens: Sequence[Hashable], others: Sequence[Hashable]) -> list[Piece]:
+def diff_tokens(tokens: Sequence[Hashable], others: Sequence[Hashable]) -> list[DiffSpan]:
     """Return the stretches where two texts have the same tokens and where not, in order (Ratcliff and Obershelp, as in
     difflib).
 
@@ -157,20 +160,20 @@ def text_diff(tokens: Sequence[Hashable], others: Sequence[Hashable]) -> list[Pi
     ]
 
 
-def _repetition(texts: Sequence[Written]) -> float | None:
-    return _mean([share for text in texts if (share := repeated_ngrams(text)) is not None])
+def _mean_repeated_ngram_share(texts: Sequence[TextSample]) -> float | None:
+    return _mean([share for text in texts if (share := repeated_ngram_share(text)) is not None])
 
 
-STATISTICS: Mapping[str, Callable[[Sequence[Written]], float | None]] = {
+STATISTICS: Mapping[str, Callable[[Sequence[TextSample]], float | None]] = {
     "length": lambda texts: _mean([len(text.tokens) for text in texts if text.tokens or not text.text]),
-    "repetition": _repetition,
+    "repetition": _mean_repeated_ngram_share,
     "distinct_1": lambda texts: distinct_n(texts, 1),
     "distinct_2": lambda texts: distinct_n(texts, 2),
     "self_bleu": self_bleu,
     "mean_logprob": mean_logprob,
     "perplexity": perplexity,
     "entropy": lambda texts: _mean([bits for text in texts for bits in text.entropies]),
-    "sampler_kl": lambda texts: _mean([bits for text in texts for bits in text.bent]),
+    "sampler_kl": lambda texts: _mean([bits for text in texts for bits in text.sampler_kls]),
 }
 """Metrics of the texts of one setting. Means over steps weigh tokens alike, the others weigh texts alike."""
 
@@ -183,7 +186,7 @@ def _mean(values: Sequence[float]) -> float | None:
     return math.fsum(values) / len(values) if values else None
 
 
-def _rest(tokens: int, logprobs: Sequence[float]) -> float:
+def _unshown_logprob(tokens: int, logprobs: Sequence[float]) -> float:
     """Return the log-probability of so many tokens that are not shown. Rounding may leave them nothing, but they are
     possible."""
     return math.log(max(_ROUNDING, 1 - math.fsum(map(math.exp, logprobs)))) if tokens else EXCLUDED_LOGPROB

@@ -15,7 +15,7 @@ from llm_core.errors import NucleusError
 from llm_core.generation.record import FinishReason, Run, SampleRecord
 from llm_core.generation.request import MAX_SAMPLES_PER_REQUEST, GenerationRequest, SampleRequest
 from llm_core.generation.technique_run import Submit
-from llm_core.prompts.extraction import normalized
+from llm_core.prompts.extraction import normalize_result
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -198,7 +198,7 @@ def group_duplicates(candidates: Sequence[Candidate]) -> list[DuplicateGroup]:
     """Return the candidates grouped by their text, in the order of their first."""
     members: dict[str, list[Candidate]] = {}
     for candidate in candidates:
-        members.setdefault(normalized(candidate.text), []).append(candidate)
+        members.setdefault(normalize_result(candidate.text), []).append(candidate)
     return [DuplicateGroup(group[0], tuple(each.index for each in group)) for group in members.values()]
 
 

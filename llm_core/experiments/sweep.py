@@ -11,7 +11,7 @@ import dataclasses
 import itertools
 from collections.abc import Mapping, Sequence
 
-from llm_core.analysis.text_metrics import STATISTICS, Written, written
+from llm_core.analysis.text_metrics import STATISTICS, TextSample, make_text_sample
 from llm_core.errors import NucleusError
 from llm_core.experiments.study import CellResult, GridExperiment
 from llm_core.generation.request import MAX_SAMPLES_PER_REQUEST, GenerationRequest
@@ -81,7 +81,7 @@ class Sweep(GridExperiment[GridPoint]):
         request.validate()
         self.model_id = request.model_id
         self.points = dict(points)
-        self.texts: dict[tuple[GridPoint, int], Written] = {}
+        self.texts: dict[tuple[GridPoint, int], TextSample] = {}
         """Finished texts, by point and seed index."""
         self._statistics: dict[tuple[GridPoint, str, int], float | None] = {}
         [row] = request.samples
@@ -97,7 +97,7 @@ class Sweep(GridExperiment[GridPoint]):
         """Return the seed of an item, the same at every point."""
         return self._first_seed + item
 
-    def texts_at(self, point: GridPoint) -> list[Written]:
+    def texts_at(self, point: GridPoint) -> list[TextSample]:
         """Return the finished texts of a point, by seed."""
         return [self.texts[point, item] for item in range(self.items) if (point, item) in self.texts]
 
@@ -116,5 +116,5 @@ class Sweep(GridExperiment[GridPoint]):
 
     def _make_cell(self, place: tuple[GridPoint, int], technique_run: TechniqueRun) -> CellResult:
         if technique_run.outcomes:  # neither failed nor cut off
-            self.texts[place] = written(technique_run.main.samples[0].events())
+            self.texts[place] = make_text_sample(technique_run.main.samples[0].events())
         return super()._make_cell(place, technique_run)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from llm_core.errors import NucleusError
-from llm_core.prompts.extraction import Extraction, ExtractionKind, normalized
+from llm_core.prompts.extraction import Extraction, ExtractionKind, normalize_result
 from llm_core.prompts.output_format import OutputFormat
 from llm_core.prompts.spec import TECHNIQUES, Example, PromptSpec, Technique
 
@@ -63,7 +63,7 @@ class Task:
         """Return the worth of an answer, in [0, 1]: by the task's verifier, or else 1 for an accepted answer."""
         if self.verify is not None:
             return self.verify(item, answer)
-        found, accepted = normalized(answer), map(normalized, self.items[item].answers)
+        found, accepted = normalize_result(answer), map(normalize_result, self.items[item].answers)
         if self.within:
             return float(any(re.search(rf"\b{re.escape(each)}\b", found) for each in accepted))
         return float(found in accepted)
@@ -110,9 +110,9 @@ def load_task(name: str, count: int = 24, seed: int = 1) -> Task:
 def task_from_table(rows: Sequence[Mapping[str, str]], instruction: str, examples: Sequence[Example] = ()) -> Task:
     """Return a task from a user's table with the columns `input` and `output`; several accepted outputs are separated
     by `|`. Rows that are among the examples are left out. Raises `NucleusError` for a table without other rows."""
-    from llm_core.prompts.table_import import to_examples
+    from llm_core.prompts.table_import import make_examples
 
-    wanted, _ = to_examples([dict(row) for row in rows])
+    wanted, _ = make_examples([dict(row) for row in rows])
     shown = {example.input for example in examples}
     items = tuple(
         TaskItem(each.input, tuple(part.strip() for part in each.output.split("|")))

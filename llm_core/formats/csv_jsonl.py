@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from llm_core.errors import NucleusError
-from llm_core.formats.common.result import Dumped, Lost
+from llm_core.formats.common.result import DroppedField, ExportResult
 from llm_core.generation.record import Run, SampleRecord, TokenEvent
 
 COLUMNS = (
@@ -24,42 +24,49 @@ _FORMULA = re.compile(r"[=+\-@\t\r]")
 _NUMBER = re.compile(r"[-+]?\d[\d.,]*(?:[eE][-+]?\d+)?%?")
 
 
-def dump_csv(runs: Sequence[Run]) -> Dumped:
+def dump_csv(runs: Sequence[Run]) -> ExportResult:
     """Export runs as CSV, in UTF-8 with the byte-order mark that spreadsheets need to read Vietnamese.
 
     A text that a spreadsheet would run as a formula gets an apostrophe in front. Raises `NucleusError` without a run.
     """
-    rows = list(_rows(runs))
-    varied = [name for name in _settings(rows[0][1]) if len({str(_settings(row)[name]) for _, row, _ in rows}) > 1]
+    rows = list(_number_records(runs))
+    varied = [
+        name
+        for name in _sampler_settings(rows[0][1])
+        if len({str(_sampler_settings(row)[name]) for _, row, _ in rows}) > 1
+    ]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\r\n")
     writer.writerow([*COLUMNS, *varied])
     guarded = False
     for place, row, run in rows:
-        figures = _figures(place, row, run) | {name: _settings(row)[name] for name in varied}
-        cells = [_cell(figures[name]) for name in (*COLUMNS, *varied)]
-        safe = [_guarded(cell) if isinstance(cell, str) else cell for cell in cells]
+        figures = _figures(place, row, run) | {name: _sampler_settings(row)[name] for name in varied}
+        cells = [_format_cell(figures[name]) for name in (*COLUMNS, *varied)]
+        safe = [_guard_formula(cell) if isinstance(cell, str) else cell for cell in cells]
         guarded |= safe != cells
         writer.writerow(safe)
-    lost = [Lost("recipe", "not_in_results"), Lost("events", "not_in_results")]
-    return Dumped("\ufeff" + out.getvalue(), (*lost, *([Lost("answer", "guarded")] if guarded else [])))
+    lost = [DroppedField("recipe", "not_in_results"), DroppedField("events", "not_in_results")]
+    return ExportResult("\ufeff" + out.getvalue(), (*lost, *([DroppedField("answer", "guarded")] if guarded else [])))
 
 
-def dump_jsonl(runs: Sequence[Run]) -> Dumped:
+def dump_jsonl(runs: Sequence[Run]) -> ExportResult:
     """Export runs as JSON Lines, one object for each answer.
 
     Each token has its id, text and seconds, and where they are known its raw log-probability, its rank, and the entropy
     before and the probability after the sampler. Raises `NucleusError` without a run.
     """
     lines = []
-    for place, row, run in _rows(runs):
-        told = _figures(place, row, run) | {"sampler": _settings(row), "thoughts": row.thoughts}
-        told["events"] = [_event(event) for event in row.events()]
+    for place, row, run in _number_records(runs):
+        told = _figures(place, row, run) | {"sampler": _sampler_settings(row), "thoughts": row.thoughts}
+        told["events"] = [_event_data(event) for event in row.events()]
         lines.append(json.dumps(told, ensure_ascii=False, allow_nan=False))
-    return Dumped("\n".join(lines) + "\n", (Lost("recipe", "not_in_results"), Lost("candidates", "not_in_results")))
+    return ExportResult(
+        "\n".join(lines) + "\n",
+        (DroppedField("recipe", "not_in_results"), DroppedField("candidates", "not_in_results")),
+    )
 
 
-def _rows(runs: Sequence[Run]) -> Iterator[tuple[tuple[int, int], SampleRecord, Run]]:
+def _number_records(runs: Sequence[Run]) -> Iterator[tuple[tuple[int, int], SampleRecord, Run]]:
     """Yield `((prompt, row), record, run)`, both numbered from 1. Raises `NucleusError` without a run."""
     if not runs:
         raise NucleusError("export_without_run")
@@ -90,28 +97,32 @@ def _figures(place: tuple[int, int], row: SampleRecord, run: Run) -> dict[str, A
     }
 
 
-def _settings(row: SampleRecord) -> dict[str, Any]:
+def _sampler_settings(row: SampleRecord) -> dict[str, Any]:
     """Return all settings of the sampler except its seed, neutral ones included."""
     found = dataclasses.asdict(row.request.sampler)
     return {name: list(value) if isinstance(value, tuple) else value for name, value in found.items() if name != "seed"}
 
 
-def _event(event: TokenEvent) -> dict[str, Any]:
+def _event_data(event: TokenEvent) -> dict[str, Any]:
     told: dict[str, Any] = {"id": event.token_id, "text": event.piece, "seconds": round(event.seconds, 4)}
     if trace := event.trace:
         after = trace.final.logprobs[trace.candidates.index(trace.token_id)]
-        told |= {"logprob": _number(trace.logprob), "rank": trace.rank, "entropy_bits": _number(trace.raw.entropy_bits)}
+        told |= {
+            "logprob": _finite_or_none(trace.logprob),
+            "rank": trace.rank,
+            "entropy_bits": _finite_or_none(trace.raw.entropy_bits),
+        }
         told |= {"probability_after": math.exp(after), "kept": trace.final.kept}
     return told
 
 
-def _number(value: float) -> float | None:
+def _finite_or_none(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _cell(value: Any) -> Any:
+def _format_cell(value: Any) -> Any:
     return json.dumps(value) if isinstance(value, list | dict) else "" if value is None else value
 
 
-def _guarded(text: str) -> str:
+def _guard_formula(text: str) -> str:
     return f"'{text}" if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text

@@ -14,9 +14,16 @@ from typing import Any
 
 from llm_core.errors import NucleusError
 from llm_core.formats import handlebars
-from llm_core.formats.common.chat import Turn, Variable, spec_of, turns_of
-from llm_core.formats.common.fields import extras, from_namespace, named, namespaced, traced, with_extras
-from llm_core.formats.common.result import Dumped, Loaded, Lost
+from llm_core.formats.common.chat import Turn, Variable, spec_to_turns, turns_to_spec
+from llm_core.formats.common.fields import (
+    add_extras,
+    dropped_trace,
+    extra_fields,
+    from_namespace,
+    nucleus_only_fields,
+    to_namespace,
+)
+from llm_core.formats.common.result import DroppedField, ExportResult, ImportResult
 from llm_core.prompts.output_format import OutputFormat
 from llm_core.providers.model_id import Target, split_model_id
 from llm_core.recipes.recipe import Recipe
@@ -35,27 +42,27 @@ _CONFIG = {
     "maxOutputTokens": "limits.max_output_tokens",
     "stopSequences": "limits.stop_sequences",
 }
-_READ = frozenset({"model", "config", "input", "output", "description"})
+_KNOWN_KEYS = frozenset({"model", "config", "input", "output", "description"})
 
 
-def dump(recipe: Recipe) -> Dumped:
-    turns = turns_of(recipe.prompt)
-    front, template = _native(recipe, turns)
-    read = _read(front, template)[0]
-    more = extras(recipe, read)
-    lost = [*named(more, recipe.prompt), *traced(recipe)]
-    if not handlebars.sayable(turns):
-        lost.append(Lost("prompt", "unsafe_there"))
-    front |= {f"{NAMESPACE}{key}": value for key, value in namespaced(more).items()}
-    return Dumped(f"---\n{dump_data(front)}---\n{template}\n", tuple(lost))
+def dump(recipe: Recipe) -> ExportResult:
+    turns = spec_to_turns(recipe.prompt)
+    front, template = _write_native(recipe, turns)
+    read = _read_native(front, template)[0]
+    more = extra_fields(recipe, read)
+    lost = [*nucleus_only_fields(more, recipe.prompt), *dropped_trace(recipe)]
+    if not handlebars.is_expressible(turns):
+        lost.append(DroppedField("prompt", "unsafe_there"))
+    front |= {f"{NAMESPACE}{key}": value for key, value in to_namespace(more).items()}
+    return ExportResult(f"---\n{dump_data(front)}---\n{template}\n", tuple(lost))
 
 
-def recognises(text: str) -> bool:
+def is_dotprompt(text: str) -> bool:
     found = _PARTS.match(text)
     return bool(found and found["body"] is not None)
 
 
-def load(text: str) -> Loaded:
+def load(text: str) -> ImportResult:
     found = _PARTS.match(text)
     if not found:
         raise NucleusError("import_wrong", format="dotprompt", detail="it does not begin with --- and front matter")
@@ -63,29 +70,29 @@ def load(text: str) -> Loaded:
     if not isinstance(front, Mapping):
         raise NucleusError("import_wrong", format="dotprompt", detail="its front matter is not a mapping")
     template = (found["body"] or "").strip()
-    read, lost = _read(front, template)
+    read, lost = _read_native(front, template)
     keyed = {key.removeprefix(NAMESPACE): value for key, value in front.items() if key.startswith(NAMESPACE)}
     more, unknown = from_namespace(keyed)
-    lost += [Lost(f"{NAMESPACE}{key}", "unknown_here") for key in unknown]
-    recipe = with_extras(read, more)
-    stale = _stale(recipe, front, template)
+    lost += [DroppedField(f"{NAMESPACE}{key}", "unknown_here") for key in unknown]
+    recipe = add_extras(read, more)
+    stale = _find_stale_parts(recipe, front, template)
     if stale:
-        lost += [Lost(f"{NAMESPACE}{name}", "edited") for name in more if name.partition(".")[0] in stale]
+        lost += [DroppedField(f"{NAMESPACE}{name}", "edited") for name in more if name.partition(".")[0] in stale]
         more = {name: value for name, value in more.items() if name.partition(".")[0] not in stale}
-        recipe = with_extras(read, more)
-    return Loaded(recipe, tuple(lost))
+        recipe = add_extras(read, more)
+    return ImportResult(recipe, tuple(lost))
 
 
-def _stale(recipe: Recipe, front: Mapping[str, Any], template: str) -> set[str]:
+def _find_stale_parts(recipe: Recipe, front: Mapping[str, Any], template: str) -> set[str]:
     """Return the parts of our own fields that disagree with the rest of the file, since somebody edited that."""
-    again, body = _native(recipe, turns_of(recipe.prompt))
+    again, body = _write_native(recipe, spec_to_turns(recipe.prompt))
     stale = {"model"} if again.get("model") != front.get("model") else set()
     if body.strip() != template or any(again.get(name) != front.get(name) for name in ("input", "output")):
         stale.add("prompt")
     return stale
 
 
-def _native(recipe: Recipe, turns: tuple[Turn, ...]) -> tuple[dict[str, Any], str]:
+def _write_native(recipe: Recipe, turns: tuple[Turn, ...]) -> tuple[dict[str, Any], str]:
     """Return the front matter without our own keys, and the template."""
     front: dict[str, Any] = {"description": recipe.title} if recipe.title else {}
     target = split_model_id(recipe.model.id)
@@ -105,17 +112,19 @@ def _native(recipe: Recipe, turns: tuple[Turn, ...]) -> tuple[dict[str, Any], st
         if default := {name: row[name] for name in names if name in row}:
             front["input"]["default"] = default
     if recipe.prompt.output.kind == "json":
-        front["output"] = {"format": "json", "schema": recipe.prompt.output.parsed_schema()}
+        front["output"] = {"format": "json", "schema": recipe.prompt.output.parse_schema()}
     elif recipe.prompt.output.kind == "choice":
         front["output"] = {"format": "enum", "schema": {"type": "string", "enum": list(recipe.prompt.output.choices)}}
     return front, handlebars.write(turns)
 
 
-def _read(front: Mapping[str, Any], template: str) -> tuple[Recipe, list[Lost]]:
+def _read_native(front: Mapping[str, Any], template: str) -> tuple[Recipe, list[DroppedField]]:
     """Return the recipe as any program would read it from the file, and the fields that Nucleus has no place for."""
-    lost = [Lost(key, "unknown_here") for key in front if key not in _READ and not key.startswith(NAMESPACE)]
+    lost = [
+        DroppedField(key, "unknown_here") for key in front if key not in _KNOWN_KEYS and not key.startswith(NAMESPACE)
+    ]
     try:
-        spec = spec_of(handlebars.read(template))
+        spec = turns_to_spec(handlebars.read(template))
     except ValueError as error:
         raise NucleusError("import_wrong", format="dotprompt", detail=str(error)) from error
     more: dict[str, Any] = {"title": front["description"]} if front.get("description") else {}
@@ -123,29 +132,29 @@ def _read(front: Mapping[str, Any], template: str) -> tuple[Recipe, list[Lost]]:
     if plugin in _SCHEMES and name:
         more["model.id"] = Target(_SCHEMES[plugin], name).model_id
     elif front.get("model"):
-        lost.append(Lost("model", "unknown_here"))
-    for key, value in _mapping(front, "config").items():
+        lost.append(DroppedField("model", "unknown_here"))
+    for key, value in _require_mapping(front, "config").items():
         if key in _CONFIG:
             more[_CONFIG[key]] = value
         else:
-            lost.append(Lost(f"config.{key}", "unknown_here"))
-    given = _mapping(front, "input")
-    lost += [Lost(f"input.{key}", "unknown_here") for key in given if key not in ("default", "schema")]
-    default = _mapping(given, "default")
+            lost.append(DroppedField(f"config.{key}", "unknown_here"))
+    given = _require_mapping(front, "input")
+    lost += [DroppedField(f"input.{key}", "unknown_here") for key in given if key not in ("default", "schema")]
+    default = _require_mapping(given, "default")
     values = {name: str(default[name]) for name in spec.variables() if name in default}
-    lost += [Lost(f"input.default.{name}", "unknown_here") for name in default if name not in values]
+    lost += [DroppedField(f"input.default.{name}", "unknown_here") for name in default if name not in values]
     if values:
         more["prompt.values"] = [values]
-    output, unread = _output(_mapping(front, "output"))
+    output, unread = _read_output(_require_mapping(front, "output"))
     lost += unread
     if output.kind != "text":
         more["prompt.output"] = {"kind": output.kind, "choices": list(output.choices), "schema": output.schema}
-    return with_extras(Recipe(prompt=spec), more), lost
+    return add_extras(Recipe(prompt=spec), more), lost
 
 
-def _output(output: Mapping[str, Any]) -> tuple[OutputFormat, list[Lost]]:
+def _read_output(output: Mapping[str, Any]) -> tuple[OutputFormat, list[DroppedField]]:
     kind, schema = output.get("format"), output.get("schema")
-    lost = [Lost(f"output.{key}", "unknown_here") for key in output if key not in ("format", "schema")]
+    lost = [DroppedField(f"output.{key}", "unknown_here") for key in output if key not in ("format", "schema")]
     allowed = schema.get("enum") if isinstance(schema, Mapping) else None
     if isinstance(allowed, list) and all(isinstance(each, str) for each in allowed) and kind in ("enum", None):
         return OutputFormat("choice", tuple(allowed)), lost
@@ -156,13 +165,13 @@ def _output(output: Mapping[str, Any]) -> tuple[OutputFormat, list[Lost]]:
     ):
         return OutputFormat("json", schema=json.dumps(schema, ensure_ascii=False)), lost
     if schema is not None:  # Picoschema, or a name
-        lost.append(Lost("output.schema", "unknown_here"))
+        lost.append(DroppedField("output.schema", "unknown_here"))
     elif kind not in (None, "text"):
-        lost.append(Lost("output.format", "unknown_here"))
+        lost.append(DroppedField("output.format", "unknown_here"))
     return OutputFormat(), lost
 
 
-def _mapping(data: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+def _require_mapping(data: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     value = data.get(key) or {}
     if not isinstance(value, Mapping):
         raise NucleusError("import_wrong", format="dotprompt", detail=f"{key} is not a mapping")

@@ -15,11 +15,11 @@ from llm_core.errors import NucleusError
 from llm_core.formats.common.chat import Turn, Variable
 
 _ROLES = {"system": "system", "user": "user", "assistant": "model"}
-_SPOKEN = {theirs: ours for ours, theirs in _ROLES.items()}
+_ROLES_BY_NAME = {theirs: ours for ours, theirs in _ROLES.items()}
 _TAG = re.compile(r"\{\{(?P<left>~?)\{?(?P<inside>!--.*?--|[^{}]*?)\}?(?P<right>~?)\}\}", re.DOTALL)
 _ROLE = re.compile(r"""role\s+(?:"(\w+)"|'(\w+)')""")
 _PLAIN = re.compile(r"[^\W\d][\w-]*")
-_TAKEN = frozenset(
+_RESERVED_NAMES = frozenset(
     (
         *("role", "history", "media", "section", "json", "ifEquals", "unlessEquals", "if", "unless", "each", "with"),
         *("log", "lookup", "else", "this", "as", "true", "false", "null", "undefined"),
@@ -31,7 +31,7 @@ MARKER = "<<<dotprompt:"
 """Text that Dotprompt itself puts between messages: a message that holds it would be split there."""
 
 
-def sayable(turns: Sequence[Turn]) -> bool:
+def is_expressible(turns: Sequence[Turn]) -> bool:
     """Return whether the template can hold every text unchanged."""
     texts = [part for turn in turns for part in turn.parts if isinstance(part, str)]
     return not any(MARKER in text or "\\{{" in text for text in texts)
@@ -42,7 +42,7 @@ def write(turns: Sequence[Turn]) -> str:
     empty."""
     written = ""
     for turn in turns:
-        text = _joined(turn.parts)
+        text = _write_parts(turn.parts)
         left = "~" if written and not written[-1].isspace() else ""
         right = "~" if not text[:1].isspace() else ""
         written += ("\n" if left else "") + f'{{{{{left}role "{_ROLES[turn.role]}"{right}}}}}'
@@ -50,7 +50,7 @@ def write(turns: Sequence[Turn]) -> str:
     return written + ('{{role "user"}}' if written[-1:].isspace() else "")
 
 
-def _joined(parts: Sequence[str | Variable]) -> str:
+def _write_parts(parts: Sequence[str | Variable]) -> str:
     """Write the parts one after the other.
 
     A backslash that ends a text before a variable gets another, which Handlebars removes again; braces next to a
@@ -66,13 +66,13 @@ def _joined(parts: Sequence[str | Variable]) -> str:
         else:
             left = "~" if written.endswith("{") else ""
             written += (" " if left else "") + ("\\" if written.endswith("\\") else "")
-            written += f"{{{{{left}{_path(part.name)}}}}}"
+            written += f"{{{{{left}{_variable_path(part.name)}}}}}"
         closed = not isinstance(part, str)
     return written
 
 
-def _path(name: str) -> str:
-    return name if _PLAIN.fullmatch(name) and name not in _TAKEN else f"this.[{name}]"
+def _variable_path(name: str) -> str:
+    return name if _PLAIN.fullmatch(name) and name not in _RESERVED_NAMES else f"this.[{name}]"
 
 
 def read(template: str) -> tuple[Turn, ...]:
@@ -81,7 +81,7 @@ def read(template: str) -> tuple[Turn, ...]:
     at, strip = 0, False
     kind: Literal["text", "tag", "braces"]
     while at < len(template):
-        kind, text, tag, at = _next(template, at)
+        kind, text, tag, at = _next_tag(template, at)
         if strip:
             text, strip = text.lstrip(), False
         parts = turns[-1][1]
@@ -93,11 +93,11 @@ def read(template: str) -> tuple[Turn, ...]:
             break
         parts.append(text.rstrip() if tag["left"] else text)
         strip = bool(tag["right"])
-        _take(tag["inside"].strip(), turns, template.count("\n", 0, at) + 1)
-    return tuple(Turn(role, _merged(parts)) for role, parts in turns if _merged(parts))
+        _apply_tag(tag["inside"].strip(), turns, template.count("\n", 0, at) + 1)
+    return tuple(Turn(role, _merge_texts(parts)) for role, parts in turns if _merge_texts(parts))
 
 
-def _next(template: str, at: int) -> tuple[Literal["text", "tag", "braces"], str, re.Match[str] | None, int]:
+def _next_tag(template: str, at: int) -> tuple[Literal["text", "tag", "braces"], str, re.Match[str] | None, int]:
     """Return the kind of the next braces (a tag, or text themselves), the text before them, the tag and the position
     after it."""
     place = template.find("{{", at)
@@ -110,30 +110,30 @@ def _next(template: str, at: int) -> tuple[Literal["text", "tag", "braces"], str
         return "braces", text[:-1], None, place + 2
     tag = _TAG.match(template, place)
     if tag is None:
-        raise _refused("{{", template.count("\n", 0, place) + 1)
+        raise _make_error("{{", template.count("\n", 0, place) + 1)
     return "tag", text, tag, tag.end()
 
 
-def _take(inside: str, turns: list[tuple[str, list[str | Variable]]], line: int) -> None:
+def _apply_tag(inside: str, turns: list[tuple[str, list[str | Variable]]], line: int) -> None:
     if inside.startswith("!"):
         return
     if role := _ROLE.fullmatch(inside):
-        spoken = _SPOKEN.get(role[1] or role[2])
+        spoken = _ROLES_BY_NAME.get(role[1] or role[2])
         if spoken is None:
-            raise _refused(inside, line)
+            raise _make_error(inside, line)
         turns.append((spoken, []))
         return
     name = _NAME.fullmatch(inside)
-    if name is None or inside in _TAKEN:
-        raise _refused(inside, line)
+    if name is None or inside in _RESERVED_NAMES:
+        raise _make_error(inside, line)
     turns[-1][1].append(Variable(name["bracketed"] or name["bare"]))
 
 
-def _refused(what: str, line: int) -> NucleusError:
+def _make_error(what: str, line: int) -> NucleusError:
     return NucleusError("import_template", what=what[:60], line=line)
 
 
-def _merged(parts: Sequence[str | Variable]) -> tuple[str | Variable, ...]:
+def _merge_texts(parts: Sequence[str | Variable]) -> tuple[str | Variable, ...]:
     """Join neighbouring texts and drop empty ones."""
     merged: list[str | Variable] = []
     for part in parts:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from llm_core.formats.common.result import Dumped, Loaded
+from llm_core.formats.common.result import ExportResult, ImportResult
 from llm_core.recipes import yaml_json
 from llm_core.recipes.recipe import Recipe
 
 
-def dump_yaml(recipe: Recipe) -> Dumped:
-    return Dumped(yaml_json.dump_yaml(recipe))
+def dump_yaml(recipe: Recipe) -> ExportResult:
+    return ExportResult(yaml_json.dump_yaml(recipe))
 
 
-def dump_json(recipe: Recipe) -> Dumped:
-    return Dumped(yaml_json.dump_json(recipe))
+def dump_json(recipe: Recipe) -> ExportResult:
+    return ExportResult(yaml_json.dump_json(recipe))
 
 
-def load(text: str) -> Loaded:
-    return Loaded(yaml_json.load_text(text))
+def load(text: str) -> ImportResult:
+    return ImportResult(yaml_json.load_text(text))

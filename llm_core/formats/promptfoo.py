@@ -15,23 +15,35 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from llm_core.errors import NucleusError
-from llm_core.formats.common.chat import Turn, Variable, spec_of, turns_of
-from llm_core.formats.common.fields import extras, from_namespace, named, namespaced, traced, values, with_extras
-from llm_core.formats.common.result import Dumped, Loaded, Lost
+from llm_core.formats.common.chat import Turn, Variable, spec_to_turns, turns_to_spec
+from llm_core.formats.common.fields import (
+    add_extras,
+    dropped_trace,
+    extra_fields,
+    field_values,
+    from_namespace,
+    nucleus_only_fields,
+    to_namespace,
+)
+from llm_core.formats.common.result import DroppedField, ExportResult, ImportResult
 from llm_core.providers.model_id import Target, parse_model_id
 from llm_core.recipes.recipe import Recipe
 from llm_core.recipes.yaml_json import dump_data, load_data
 
 SCHEMA = "# yaml-language-server: $schema=https://promptfoo.dev/config-schema.json\n"
-_ACTIVE = re.compile(r"\{[{%#]|^\s*(?:file|package|portkey|langfuse|helicone|exec|python|https?)\b", re.IGNORECASE)
+_TEMPLATE_OR_PATH = re.compile(
+    r"\{[{%#]|^\s*(?:file|package|portkey|langfuse|helicone|exec|python|https?)\b", re.IGNORECASE
+)
 """Text that promptfoo would take for a template, or for the location of something."""
 _TAG = re.compile(r"\{\{ *'(?P<text>[{#])' *\}\}|\{\{ *(?P<name>[^\W\d]\w*) *\}\}|\{[{%#]")
 _SERVER_KEY = "{{ env.SERVER_API_KEY | default('none', true) }}"
 """Key for a URL that a recipe names. Without one, promptfoo would send it the key of OpenAI."""
-_TAKEN = frozenset(("env", "range", "cycler", "joiner", "true", "false", "none", "not", "and", "or", "in", "is", "if"))
-_PASSED = ("top_k", "min_p", "repetition_penalty")
+_RESERVED_NAMES = frozenset(
+    ("env", "range", "cycler", "joiner", "true", "false", "none", "not", "and", "or", "in", "is", "if")
+)
+_PASSTHROUGH_SETTINGS = ("top_k", "min_p", "repetition_penalty")
 """Further settings that vLLM and similar servers take."""
-_HAS = ("id", "config", "label")
+_PROVIDER_KEYS = ("id", "config", "label")
 _GOOGLE = {
     "temperature": "sampler.temperature",
     "topP": "sampler.top_p",
@@ -47,96 +59,96 @@ _OPENAI = {
     "max_tokens": "limits.max_output_tokens",
     "stop": "limits.stop_sequences",
 }
-_ALWAYS = ("temperature", "topP", "top_p", "maxOutputTokens", "max_tokens")
+_ALWAYS_WRITTEN = ("temperature", "topP", "top_p", "maxOutputTokens", "max_tokens")
 _SCHEMES = {"google": "gemini", "vertex": "vertex", "openai": "openai"}
-_READ = frozenset({"description", "providers", "prompts", "tests", "metadata"})
+_KNOWN_KEYS = frozenset({"description", "providers", "prompts", "tests", "metadata"})
 
 
-def dump(recipe: Recipe) -> Dumped:
-    native, unsafe = _native(recipe)
-    read = _read(native)[0]
-    more = extras(recipe, read)
-    lost = [*named(more, recipe.prompt), *traced(recipe), *unsafe]
+def dump(recipe: Recipe) -> ExportResult:
+    native, unsafe = _write_native(recipe)
+    read = _read_native(native)[0]
+    more = extra_fields(recipe, read)
+    lost = [*nucleus_only_fields(more, recipe.prompt), *dropped_trace(recipe), *unsafe]
     if recipe.local:
-        lost.append(Lost("model.id", "other_model"))
+        lost.append(DroppedField("model.id", "other_model"))
     if more:
-        native["metadata"] = {"nucleus": _inert_json(namespaced(more))}
-    return Dumped(SCHEMA + dump_data(native), tuple(dict.fromkeys(lost)))
+        native["metadata"] = {"nucleus": _dump_inert_json(to_namespace(more))}
+    return ExportResult(SCHEMA + dump_data(native), tuple(dict.fromkeys(lost)))
 
 
-def recognises(data: object) -> bool:
+def is_promptfoo(data: object) -> bool:
     return isinstance(data, Mapping) and "prompts" in data and "providers" in data
 
 
-def load(text: str) -> Loaded:
+def load(text: str) -> ImportResult:
     data = load_data(text)
     if not isinstance(data, Mapping):
-        raise _wrong("it is not a mapping")
-    read, lost = _read(data)
+        raise _make_error("it is not a mapping")
+    read, lost = _read_native(data)
     metadata = data.get("metadata") or {}
     kept = metadata.get("nucleus") if isinstance(metadata, Mapping) else None
     if not isinstance(kept, str):
-        return Loaded(read, tuple(lost))
+        return ImportResult(read, tuple(lost))
     try:
         keyed = load_data(kept) if kept.lstrip()[:1] == "{" else None
     except NucleusError as error:
-        raise _wrong(f"metadata.nucleus: {error}") from error
+        raise _make_error(f"metadata.nucleus: {error}") from error
     if not isinstance(keyed, Mapping):
-        raise _wrong("metadata.nucleus is not JSON")
+        raise _make_error("metadata.nucleus is not JSON")
     more, unknown = from_namespace(keyed)
-    lost += [Lost(f"metadata.nucleus.{key}", "unknown_here") for key in unknown]
-    recipe = with_extras(read, more)
-    again = _native(recipe)[0]
+    lost += [DroppedField(f"metadata.nucleus.{key}", "unknown_here") for key in unknown]
+    recipe = add_extras(read, more)
+    again = _write_native(recipe)[0]
     stale = {"model"} if again["providers"][0]["id"] != _first_provider(data)[0] else set()
     if any(again.get(name) != data.get(name) for name in ("prompts", "tests")):
         stale.add("prompt")
     if stale:
-        lost += [Lost(f"metadata.nucleus.{name}", "edited") for name in more if name.partition(".")[0] in stale]
-        recipe = with_extras(read, {name: each for name, each in more.items() if name.partition(".")[0] not in stale})
-    return Loaded(recipe, tuple(lost))
+        lost += [DroppedField(f"metadata.nucleus.{name}", "edited") for name in more if name.partition(".")[0] in stale]
+        recipe = add_extras(read, {name: each for name, each in more.items() if name.partition(".")[0] not in stale})
+    return ImportResult(recipe, tuple(lost))
 
 
-def _native(recipe: Recipe) -> tuple[dict[str, Any], list[Lost]]:
+def _write_native(recipe: Recipe) -> tuple[dict[str, Any], list[DroppedField]]:
     """Return the configuration without our own part, and the fields that promptfoo must not be shown."""
-    unsafe: list[Lost] = []
+    unsafe: list[DroppedField] = []
     data: dict[str, Any] = {}
-    if recipe.title and _checked(recipe.title, "title", unsafe):
+    if recipe.title and _check_inert(recipe.title, "title", unsafe):
         data["description"] = recipe.title
-    data["providers"] = [_provider(recipe, unsafe)]
-    turns = turns_of(recipe.prompt)
-    renamed = _identifiers([part.name for turn in turns for part in turn.parts if isinstance(part, Variable)])
-    messages = [{"role": turn.role, "content": _content(turn, renamed)} for turn in turns]
+    data["providers"] = [_write_provider(recipe, unsafe)]
+    turns = spec_to_turns(recipe.prompt)
+    renamed = _make_identifiers([part.name for turn in turns for part in turn.parts if isinstance(part, Variable)])
+    messages = [{"role": turn.role, "content": _write_content(turn, renamed)} for turn in turns]
     data["prompts"] = [json.dumps(messages, ensure_ascii=False, indent=1)]
     rows = [{renamed[name]: row.get(name, "") for name in renamed} for row in recipe.prompt.values if renamed]
     safe = [row for row in rows if all(_is_inert(value) for value in row.values())]
     if len(safe) < len(rows):
-        unsafe.append(Lost("prompt.values", "unsafe_there"))
+        unsafe.append(DroppedField("prompt.values", "unsafe_there"))
     data["tests"] = [{"vars": row} for row in safe] or [{"vars": {}}]
     return data, unsafe
 
 
-def _provider(recipe: Recipe, unsafe: list[Lost]) -> dict[str, Any]:
+def _write_provider(recipe: Recipe, unsafe: list[DroppedField]) -> dict[str, Any]:
     """Return the provider and its settings; `echo`, which returns the prompt, stands for a model that promptfoo cannot
     ask."""
     target = parse_model_id(recipe.model.id)
     names = {"gemini": "google", "vertex": "vertex", "openai": "openai:chat"}
-    if target is None or target.scheme not in names or not _checked(recipe.model.id, "model.id", unsafe):
+    if target is None or target.scheme not in names or not _check_inert(recipe.model.id, "model.id", unsafe):
         return {"id": "echo"}
-    there, config = values(recipe), {}
+    there, config = field_values(recipe), {}
     for key, name in (_OPENAI if target.scheme == "openai" else _GOOGLE).items():
         value = there[name]
-        if (value or key in _ALWAYS) and _checked(value, name, unsafe):
+        if (value or key in _ALWAYS_WRITTEN) and _check_inert(value, name, unsafe):
             config[key] = value
     if target.scheme == "openai" and target.place:
         config |= {"apiBaseUrl": target.place, "apiKey": _SERVER_KEY}
-        passed = {key: there[f"sampler.{key}"] for key in _PASSED if recipe.sampler.uses(key)}
+        passed = {key: there[f"sampler.{key}"] for key in _PASSTHROUGH_SETTINGS if recipe.sampler.uses(key)}
         config |= {"passthrough": passed} if passed else {}
     elif target.scheme == "vertex" and target.place:
         config["projectId"], _, config["region"] = target.place.partition("/")
     return {"id": f"{names[target.scheme]}:{target.name}", "config": config}
 
 
-def _content(turn: Turn, renamed: Mapping[str, str]) -> str:
+def _write_content(turn: Turn, renamed: Mapping[str, str]) -> str:
     """Write a turn as a Nunjucks template. Text that could open or close something is written as an expression."""
     written = ""
     for place, part in enumerate(turn.parts):
@@ -149,12 +161,12 @@ def _content(turn: Turn, renamed: Mapping[str, str]) -> str:
     return written
 
 
-def _identifiers(names: Iterable[str]) -> dict[str, str]:
+def _make_identifiers(names: Iterable[str]) -> dict[str, str]:
     """Return a distinct Nunjucks identifier for each variable's name."""
     found: dict[str, str] = {}
     for name in dict.fromkeys(names):
         plain = re.sub(r"\W", "_", name)
-        if plain[0].isdigit() or plain in _TAKEN:
+        if plain[0].isdigit() or plain in _RESERVED_NAMES:
             plain = f"_{plain}"
         while plain in found.values():
             plain += "_"
@@ -162,64 +174,64 @@ def _identifiers(names: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def _checked(value: object, name: str, unsafe: list[Lost]) -> bool:
+def _check_inert(value: object, name: str, unsafe: list[DroppedField]) -> bool:
     """Return whether promptfoo takes every text in the value for a text; if not, add the field to `unsafe`."""
     texts = value if isinstance(value, list) else [value]
     if all(_is_inert(text) for text in texts if isinstance(text, str)):
         return True
-    unsafe.append(Lost(name, "unsafe_there"))
+    unsafe.append(DroppedField(name, "unsafe_there"))
     return False
 
 
 def _is_inert(text: str) -> bool:
-    return not _ACTIVE.search(text)
+    return not _TEMPLATE_OR_PATH.search(text)
 
 
-def _inert_json(data: object) -> str:
+def _dump_inert_json(data: object) -> str:
     """Write JSON whose only opening braces are its own, so that `{{`, `{%` and `{#` cannot occur."""
     plain = json.dumps(data, ensure_ascii=False)
     mark = next(chr(code) for code in range(0xE000, 0xF900) if chr(code) not in plain)
-    return json.dumps(_with_braces(data, mark), ensure_ascii=False, indent=1).replace(mark, "\\u007b")
+    return json.dumps(_replace_braces(data, mark), ensure_ascii=False, indent=1).replace(mark, "\\u007b")
 
 
-def _with_braces(data: Any, brace: str) -> Any:
+def _replace_braces(data: Any, brace: str) -> Any:
     """Return the data with another character in place of the opening braces in its texts."""
     if isinstance(data, str):
         return data.replace("{", brace)
     if isinstance(data, Mapping):
-        return {_with_braces(key, brace): _with_braces(value, brace) for key, value in data.items()}
+        return {_replace_braces(key, brace): _replace_braces(value, brace) for key, value in data.items()}
     if isinstance(data, list):
-        return [_with_braces(each, brace) for each in data]
+        return [_replace_braces(each, brace) for each in data]
     return data
 
 
-def _read(data: Mapping[str, Any]) -> tuple[Recipe, list[Lost]]:
+def _read_native(data: Mapping[str, Any]) -> tuple[Recipe, list[DroppedField]]:
     """Return the recipe as any program would read it from the configuration, and the fields that Nucleus has no place
     for."""
-    lost = [Lost(str(key), "unknown_here") for key in data if key not in _READ]
+    lost = [DroppedField(str(key), "unknown_here") for key in data if key not in _KNOWN_KEYS]
     prompts = data.get("prompts")
     prompts = [prompts] if isinstance(prompts, str) else prompts
     if not isinstance(prompts, list) or not prompts:
-        raise _wrong("it has no prompts")
+        raise _make_error("it has no prompts")
     if len(prompts) > 1:
-        lost.append(Lost("prompts", "not_read"))
+        lost.append(DroppedField("prompts", "not_read"))
     first = prompts[0].get("raw") if isinstance(prompts[0], Mapping) else prompts[0]
     if not isinstance(first, str) or first.startswith("file://"):
-        raise _wrong("its prompt is not in the file itself")
+        raise _make_error("its prompt is not in the file itself")
     try:
-        spec = spec_of(_turns(first))
+        spec = turns_to_spec(_parse_turns(first))
     except ValueError as error:
-        raise _wrong(str(error)) from error
+        raise _make_error(str(error)) from error
     more: dict[str, Any] = {"title": data["description"]} if isinstance(data.get("description"), str) else {}
-    rows, unread = _rows(data.get("tests"), set(spec.variables()))
+    rows, unread = _read_rows(data.get("tests"), set(spec.variables()))
     lost += unread
     if rows:
         more["prompt.values"] = rows
     lost += _read_provider(data, more)
-    return with_extras(Recipe(prompt=spec), more), lost
+    return add_extras(Recipe(prompt=spec), more), lost
 
 
-def _turns(raw: str) -> list[Turn]:
+def _parse_turns(raw: str) -> list[Turn]:
     """Read a chat of messages in JSON, or a text as the user's. Raises `ValueError` for malformed messages."""
     try:
         messages = json.loads(raw)
@@ -234,11 +246,11 @@ def _turns(raw: str) -> list[Turn]:
         role = "assistant" if role == "model" else role
         if role not in ("system", "user", "assistant") or not isinstance(content, str):
             raise ValueError("a message is not a role and a text")
-        turns.append(Turn(role, tuple(_template_parts(content))))
+        turns.append(Turn(role, tuple(_parse_template(content))))
     return turns
 
 
-def _template_parts(content: str) -> list[str | Variable]:
+def _parse_template(content: str) -> list[str | Variable]:
     parts: list[str | Variable] = [""]
     at = 0
     for found in _TAG.finditer(content):
@@ -256,53 +268,57 @@ def _template_parts(content: str) -> list[str | Variable]:
     return [part for part in parts if part]
 
 
-def _rows(tests: object, names: set[str]) -> tuple[list[dict[str, str]], list[Lost]]:
+def _read_rows(tests: object, names: set[str]) -> tuple[list[dict[str, str]], list[DroppedField]]:
     if tests is None:
         return [], []
     if not isinstance(tests, list):
-        return [], [Lost("tests", "not_read")]
+        return [], [DroppedField("tests", "not_read")]
     rows, lost = [], []
     for test in tests:
         given = test.get("vars", {}) if isinstance(test, Mapping) else None
         if not isinstance(given, Mapping) or not all(isinstance(each, str | int | float) for each in given.values()):
-            lost.append(Lost("tests.vars", "not_read"))
+            lost.append(DroppedField("tests.vars", "not_read"))
             continue
-        lost += [Lost(f"tests.{key}", "unknown_here") for key in test if key != "vars"]
-        lost += [Lost(f"tests.vars.{key}", "unknown_here") for key in given if key not in names]
+        lost += [DroppedField(f"tests.{key}", "unknown_here") for key in test if key != "vars"]
+        lost += [DroppedField(f"tests.vars.{key}", "unknown_here") for key in given if key not in names]
         row = {name: str(given[name]) for name in given if name in names}
         if any(value.startswith("file://") for value in row.values()):
-            lost.append(Lost("tests.vars", "not_read"))
+            lost.append(DroppedField("tests.vars", "not_read"))
         elif row:
             rows.append(row)
     return rows, list(dict.fromkeys(lost))
 
 
-def _first_provider(data: Mapping[str, Any]) -> tuple[str, Mapping[str, Any], list[Lost]]:
+def _first_provider(data: Mapping[str, Any]) -> tuple[str, Mapping[str, Any], list[DroppedField]]:
     """Return the first provider's id and settings, and the fields dropped. Raises `NucleusError` for one without an
     id."""
     providers = data.get("providers")
     listed = providers if isinstance(providers, list) else [providers]
     first = listed[0] if listed else None
-    lost = [Lost("providers", "not_read")] if len(listed) > 1 else []
+    lost = [DroppedField("providers", "not_read")] if len(listed) > 1 else []
     if isinstance(first, str):
         return first, {}, lost
     if not isinstance(first, Mapping) or not isinstance(first.get("id"), str):
-        raise _wrong("its provider has no id")
+        raise _make_error("its provider has no id")
     config = first.get("config") or {}
     if not isinstance(config, Mapping):
-        raise _wrong("its provider's config is not a mapping")
-    return first["id"], config, [*lost, *(Lost(f"providers.{key}", "unknown_here") for key in first if key not in _HAS)]
+        raise _make_error("its provider's config is not a mapping")
+    return (
+        first["id"],
+        config,
+        [*lost, *(DroppedField(f"providers.{key}", "unknown_here") for key in first if key not in _PROVIDER_KEYS)],
+    )
 
 
-def _read_provider(data: Mapping[str, Any], more: dict[str, Any]) -> list[Lost]:
+def _read_provider(data: Mapping[str, Any], more: dict[str, Any]) -> list[DroppedField]:
     name, config, lost = _first_provider(data)
     if name == "echo":
         return lost
     provider, _, model = name.partition(":")
     if provider == "openai":
         model = model.removeprefix("chat:")
-    if provider not in _SCHEMES or not model or _ACTIVE.search(model):
-        return [*lost, Lost("providers.id", "unknown_here")]
+    if provider not in _SCHEMES or not model or _TEMPLATE_OR_PATH.search(model):
+        return [*lost, DroppedField("providers.id", "unknown_here")]
     place = ""
     if provider == "openai" and isinstance(config.get("apiBaseUrl"), str):
         place = config["apiBaseUrl"]
@@ -317,14 +333,16 @@ def _read_provider(data: Mapping[str, Any], more: dict[str, Any]) -> list[Lost]:
         if key in names:
             more[names[key]] = value
         elif key == "passthrough" and isinstance(value, Mapping):
-            more |= {f"sampler.{each}": value[each] for each in value if each in _PASSED}
+            more |= {f"sampler.{each}": value[each] for each in value if each in _PASSTHROUGH_SETTINGS}
             lost += [
-                Lost(f"providers.config.passthrough.{each}", "unknown_here") for each in value if each not in _PASSED
+                DroppedField(f"providers.config.passthrough.{each}", "unknown_here")
+                for each in value
+                if each not in _PASSTHROUGH_SETTINGS
             ]
         elif key not in used:
-            lost.append(Lost(f"providers.config.{key}", "unknown_here"))
+            lost.append(DroppedField(f"providers.config.{key}", "unknown_here"))
     return lost
 
 
-def _wrong(detail: str) -> NucleusError:
+def _make_error(detail: str) -> NucleusError:
     return NucleusError("import_wrong", format="promptfoo", detail=detail[:300])

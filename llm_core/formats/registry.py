@@ -18,7 +18,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from llm_core.errors import NucleusError
-from llm_core.formats.common.result import REASONS, Dumped, Loaded, Lost, Reason
+from llm_core.formats.common.result import DROP_REASONS, DroppedField, DropReason, ExportResult, ImportResult
 from llm_core.providers.model_id import split_model_id
 
 if TYPE_CHECKING:
@@ -26,21 +26,21 @@ if TYPE_CHECKING:
     from llm_core.recipes.recipe import Recipe
 
 __all__ = [
+    "DROP_REASONS",
     "FORMATS",
-    "REASONS",
-    "Dumped",
+    "DropReason",
+    "DroppedField",
+    "ExportResult",
     "Format",
-    "Loaded",
-    "Lost",
-    "Reason",
+    "ImportResult",
+    "detect_format",
     "dump",
-    "file_name",
-    "form_of",
+    "find_format_by_suffix",
     "load",
-    "sniff",
+    "make_file_name",
 ]
 
-MAX_FILE = 32 * 2**20
+MAX_FILE_BYTES = 32 * 2**20
 """Bytes of a file that is read."""
 
 
@@ -83,42 +83,42 @@ FORMATS: dict[str, Format] = {
 """Every format by its id."""
 
 
-def dump(form: str, recipe: Recipe, runs: Sequence[Run] = (), **options: Any) -> Dumped:
+def dump(form: str, recipe: Recipe, runs: Sequence[Run] = (), **options: Any) -> ExportResult:
     """Export the recipe, or the results of runs of it, in a format.
 
     Raises `NucleusError` for a format of a run without one, and for a prompt that cannot be arranged.
     """
-    form = _known(form)
+    form = _check_format(form)
     if FORMATS[form].runs:
         if not runs:
             raise NucleusError("export_without_run")
         arguments = (recipe, runs) if form == "report" else (runs,)
-        return _function(FORMATS[form].runs)(*arguments, **options)
-    return _function(FORMATS[form].dumps)(recipe)
+        return _import_function(FORMATS[form].runs)(*arguments, **options)
+    return _import_function(FORMATS[form].dumps)(recipe)
 
 
-def load(text: str | bytes, name: str = "", form: str = "") -> Loaded:
+def load(text: str | bytes, name: str = "", form: str = "") -> ImportResult:
     """Import the recipe in a file. Without `form` the format is detected by the content, then by the suffix of `name`.
 
     Raises `NucleusError` for a file that is too large, of no known format, or refused by its format.
     """
-    from llm_core.recipes.yaml_json import decoded
+    from llm_core.recipes.yaml_json import decode_text
 
-    if len(text) > MAX_FILE:
-        raise NucleusError("import_too_large", size=len(text), limit=MAX_FILE)
-    text = decoded(text)
-    form = _known(form or sniff(text, name))
+    if len(text) > MAX_FILE_BYTES:
+        raise NucleusError("import_too_large", size=len(text), limit=MAX_FILE_BYTES)
+    text = decode_text(text)
+    form = _check_format(form or detect_format(text, name))
     if not FORMATS[form].loads:
-        raise NucleusError("import_unknown", known=", ".join(readable()))
-    return _function(FORMATS[form].loads)(text)
+        raise NucleusError("import_unknown", known=", ".join(readable_formats()))
+    return _import_function(FORMATS[form].loads)(text)
 
 
-def readable() -> list[str]:
+def readable_formats() -> list[str]:
     """Return the ids of the formats that can be read."""
     return [form for form, each in FORMATS.items() if each.loads]
 
 
-def sniff(text: str, name: str = "") -> str:
+def detect_format(text: str, name: str = "") -> str:
     """Detect the format of a text. Raises `NucleusError` for a text of no known format, and for one that is neither
     JSON nor YAML."""
     from llm_core.formats import dotprompt, promptfoo
@@ -126,19 +126,19 @@ def sniff(text: str, name: str = "") -> str:
     from llm_core.recipes.yaml_json import load_data
 
     suffixes = "".join(PurePath(name.replace("\\", "/")).suffixes[-2:]).lower()
-    if suffixes.endswith(".prompt") or dotprompt.recognises(text):
+    if suffixes.endswith(".prompt") or dotprompt.is_dotprompt(text):
         return "dotprompt"
     data = load_data(text)
-    if notebook.recognises(data):
+    if notebook.is_notebook(data):
         return "notebook"
-    if promptfoo.recognises(data):
+    if promptfoo.is_promptfoo(data):
         return "promptfoo"
     if isinstance(data, Mapping) and ({"schema_version", "prompt"} & data.keys()):
         return "json" if text.lstrip()[:1] == "{" else "yaml"
-    raise NucleusError("import_unknown", known=", ".join(readable()))
+    raise NucleusError("import_unknown", known=", ".join(readable_formats()))
 
 
-def form_of(name: str, recipe: Recipe) -> str:
+def find_format_by_suffix(name: str, recipe: Recipe) -> str:
     """Return the format that a file's suffix stands for; a program's is the one for the provider of the recipe's model.
 
     Raises `NucleusError` for an unknown suffix.
@@ -156,7 +156,7 @@ def form_of(name: str, recipe: Recipe) -> str:
     return max(found, key=lambda form: len(FORMATS[form].suffix))
 
 
-def file_name(title: str, form: str) -> str:
+def make_file_name(title: str, form: str) -> str:
     """Return a file name of plain letters for any title, with the format's suffix."""
     letters = unicodedata.normalize("NFKD", title.replace("đ", "d").replace("Đ", "D"))
     words = re.findall(r"[a-z0-9]+", letters.encode("ascii", "ignore").decode().lower())
@@ -166,12 +166,12 @@ def file_name(title: str, form: str) -> str:
     return stem + FORMATS[form].suffix
 
 
-def _known(form: str) -> str:
+def _check_format(form: str) -> str:
     if form not in FORMATS:
         raise NucleusError("import_unknown", known=", ".join(FORMATS))
     return form
 
 
-def _function(place: str) -> Any:
+def _import_function(place: str) -> Any:
     module, _, name = place.partition(":")
     return getattr(importlib.import_module(f"llm_core.formats.{module}"), name)

@@ -108,7 +108,7 @@ class GenerationRequest:
     def validate(self) -> None:
         """Raise `NucleusError` for a request that can be refused without the model."""
         self.prompt.validate()
-        self.prompt.found_passages()
+        self.prompt.retrieve_passages()
         self.hosted.validate()
         if not 1 <= len(self.samples) <= MAX_SAMPLES_PER_REQUEST:
             raise NucleusError("rows_out_of_range", value=len(self.samples), limit=MAX_SAMPLES_PER_REQUEST)

@@ -20,9 +20,9 @@ from typing import NamedTuple
 from llm_core.errors import NucleusError
 from llm_core.generation.record import Run, SampleRecord
 from llm_core.generation.request import GenerationRequest, SampleRequest
-from llm_core.prompts.extraction import Extraction, vote
+from llm_core.prompts.extraction import Extraction, count_votes
 from llm_core.prompts.output_format import OutputFormat
-from llm_core.prompts.spec import PromptSpec, plain_text
+from llm_core.prompts.spec import PromptSpec, remove_control_characters
 
 FINAL_ANSWER_TOKENS = 64
 """Largest number of tokens of the answer after the reasoning."""
@@ -66,18 +66,18 @@ class TechniqueRun:
     @property
     def chains(self) -> int:
         """Number of chains."""
-        return self.request.prompt.chains if self.request.prompt.method.votes else 1
+        return self.request.prompt.chains if self.request.prompt.traits.votes else 1
 
     @property
     def main(self) -> Run:
         """Run in which the chains are written, or the latest one while that has not begun."""
-        place = 1 if self.request.prompt.method.steps_back else 0
+        place = 1 if self.request.prompt.traits.steps_back else 0
         return self.runs[min(place, len(self.runs) - 1)]
 
     @property
     def votes(self) -> list[tuple[str, int]]:
         """Results with the number of chains that gave them, most frequent first."""
-        return vote([outcome.result for outcome in self.outcomes])
+        return count_votes([outcome.result for outcome in self.outcomes])
 
     @property
     def answer(self) -> str | None:
@@ -140,23 +140,23 @@ class TechniqueRun:
 
 def count_samples(prompt: PromptSpec) -> int:
     """Return the number of answers that running this prompt writes, intermediate steps included."""
-    chains = prompt.chains if prompt.method.votes else 1
-    return chains * (2 if _has_final_step(prompt) else 1) + prompt.method.steps_back
+    chains = prompt.chains if prompt.traits.votes else 1
+    return chains * (2 if _has_final_step(prompt) else 1) + prompt.traits.steps_back
 
 
 def _has_final_step(spec: PromptSpec) -> bool:
     """Return whether each chain continues after the answer marker in a run of its own."""
     marked = spec.extraction == Extraction("marker", spec.answer_marker)
-    return spec.method.reasoning and (marked or spec.output.kind != "text")
+    return spec.traits.reasoning and (marked or spec.output.kind != "text")
 
 
 def _plan_steps(request: GenerationRequest) -> Generator[Sequence[GenerationRequest], list[Run], tuple[Outcome, ...]]:
     """Yield requests that may run together, receive their runs once they have ended, and return the outcomes."""
     spec, [row] = request.prompt, request.samples
-    method = spec.method
+    method = spec.traits
     if method.steps_back:
-        [principle] = yield [dataclasses.replace(request, prompt=spec.stepped_back())]
-        spec = spec.with_principle(plain_text(principle.samples[0].text))
+        [principle] = yield [dataclasses.replace(request, prompt=spec.make_step_back_prompt())]
+        spec = spec.add_principle(remove_control_characters(principle.samples[0].text))
     rows = tuple(_chain_samples(row, number) for number in range(spec.chains if method.votes else 1))
     if not _has_final_step(spec):
         [run] = yield [dataclasses.replace(request, prompt=spec, samples=rows)]
@@ -196,7 +196,7 @@ def _chain_samples(row: SampleRequest, number: int) -> SampleRequest:
 def _text_up_to_marker(prefill: str, record: SampleRecord, marker: str) -> str:
     """Return the chain up to and including the answer marker: its own marker, with the text after it cut off, or an
     added one."""
-    written = plain_text(prefill + record.text)
+    written = remove_control_characters(prefill + record.text)
     before, found, _ = written.rpartition(marker) if marker else (written, "", "")
     return before + marker if found else f"{written.rstrip()}\n{marker}"
 

@@ -12,7 +12,7 @@ from llm_core.errors import NucleusError
 
 ExtractionKind = Literal["whole", "last_line", "marker", "number", "regex", "json_path"]
 
-_PATIENCE = 0.5
+_REGEX_TIMEOUT_SECONDS = 0.5
 """Seconds that a regular expression from a stranger may take."""
 _NUMBER = r"[-−]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?"
 
@@ -50,10 +50,10 @@ class Extraction:
         match, a number without separators and trailing zeros; `json_path` takes the first match in the first JSON
         value.
         """
-        return _FINDERS[self.kind](text, self.argument) or None
+        return _EXTRACTORS[self.kind](text, self.argument) or None
 
 
-def vote(results: Sequence[str | None]) -> list[tuple[str, int]]:
+def count_votes(results: Sequence[str | None]) -> list[tuple[str, int]]:
     """Count equal results, the most frequent first; on a tie, the one that came first.
 
     Case, surrounding space and a final full stop are ignored in the comparison; the first spelling is returned.
@@ -61,12 +61,12 @@ def vote(results: Sequence[str | None]) -> list[tuple[str, int]]:
     counts: dict[str, tuple[str, int]] = {}
     for result in results:
         if result is not None:
-            spelling, count = counts.get(normalized(result), (result, 0))
-            counts[normalized(result)] = (spelling, count + 1)
+            spelling, count = counts.get(normalize_result(result), (result, 0))
+            counts[normalize_result(result)] = (spelling, count + 1)
     return sorted(counts.values(), key=lambda counted: -counted[1])
 
 
-def normalized(text: str) -> str:
+def normalize_result(text: str) -> str:
     """Return the form in which results are compared: NFC, case-folded, single spaces, no surrounding punctuation."""
     return " ".join(unicodedata.normalize("NFC", text).casefold().split()).strip(" .!\"'*`“”")
 
@@ -76,7 +76,7 @@ def _last_line(text: str, argument: str) -> str:
     return lines[-1] if lines else ""
 
 
-def _after_marker(text: str, marker: str) -> str:
+def _text_after_marker(text: str, marker: str) -> str:
     at = text.casefold().rfind(marker.casefold())
     if at < 0:
         return ""
@@ -99,7 +99,7 @@ def _last_match(text: str, pattern: str) -> str:
     import regex
 
     try:
-        matches = list(regex.finditer(pattern, text, timeout=_PATIENCE))
+        matches = list(regex.finditer(pattern, text, timeout=_REGEX_TIMEOUT_SECONDS))
     except (regex.error, TimeoutError):
         return ""
     if not matches:
@@ -107,7 +107,7 @@ def _last_match(text: str, pattern: str) -> str:
     return (matches[-1][1] if matches[-1].re.groups else matches[-1][0] or "") or ""
 
 
-def _at_path(text: str, path: str) -> str:
+def _value_at_path(text: str, path: str) -> str:
     import jsonpath
 
     value = first_json(text)
@@ -132,11 +132,11 @@ def first_json(text: str) -> Any | None:
     return None
 
 
-_FINDERS = {
+_EXTRACTORS = {
     "whole": lambda text, argument: text.strip(),
     "last_line": _last_line,
-    "marker": _after_marker,
+    "marker": _text_after_marker,
     "number": _last_number,
     "regex": _last_match,
-    "json_path": _at_path,
+    "json_path": _value_at_path,
 }

@@ -36,9 +36,9 @@ class OutputFormat:
                 twice = next(choice for choice in self.choices if self.choices.count(choice) > 1)
                 raise NucleusError("choices_repeated", choice=twice)
         elif self.kind == "json":
-            self.parsed_schema()
+            self.parse_schema()
 
-    def parsed_schema(self) -> dict[str, Any]:
+    def parse_schema(self) -> dict[str, Any]:
         """Return the schema as an object. Raises `NucleusError` with the line where it stops being JSON."""
         try:
             schema = json.loads(self.schema)
@@ -61,6 +61,6 @@ class OutputFormat:
         try:
             if self.kind == "choice":
                 return constraints.match_choice(model.vocabulary, self.choices)
-            return constraints.match_json_schema(model.vocabulary, self.parsed_schema())
+            return constraints.match_json_schema(model.vocabulary, self.parse_schema())
         except ValueError as error:
             raise NucleusError("output_not_enforceable", detail=str(error)) from error

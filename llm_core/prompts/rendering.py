@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from llm_core.errors import NucleusError
-from llm_core.prompts.spec import SEPARATOR, Message, Piece, PromptSpec
+from llm_core.prompts.spec import SEPARATOR, Message, PromptPiece, PromptSpec
 
 if TYPE_CHECKING:
     from llm_core.models.language_model import LanguageModel
@@ -64,13 +64,13 @@ def render(spec: PromptSpec, model: LanguageModel) -> RenderedPrompt:
     spec.validate()
     tokenizer = model.tokenizer
     if tokenizer.chat_template:
-        text, spans = _chat_text(tokenizer, spec.messages())
-        spans, special = _prefilled(spans, spec.prefill, ""), False
+        text, spans = _render_chat(tokenizer, spec.messages())
+        spans, special = _add_prefill_span(spans, spec.prefill, ""), False
         text += spec.prefill
     else:
-        text, spans = _joined(spec.messages(examples_as="text"))
+        text, spans = _join_pieces(spec.messages(examples_as="text"))
         gap = " " if spec.prefill else ""
-        spans, special = _prefilled(spans, spec.prefill, gap), True
+        spans, special = _add_prefill_span(spans, spec.prefill, gap), True
         text += gap + spec.prefill
     encoded = tokenizer(text, add_special_tokens=special, return_offsets_mapping=tokenizer.is_fast)
     ids = encoded["input_ids"]
@@ -83,20 +83,20 @@ def render(spec: PromptSpec, model: LanguageModel) -> RenderedPrompt:
     return rendered
 
 
-def _chat_text(tokenizer: Any, messages: Sequence[Message]) -> tuple[str, list[Span]]:
+def _render_chat(tokenizer: Any, messages: Sequence[Message]) -> tuple[str, list[Span]]:
     from jinja2 import TemplateError
 
     try:
-        return _applied(tokenizer, messages)
+        return _apply_template(tokenizer, messages)
     except TemplateError:
         if messages[0].role != "system":
             raise
         # Some models have no system role; their makers put such text in front of the user's.
         system, first, *rest = messages
-        return _applied(tokenizer, [Message("user", system.pieces + first.pieces), *rest])
+        return _apply_template(tokenizer, [Message("user", system.pieces + first.pieces), *rest])
 
 
-def _applied(tokenizer: Any, messages: Sequence[Message]) -> tuple[str, list[Span]]:
+def _apply_template(tokenizer: Any, messages: Sequence[Message]) -> tuple[str, list[Span]]:
     """Apply the chat template and find the parts in its text.
 
     A template may change a message, for example strip it, so the parts are located by rendering marks in their place.
@@ -118,7 +118,7 @@ def _applied(tokenizer: Any, messages: Sequence[Message]) -> tuple[str, list[Spa
                 break
             spans.append(Span(TEMPLATE, len(rebuilt), len(rebuilt) + len(before)))
             rebuilt += before
-            spans += _pieces_spans(message.pieces, len(rebuilt), trimmed)
+            spans += _make_spans(message.pieces, len(rebuilt), trimmed)
             rebuilt += message.content.strip() if trimmed else message.content
         spans.append(Span(TEMPLATE, len(rebuilt), len(rebuilt) + len(rest)))
         if rebuilt + rest == text:
@@ -126,7 +126,7 @@ def _applied(tokenizer: Any, messages: Sequence[Message]) -> tuple[str, list[Spa
     return text, [Span(TEMPLATE, 0, len(text))]
 
 
-def _pieces_spans(pieces: Sequence[Piece], start: int, trimmed: bool = False) -> list[Span]:
+def _make_spans(pieces: Sequence[PromptPiece], start: int, trimmed: bool = False) -> list[Span]:
     """Return the spans of one message's pieces in a text where the message begins at `start`. A separator belongs to
     the piece before it."""
     texts = [piece.text + SEPARATOR for piece in pieces]
@@ -141,12 +141,12 @@ def _pieces_spans(pieces: Sequence[Piece], start: int, trimmed: bool = False) ->
     return spans
 
 
-def _joined(messages: Sequence[Message]) -> tuple[str, list[Span]]:
+def _join_pieces(messages: Sequence[Message]) -> tuple[str, list[Span]]:
     pieces = [piece for message in messages for piece in message.pieces]
-    return SEPARATOR.join(piece.text for piece in pieces), _pieces_spans(pieces, 0)
+    return SEPARATOR.join(piece.text for piece in pieces), _make_spans(pieces, 0)
 
 
-def _prefilled(spans: list[Span], prefill: str, gap: str) -> list[Span]:
+def _add_prefill_span(spans: list[Span], prefill: str, gap: str) -> list[Span]:
     if not prefill:
         return spans
     end = spans[-1].stop

@@ -16,11 +16,11 @@ from typing import NamedTuple
 
 from llm_core.errors import NucleusError
 
-MAX_PASSAGE = 600
+MAX_PASSAGE_CHARACTERS = 600
 """Characters of one passage: about one paragraph."""
 MAX_PASSAGES = 50
 """Passages shown in one prompt."""
-MAX_DOCUMENT = 500_000
+MAX_DOCUMENT_CHARACTERS = 500_000
 """Characters of a document. It is ranked anew for every question, in well under a second."""
 
 K1 = 1.2
@@ -42,7 +42,7 @@ class Passage(NamedTuple):
     """BM25 score, 0 for no word of the question; only comparable within one document and question."""
 
     @property
-    def cited(self) -> str:
+    def citation(self) -> str:
         """Passage with its number in brackets, as a prompt shows it."""
         return f"[{self.number}] {self.text}"
 
@@ -53,21 +53,21 @@ def split_passages(document: str) -> list[str]:
 
     Raises `NucleusError` for a document beyond `MAX_DOCUMENT_CHARACTERS`.
     """
-    if len(document) > MAX_DOCUMENT:
-        raise NucleusError("prompt_too_large", field="document", size=len(document), limit=MAX_DOCUMENT)
+    if len(document) > MAX_DOCUMENT_CHARACTERS:
+        raise NucleusError("prompt_too_large", field="document", size=len(document), limit=MAX_DOCUMENT_CHARACTERS)
     text = document.replace("\r\n", "\n").replace("\r", "\n")
-    return [part for paragraph in _PARAGRAPHS.split(text) for part in _parts(paragraph.strip()) if part]
+    return [part for paragraph in _PARAGRAPHS.split(text) for part in _split_paragraph(paragraph.strip()) if part]
 
 
 @functools.lru_cache(maxsize=16)
-def best_passages(document: str, question: str, count: int) -> tuple[Passage, ...]:
+def rank_passages(document: str, question: str, count: int) -> tuple[Passage, ...]:
     """Return at most `count` passages, the best first, earlier ones first among equals.
 
     Passages that share no word with the question are left out. Raises `NucleusError` where none remains, since an
     answer without a source is what retrieval is to prevent.
     """
     texts = split_passages(document)
-    scores = bm25([words(text) for text in texts], words(question))
+    scores = bm25([split_words(text) for text in texts], split_words(question))
     passages = [Passage(number, text, score) for number, (text, score) in enumerate(zip(texts, scores, strict=True), 1)]
     found = [passage for passage in passages if passage.score > 0]
     if not found:
@@ -75,13 +75,13 @@ def best_passages(document: str, question: str, count: int) -> tuple[Passage, ..
     return tuple(sorted(found, key=lambda passage: -passage.score)[:count])
 
 
-def cited_numbers(answer: str) -> set[int]:
+def find_cited_numbers(answer: str) -> set[int]:
     """Return the passage numbers that an answer cites in brackets, as in `[2]` and `[1, 3]`."""
     lists = re.findall(r"\[(\d{1,6}(?:\s*[,;]\s*\d{1,6})*)\]", answer)
     return {int(number) for numbers in lists for number in re.findall(r"\d+", numbers)}
 
 
-def words(text: str) -> list[str]:
+def split_words(text: str) -> list[str]:
     """Split a text into words, in the form in which they are compared."""
     folded = unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
     return re.findall(r"\w+", folded)
@@ -106,22 +106,22 @@ def bm25(passages: list[list[str]], question: list[str]) -> list[float]:
     return scores
 
 
-def _parts(paragraph: str) -> list[str]:
+def _split_paragraph(paragraph: str) -> list[str]:
     """Join sentences up to `MAX_PASSAGE_CHARACTERS`; cut a longer sentence between words, a longer word anywhere."""
     parts: list[str] = [""]
     for sentence in _SENTENCES.split(paragraph):
-        for piece in _cut(sentence):
-            if parts[-1] and len(parts[-1]) + 1 + len(piece) > MAX_PASSAGE:
+        for piece in _split_sentence(sentence):
+            if parts[-1] and len(parts[-1]) + 1 + len(piece) > MAX_PASSAGE_CHARACTERS:
                 parts.append("")
             parts[-1] += f" {piece}" if parts[-1] else piece
-    return [paragraph] if len(paragraph) <= MAX_PASSAGE else parts
+    return [paragraph] if len(paragraph) <= MAX_PASSAGE_CHARACTERS else parts
 
 
-def _cut(sentence: str) -> list[str]:
+def _split_sentence(sentence: str) -> list[str]:
     pieces = []
-    while len(sentence) > MAX_PASSAGE:
-        end = sentence.rfind(" ", 1, MAX_PASSAGE + 1)
-        end = end if end > 0 else MAX_PASSAGE
+    while len(sentence) > MAX_PASSAGE_CHARACTERS:
+        end = sentence.rfind(" ", 1, MAX_PASSAGE_CHARACTERS + 1)
+        end = end if end > 0 else MAX_PASSAGE_CHARACTERS
         pieces.append(sentence[:end].rstrip())
         sentence = sentence[end:].lstrip()
     return [*pieces, sentence]

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 from llm_core.errors import NucleusError
 from llm_core.prompts.spec import MAX_CHARACTERS, PromptSpec
-from llm_core.prompts.validation_errors import refusal
+from llm_core.prompts.validation_errors import from_validation_error
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
 VERSION = 1
 """Version of the data, raised when older programs could misread what newer ones write."""
-MAX_DATA = 10 * MAX_CHARACTERS
+MAX_JSON_CHARACTERS = 10 * MAX_CHARACTERS
 """Characters of the data as JSON. `PromptSpec.validate` does not count values, choices and schemas."""
 
 
@@ -47,11 +47,11 @@ def load_prompt(data: object) -> PromptSpec:
     try:
         # Through JSON, where a list stands for a tuple and nothing else is converted.
         text = json.dumps(fields, ensure_ascii=False)
-        if len(text) > MAX_DATA:
-            raise NucleusError("prompt_data_too_large", size=len(text), limit=MAX_DATA)
+        if len(text) > MAX_JSON_CHARACTERS:
+            raise NucleusError("prompt_data_too_large", size=len(text), limit=MAX_JSON_CHARACTERS)
         spec = _adapter().validate_json(text, strict=True, extra="forbid")
     except ValidationError as error:
-        raise refusal(error, "prompt") from error
+        raise from_validation_error(error, "prompt") from error
     except (TypeError, ValueError, RecursionError) as error:
         raise NucleusError("prompt_data_wrong", place="prompt", value="…", detail=str(error)) from error
     spec.validate()

@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple, get_args
 from llm_core.errors import NucleusError
 from llm_core.prompts.extraction import Extraction
 from llm_core.prompts.output_format import OutputFormat
-from llm_core.prompts.retrieval import MAX_DOCUMENT, MAX_PASSAGES, Passage, best_passages
+from llm_core.prompts.retrieval import MAX_DOCUMENT_CHARACTERS, MAX_PASSAGES, Passage, rank_passages
 
 MAX_CHARACTERS = 200_000
 """Characters of all parts together: more than any context window this app meets. A larger paste is refused before it is
@@ -37,7 +37,7 @@ Technique = Literal[
 ]
 
 
-class Method(NamedTuple):
+class TechniqueTraits(NamedTuple):
     """Traits of a technique: what it uses of a prompt's parts."""
 
     examples: int | None = 0
@@ -50,14 +50,14 @@ class Method(NamedTuple):
     """Whether a more general question is answered first, and its answer becomes context."""
 
 
-TECHNIQUES: dict[Technique, Method] = {
-    "zero_shot": Method(),
-    "one_shot": Method(examples=1),
-    "few_shot": Method(examples=None),
-    "chain_of_thought": Method(reasoning=True),
-    "few_shot_chain_of_thought": Method(examples=None, reasoning=True),
-    "self_consistency": Method(examples=None, reasoning=True, votes=True),
-    "step_back": Method(steps_back=True),
+TECHNIQUES: dict[Technique, TechniqueTraits] = {
+    "zero_shot": TechniqueTraits(),
+    "one_shot": TechniqueTraits(examples=1),
+    "few_shot": TechniqueTraits(examples=None),
+    "chain_of_thought": TechniqueTraits(reasoning=True),
+    "few_shot_chain_of_thought": TechniqueTraits(examples=None, reasoning=True),
+    "self_consistency": TechniqueTraits(examples=None, reasoning=True, votes=True),
+    "step_back": TechniqueTraits(steps_back=True),
 }
 assert tuple(TECHNIQUES) == get_args(Technique)
 
@@ -72,7 +72,7 @@ class Example:
     """How the output follows: shown before it by techniques that reason."""
 
 
-class Piece(NamedTuple):
+class PromptPiece(NamedTuple):
     """Text of one part of the prompt."""
 
     part: str
@@ -91,7 +91,7 @@ class Message(NamedTuple):
     """One chat turn."""
 
     role: Literal["system", "user", "assistant"]
-    pieces: tuple[Piece, ...]
+    pieces: tuple[PromptPiece, ...]
 
     @property
     def content(self) -> str:
@@ -101,7 +101,7 @@ class Message(NamedTuple):
 SEPARATOR = "\n\n"
 """Text between the pieces of a message."""
 
-_BRACES = re.compile(r"\\(?P<text>\{{2,})|\{\{\s*(?P<name>\w[\w\- ]*?)\s*\}\}|\{\{")
+_BRACES_PATTERN = re.compile(r"\\(?P<text>\{{2,})|\{\{\s*(?P<name>\w[\w\- ]*?)\s*\}\}|\{\{")
 """Braces that are text, a variable, or two braces that open nothing."""
 
 
@@ -149,13 +149,13 @@ class PromptSpec:
     """A table of values for the variables: a prompt for each row."""
 
     @property
-    def method(self) -> Method:
+    def traits(self) -> TechniqueTraits:
         return TECHNIQUES[self.technique]
 
     @property
     def shown_examples(self) -> tuple[Example, ...]:
         """Examples that the technique shows."""
-        return self.examples[: self.method.examples]
+        return self.examples[: self.traits.examples]
 
     def texts(self) -> Iterator[tuple[str, str]]:
         """Yield `(field, text)` of every part that may hold variables, examples included."""
@@ -185,8 +185,10 @@ class PromptSpec:
         _check_range("values", len(self.values), 0, MAX_VALUES)
         _check_range("chains", self.chains, 1, MAX_CHAINS)
         _check_range("passages", self.passages, 1, MAX_PASSAGES)
-        if len(self.document) > MAX_DOCUMENT:
-            raise NucleusError("prompt_too_large", field="document", size=len(self.document), limit=MAX_DOCUMENT)
+        if len(self.document) > MAX_DOCUMENT_CHARACTERS:
+            raise NucleusError(
+                "prompt_too_large", field="document", size=len(self.document), limit=MAX_DOCUMENT_CHARACTERS
+            )
         _check_characters("document", self.document)
         for place, example in enumerate(self.examples, 1):
             for part in ("input", "output"):
@@ -200,14 +202,14 @@ class PromptSpec:
         and `}}`."""
         names: dict[str, None] = {}
         for part, text in self.texts():
-            for found in _BRACES.finditer(text):
+            for found in _BRACES_PATTERN.finditer(text):
                 if found["name"]:
                     names[found["name"]] = None
                 elif not found["text"]:
                     raise NucleusError("variable_unbalanced", field=part, position=found.start() + 1)
         return tuple(names)
 
-    def filled(self, values: Mapping[str, str]) -> PromptSpec:
+    def expand(self, values: Mapping[str, str]) -> PromptSpec:
         """Return this prompt with its variables replaced by `values`. A value is text: variables in it are not
         replaced.
 
@@ -218,7 +220,7 @@ class PromptSpec:
                 raise NucleusError("variable_without_value", variable=name)
 
         def fill(text: str) -> str:
-            return _BRACES.sub(lambda found: found["text"] or values[found["name"]], text)
+            return _BRACES_PATTERN.sub(lambda found: found["text"] or values[found["name"]], text)
 
         fields: dict[str, Any] = {name: fill(getattr(self, name)) for name in _TEXT_FIELDS}
         examples = tuple(
@@ -226,20 +228,20 @@ class PromptSpec:
         )
         return dataclasses.replace(self, **fields, examples=examples, values=())
 
-    def prompts(self) -> tuple[PromptSpec, ...]:
+    def variants(self) -> tuple[PromptSpec, ...]:
         """Return one prompt for each row of values, or this one where it has no variables."""
         if not self.variables():
-            return (self.filled({}),)
-        return tuple(self.filled(row) for row in self.values or ({},))
+            return (self.expand({}),)
+        return tuple(self.expand(row) for row in self.values or ({},))
 
-    def found_passages(self) -> tuple[Passage, ...]:
+    def retrieve_passages(self) -> tuple[Passage, ...]:
         """Return the passages of the document that the question is about, in the document's order.
 
         Empty without a document. Raises `NucleusError` where no passage fits.
         """
         if not self.document.strip():
             return ()
-        return tuple(sorted(best_passages(self.document, self.question.strip() or self.instruction, self.passages)))
+        return tuple(sorted(rank_passages(self.document, self.question.strip() or self.instruction, self.passages)))
 
     def messages(self, *, examples_as: Literal["turns", "text"] | None = None) -> tuple[Message, ...]:
         """Return the chat that the technique makes of the parts, ending with a turn of the user's. Variables have to be
@@ -248,9 +250,9 @@ class PromptSpec:
         Raises `NucleusError` where no passage of the document fits the question.
         """
         style = examples_as or self.examples_as
-        system = _pieces(("role", self.role), ("system", self.system))
+        system = _make_pieces(("role", self.role), ("system", self.system))
         turns = [Message("system", system)] if system else []
-        found = SEPARATOR.join(passage.cited for passage in self.found_passages())
+        found = SEPARATOR.join(passage.citation for passage in self.retrieve_passages())
         head = [("context", self.context), ("document", found)]
         final = self.question
         if self.question.strip():
@@ -258,23 +260,23 @@ class PromptSpec:
         else:
             final = self.instruction
         shown = self.shown_examples
-        opening = _pieces(*head)
+        opening = _make_pieces(*head)
         if style == "turns":
             for example in shown:
-                turns.append(Message("user", (*opening, Piece("examples", example.input))))
-                turns.append(Message("assistant", (Piece("examples", self._worked(example)),)))
+                turns.append(Message("user", (*opening, PromptPiece("examples", example.input))))
+                turns.append(Message("assistant", (PromptPiece("examples", self._format_answer(example)),)))
                 opening = ()
         else:
-            opening += tuple(Piece("examples", self._as_text(example)) for example in shown)
+            opening += tuple(PromptPiece("examples", self._format_example(example)) for example in shown)
         asks = "question" if self.question.strip() else "instruction"
         if shown and style == "text" and asks == "question":
             final = f"{self.input_label} {final}\n{self.output_label}".strip()
         worked = any(example.reasoning.strip() for example in shown)
-        trigger = self.trigger if self.method.reasoning and not worked else ""
-        turns.append(Message("user", (*opening, *_pieces((asks, final), ("trigger", trigger)))))
+        trigger = self.trigger if self.traits.reasoning and not worked else ""
+        turns.append(Message("user", (*opening, *_make_pieces((asks, final), ("trigger", trigger)))))
         return tuple(turns)
 
-    def stepped_back(self) -> PromptSpec:
+    def make_step_back_prompt(self) -> PromptSpec:
         """Return the first prompt of a step-back: the general question about this one."""
         asked = SEPARATOR.join(filter(str.strip, (self.instruction, self.question)))
         return dataclasses.replace(
@@ -287,19 +289,19 @@ class PromptSpec:
             extraction=Extraction(),
         )
 
-    def with_principle(self, principle: str) -> PromptSpec:
+    def add_principle(self, principle: str) -> PromptSpec:
         """Return the second prompt of a step-back: this one, with the general answer in its context."""
         context = SEPARATOR.join(filter(str.strip, (self.context, principle.strip())))
         return dataclasses.replace(self, technique="zero_shot", context=context)
 
-    def _worked(self, example: Example) -> str:
+    def _format_answer(self, example: Example) -> str:
         """Return the answer that the model should have given to an example."""
-        if not (self.method.reasoning and example.reasoning.strip()):
+        if not (self.traits.reasoning and example.reasoning.strip()):
             return example.output
         return f"{example.reasoning}\n{self.answer_marker} {example.output}"
 
-    def _as_text(self, example: Example) -> str:
-        return f"{self.input_label} {example.input}\n{self.output_label} {self._worked(example)}".strip()
+    def _format_example(self, example: Example) -> str:
+        return f"{self.input_label} {example.input}\n{self.output_label} {self._format_answer(example)}".strip()
 
 
 _TEXT_FIELDS = (
@@ -308,8 +310,8 @@ _TEXT_FIELDS = (
 )
 
 
-def _pieces(*named: tuple[str, str]) -> tuple[Piece, ...]:
-    return tuple(Piece(part, text) for part, text in named if text.strip())
+def _make_pieces(*named: tuple[str, str]) -> tuple[PromptPiece, ...]:
+    return tuple(PromptPiece(part, text) for part, text in named if text.strip())
 
 
 def _check_range(field: str, value: int, low: int, high: int) -> None:
@@ -317,16 +319,16 @@ def _check_range(field: str, value: int, low: int, high: int) -> None:
         raise NucleusError("setting_out_of_range", field=field, value=value, low=low, high=high)
 
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
+_CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 """Unicode's categories Cc and Cs, except tabs and line ends."""
 
 
-def plain_text(text: str) -> str:
+def remove_control_characters(text: str) -> str:
     """Remove the characters that a prompt may not hold: a model may write them, and be asked about what it wrote."""
-    return _CONTROL.sub("", text)
+    return _CONTROL_CHARACTERS.sub("", text)
 
 
 def _check_characters(field: str, text: str) -> None:
-    if found := _CONTROL.search(text):
+    if found := _CONTROL_CHARACTERS.search(text):
         code = f"U+{ord(found[0]):04X}"
         raise NucleusError("prompt_control_character", field=field, character=code, position=found.start() + 1)

@@ -11,8 +11,8 @@ from typing import Any
 from llm_core.errors import NucleusError
 from llm_core.prompts.spec import Example
 
-MAX_BYTES = 2**20
-MAX_ROWS = 1000
+MAX_TABLE_BYTES = 2**20
+MAX_TABLE_ROWS = 1000
 _SEPARATORS = ("\t", ";", ",")
 _COLUMNS = {
     "input": ("input", "question", "đầu vào", "câu hỏi"),
@@ -28,29 +28,29 @@ def read_table(data: bytes | str) -> list[dict[str, str]]:
     Raises `NucleusError` for data that is too large, not text or empty, and for a row that does not fit.
     """
     size = len(data)
-    if size > MAX_BYTES:
-        raise NucleusError("table_too_large", size=size, limit=MAX_BYTES)
-    text = decoded(data) if isinstance(data, bytes) else data
+    if size > MAX_TABLE_BYTES:
+        raise NucleusError("table_too_large", size=size, limit=MAX_TABLE_BYTES)
+    text = decode_text_file(data) if isinstance(data, bytes) else data
     text = text.lstrip("\ufeff")
     if not text.strip():
         raise NucleusError("table_empty")
     if "\0" in text:
         raise NucleusError("table_not_text", position=text.index("\0") + 1)
-    rows = _json_rows(text) if text.lstrip()[0] in "[{" else _cell_rows(text)
+    rows = _parse_json_rows(text) if text.lstrip()[0] in "[{" else _parse_cell_rows(text)
     if not rows:
         raise NucleusError("table_empty")
-    if len(rows) > MAX_ROWS:
-        raise NucleusError("table_too_long", rows=len(rows), limit=MAX_ROWS)
+    if len(rows) > MAX_TABLE_ROWS:
+        raise NucleusError("table_too_long", rows=len(rows), limit=MAX_TABLE_ROWS)
     return rows
 
 
-def to_examples(rows: Sequence[dict[str, str]]) -> tuple[tuple[Example, ...], int]:
+def make_examples(rows: Sequence[dict[str, str]]) -> tuple[tuple[Example, ...], int]:
     """Make examples of rows, and count the repeated ones that were left out.
 
     Columns are found by name, English or Vietnamese, or else by order: input, output; or input, reasoning, output.
     Raises `NucleusError` naming the row that lacks one.
     """
-    column = _columns(list(rows[0]))
+    column = _match_columns(list(rows[0]))
     found: dict[Example, None] = {}
     for number, row in enumerate(rows, 1):
         parts = {part: row.get(name, "").strip() if name else "" for part, name in column.items()}
@@ -61,7 +61,7 @@ def to_examples(rows: Sequence[dict[str, str]]) -> tuple[tuple[Example, ...], in
     return tuple(found), len(rows) - len(found)
 
 
-def _columns(names: list[str]) -> dict[str, str | None]:
+def _match_columns(names: list[str]) -> dict[str, str | None]:
     """Return the column that holds each part of an example, None for a part without one."""
     known = {name.strip().casefold(): name for name in names}
     column = {
@@ -85,7 +85,7 @@ def write_csv(rows: Sequence[dict[str, Any]]) -> str:
     return out.getvalue()
 
 
-def decoded(data: bytes) -> str:
+def decode_text_file(data: bytes) -> str:
     """Decode a file in UTF-8 or marked UTF-16. Raises `NucleusError` for other bytes."""
     encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8"
     try:
@@ -94,30 +94,30 @@ def decoded(data: bytes) -> str:
         raise NucleusError("table_not_text", position=error.start + 1) from error
 
 
-def _json_rows(text: str) -> list[dict[str, str]]:
+def _parse_json_rows(text: str) -> list[dict[str, str]]:
     try:
         values = json.loads(text)
         values = values if isinstance(values, list) else [values]
     except (ValueError, RecursionError):
-        values = [_json_line(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+        values = [_parse_json_line(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
     for number, value in enumerate(values, 1):
         if not isinstance(value, dict):
             raise NucleusError("row_not_object", number=number)
-    return [{str(name): _as_text(value) for name, value in row.items()} for row in values]
+    return [{str(name): _format_value(value) for name, value in row.items()} for row in values]
 
 
-def _json_line(number: int, line: str) -> Any:
+def _parse_json_line(number: int, line: str) -> Any:
     try:
         return json.loads(line)
     except (ValueError, RecursionError) as error:
         raise NucleusError("row_not_json", number=number, detail=getattr(error, "msg", "nested too deeply")) from error
 
 
-def _as_text(value: Any) -> str:
+def _format_value(value: Any) -> str:
     return value if isinstance(value, str) else "" if value is None else json.dumps(value, ensure_ascii=False)
 
 
-def _cell_rows(text: str) -> list[dict[str, str]]:
+def _parse_cell_rows(text: str) -> list[dict[str, str]]:
     lines = text.strip().splitlines()
     if lines[0].lstrip().startswith("|"):
         cells = [[cell.strip() for cell in line.strip().strip("|").split("|")] for line in lines if line.strip()]

@@ -11,16 +11,16 @@ from llm_core.errors import NucleusError
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
-CODES = {
+ERROR_CODES = {
     "prompt": ("prompt_data_missing", "prompt_data_unknown", "prompt_data_wrong"),
     "recipe": ("recipe_missing", "recipe_unknown", "recipe_wrong"),
 }
 
 
-def refusal(error: ValidationError, kind: Literal["prompt", "recipe"]) -> NucleusError:
+def from_validation_error(error: ValidationError, kind: Literal["prompt", "recipe"]) -> NucleusError:
     """Return the first error as a `NucleusError` with one of the codes for what was read. Positions count from 1."""
     first = error.errors(include_url=False)[0]
-    missing, unknown, wrong = CODES[kind]
+    missing, unknown, wrong = ERROR_CODES[kind]
     place = ".".join(str(step + 1 if isinstance(step, int) else step) for step in first["loc"])[:200] or kind
     if first["type"] == "missing":
         return NucleusError(missing, place=place)

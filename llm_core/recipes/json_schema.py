@@ -16,7 +16,7 @@ from samplers import ORDERS, SETTINGS, STAGE_NAMES
 SCHEMA_FILE = "docs/recipe.schema.json"
 
 
-def recipe_schema() -> dict[str, Any]:
+def make_recipe_schema() -> dict[str, Any]:
     """Return the schema of what `Recipe.read` takes, as far as JSON Schema can say it. Draft 2020-12."""
     schema = Recipe.model_json_schema(mode="validation")
     for part in (schema, *schema["$defs"].values()):
@@ -26,12 +26,12 @@ def recipe_schema() -> dict[str, Any]:
         for field in part.get("properties", {}).values():
             field.pop("title", None)
     schema["required"] = ["schema_version", "prompt"]
-    schema["$defs"]["SamplerConfig"]["properties"] = _settings(schema["$defs"]["SamplerConfig"]["properties"])
+    schema["$defs"]["SamplerConfig"]["properties"] = _describe_settings(schema["$defs"]["SamplerConfig"]["properties"])
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Nucleus recipe"}
     return json.loads(json.dumps(head | schema))
 
 
-def _settings(fields: dict[str, Any]) -> dict[str, Any]:
+def _describe_settings(fields: dict[str, Any]) -> dict[str, Any]:
     """Return the schema of a sampler's settings, with their ranges."""
     del fields["seed"]  # stands in `seeds`
     for name, setting in SETTINGS.items():
@@ -50,7 +50,7 @@ def _settings(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
-    text = json.dumps(recipe_schema(), ensure_ascii=False, indent=1)
+    text = json.dumps(make_recipe_schema(), ensure_ascii=False, indent=1)
     Path(SCHEMA_FILE).write_text(text + "\n", encoding="utf-8")
 
 

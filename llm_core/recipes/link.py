@@ -17,15 +17,15 @@ from llm_core.errors import NucleusError
 from llm_core.recipes.recipe import Recipe
 from llm_core.recipes.yaml_json import load_data
 
-NAME = "r"
+PARAMETER = "r"
 """Name of the link's query parameter."""
-MAX_LINK = 6_000
+MAX_LINK_CHARACTERS = 6_000
 """Characters of a link. Chats, mail programs and the proxies in front of servers cut or refuse much longer URLs."""
-MAX_UNPACKED = 2**20
+MAX_UNPACKED_BYTES = 2**20
 """Bytes that a link may unpack to."""
 
-_PACKING = "a"
-_WORDS = (
+_PACKING_VERSION = "a"
+_DICTIONARY = (
     b'"order":"llama_cpp"},"order":"gemini"},"tags":["criteria":{"sum_logprob":1.0},"candidates":'
     b'"repetition_penalty":"presence_penalty":"frequency_penalty":"min_p":"top_n_sigma":"typical_p":"logit_bias":{'
     b'"hosted":{"thinking":"safety":[["HARASSMENT","BLOCK_ONLY_HIGH"],"precision":"int4","bfloat16",'
@@ -48,11 +48,11 @@ def encode_link(recipe: Recipe) -> str:
     recipe then."""
     data = {name: value for name, value in recipe.data().items() if name != "trace"}
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
-    packer = zlib.compressobj(9, zlib.DEFLATED, zlib.MAX_WBITS, 9, zlib.Z_DEFAULT_STRATEGY, _WORDS)
+    packer = zlib.compressobj(9, zlib.DEFLATED, zlib.MAX_WBITS, 9, zlib.Z_DEFAULT_STRATEGY, _DICTIONARY)
     packed = packer.compress(text) + packer.flush()
-    link = _PACKING + base64.urlsafe_b64encode(packed).decode().rstrip("=")
-    if len(link) > MAX_LINK or len(text) > MAX_UNPACKED:
-        raise NucleusError("recipe_link_too_long", size=len(link), limit=MAX_LINK)
+    link = _PACKING_VERSION + base64.urlsafe_b64encode(packed).decode().rstrip("=")
+    if len(link) > MAX_LINK_CHARACTERS or len(text) > MAX_UNPACKED_BYTES:
+        raise NucleusError("recipe_link_too_long", size=len(link), limit=MAX_LINK_CHARACTERS)
     return link
 
 
@@ -62,21 +62,21 @@ def decode_link(text: str) -> Recipe:
     text = text.strip()
     if "?" in text:
         try:
-            text = parse_qs(urlsplit(text).query, max_num_fields=20).get(NAME, [""])[0]
+            text = parse_qs(urlsplit(text).query, max_num_fields=20).get(PARAMETER, [""])[0]
         except ValueError:
             raise NucleusError("recipe_link_damaged") from None
-    if len(text) > MAX_LINK:
-        raise NucleusError("recipe_link_too_long", size=len(text), limit=MAX_LINK)
-    if not text.isascii() or text[:1] != _PACKING:
+    if len(text) > MAX_LINK_CHARACTERS:
+        raise NucleusError("recipe_link_too_long", size=len(text), limit=MAX_LINK_CHARACTERS)
+    if not text.isascii() or text[:1] != _PACKING_VERSION:
         raise NucleusError("recipe_link_damaged")
     try:
         packed = base64.b64decode(text[1:] + "=" * (-len(text[1:]) % 4), altchars=b"-_", validate=True)
-        unpacker = zlib.decompressobj(zdict=_WORDS)
-        unpacked = unpacker.decompress(packed, MAX_UNPACKED)
+        unpacker = zlib.decompressobj(zdict=_DICTIONARY)
+        unpacked = unpacker.decompress(packed, MAX_UNPACKED_BYTES)
     except (binascii.Error, zlib.error):
         raise NucleusError("recipe_link_damaged") from None
     if unpacker.unconsumed_tail:
-        raise NucleusError("recipe_too_large", size=f"> {MAX_UNPACKED}", limit=MAX_UNPACKED)
+        raise NucleusError("recipe_too_large", size=f"> {MAX_UNPACKED_BYTES}", limit=MAX_UNPACKED_BYTES)
     if not unpacker.eof or unpacker.unused_data:
         raise NucleusError("recipe_link_damaged")
     return Recipe.read(load_data(unpacked))

@@ -32,7 +32,7 @@ from llm_core.generation.request import (
 )
 from llm_core.prompts import serialization
 from llm_core.prompts.spec import PromptSpec
-from llm_core.prompts.validation_errors import refusal
+from llm_core.prompts.validation_errors import from_validation_error
 from llm_core.providers.http.url_policy import normalize_url
 from llm_core.providers.model_id import is_local
 from llm_core.recipes.trace import Trace
@@ -43,13 +43,15 @@ SCHEMA_VERSION = 1
 MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
 """For each older version, the function that turns its data into the next version's."""
 
-MAX_DATA = 32 * 2**20
+MAX_RECIPE_CHARACTERS = 32 * 2**20
 """Characters of a recipe as JSON: a few pictures, or a long recorded run."""
 MAX_DEPTH = 24
 MAX_NUMBER = 2**63
 """Bound of all numbers: whole numbers below it fit those of a tensor and of a database."""
 
-_HIDDEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+_HIDDEN_CHARACTERS = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
+)
 """Characters that are invisible, or that turn the direction of the text around them."""
 _STRICT = ConfigDict(
     frozen=True,
@@ -62,20 +64,20 @@ _STRICT = ConfigDict(
 )
 
 
-def _shown(text: str) -> str:
-    if found := _HIDDEN.search(text):
+def _check_visible(text: str) -> str:
+    if found := _HIDDEN_CHARACTERS.search(text):
         raise ValueError(f"the character U+{ord(found[0]):04X} hides text or turns its direction")
     return text
 
 
-def _one_line(text: str) -> str:
+def _check_one_line(text: str) -> str:
     if "\n" in text or "\t" in text:
         raise ValueError("more than one line, or a tab")
-    return _shown(text)
+    return _check_visible(text)
 
 
-Line = Annotated[str, Field(max_length=200), AfterValidator(_one_line)]
-Name = Annotated[str, Field(min_length=1, max_length=60), AfterValidator(_one_line)]
+OneLineText = Annotated[str, Field(max_length=200), AfterValidator(_check_one_line)]
+ShortName = Annotated[str, Field(min_length=1, max_length=60), AfterValidator(_check_one_line)]
 Seed = Annotated[int, Field(ge=0, lt=MAX_NUMBER - MAX_SAMPLES_PER_REQUEST)]
 
 
@@ -84,13 +86,13 @@ class ModelReference(BaseModel):
 
     model_config = _STRICT
 
-    id: Annotated[str, Field(min_length=1, max_length=600), AfterValidator(_one_line)] = "builtin"
+    id: Annotated[str, Field(min_length=1, max_length=600), AfterValidator(_check_one_line)] = "builtin"
     """As the router takes it: `builtin`, a Hub id or a directory; `openai:NAME@URL`, `gemini:NAME`, ..."""
-    revision: Line = ""
+    revision: OneLineText = ""
     """What tells its weights from others of that name: a hash, for local models. Empty where it is not known."""
 
     @model_validator(mode="after")
-    def _without_a_key(self) -> Self:
+    def _check_no_key(self) -> Self:
         before, address, after = self.id.partition("://")
         if address:
             normalize_url(before.rpartition("@")[2] + address + after)
@@ -116,15 +118,15 @@ class Recipe(BaseModel):
     model_config = _STRICT
 
     schema_version: Literal[1] = 1
-    title: Line = ""
-    author: Line = ""
-    language: Line = ""
+    title: OneLineText = ""
+    author: OneLineText = ""
+    language: OneLineText = ""
     """Of the prompt, as a tag such as `en` or `vi`."""
-    licence: Line = ""
+    licence: OneLineText = ""
     """Under which others may use it, such as `CC-BY-4.0`."""
-    notes: Annotated[str, Field(max_length=20_000), AfterValidator(_shown)] = ""
+    notes: Annotated[str, Field(max_length=20_000), AfterValidator(_check_visible)] = ""
     """What to look for, in the author's words."""
-    tags: Annotated[tuple[Name, ...], Field(max_length=32)] = ()
+    tags: Annotated[tuple[ShortName, ...], Field(max_length=32)] = ()
     model: ModelReference = ModelReference()
     precision: Precision = "float32"
     """In which numbers a local model computes. Only `float32` promises the same tokens elsewhere."""
@@ -135,7 +137,7 @@ class Recipe(BaseModel):
     """An answer for each."""
     candidates: Annotated[int, Field(ge=1, le=MAX_SAMPLES_PER_REQUEST)] = 1
     """Best of how many: that many answers for each seed, with the seeds that follow it."""
-    criteria: Annotated[Mapping[Name, Annotated[float, Field(ge=-1e6, le=1e6)]], Field(max_length=32)] = {}
+    criteria: Annotated[Mapping[ShortName, Annotated[float, Field(ge=-1e6, le=1e6)]], Field(max_length=32)] = {}
     """Weights of the criteria by which the best candidate is chosen, by their names. At 0 one is shown and does not
     count."""
     limits: Limits = Limits()
@@ -145,7 +147,7 @@ class Recipe(BaseModel):
     """A run of it, as it was recorded."""
 
     @model_validator(mode="after")
-    def _consistent(self) -> Self:
+    def _check_consistency(self) -> Self:
         if self.sampler.seed:
             raise ValueError("the sampler has a seed; write it into 'seeds'")
         if self.count > MAX_SAMPLES_PER_REQUEST:
@@ -193,7 +195,7 @@ class Recipe(BaseModel):
         )
 
     @classmethod
-    def of(cls, request: GenerationRequest, *, prompt: PromptSpec | None = None, **about: Any) -> Self:
+    def from_request(cls, request: GenerationRequest, *, prompt: PromptSpec | None = None, **about: Any) -> Self:
         """Make the recipe of a request; `about` has its title and other fields that the request lacks.
 
         `prompt` is the prompt with its variables, if the request's was expanded from one. Raises `ValueError` for
@@ -224,14 +226,14 @@ class Recipe(BaseModel):
                 }
             )
         except ValidationError as error:
-            raise refusal(error, "recipe") from error
+            raise from_validation_error(error, "recipe") from error
 
-    def changed(self, **fields: Any) -> Self:
+    def replace(self, **fields: Any) -> Self:
         """Return a recipe with other values in these fields. Raises `NucleusError` for what no recipe can hold."""
         try:
             return type(self)(**(dict(self) | fields))
         except ValidationError as error:
-            raise refusal(error, "recipe") from error
+            raise from_validation_error(error, "recipe") from error
 
     def data(self) -> dict[str, Any]:
         """Return the data of which `read` makes an equal recipe."""
@@ -245,7 +247,7 @@ class Recipe(BaseModel):
             elif name == "model":
                 head[name] = {"id": self.model.id} | self.model.model_dump(exclude_defaults=True)
             elif name == "prompt":
-                head[name] = _without_version(serialization.dump_prompt(self.prompt))
+                head[name] = _remove_version(serialization.dump_prompt(self.prompt))
         return head
 
     @classmethod
@@ -258,17 +260,17 @@ class Recipe(BaseModel):
             raise NucleusError("recipe_wrong", place="recipe", value=reprlib.repr(data), detail="not an object")
         _check_data(data)
         try:
-            text = json.dumps(migrated(data), ensure_ascii=False, allow_nan=False)
-            if len(text) > MAX_DATA:
-                raise NucleusError("recipe_too_large", size=len(text), limit=MAX_DATA)
+            text = json.dumps(migrate(data), ensure_ascii=False, allow_nan=False)
+            if len(text) > MAX_RECIPE_CHARACTERS:
+                raise NucleusError("recipe_too_large", size=len(text), limit=MAX_RECIPE_CHARACTERS)
             return cls.model_validate_json(text, strict=True, extra="forbid")
         except ValidationError as error:
-            raise refusal(error, "recipe") from error
+            raise from_validation_error(error, "recipe") from error
         except (TypeError, ValueError) as error:
             raise NucleusError("recipe_wrong", place="recipe", value="…", detail=str(error)[:200]) from error
 
 
-def migrated(data: Mapping[str, Any]) -> dict[str, Any]:
+def migrate(data: Mapping[str, Any]) -> dict[str, Any]:
     """Return the data in the newest version's form. Raises `NucleusError` for a version that is not known here."""
     version = data.get("schema_version")
     if type(version) is not int or not 1 <= version <= SCHEMA_VERSION:
@@ -302,6 +304,6 @@ def _check_data(data: object, place: str = "", depth: int = 0) -> None:
         raise NucleusError("recipe_wrong", place=place or "recipe", value=value, detail="too large, or not a number")
 
 
-def _without_version(data: dict[str, Any]) -> dict[str, Any]:
+def _remove_version(data: dict[str, Any]) -> dict[str, Any]:
     """Remove the prompt's version: the recipe's own says what a prompt's data means."""
     return {name: value for name, value in data.items() if name != "version"}

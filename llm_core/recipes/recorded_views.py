@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from llm_core.generation.record import SampleRecord
-    from llm_core.recipes.replay import Recorded
+    from llm_core.recipes.replay import RecordedTechniqueRun
 
 
 class RecordedComparison(Comparison):
@@ -22,7 +22,7 @@ class RecordedComparison(Comparison):
     They have one sampler and seeds of their own: unlike those of a comparison that is run, their noise is not the same.
     """
 
-    def __init__(self, recorded: Sequence[Recorded]) -> None:
+    def __init__(self, recorded: Sequence[RecordedTechniqueRun]) -> None:
         """Create a comparison of `recorded`, as `replay_prompts` returns it: one technique run for each prompt."""
         self.repeats = 1
         self.runs = [each.main for each in recorded]
@@ -47,7 +47,7 @@ class RecordedComparison(Comparison):
 class RecordedPool(CandidatePool):
     """Recorded answers to one prompt as candidates."""
 
-    def __init__(self, recorded: Recorded) -> None:
+    def __init__(self, recorded: RecordedTechniqueRun) -> None:
         run = recorded.main
         self.template = dataclasses.replace(run.request, samples=run.request.samples[:1])
         self.seed = run.samples[0].request.sampler.seed

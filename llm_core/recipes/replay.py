@@ -18,7 +18,7 @@ from llm_core.errors import NucleusError
 from llm_core.generation.record import ReplayInfo, Run, TokenEvent, Usage
 from llm_core.generation.request import MAX_SAMPLES_PER_REQUEST
 from llm_core.generation.technique_run import Outcome, Submit, TechniqueRun
-from llm_core.recipes.trace import MAX_LABEL, Recording
+from llm_core.recipes.trace import MAX_LABEL_CHARACTERS, RecordedSample
 
 if TYPE_CHECKING:
     from llm_core.prompts.spec import PromptSpec
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from llm_core.recipes.trace import RowTrace, Trace
 
 
-class Recorded(TechniqueRun):
+class RecordedTechniqueRun(TechniqueRun):
     """Recorded run in the place of a technique run: nothing is submitted."""
 
     def __init__(self, run: Run, outcomes: Sequence[Outcome]) -> None:
@@ -44,25 +44,25 @@ class Recorded(TechniqueRun):
 
 def replay(recipe: Recipe) -> Run:
     """Return the recorded run of the recipe's first prompt, ended. Raises `NucleusError` for a recipe without one."""
-    return replayed(recipe)[0].main
+    return replay_prompts(recipe)[0].main
 
 
-def replayed(recipe: Recipe) -> list[Recorded]:
+def replay_prompts(recipe: Recipe) -> list[RecordedTechniqueRun]:
     """Return the recorded run of each of the recipe's prompts. Raises `NucleusError` for a recipe without one."""
-    trace = _trace(recipe)
-    prompts = recipe.prompt.prompts()
+    trace = _require_trace(recipe)
+    prompts = recipe.prompt.variants()
     rows: dict[int, list[RowTrace]] = {}
     for row in trace.rows:
         rows.setdefault(row.prompt, []).append(row)
     if max(rows) >= len(prompts):
         raise NucleusError("recipe_wrong", place="trace", value=max(rows) + 1, detail="there is no such prompt")
     labels = trace.all_labels()
-    return [_recorded(recipe, trace, prompts[place], rows[place], labels) for place in sorted(rows)]
+    return [_rebuild_run(recipe, trace, prompts[place], rows[place], labels) for place in sorted(rows)]
 
 
-def _recorded(
+def _rebuild_run(
     recipe: Recipe, trace: Trace, prompt: PromptSpec, rows: Sequence[RowTrace], labels: dict[int, str]
-) -> Recorded:
+) -> RecordedTechniqueRun:
     like = recipe.rows()[0]
     asked = tuple(dataclasses.replace(like, sampler=dataclasses.replace(like.sampler, seed=row.seed)) for row in rows)
     run = Run(dataclasses.replace(recipe.request(prompt=prompt), samples=asked))
@@ -81,11 +81,11 @@ def _recorded(
         else:
             record.fail(NucleusError("recorded_failure", detail=row.error), rest)
     run.notify_if_done()
-    outcomes = [] if run.error else [_outcome(prompt, row) for row in rows]
-    return Recorded(run, outcomes)
+    outcomes = [] if run.error else [_make_outcome(prompt, row) for row in rows]
+    return RecordedTechniqueRun(run, outcomes)
 
 
-def _outcome(prompt: PromptSpec, row: RowTrace) -> Outcome:
+def _make_outcome(prompt: PromptSpec, row: RowTrace) -> Outcome:
     if row.whole is not None:
         return Outcome(row.whole, row.result)
     text = prompt.prefill + row.text
@@ -97,7 +97,7 @@ class RecipeRun:
 
     def __init__(self, recipe: Recipe, submit: Submit, session: str = "") -> None:
         """Submit all parts at once. Raises `NucleusError` if any of them is refused; then nothing runs."""
-        prompts = recipe.prompt.prompts()
+        prompts = recipe.prompt.variants()
         if len(prompts) * recipe.count > MAX_SAMPLES_PER_REQUEST:
             raise NucleusError("too_many_prompts", value=len(prompts) * recipe.count, limit=MAX_SAMPLES_PER_REQUEST)
         self.recipe = recipe
@@ -132,20 +132,20 @@ class RecipeRun:
         for _, asking in self.parts:
             asking.stop()
 
-    def recordings(self) -> Iterator[Recording]:
+    def recorded_samples(self) -> Iterator[RecordedSample]:
         """Yield every answer with what belongs to it, in the recipe's order."""
-        return recordings(self.parts)
+        return iterate_recorded_samples(self.parts)
 
 
-def recordings(parts: Iterable[tuple[int, TechniqueRun]]) -> Iterator[Recording]:
+def iterate_recorded_samples(parts: Iterable[tuple[int, TechniqueRun]]) -> Iterator[RecordedSample]:
     """Yield every answer with what belongs to it, for `trace.make_trace`. `parts` have the prompt's number, from 0."""
     for place, asking in parts:
         for number, row in enumerate(asking.main.samples):
             outcome = asking.outcomes[number] if number < len(asking.outcomes) else None
-            yield Recording(asking.main, row, outcome, place)
+            yield RecordedSample(asking.main, row, outcome, place)
 
 
-class Verdict(NamedTuple):
+class ReplayVerdict(NamedTuple):
     """Comparison of a new run with the recorded one."""
 
     identical: bool
@@ -164,78 +164,78 @@ class Verdict(NamedTuple):
     none."""
 
 
-def compared(recipe: Recipe, run: RecipeRun) -> Verdict:
+def compare_with_trace(recipe: Recipe, run: RecipeRun) -> ReplayVerdict:
     """Compare an ended run of the recipe with its trace. Raises `NucleusError` for a recipe without one, and the error
     that the run failed with."""
-    trace = _trace(recipe)
+    trace = _require_trace(recipe)
     if run.error:
         raise run.error
-    answers = list(run.recordings())
+    answers = list(run.recorded_samples())
     labels = trace.all_labels()
     drift = 0.0
     if len(answers) != len(trace.rows):
-        return Verdict(False, drift, min(len(answers), len(trace.rows)) + 1)
+        return ReplayVerdict(False, drift, min(len(answers), len(trace.rows)) + 1)
     for number, (row, new) in enumerate(zip(trace.rows, answers, strict=True), 1):
-        old_events, new_events = row.all_events(), new.row.events()
-        names = _both_names(labels, new.run)
+        old_events, new_events = row.all_events(), new.sample.events()
+        names = _token_keys(labels, new.run)
         for step in range(max(len(old_events), len(new_events))):
             old, now = (events[step] if step < len(events) else None for events in (old_events, new_events))
-            if old and now and _same(old, now, names):
-                drift = max(drift, _distance(old, now, names, only_drawn=True) or 0.0)
+            if old and now and _is_same_token(old, now, names):
+                drift = max(drift, _max_logprob_gap(old, now, names, only_drawn=True) or 0.0)
                 continue
-            texts = (_label(old, labels.get), _label(now, new.run.label))
-            nats = _distance(old, now, names) if old and now else None
-            return Verdict(False, drift, number, step + 1, *texts, nats)
-        if (row.text, row.finish_reason) != (new.row.text, new.row.finish_reason):
-            return Verdict(False, drift, number, len(old_events) + 1)
-    return Verdict(True, drift)
+            texts = (_token_label(old, labels.get), _token_label(now, new.run.label))
+            nats = _max_logprob_gap(old, now, names) if old and now else None
+            return ReplayVerdict(False, drift, number, step + 1, *texts, nats)
+        if (row.text, row.finish_reason) != (new.sample.text, new.sample.finish_reason):
+            return ReplayVerdict(False, drift, number, len(old_events) + 1)
+    return ReplayVerdict(True, drift)
 
 
-def verify(recipe: Recipe, submit: Submit, timeout: float | None = None) -> Verdict:
+def verify(recipe: Recipe, submit: Submit, timeout: float | None = None) -> ReplayVerdict:
     """Run the recipe again and compare it with its trace, within its own deadline or `timeout` seconds.
 
     Raises `NucleusError`, as `compare_with_trace` does.
     """
-    _trace(recipe)
+    _require_trace(recipe)
     run = RecipeRun(recipe, submit)
     until = time.monotonic() + (recipe.limits.deadline_seconds if timeout is None else timeout)
     while run.active and time.monotonic() < until:
         run.advance()
         time.sleep(0.02)
     run.stop()
-    return compared(recipe, run)
+    return compare_with_trace(recipe, run)
 
 
-def _trace(recipe: Recipe) -> Trace:
+def _require_trace(recipe: Recipe) -> Trace:
     if recipe.trace is None:
         raise NucleusError("recipe_without_trace")
     return recipe.trace
 
 
-_Names = tuple[Callable[[int], Hashable], Callable[[int], Hashable]]
+_TokenKeys = tuple[Callable[[int], Hashable], Callable[[int], Hashable]]
 """Keys that identify a token in the record and in the new run, alike in both."""
 
 
-def _both_names(labels: dict[int, str], run: Run) -> _Names:
+def _token_keys(labels: dict[int, str], run: Run) -> _TokenKeys:
     """Return the keys of tokens: a local model's ids, or the texts, since hosted runs number tokens as they come."""
     if run.model is not None:
         return int, int
-    return lambda token: labels.get(token, token), lambda token: run.label(token)[:MAX_LABEL]
+    return lambda token: labels.get(token, token), lambda token: run.label(token)[:MAX_LABEL_CHARACTERS]
 
 
-def _same(old: TokenEvent, now: TokenEvent, names: _Names) -> bool:
+def _is_same_token(old: TokenEvent, now: TokenEvent, names: _TokenKeys) -> bool:
     if old.token_id is None or now.token_id is None:
         return old.piece == now.piece
     return names[0](old.token_id) == names[1](now.token_id)
 
 
-def _label(event: TokenEvent | None, label: Callable[[int], str | None]) -> str:
+def _token_label(event: TokenEvent | None, label: Callable[[int], str | None]) -> str:
     if event is None:
         return ""
     return (label(event.token_id) if event.token_id is not None else None) or event.piece
 
 
-def _distance(old: TokenEvent, now: TokenEvent, names: _Names, only_drawn: bool = False) -> float | None:
+def _max_logprob_gap(old: TokenEvent, now: TokenEvent, names: _TokenKeys, only_drawn: bool = False) -> float | None:
     """Return the largest gap between the raw log-probabilities, over the tokens that both know, in nats; None without
     any."""
     if old.trace is None or now.trace is None:

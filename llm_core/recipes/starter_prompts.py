@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from llm_core.recipes.recipe import Recipe
 
 Language = Literal["en", "vi"]
-Texts = Mapping[Language, str]
+LocalizedText = Mapping[Language, str]
 
 APPLICATION_IDS = (
     *("code_generation", "code_completion", "code_refactoring", "code_translation", "test_generation"),
@@ -35,16 +35,16 @@ _FOLDER = Path(__file__).with_name("starter_prompts")
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class StarterPrompt:
     """Starter prompt that teaches one thing."""
 
     id: str
     """Identifier, unique within its application."""
     application: str
-    title: Texts
-    teaches: Texts
+    title: LocalizedText
+    teaches: LocalizedText
     """Lesson of the prompt, in one line."""
-    expect: Texts
+    expect: LocalizedText
     """Result on the built-in model, in one line."""
     prompts: Mapping[Language, PromptSpec]
     """Prompt by language: the same task by the same technique."""
@@ -79,21 +79,21 @@ class Application:
     """Application of language models, and starter prompts for it."""
 
     id: str
-    title: Texts
-    entries: tuple[Entry, ...]
+    title: LocalizedText
+    entries: tuple[StarterPrompt, ...]
 
 
 @functools.lru_cache
-def applications() -> tuple[Application, ...]:
+def load_applications() -> tuple[Application, ...]:
     """Return all applications, from code to images."""
-    return tuple(map(_application, APPLICATION_IDS))
+    return tuple(map(_read_application, APPLICATION_IDS))
 
 
-def _application(name: str) -> Application:
+def _read_application(name: str) -> Application:
     data = json.loads((_FOLDER / f"{name}.json").read_text(encoding="utf-8"))
-    return Application(name, data["title"], tuple(_entry(name, **entry) for entry in data["entries"]))
+    return Application(name, data["title"], tuple(_make_starter_prompt(name, **entry) for entry in data["entries"]))
 
 
-def _entry(application: str, prompts: Mapping[Language, Any], **rest: Any) -> Entry:
+def _make_starter_prompt(application: str, prompts: Mapping[Language, Any], **rest: Any) -> StarterPrompt:
     specs = {language: load_prompt(prompt) for language, prompt in prompts.items()}
-    return Entry(application=application, prompts=specs, **rest)
+    return StarterPrompt(application=application, prompts=specs, **rest)

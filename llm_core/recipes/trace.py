@@ -28,22 +28,22 @@ from samplers import STAGE_NAMES, StepTrace, pack_traces, unpack_traces
 if TYPE_CHECKING:
     from llm_core.generation.technique_run import Outcome
 
-MAX_UNPACKED = 64 * 2**20
+MAX_UNPACKED_BYTES = 64 * 2**20
 """Bytes of all packed data of one trace."""
-MAX_TEXT = 2_000_000
+MAX_ANSWER_CHARACTERS = 2_000_000
 """Characters of one answer."""
-MAX_LABEL = 200
+MAX_LABEL_CHARACTERS = 200
 """Characters of a token."""
-MAX_CANDIDATES = 1_000
+MAX_STEP_CANDIDATES = 1_000
 """Candidates of one step."""
 
 _STAGES = frozenset(("raw", "constraint", *STAGE_NAMES))
 _ROUNDING = 1e-3
 """Nats above 0 that single precision may give a certain token."""
 _STRICT = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True)
-Text = Annotated[str, Field(max_length=MAX_TEXT)]
+Text = Annotated[str, Field(max_length=MAX_ANSWER_CHARACTERS)]
 Packed = Annotated[str, Field(max_length=32 * 2**20, pattern=r"^[A-Za-z0-9+/]*={0,2}$")]
-Token = Annotated[int, Field(ge=0, lt=2**31)]
+TokenId = Annotated[int, Field(ge=0, lt=2**31)]
 Count = Annotated[int, Field(ge=0, lt=2**31)]
 Seconds = Annotated[float, Field(ge=0, le=1e7)]
 
@@ -59,7 +59,7 @@ class RowTrace(BaseModel):
     shared: bool = False
     """Whether a provider gave it in one call with others: the seed was not sent."""
     text: Text = ""
-    tokens: Annotated[tuple[Token | None, ...], Field(max_length=MAX_OUTPUT_TOKENS)] = ()
+    tokens: Annotated[tuple[TokenId | None, ...], Field(max_length=MAX_OUTPUT_TOKENS)] = ()
     """Null for a piece of text that came without its tokens."""
     finish_reason: FinishReason | None = None
     """Null for an answer that failed."""
@@ -82,7 +82,7 @@ class RowTrace(BaseModel):
 
     def all_events(self) -> list[TokenEvent]:
         """Return the answer's tokens, unpacked. Raises `ValueError` for data that cannot be shown."""
-        return _events(self, _Budget())
+        return _unpack_events(self, _Unpacker())
 
 
 class Trace(BaseModel):
@@ -95,86 +95,86 @@ class Trace(BaseModel):
     model: Annotated[str, Field(max_length=200)] = ""
     """The model's name."""
     rows: Annotated[tuple[RowTrace, ...], Field(min_length=1, max_length=MAX_SAMPLES_PER_REQUEST)]
-    ends: Annotated[tuple[Token, ...], Field(max_length=64)] = ()
+    ends: Annotated[tuple[TokenId, ...], Field(max_length=64)] = ()
     """Tokens that end an answer."""
     labels: Packed = ""
     """base64 of zlib of a JSON object: every token that occurs, as text."""
 
     @model_validator(mode="after")
-    def _replayable(self) -> Self:
-        budget = _Budget()
+    def _check_replayable(self) -> Self:
+        budget = _Unpacker()
         self.all_labels(budget)
         for row in self.rows:
             if bool(row.error) == (row.finish_reason is not None):
                 raise ValueError("an answer has either a finish_reason or an error")
-            _events(row, budget)
+            _unpack_events(row, budget)
         return self
 
-    def all_labels(self, budget: _Budget | None = None) -> dict[int, str]:
-        labels = (budget or _Budget()).json(self.labels, {})
+    def all_labels(self, budget: _Unpacker | None = None) -> dict[int, str]:
+        labels = (budget or _Unpacker()).unpack_json(self.labels, {})
         if not isinstance(labels, dict) or not all(isinstance(label, str) for label in labels.values()):
             raise ValueError("labels: not an object of texts")
-        return {int(token): label[:MAX_LABEL] for token, label in labels.items()}
+        return {int(token): label[:MAX_LABEL_CHARACTERS] for token, label in labels.items()}
 
 
-class _Budget:
+class _Unpacker:
     """Unpacks data, up to a number of bytes in all."""
 
     def __init__(self) -> None:
-        self.left = MAX_UNPACKED
+        self.remaining_bytes = MAX_UNPACKED_BYTES
 
-    def json(self, packed: str, empty: Any) -> Any:
+    def unpack_json(self, packed: str, empty: Any) -> Any:
         if not packed:
             return empty
         try:
             unpacker = zlib.decompressobj()
-            data = unpacker.decompress(base64.b64decode(packed, validate=True), self.left)
+            data = unpacker.decompress(base64.b64decode(packed, validate=True), self.remaining_bytes)
             if unpacker.unconsumed_tail or not unpacker.eof:
                 raise ValueError("packed data is too large, or cut short")
-            self.left -= len(data)
+            self.remaining_bytes -= len(data)
             return json.loads(data)
         except (zlib.error, binascii.Error, RecursionError) as error:
             raise ValueError(f"packed data is damaged: {error}") from error
 
-    def traces(self, packed: str) -> list[StepTrace]:
+    def unpack_steps(self, packed: str) -> list[StepTrace]:
         if not packed:
             return []
         try:
-            traces = unpack_traces(base64.b64decode(packed, validate=True), self.left)
+            traces = unpack_traces(base64.b64decode(packed, validate=True), self.remaining_bytes)
         except binascii.Error as error:
             raise ValueError(f"packed data is damaged: {error}") from error
-        self.left -= sum(4 * len(trace.candidates) * (1 + len(trace.stages)) + 64 for trace in traces)
+        self.remaining_bytes -= sum(4 * len(trace.candidates) * (1 + len(trace.stages)) + 64 for trace in traces)
         return traces
 
 
-class Recording(NamedTuple):
+class RecordedSample(NamedTuple):
     """One ended answer to record."""
 
     run: Run
-    row: SampleRecord
+    sample: SampleRecord
     outcome: Outcome | None = None
     prompt: int = 0
 
 
-def record(source: Run | Iterable[Recording], at: str = "") -> Trace:
+def make_trace(source: Run | Iterable[RecordedSample], at: str = "") -> Trace:
     """Make the trace of an ended run, or of answers of several. Raises `ValueError` for an answer that has not
     ended."""
-    recordings = [Recording(source, row) for row in source.samples] if isinstance(source, Run) else list(source)
-    if any(each.row.active for each in recordings):
+    recordings = [RecordedSample(source, row) for row in source.samples] if isinstance(source, Run) else list(source)
+    if any(each.sample.active for each in recordings):
         raise ValueError("the run has not ended")
     labels: dict[int, str] = {}
-    names = {run.id: _names(run, labels) for run in dict.fromkeys(each.run for each in recordings)}
+    names = {run.id: _assign_token_ids(run, labels) for run in dict.fromkeys(each.run for each in recordings)}
     model = recordings[0].run.model
     return Trace(
         at=at,
         model=model.name if model else "",
-        rows=tuple(_row_trace(each, names[each.run.id]) for each in recordings),
+        rows=tuple(_make_row_trace(each, names[each.run.id]) for each in recordings),
         ends=tuple(sorted(recordings[0].run.end_ids)),
-        labels=_packed({str(token): label for token, label in labels.items()}),
+        labels=_pack_json({str(token): label for token, label in labels.items()}),
     )
 
 
-def _names(run: Run, labels: dict[int, str]) -> dict[int, int]:
+def _assign_token_ids(run: Run, labels: dict[int, str]) -> dict[int, int]:
     """Add the run's tokens to `labels`, and return the new ids of tokens whose id in the trace differs from that in the
     run.
 
@@ -185,7 +185,9 @@ def _names(run: Run, labels: dict[int, str]) -> dict[int, int]:
         known.setdefault(label, []).append(token)
     names: dict[int, int] = {}
     taken: set[int] = set()
-    for token in dict.fromkeys(token for row in run.samples for event in row.events() for token in _tokens(event)):
+    for token in dict.fromkeys(
+        token for row in run.samples for event in row.events() for token in _candidate_ids(event)
+    ):
         label, name = run.label(token), token
         if run.model is None:  # a local model's ids are its own
             fitting = [each for each in (token, *known.get(label, ())) if labels.get(each, label) == label]
@@ -197,11 +199,11 @@ def _names(run: Run, labels: dict[int, str]) -> dict[int, int]:
     return names
 
 
-def _tokens(event: TokenEvent) -> tuple[int, ...]:
+def _candidate_ids(event: TokenEvent) -> tuple[int, ...]:
     return tuple(event.trace.candidates) if event.trace else ()
 
 
-def _named(event: TokenEvent, names: dict[int, int]) -> TokenEvent:
+def _renumber_tokens(event: TokenEvent, names: dict[int, int]) -> TokenEvent:
     """Return the event with the trace's token ids."""
     if not names or event.token_id is None or event.trace is None:
         return event
@@ -210,9 +212,9 @@ def _named(event: TokenEvent, names: dict[int, int]) -> TokenEvent:
     return dataclasses.replace(event, token_id=trace.token_id, trace=trace)
 
 
-def _row_trace(recording: Recording, names: dict[int, int]) -> RowTrace:
+def _make_row_trace(recording: RecordedSample, names: dict[int, int]) -> RowTrace:
     run, row, outcome, prompt = recording
-    events = [_named(event, names) for event in row.events()]
+    events = [_renumber_tokens(event, names) for event in row.events()]
     two_stages = outcome and outcome.text != run.request.prompt.prefill + row.text
     traces = [event.trace for event in events if event.trace]
     return RowTrace(
@@ -229,25 +231,25 @@ def _row_trace(recording: Recording, names: dict[int, int]) -> RowTrace:
         prompt_tokens=len(run.rendered.token_ids) if run.rendered else 0,
         cached_tokens=row.cached_tokens,
         thoughts=row.thoughts,
-        usage=_counted(row.usage) if row.usage else None,
-        events=_packed([[e.piece, e.text, round(e.seconds, 6), e.error_bound, e.trace is not None] for e in events]),
+        usage=_usage_counts(row.usage) if row.usage else None,
+        events=_pack_json([[e.piece, e.text, round(e.seconds, 6), e.error_bound, e.trace is not None] for e in events]),
         stages=base64.b64encode(pack_traces(traces)).decode() if traces else "",
     )
 
 
-def _counted(usage: Usage) -> tuple[int, int, int, int]:
+def _usage_counts(usage: Usage) -> tuple[int, int, int, int]:
     return usage.prompt_tokens, usage.output_tokens, usage.thought_tokens, usage.cached_tokens
 
 
-def _packed(data: Any) -> str:
+def _pack_json(data: Any) -> str:
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return base64.b64encode(zlib.compress(text.encode(), 9)).decode()
 
 
-def _events(row: RowTrace, budget: _Budget) -> list[TokenEvent]:
+def _unpack_events(row: RowTrace, budget: _Unpacker) -> list[TokenEvent]:
     """Unpack the answer's tokens. Raises `ValueError` for whatever a page could fail on."""
-    told = budget.json(row.events, [])
-    traces = iter(budget.traces(row.stages))
+    told = budget.unpack_json(row.events, [])
+    traces = iter(budget.unpack_steps(row.stages))
     if not isinstance(told, list) or len(told) != len(row.tokens):
         raise ValueError("events: not one for each token")
     events = []
@@ -273,7 +275,7 @@ def _events(row: RowTrace, budget: _Budget) -> list[TokenEvent]:
 
 def _check_step(trace: StepTrace) -> None:
     count = len(trace.candidates)
-    if not 1 <= count <= MAX_CANDIDATES or min(trace.candidates) < 0 or len(set(trace.candidates)) != count:
+    if not 1 <= count <= MAX_STEP_CANDIDATES or min(trace.candidates) < 0 or len(set(trace.candidates)) != count:
         raise ValueError("stages: candidates that are none")
     if trace.stages[0].name != "raw" or not _STAGES.issuperset(stage.name for stage in trace.stages):
         raise ValueError("stages: an unknown stage, or none before them")

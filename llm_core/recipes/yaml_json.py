@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from llm_core.errors import NucleusError
-from llm_core.recipes.recipe import MAX_DATA, MAX_DEPTH, Recipe
+from llm_core.recipes.recipe import MAX_DEPTH, MAX_RECIPE_CHARACTERS, Recipe
 
 MAX_NODES = 200_000
 """Nodes of a YAML document. Recorded runs lie packed in few of them."""
@@ -22,10 +22,10 @@ MAX_NODES = 200_000
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _INTEGER = re.compile(r"[-+]?[0-9]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
-_WORDS = {"null": None, "~": None, "": None, "true": True, "false": False}
-_BLOCK = re.compile(r"[^\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff]+")
+_CONSTANTS = {"null": None, "~": None, "": None, "true": True, "false": False}
+_BLOCK_TEXT = re.compile(r"[^\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff]+")
 """Texts that a literal block can hold as they are."""
-_FOLDED = re.compile(r"[\x85\u2028\u2029]")
+_UNICODE_LINE_BREAKS = re.compile(r"[\x85\u2028\u2029]")
 """Line breaks that a reader of YAML would fold with the space around: such texts are quoted with escapes."""
 
 
@@ -52,13 +52,13 @@ def load_text(text: str | bytes) -> Recipe:
 
 def load_data(text: str | bytes) -> object:
     """Read the data of a JSON or YAML text. Raises `NucleusError` for text that is neither, too large or too deep."""
-    if len(text) > MAX_DATA:
-        raise NucleusError("recipe_too_large", size=len(text), limit=MAX_DATA)
-    text = decoded(text)
-    return _json(text) if text.lstrip()[:1] == "{" else _yaml(text)
+    if len(text) > MAX_RECIPE_CHARACTERS:
+        raise NucleusError("recipe_too_large", size=len(text), limit=MAX_RECIPE_CHARACTERS)
+    text = decode_text(text)
+    return _parse_json(text) if text.lstrip()[:1] == "{" else _parse_yaml(text)
 
 
-def decoded(text: str | bytes) -> str:
+def decode_text(text: str | bytes) -> str:
     """Decode a file's text and remove its byte-order mark. Raises `NucleusError` for bytes that are not UTF-8."""
     if isinstance(text, bytes):
         try:
@@ -68,9 +68,9 @@ def decoded(text: str | bytes) -> str:
     return text.removeprefix("\ufeff")
 
 
-def _json(text: str) -> object:
+def _parse_json(text: str) -> object:
     try:
-        return json.loads(text, object_pairs_hook=_once, parse_constant=_no_number)
+        return json.loads(text, object_pairs_hook=_reject_repeated_keys, parse_constant=_reject_constant)
     except RecursionError:
         raise NucleusError("recipe_too_deep", place="recipe", limit=MAX_DEPTH) from None
     except ValueError as error:
@@ -78,7 +78,7 @@ def _json(text: str) -> object:
         raise NucleusError("recipe_unreadable", line=getattr(error, "lineno", 1), detail=detail[:200]) from error
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _reject_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     data: dict[str, Any] = {}
     for key, value in pairs:
         if key in data:
@@ -87,13 +87,13 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return data
 
 
-def _no_number(word: str) -> None:
+def _reject_constant(word: str) -> None:
     raise ValueError(f"{word} is not a number that can be used")
 
 
-def _yaml(text: str) -> object:
+def _parse_yaml(text: str) -> object:
     try:
-        return _Reader(text).document()
+        return _YamlReader(text).read_document()
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         detail = getattr(error, "problem", None) or getattr(error, "reason", None) or "not YAML"
@@ -104,61 +104,61 @@ def _yaml(text: str) -> object:
         raise NucleusError("recipe_unreadable", line=1, detail=str(error)[:200]) from error
 
 
-class _Reader:
+class _YamlReader:
     """Builds data from the YAML parser's events, so that nothing is built that is refused."""
 
     def __init__(self, text: str) -> None:
         self._events = yaml.parse(text, Loader=_Loader)
         self._nodes = 0
 
-    def document(self) -> object:
+    def read_document(self) -> object:
         next(self._events)  # the stream
         if isinstance(next(self._events), yaml.StreamEndEvent):
             raise NucleusError("recipe_unreadable", line=1, detail="empty")
-        data = self._node(next(self._events), 0)
+        data = self._build_node(next(self._events), 0)
         next(self._events)  # the document's end
         if not isinstance(further := next(self._events), yaml.StreamEndEvent):
-            raise self._refused(further, "a second document")
+            raise self._make_error(further, "a second document")
         return data
 
-    def _node(self, event: Any, depth: int) -> Any:
+    def _build_node(self, event: Any, depth: int) -> Any:
         self._nodes += 1
         if self._nodes > MAX_NODES:
             raise NucleusError("recipe_too_large", size=self._nodes, limit=MAX_NODES)
         if depth > MAX_DEPTH:
             raise NucleusError("recipe_too_deep", place=f"line {event.start_mark.line + 1}", limit=MAX_DEPTH)
         if isinstance(event, yaml.AliasEvent) or event.anchor is not None:
-            raise self._refused(event, "an anchor or alias")
+            raise self._make_error(event, "an anchor or alias")
         if event.tag is not None:
-            raise self._refused(event, "a tag")
+            raise self._make_error(event, "a tag")
         if isinstance(event, yaml.ScalarEvent):
-            return _value(event.value) if event.implicit[0] else event.value
+            return _parse_scalar(event.value) if event.implicit[0] else event.value
         if isinstance(event, yaml.SequenceStartEvent):
-            return [self._node(each, depth + 1) for each in iter(self._next, None)]
+            return [self._build_node(each, depth + 1) for each in iter(self._next_item, None)]
         data: dict[str, Any] = {}
-        for event in iter(self._next, None):
+        for event in iter(self._next_item, None):
             if not isinstance(event, yaml.ScalarEvent):
-                raise self._refused(event, "a key that is not a text")
-            self._node(event, depth + 1)
+                raise self._make_error(event, "a key that is not a text")
+            self._build_node(event, depth + 1)
             if (key := event.value) in data:
                 raise NucleusError("recipe_key_repeated", key=key[:60])
-            data[key] = self._node(next(self._events), depth + 1)
+            data[key] = self._build_node(next(self._events), depth + 1)
         return data
 
-    def _next(self) -> Any:
+    def _next_item(self) -> Any:
         """Return the next event inside a collection; None at its end."""
         event = next(self._events)
         return None if isinstance(event, yaml.CollectionEndEvent) else event
 
     @staticmethod
-    def _refused(event: Any, what: str) -> NucleusError:
+    def _make_error(event: Any, what: str) -> NucleusError:
         return NucleusError("recipe_unreadable", line=event.start_mark.line + 1, detail=f"{what} has no place here")
 
 
-def _value(plain: str) -> Any:
+def _parse_scalar(plain: str) -> Any:
     """Return the value of a scalar without quotes."""
-    if plain in _WORDS:
-        return _WORDS[plain]
+    if plain in _CONSTANTS:
+        return _CONSTANTS[plain]
     if _INTEGER.fullmatch(plain):
         return int(plain)
     return float(plain) if _FLOAT.fullmatch(plain) else plain
@@ -175,8 +175,8 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _represent_text(dumper: Any, text: str) -> Any:
-    block = "\n" in text and _BLOCK.fullmatch(text) and text[:1] != "\n" and not re.search(r"[ \t]\n|[ \t]$", text)
-    style = "|" if block else '"' if _FOLDED.search(text) else None
+    block = "\n" in text and _BLOCK_TEXT.fullmatch(text) and text[:1] != "\n" and not re.search(r"[ \t]\n|[ \t]$", text)
+    style = "|" if block else '"' if _UNICODE_LINE_BREAKS.search(text) else None
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 

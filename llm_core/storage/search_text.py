@@ -7,12 +7,12 @@ import unicodedata
 
 from sqlalchemy import Column, ColumnElement
 
-MAX_FOUND_BY = 20_000
+MAX_SEARCH_CHARACTERS = 20_000
 """Characters of one text that a search looks through."""
-MAX_QUERY = 200
-MAX_WORDS = 10
+MAX_QUERY_CHARACTERS = 200
+MAX_QUERY_WORDS = 10
 
-_OWN_LETTERS = str.maketrans({"đ": "d", "ð": "d", "ł": "l", "ø": "o"})
+_UNDECOMPOSED_LETTERS = str.maketrans({"đ": "d", "ð": "d", "ł": "l", "ø": "o"})
 """Letters with a mark that Unicode does not decompose."""
 
 
@@ -22,22 +22,22 @@ def fold(text: str) -> str:
     kept = "".join(
         sign for sign in marked if sign.isspace() or (sign.isprintable() and not unicodedata.combining(sign))
     )
-    return re.sub(r"\s+", " ", kept.translate(_OWN_LETTERS)).strip()
+    return re.sub(r"\s+", " ", kept.translate(_UNDECOMPOSED_LETTERS)).strip()
 
 
-def found_by(*texts: str) -> str:
+def make_search_text(*texts: str) -> str:
     """Return the text that a search looks through: these texts folded, cut at `MAX_SEARCH_CHARACTERS`, with a space at
     both ends."""
-    return f" {fold(' '.join(texts))[:MAX_FOUND_BY]} "
+    return f" {fold(' '.join(texts))[:MAX_SEARCH_CHARACTERS]} "
 
 
-def containing(column: Column[str], query: str) -> list[ColumnElement[bool]]:
+def match_words(column: Column[str], query: str) -> list[ColumnElement[bool]]:
     """Return the conditions that each word of a reader's `query` occurs in the column. The words are bound
     parameters."""
-    words = fold(query[:MAX_QUERY]).split()[:MAX_WORDS]
+    words = fold(query[:MAX_QUERY_CHARACTERS]).split()[:MAX_QUERY_WORDS]
     return [column.contains(word, autoescape=True) for word in words]
 
 
-def storable(text: str) -> str:
+def sanitize_text(text: str) -> str:
     """Return a text that any database takes, with the zero character and halves of characters replaced."""
     return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()

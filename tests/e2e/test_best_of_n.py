@@ -7,14 +7,14 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
-from pages.ui.shell.i18n import texts
+from pages.ui.shell.i18n import load_texts
 from tests.e2e.test_compare import WATCH_RESULT_SCRIPT, WATCH_SCRIPT
 
-EN = texts("en")
+EN = load_texts("en")
 
 
 def open_best_of_n(page: Page, url: str, language: str = "en", n: int = 6, tokens: int = 24) -> None:
-    words = texts(language)
+    words = load_texts(language)
     page.goto(f"{url}/best_of_n?lang={language}")
     expect(page.get_by_role("heading", name=words["best.title"], exact=True)).to_be_visible()
     expect(page.get_by_text("SmolLM2-135M-Instruct · float32")).to_be_visible(timeout=120_000)
@@ -26,11 +26,11 @@ def open_best_of_n(page: Page, url: str, language: str = "en", n: int = 6, token
 
 
 def press_run(page: Page, language: str = "en") -> None:
-    page.get_by_role("button", name=texts(language)["playground.run"], exact=True).click()
+    page.get_by_role("button", name=load_texts(language)["playground.run"], exact=True).click()
 
 
 def wait_for_winners(page: Page, language: str = "en") -> None:
-    words = texts(language)
+    words = load_texts(language)
     expect(page.get_by_text(words["best.winners"], exact=True)).to_be_visible(timeout=240_000)
     expect(page.get_by_role("button", name=words["playground.stop"], exact=True)).to_be_disabled(timeout=120_000)
 

@@ -7,10 +7,10 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
-from pages.ui.shell.i18n import texts
+from pages.ui.shell.i18n import load_texts
 from tests.e2e.test_playground import set_number
 
-EN = texts("en")
+EN = load_texts("en")
 
 # Looks at every frame for columns that were drawn anew, that went missing, or that moved the page.
 WATCH_SCRIPT = """(grid) => {
@@ -40,20 +40,20 @@ SELECTION_SCRIPT = "(grid) => grid.getRootNode().getSelection().toString()"
 
 
 def open_compare(page: Page, url: str, language: str = "en") -> None:
-    words = texts(language)
+    words = load_texts(language)
     page.goto(f"{url}/compare?lang={language}")
     expect(page.get_by_role("heading", name=words["compare.title"], exact=True)).to_be_visible()
     expect(page.get_by_text("SmolLM2-135M-Instruct · float32")).to_be_visible(timeout=60_000)
 
 
 def press_run(page: Page, language: str = "en") -> None:
-    page.get_by_role("button", name=texts(language)["playground.run"], exact=True).click()
+    page.get_by_role("button", name=load_texts(language)["playground.run"], exact=True).click()
 
 
 def wait_for_comparison(page: Page, language: str = "en") -> None:
-    stop = page.get_by_role("button", name=texts(language)["playground.stop"], exact=True)
+    stop = page.get_by_role("button", name=load_texts(language)["playground.stop"], exact=True)
     expect(stop).to_be_disabled(timeout=120_000)
-    expect(page.get_by_text(texts(language)["compare.entropy_title"], exact=True)).to_be_visible()
+    expect(page.get_by_text(load_texts(language)["compare.entropy_title"], exact=True)).to_be_visible()
 
 
 def find_column(page: Page, place: int):

@@ -136,9 +136,9 @@ def test_a_run_is_in_the_history_of_this_browser_and_of_no_other(page: Page, ser
 @pytest.mark.thorough
 @pytest.mark.parametrize("language", ["en", "vi"])
 def test_a_phone_shows_the_gallery_without_sideways_scrolling(browser, server, language):
-    from pages.ui.shell.i18n import texts
+    from pages.ui.shell.i18n import load_texts
 
-    words = texts(language)
+    words = load_texts(language)
     context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True)
     page = context.new_page()
     page.goto(f"{server}/gallery?lang={language}")

@@ -8,17 +8,17 @@ import urllib.request
 import pytest
 from playwright.sync_api import Page, expect
 
-from benchmarks.llama_cpp import llama_server
+from benchmarks.llama_cpp import run_llama_server
 from llm_core.models.builtin import GGUF_MEMBER
 from llm_core.paths import cache_directory
-from pages.ui.shell.i18n import texts
+from pages.ui.shell.i18n import load_texts
 
 DESKTOP, PHONE = {"width": 1400, "height": 1000}, {"width": 390, "height": 844}
 
 
 @pytest.fixture(scope="module")
 def llama(builtin):
-    with llama_server(cache_directory() / "models" / GGUF_MEMBER.rsplit("/", 1)[-1], threads=1) as running:
+    with run_llama_server(cache_directory() / "models" / GGUF_MEMBER.rsplit("/", 1)[-1], threads=1) as running:
         yield running.address
 
 
@@ -29,7 +29,7 @@ def fetch_model_name(address: str) -> str:
 
 def use_server(page: Page, url: str, address: str, language: str) -> None:
     """Choose the server's model on the Models page, as a person does."""
-    words = texts(language)
+    words = load_texts(language)
     page.goto(f"{url}/models?lang={language}")
     page.get_by_role("radio", name=words["hosted.providers.server"], exact=True).click()
     field = page.get_by_label(words["hosted.url"], exact=True)
@@ -65,7 +65,7 @@ def run_and_wait(page: Page, words) -> None:
 @pytest.mark.thorough
 @pytest.mark.parametrize(("language", "size"), [("en", DESKTOP), ("vi", PHONE)], ids=["desktop", "phone"])
 def test_the_lens_and_compare_on_a_real_server(page: Page, server: str, llama: str, language, size):
-    words = texts(language)
+    words = load_texts(language)
     use_server(page, server, llama, language)
     go_to_page(page, words["playground.title"])
     set_number(page, words["settings.max_output_tokens"], "8")

@@ -11,12 +11,12 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from llm_core.paths import cache_directory
-from pages.ui.shell.i18n import texts
+from pages.ui.shell.i18n import load_texts
 from tests.e2e.test_playground import run_button, set_number, strip_tokens, wait_for_run
 from tests.support.browser import ROOT, run_server
 from tests.support.fake_openai import OpenAIServer
 
-EN = texts("en")
+EN = load_texts("en")
 KEY = "sk-planted-e2e-5b1d77aa"
 
 

@@ -11,10 +11,10 @@ from playwright.sync_api import Page, expect
 
 from llm_core.models.builtin import GGUF_MEMBER
 from llm_core.paths import cache_directory
-from pages.ui.shell.i18n import texts
+from pages.ui.shell.i18n import load_texts
 from tests.support.browser import run_server
 
-EN, VI = texts("en"), texts("vi")
+EN, VI = load_texts("en"), load_texts("vi")
 
 # Counts plot nodes, and looks at every frame for a missing plot or a scroll that nobody made.
 WATCH_SCRIPT = """() => {
@@ -47,11 +47,11 @@ def open_playground(page: Page, url: str, language: str = "en") -> None:
 
 
 def run_button(page: Page, language: str = "en"):
-    return page.get_by_role("button", name=texts(language)["playground.run"], exact=True)
+    return page.get_by_role("button", name=load_texts(language)["playground.run"], exact=True)
 
 
 def stop_button(page: Page, language: str = "en"):
-    return page.get_by_role("button", name=texts(language)["playground.stop"], exact=True)
+    return page.get_by_role("button", name=load_texts(language)["playground.stop"], exact=True)
 
 
 def strip_tokens(page: Page):

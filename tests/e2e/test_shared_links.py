@@ -11,11 +11,11 @@ from playwright.sync_api import Page, expect
 from llm_core import Engine, Example, ModelReference, ModelStore, PromptSpec, Recipe, dump_yaml, encode_link
 from llm_core.prompts.output_format import OutputFormat
 from llm_core.recipes.recipe import Limits
-from llm_core.recipes.trace import record
-from pages.ui.shell.i18n import texts
+from llm_core.recipes.trace import make_trace
+from pages.ui.shell.i18n import load_texts
 from samplers import SamplerConfig
 
-EN = texts("en")
+EN = load_texts("en")
 SCRIPT = "<script>window.ran=1</script><img src=x onerror='window.ran=1'>[a](javascript:window.ran=1) $x^2$ :red[b]"
 
 
@@ -66,8 +66,8 @@ def test_scripts_in_every_field_stay_text(page: Page, server):
 @pytest.mark.thorough
 def test_a_damaged_link_is_explained(page: Page, server):
     page.goto(f"{server}/?lang=vi&r=aePlGmF0Bjunk")
-    expect(page.get_by_text(texts("vi")["errors.recipe_link_damaged"])).to_be_visible()
-    expect(page.get_by_role("button", name=texts("vi")["playground.run"], exact=True)).to_be_visible()
+    expect(page.get_by_text(load_texts("vi")["errors.recipe_link_damaged"])).to_be_visible()
+    expect(page.get_by_role("button", name=load_texts("vi")["playground.run"], exact=True)).to_be_visible()
     expect(page).not_to_have_url(re.compile("r=a"))
 
 
@@ -84,7 +84,7 @@ def test_share_open_and_bring_back(page: Page, server, builtin, tmp_path: Path):
     run.wait(120)
     engine.close()
     file = tmp_path / "lesson.yaml"
-    file.write_text(dump_yaml(recipe.changed(trace=record(run, "2026-11-25"))), encoding="utf-8")
+    file.write_text(dump_yaml(recipe.replace(trace=make_trace(run, "2026-11-25"))), encoding="utf-8")
 
     page.goto(f"{server}/?lang=en")
     expect(run_button(page)).to_be_visible()

@@ -14,8 +14,8 @@ import pytest
 from llm_core import Engine, ModelStore, Recipe, decode_link, load_text
 from llm_core.formats.registry import load
 from llm_core.models.revision import find_revision
-from llm_core.recipes.replay import replayed, verify
-from llm_core.storage.database import Database, owner_of
+from llm_core.recipes.replay import replay_prompts, verify
+from llm_core.storage.database import Database, hash_owner_secret
 from llm_core.storage.history import History
 from llm_core.storage.recipe_store import RecipeStore
 from samplers import unpack_traces
@@ -24,7 +24,7 @@ FILES = Path(__file__).parent / "files"
 EXPECTED = json.loads((FILES / "expected.json").read_text(encoding="utf-8"))
 """What the files said to the program that wrote them: every field of every recipe, defaults included."""
 LINKS = dict(line.split(" ") for line in (FILES / "links.txt").read_text(encoding="utf-8").splitlines())
-ANN, BINH = owner_of("ann's secret"), owner_of("bình's secret")
+ANN, BINH = hash_owner_secret("ann's secret"), hash_owner_secret("bình's secret")
 
 
 def assert_holds(data: object, expected: object, place: str = "") -> None:
@@ -59,7 +59,7 @@ def test_no_kept_file_was_written_again():
 def test_a_recipe_means_what_it_meant(name, ending):
     recipe = load_text((FILES / f"recipes/{name}.{ending}").read_bytes())
     assert_holds(fields(recipe), EXPECTED["recipes"][name])
-    said = [[[turn.role, turn.content] for turn in prompt.messages()] for prompt in recipe.prompt.prompts()]
+    said = [[[turn.role, turn.content] for turn in prompt.messages()] for prompt in recipe.prompt.variants()]
     assert said == EXPECTED["messages"][name]
     assert list(recipe.sampler.stages) == EXPECTED["stages"][name]
 
@@ -80,7 +80,7 @@ def test_what_the_files_hold_is_read_as_a_person_reads_it():
     assert (poem.title, poem.tags, poem.seeds) == ("Biển đêm", ("thơ", "biển"), (7, 2**40 + 1))
     assert (poem.sampler.temperature, poem.sampler.top_k, poem.sampler.order) == (0.8, 40, "llama_cpp")
     assert (poem.limits.max_output_tokens, poem.limits.stop_sequences) == (64, ("\n\n",))
-    dry, warm = words.prompt.prompts()
+    dry, warm = words.prompt.variants()
     assert dry.messages()[-1].content == (
         "Single words only. {{this}} is text.\n\nGive the opposite, in the tone: dry.\n\n"
         "Word: hot\nOpposite: cold\n\nWord: up\nOpposite: down\n\nWord: large\nOpposite:"
@@ -105,7 +105,7 @@ def test_a_file_in_another_program_s_form_gives_the_same_recipe(file):
     expected = EXPECTED["conversions"][file]
     loaded = load((FILES / "conversions" / file).read_bytes(), file)
     assert_holds(fields(loaded.recipe), expected["recipe"])
-    lost = [list(each) for each in loaded.lost]
+    lost = [list(each) for each in loaded.dropped]
     if expected["form"] == "notebook":  # its cells are compared with those that are written today, which may differ
         lost = [each for each in lost if each != ["cells", "edited"]]
     assert lost == expected["lost"]
@@ -121,7 +121,7 @@ def test_a_recorded_run_shows_every_token_as_it_was(file):
     assert [trace.at, trace.model, list(trace.ends)] == [expected[name] for name in ("at", "model", "ends")]
     shown = [
         (number, asking, place, row)
-        for number, asking in enumerate(replayed(recipe))
+        for number, asking in enumerate(replay_prompts(recipe))
         for place, row in enumerate(asking.main.samples)
     ]
     assert len(shown) == len(expected["rows"])

@@ -27,7 +27,7 @@ RECIPE = Recipe(
     seeds=(4,),
     limits=Limits(max_output_tokens=6),
 )
-LONG = RECIPE.changed(limits=Limits(max_output_tokens=4_000), sampler=SamplerConfig(min_new_tokens=3_900))
+LONG = RECIPE.replace(limits=Limits(max_output_tokens=4_000), sampler=SamplerConfig(min_new_tokens=3_900))
 
 
 def run_cli(*arguments: str, text: str = "") -> subprocess.CompletedProcess:
@@ -52,7 +52,7 @@ def test_run_in_a_pipe(expected):
 
 def test_run_record_verify(expected, tmp_path):
     traced = tmp_path / "traced.json"
-    done = run_cli("run", "-", "--json", "--trace", str(traced), text=dump_yaml(RECIPE.changed(seeds=(4, 5))))
+    done = run_cli("run", "-", "--json", "--trace", str(traced), text=dump_yaml(RECIPE.replace(seeds=(4, 5))))
     assert done.returncode == 0
     first, second = json.loads(done.stdout)["answers"]
     assert (first["text"], first["seed"], second["seed"]) == (expected, 4, 5)
@@ -65,7 +65,7 @@ def test_run_record_verify(expected, tmp_path):
     done = run_cli("verify", str(traced))
     assert done.returncode == 0
     assert done.stdout.startswith("identical: 2 answers")
-    changed = recipe.changed(sampler=SamplerConfig(temperature=3))
+    changed = recipe.replace(sampler=SamplerConfig(temperature=3))
     traced.write_text(dump_yaml(changed), encoding="utf-8")
     done = run_cli("verify", str(traced), "--json")
     assert done.returncode == 1
@@ -131,7 +131,7 @@ def test_a_reader_that_leaves_is_no_error():
     process = subprocess.run(
         [*COMMAND, "convert", "-", "-"],
         cwd=ROOT,
-        input=dump_yaml(RECIPE.changed(notes="x" * 20_000)).encode(),
+        input=dump_yaml(RECIPE.replace(notes="x" * 20_000)).encode(),
         stdout=writer,
         stderr=subprocess.PIPE,
         timeout=120,
@@ -145,9 +145,9 @@ def test_a_reader_that_leaves_is_no_error():
 def test_an_operator_removes_a_listed_recipe_and_brings_it_back(tmp_path, monkeypatch):
     monkeypatch.setenv("NUCLEUS_DATABASE_URL", f"sqlite:///{tmp_path}/gallery.sqlite3")
     store = RecipeStore(Database())
-    rude = store.save(RECIPE.changed(title="Rude words", author="Somebody"), "one", listed=True).id
-    store.save(RECIPE.changed(title="Kind words"), "two", listed=True)
-    store.save(RECIPE.changed(title="Unlisted words"), "one")
+    rude = store.save(RECIPE.replace(title="Rude words", author="Somebody"), "one", listed=True).id
+    store.save(RECIPE.replace(title="Kind words"), "two", listed=True)
+    store.save(RECIPE.replace(title="Unlisted words"), "one")
     listed = run_cli("gallery", "list", "words").stdout.splitlines()
     assert {line.split("\t")[2] for line in listed} == {"Rude words", "Kind words"}
     assert [line.split("\t")[0] for line in run_cli("gallery", "list", "rude").stdout.splitlines()] == [rude]

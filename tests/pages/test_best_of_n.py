@@ -13,11 +13,11 @@ from pages.ui.best_of_n.drafts import BEST_OF_N_PRESETS
 from pages.ui.best_of_n.figures import ScalingCurve, agreement_figure, length_figure, scaling_figure, scaling_table
 from pages.ui.best_of_n.scaling import vote_accuracies
 from pages.ui.shell import services
-from pages.ui.shell.i18n import texts
+from pages.ui.shell.i18n import load_texts
 from tests.support.app_driver import TIMEOUT_SECONDS, error_messages, open_app, session
 from tests.support.fake_openai import OpenAIServer
 
-EN = texts("en")
+EN = load_texts("en")
 KEY = "sk-planted-0123456789"
 
 
@@ -64,7 +64,7 @@ def page_text(app) -> str:
 
 @pytest.mark.parametrize("language", ["en", "vi"])
 def test_the_first_example_runs_and_every_panel_shows(language):
-    words = texts(language)
+    words = load_texts(language)
     app = open_best_of_n(language)
     assert app.text_area(key="best_prompt").value == BEST_OF_N_PRESETS["sum"].prompt
     app.number_input(key="best_n").set_value(6).run()
@@ -188,7 +188,7 @@ def test_other_checkers_know_what_is_right(check):
 
 @pytest.mark.parametrize("language", ["en", "vi"])
 def test_a_study_over_items_runs_stops_and_goes_on(language):
-    words = texts(language)
+    words = load_texts(language)
     app = open_best_of_n(language, tokens=6)
     app.button_group(key="best_kind").set_value("items").run()
     app.number_input(key="best_items_count").set_value(3).run()
@@ -230,7 +230,7 @@ def test_charts_are_valid_plotly():
 
 @pytest.mark.parametrize("language", ["en", "vi"])
 def test_a_hosted_model_writes_candidates_and_what_needs_probabilities_says_so(language):
-    words = texts(language)
+    words = load_texts(language)
     with OpenAIServer("vllm", KEY) as server:
         server.logprobs = False
         app = open_best_of_n(language, tokens=6)

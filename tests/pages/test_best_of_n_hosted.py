@@ -9,7 +9,7 @@ import pytest
 from pydantic import SecretStr
 
 from pages.ui.shell import services
-from pages.ui.shell.i18n import explain, texts
+from pages.ui.shell.i18n import explain, load_texts
 from tests.pages.test_best_of_n import KEY, open_best_of_n, page_text, press_run, rerun_until, run_and_wait
 from tests.support.app_driver import TIMEOUT_SECONDS, error_messages, session
 from tests.support.fake_gemini import GeminiServer
@@ -17,7 +17,7 @@ from tests.support.fake_openai import OpenAIServer, text_event
 from tests.support.fake_openai import finish_event as end
 from tests.support.fake_server import Reply
 
-EN = texts("en")
+EN = load_texts("en")
 
 
 def open_hosted_best_of_n(server, language: str = "en", n: int = 3):
@@ -39,7 +39,7 @@ def candidate_counts(server) -> list[int | None]:
 
 @pytest.mark.parametrize(("language", "kind"), [("en", GeminiServer), ("vi", OpenAIServer)])
 def test_what_is_said_beforehand_is_what_is_sent(language, kind):
-    words = texts(language)
+    words = load_texts(language)
     with GeminiServer(KEY) if kind is GeminiServer else OpenAIServer("vllm", KEY) as server:
         app = open_hosted_best_of_n(server, language, 10)
         alone = words["best.plan.alone"].format(count=10, requests=10)

@@ -12,11 +12,11 @@ from llm_core.experiments.comparison import first_divergence
 from pages.ui.compare.drafts import COLUMN_FIELDS, PRESETS, ColumnList, differing_fields, used_fields
 from pages.ui.compare.figures import curve_figure, entropy_figure, heatmap_figure
 from pages.ui.compare.sweep_settings import SWEEP_PRESETS
-from pages.ui.shell.i18n import texts
+from pages.ui.shell.i18n import load_texts
 from samplers import SamplerConfig
 from tests.support.app_driver import TIMEOUT_SECONDS, error_messages, open_app, session
 
-EN = texts("en")
+EN = load_texts("en")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -67,7 +67,7 @@ def set_column_value(app, field: str, value):
 
 @pytest.mark.parametrize("language", ["en", "vi"])
 def test_six_samplers_run_at_once_and_are_explained(language):
-    words = texts(language)
+    words = load_texts(language)
     app = open_compare(language)
     app.number_input(key="compare_tokens").set_value(8)
     app.number_input(key="compare_repeats").set_value(2).run()

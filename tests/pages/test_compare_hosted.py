@@ -6,9 +6,9 @@ import threading
 
 import pytest
 
-from pages.ui.model.request_estimate import MOST_REQUESTS
+from pages.ui.model.request_estimate import MAX_REQUESTS_PER_RUN
 from pages.ui.shell import services
-from pages.ui.shell.i18n import texts
+from pages.ui.shell.i18n import load_texts
 from tests.pages.test_compare import rerun_until, run_comparison, set_column_value
 from tests.support.app_driver import (
     HOSTED_KEY,
@@ -21,7 +21,7 @@ from tests.support.app_driver import (
 from tests.support.app_driver import wait_for_run as finish_run
 from tests.support.fake_openai import OpenAIServer
 
-EN = texts("en")
+EN = load_texts("en")
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def count_completions(server) -> int:
 @pytest.mark.parametrize("language", ["en", "vi"])
 def test_six_columns_run_in_parallel_and_are_explained(server, language):
     app = open_compare(server, language)
-    own = texts(language)
+    own = load_texts(language)
     assert own["hosted_views.plan.requests"].split("{count}")[0] in caption_text(app)
     app.number_input(key="compare_tokens").set_value(6)
     app.number_input(key="compare_repeats").set_value(2).run()
@@ -151,9 +151,9 @@ def test_a_sweep_says_beforehand_what_it_sends_and_has_a_limit(server):
     before = session(app).swept
     app.number_input(key="sweep_seeds").set_value(64)
     app.text_input(key="sweep_values").set_value(" ".join(f"0.{digit}" for digit in range(1, 10))).run()
-    assert EN["hosted_views.plan.most"].format(limit=MOST_REQUESTS) in caption_text(app)
+    assert EN["hosted_views.plan.most"].format(limit=MAX_REQUESTS_PER_RUN) in caption_text(app)
     app.button(key="compare_run").click().run()
-    assert any(str(MOST_REQUESTS) in error for error in error_messages(app))
+    assert any(str(MAX_REQUESTS_PER_RUN) in error for error in error_messages(app))
     assert session(app).swept is before
     assert count_completions(server) == 6
 

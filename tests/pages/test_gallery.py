@@ -8,13 +8,13 @@ from streamlit.testing.v1 import AppTest
 from llm_core.prompts.spec import PromptSpec
 from llm_core.recipes.link import encode_link
 from llm_core.recipes.recipe import Limits, ModelReference, Recipe
-from llm_core.storage.database import owner_of
+from llm_core.storage.database import hash_owner_secret
 from pages.ui.shell import services
-from pages.ui.shell.i18n import texts
+from pages.ui.shell.i18n import load_texts
 from samplers import SamplerConfig
 from tests.support.app_driver import APP_PATH, error_messages, open_app, press_run, session, wait_for_run
 
-EN = texts("en")
+EN = load_texts("en")
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +23,7 @@ def model_is_there(builtin):
 
 
 def owner_id(app: AppTest) -> str:
-    return owner_of(session(app).owner_secret)
+    return hash_owner_secret(session(app).owner_secret)
 
 
 def set_prompt(app: AppTest, prompt: str) -> None:
@@ -83,9 +83,9 @@ def test_save_change_save_compare_restore_delete_undo_open():
     assert EN["gallery.restored"].format(number=1, new=3) in [each.value for each in app.success]
     app.button(key="recipe_delete").click().run()
     assert not app.exception
-    assert services.recipes().search(owner_id(app)).total == 0
+    assert services.recipe_store().search(owner_id(app)).total == 0
     app.button(key="undo_delete").click().run()
-    assert services.recipes().search(owner_id(app)).total == 1
+    assert services.recipe_store().search(owner_id(app)).total == 1
     app.text_input(key="saved_query").set_value("").run()
     app.button(key=f"open_{first.id}").click().run()
     app.switch_page("pages/playground.py").run()
@@ -111,7 +111,7 @@ def test_two_tabs_of_one_browser_save_the_same_recipe_and_the_second_is_told():
     save_recipe(right, "save_version")
     told = EN["desk.overtaken"].format(number=3, others="2")
     assert told in [each.value for each in right.warning]
-    store, name = services.recipes(), session(left).opened.id
+    store, name = services.recipe_store(), session(left).opened.id
     kept = [store.recipe(name, number, owner_id(left)).prompt.instruction for number in (1, 2, 3)]
     assert kept == ["start", "from the left", "from the right"]
 
@@ -124,11 +124,11 @@ def test_a_short_link_opens_and_runs_nothing_and_others_can_only_copy():
     other = open_address({"s": name})
     assert other.text_area(key="instruction").value == "Shared by link"
     assert "s" not in other.query_params
-    assert session(other).askings == []
+    assert session(other).technique_runs == []
     assert not session(other).opened.mine
     other.button(key="save_recipe").click().run()
     assert [button.key for button in other.button if button.key in ("save_version", "save_new")] == ["save_new"]
-    assert services.recipes().search(owner_id(other)).total == 0  # it was not listed
+    assert services.recipe_store().search(owner_id(other)).total == 0  # it was not listed
 
     gone = open_address({"s": "zzzzzzzzzzzz"})
     assert EN["errors.recipe_gone"].format(id="zzzzzzzzzzzz") in error_messages(gone)
@@ -141,9 +141,9 @@ def test_opening_asks_before_it_replaces_and_the_way_back_brings_the_settings_to
     link = encode_link(Recipe(prompt=PromptSpec("Theirs"), title="*Theirs*", sampler=SamplerConfig(temperature=0.5)))
     open_address({"r": link}, app)
     assert app.text_area(key="instruction").value == "Mine, not saved"
-    assert session(app).to_open is not None
+    assert session(app).pending_recipe is not None
     app.button(key="desk_keep").click().run()
-    assert session(app).to_open is None
+    assert session(app).pending_recipe is None
     open_address({"r": link}, app)
     app.button(key="desk_open").click().run()
     assert app.text_area(key="instruction").value == "Theirs"
@@ -189,12 +189,12 @@ def test_what_the_playground_cannot_show_is_told_and_kept_by_the_next_version():
     assert session(app).model_id == "builtin"  # nothing is loaded before the reader wants it
     assert app.button(key="use_recipe_model")
     save_recipe(app, title="Rare")
-    kept = services.recipes().recipe(session(app).opened.id, 1, owner_id(app))
+    kept = services.recipe_store().recipe(session(app).opened.id, 1, owner_id(app))
     about = {"title": "", "author": "", "language": "", "notes": "", "tags": ()}
     assert kept.model_copy(update=about) == made.model_copy(update=about)
     app.slider(key="temperature").set_value(0.5).run()
     save_recipe(app, "save_version", title="Rare")
-    later = services.recipes().recipe(session(app).opened.id, 2, owner_id(app))
+    later = services.recipe_store().recipe(session(app).opened.id, 2, owner_id(app))
     assert later.sampler.temperature == 0.5
     assert (later.sampler.min_new_tokens, later.sampler.order) == (2, sampler.order)
     assert (later.seeds, later.candidates, later.model.id) == (made.seeds, 3, "somebody/model")
@@ -216,7 +216,7 @@ def test_words_of_others_are_text():
     assert any(r"\*\*bold\*\* \<script\>alert(1)\</script\> \:smile\: \$x\$" in text for text in texts_shown)
     app.button(key=f"details_{session(app).opened.id}").click().run()
     assert not app.exception
-    assert services.recipes().search(owner_id(app), "<script>").total == 1
+    assert services.recipe_store().search(owner_id(app), "<script>").total == 1
 
 
 def test_runs_are_kept_for_this_browser_only_and_open_again():
@@ -230,7 +230,7 @@ def test_runs_are_kept_for_this_browser_only_and_open_again():
     [run] = found.runs
     assert run.summary["tokens"] == 3
     app.button(key=f"open_run_{run.id}").click().run()
-    if session(app).to_open:
+    if session(app).pending_recipe:
         app.button(key="desk_open").click().run()
     app.switch_page("pages/playground.py").run()
     assert app.text_area(key="instruction").value == "Tả biển đêm"
@@ -262,7 +262,7 @@ def test_nothing_is_kept_where_the_reader_or_the_installation_wants_none(monkeyp
 
 
 def test_a_database_that_fails_stops_no_run(monkeypatch):
-    for each in (services.history, services.recipes, services._database):
+    for each in (services.history, services.recipe_store, services._database):
         each.clear()
     monkeypatch.setenv("NUCLEUS_DATABASE_URL", "postgresql://127.0.0.1:9/none")
     try:
@@ -276,5 +276,5 @@ def test_a_database_that_fails_stops_no_run(monkeypatch):
         open_section(app)
         assert any("NUCLEUS_DATABASE_URL" in error for error in error_messages(app))
     finally:
-        for each in (services.history, services.recipes, services._database):
+        for each in (services.history, services.recipe_store, services._database):
             each.clear()

@@ -11,7 +11,7 @@ from streamlit.testing.v1 import AppTest
 
 from llm_core.providers.google.prompt_store import VertexPromptStore
 from pages.ui.shell import services
-from pages.ui.shell.i18n import texts
+from pages.ui.shell.i18n import load_texts
 from tests.support.app_driver import error_messages, open_app, session, wait_for_calls
 from tests.support.fake_server import Reply
 from tests.support.fake_vertex import PLACE, VertexServer
@@ -28,7 +28,7 @@ def vertex(tmp_path, monkeypatch):
             "GOOGLE_APPLICATION_CREDENTIALS", str(server.write_service_account(tmp_path / "account.json"))
         )
         kept = VertexPromptStore(base_url=server.address)
-        monkeypatch.setattr(services, "vertex_prompts", lambda: kept)
+        monkeypatch.setattr(services, "vertex_prompt_store", lambda: kept)
         yield server
 
 
@@ -62,7 +62,7 @@ def choose_entry(app: AppTest, entry) -> AppTest:
 
 @pytest.mark.parametrize("language", ["en", "vi"])
 def test_a_prompt_is_saved_listed_and_opened_with_the_way_back(vertex, language):
-    words = texts(language)
+    words = load_texts(language)
     app = save_prompt(open_gallery(language, "What is {{thing}}? {x}"))
     [done] = [each.value for each in app.success]
     assert done == words["vertex_prompts.saved"].format(name="Sea", version="1")
@@ -72,15 +72,15 @@ def test_a_prompt_is_saved_listed_and_opened_with_the_way_back(vertex, language)
     choose_entry(app, entry)
     assert len(app.selectbox(key="vertex_prompt_version").options) == 2
     press_button(app, "open")
-    assert session(app).replaced is None  # the reader is asked
+    assert session(app).replaced_recipe is None  # the reader is asked
     app.button(key="desk_open").click().run()
     assert not app.exception
     assert session(app).opened.recipe.title == "Sea"
     assert session(app).opened.recipe.model.id == f"vertex:gemini-x@{PLACE}"
     assert session(app).model_id == "builtin"  # the model that it was made for is offered
-    assert session(app).replaced.prompt.instruction == "What is {{thing}}? {x}"
+    assert session(app).replaced_recipe.prompt.instruction == "What is {{thing}}? {x}"
     assert app.text_area(key="instruction").value == "What is {{thing}}? {x}"  # the Playground is shown
-    assert session(app).desk_notice is None
+    assert session(app).recipe_notice is None
     assert app.session_state["order"] == "gemini"  # as it runs there
 
 
@@ -99,7 +99,7 @@ def test_versions_and_what_is_lost_is_told_before(vertex):
     press_button(app, "open")
     assert any("tools" in each.value for each in app.markdown)
     app.button(key="vertex_prompt_no").click().run()
-    assert session(app).replaced is None
+    assert session(app).replaced_recipe is None
     app.switch_page("pages/playground.py").run()
     assert app.text_area(key="instruction").value == "One"
 
@@ -125,13 +125,13 @@ def test_a_slow_answer_blocks_nothing_and_can_be_stopped(vertex):
     gate = threading.Event()
     vertex.replies.append(Reply(body={}, gate=gate))
     app.button(key="vertex_prompt_list").click().run()
-    assert session(app).waits["vertex-open"].errand.active
+    assert session(app).pending_calls["vertex-open"].call.active
     assert app.button(key="vertex_prompt_list").disabled
     assert not app.button(key="vertex_prompt_save").disabled
     app.button(key="stop-vertex-open").click().run()
     gate.set()
     assert not app.button(key="vertex_prompt_list").disabled
-    assert texts("en")["waiting.stopped"] in [each.value for each in app.info]
+    assert load_texts("en")["waiting.stopped"] in [each.value for each in app.info]
     press_button(app, "list")
-    assert texts("en")["vertex_prompts.none"] in [each.value for each in app.caption]
-    assert texts("en")["waiting.stopped"] not in [each.value for each in app.info]
+    assert load_texts("en")["vertex_prompts.none"] in [each.value for each in app.caption]
+    assert load_texts("en")["waiting.stopped"] not in [each.value for each in app.info]

@@ -6,7 +6,7 @@ import pytest
 
 from pages.ui.lens import figures
 from pages.ui.lens.step import MAX_CACHED_STEPS
-from pages.ui.shell.i18n import texts
+from pages.ui.shell.i18n import load_texts
 from samplers import SamplerConfig
 from tests.support.app_driver import (
     cached_steps,
@@ -19,7 +19,7 @@ from tests.support.app_driver import (
     wait_for_run,
 )
 
-EN = texts("en")
+EN = load_texts("en")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -40,7 +40,7 @@ def open_lens_after_run(tokens: int = 6, language: str = "en"):
 def test_without_a_run_it_says_where_to_begin(language):
     app = open_app(language).switch_page("pages/lens.py").run()
     assert not app.exception
-    assert texts(language)["lens.empty"] in [markdown.value for markdown in app.markdown]
+    assert load_texts(language)["lens.empty"] in [markdown.value for markdown in app.markdown]
 
 
 @pytest.mark.parametrize("language", ["en", "vi"])
@@ -50,7 +50,7 @@ def test_every_view_of_the_newest_step(language):
     run = session(app).run
     events = run.samples[0].events()
     assert cached_steps(app) == [(run.id, 0, len(events) - 1)]
-    drawn = texts(language)["lens.draws_same"].split("{")[0]
+    drawn = load_texts(language)["lens.draws_same"].split("{")[0]
     assert drawn in caption_text(app)
     for view in ("orders", "curves", "ranks", "token", "draws", "stages"):
         app.button_group(key="lens_view").set_value(view).run()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pages.ui.shell.i18n import texts
+from pages.ui.shell.i18n import load_texts
 from tests.support.app_driver import (
     HOSTED_KEY,
     cached_steps,
@@ -19,7 +19,7 @@ from tests.support.app_driver import (
 from tests.support.fake_gemini import GeminiServer
 from tests.support.fake_openai import OpenAIServer
 
-EN = texts("en")
+EN = load_texts("en")
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def open_lens_after_run(server: OpenAIServer | GeminiServer, language: str = "en
 def test_every_view_of_a_hosted_step_and_no_further_request(any_server, language):
     server = any_server
     app = open_lens_after_run(server, language)
-    words, asked = texts(language), len(server.requests)
+    words, asked = load_texts(language), len(server.requests)
     assert len(cached_steps(app)) == 1
     assert words["hosted_views.shown"].split("{count}")[0] in caption_text(app)
     for view in ("orders", "curves", "ranks", "token", "draws", "stages"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pages.ui.shell.i18n import texts
+from pages.ui.shell.i18n import load_texts
 from tests.support.app_driver import error_messages, open_app, press_run, session, wait_for_run
 
 
@@ -15,7 +15,7 @@ def model_is_there(builtin):
 
 @pytest.mark.parametrize("language", ["en", "vi"])
 def test_run_answers_in_both_languages(language):
-    words = texts(language)
+    words = load_texts(language)
     app = open_app(language)
     assert app.title[0].value == words["playground.title"]
     assert app.button(key="run").label == words["playground.run"]
@@ -74,7 +74,7 @@ def test_bad_input_is_named_and_nothing_is_lost(language, field, value, code, de
     answer = session(app).run
     app.text_area(key=field).set_value(value)
     press_run(app)
-    words = texts(language)
+    words = load_texts(language)
     message = words[f"errors.{code}"].format(field=words[f"fields.{field}"], **details)
     assert message in error_messages(app)
     assert session(app).run is answer
@@ -94,7 +94,7 @@ def test_bad_input_is_named_and_nothing_is_lost(language, field, value, code, de
     ],
 )
 def test_number_fields_say_what_they_need(language, field, value, expected):
-    words = texts(language)
+    words = load_texts(language)
     app = open_app(language)
     app.pills(key="strategy").set_value("top_k").run()
     app.number_input(key=field).set_value(value)
@@ -145,7 +145,7 @@ def test_switching_language_keeps_everything():
     app.number_input(key="max_output_tokens").set_value(2)
     wait_for_run(press_run(app))
     app.sidebar.segmented_control(key="language").set_value("vi").run()
-    assert app.title[0].value == texts("vi")["playground.title"]
+    assert app.title[0].value == load_texts("vi")["playground.title"]
     assert app.text_area(key="instruction").value == "My own prompt"
     assert app.number_input(key="max_output_tokens").value == 2
     assert len(session(app).run.samples[0].events()) in (1, 2)
@@ -154,7 +154,7 @@ def test_switching_language_keeps_everything():
 
 @pytest.mark.parametrize("language", ["en", "vi"])
 def test_models_page_refuses_a_missing_model_and_comes_back(language):
-    words = texts(language)
+    words = load_texts(language)
     app = open_app(language)
     app.text_area(key="instruction").set_value("Kept across pages")
     app.run()
@@ -183,7 +183,7 @@ def test_further_stages_are_added_with_their_settings_and_shown_in_their_order()
     app.selectbox(key="order").set_value("llama_cpp").run()
     captions = " ".join(caption.value for caption in app.caption)
     assert "DRY → Top-K → Top-P → Min-P → XTC → Temperature → Mirostat 2.0" in captions
-    assert texts("en")["stages.xtc.text"] in captions
+    assert load_texts("en")["stages.xtc.text"] in captions
     wait_for_run(press_run(app))
     sampler = session(app).run.request.samples[0].sampler
     assert (sampler.min_p, sampler.dry_allowed_length, sampler.xtc_probability, sampler.mirostat_tau) == (
@@ -215,7 +215,7 @@ def test_precision_is_chosen_on_the_models_page_and_used_by_the_run():
     app.switch_page("pages/models.py").run()
     app.pills(key="precision").set_value("bfloat16").run()
     assert not app.exception
-    assert any(texts("en")["models.precisions.bfloat16"] == caption.value for caption in app.caption)
+    assert any(load_texts("en")["models.precisions.bfloat16"] == caption.value for caption in app.caption)
     app.switch_page("pages/playground.py").run()
     app.number_input(key="max_output_tokens").set_value(3)
     wait_for_run(press_run(app))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from pages.ui.shell.i18n import texts
+from pages.ui.shell.i18n import load_texts
 from tests.support.app_driver import error_messages, open_app, session
 
-EN = texts("en")
+EN = load_texts("en")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -17,7 +17,7 @@ def model_is_there(builtin):
 
 @pytest.mark.parametrize("language", ["en", "vi"])
 def test_a_search_shows_its_finished_answers_and_every_hypothesis(language):
-    words = texts(language)
+    words = load_texts(language)
     app = open_app(language)
     app.number_input(key="beam_count").set_value(2)
     app.number_input(key="beam_length").set_value(4).run()

@@ -8,8 +8,8 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from pages.ui.playground import work_address
-from pages.ui.playground.work_address import NAME
-from pages.ui.shell.i18n import texts
+from pages.ui.playground.work_address import URL_PARAMETER
+from pages.ui.shell.i18n import load_texts
 from tests.support.app_driver import (
     APP_PATH,
     TIMEOUT_SECONDS,
@@ -20,7 +20,7 @@ from tests.support.app_driver import (
     wait_for_run,
 )
 
-EN = texts("en")
+EN = load_texts("en")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -39,7 +39,7 @@ def app() -> AppTest:
 def open_work(work_id: str) -> AppTest:
     """Open the app in a new session, as after a reload."""
     app = AppTest.from_file(APP_PATH, default_timeout=TIMEOUT_SECONDS)
-    app.query_params[NAME] = work_id
+    app.query_params[URL_PARAMETER] = work_id
     app.run()
     assert not app.exception
     return app
@@ -168,7 +168,7 @@ def test_branches_are_named_compared_pruned_and_brought_back(app):
 
 @pytest.mark.parametrize("language", ["en", "vi"])
 def test_the_strip_has_four_colours_and_a_table(language):
-    words = texts(language)
+    words = load_texts(language)
     app = open_app(language)
     app.number_input(key="max_output_tokens").set_value(4)
     wait_for_run(press_run(app))
@@ -196,10 +196,12 @@ def test_a_new_session_with_the_address_finds_the_tree_the_prompt_and_the_settin
     session(app).tree.list_in_order()[-1][0].name = "mine"
     app.run()
     [work_id] = [
-        value[0] if isinstance(value, list) else value for key, value in app.query_params.items() if key == NAME
+        value[0] if isinstance(value, list) else value
+        for key, value in app.query_params.items()
+        if key == URL_PARAMETER
     ]
     again = AppTest.from_file(app._script_path, default_timeout=120)
-    again.query_params[NAME] = work_id
+    again.query_params[URL_PARAMETER] = work_id
     again.run()
     assert not again.exception
     assert [(b.run, b.name, d) for b, d in session(again).tree.list_in_order()] == [
@@ -213,7 +215,7 @@ def test_a_new_session_with_the_address_finds_the_tree_the_prompt_and_the_settin
     # a reload of another page brings it back as well
     elsewhere = open_work(work_id)
     elsewhere.switch_page("pages/models.py").run()
-    assert elsewhere.query_params[NAME] in (work_id, [work_id])
+    assert elsewhere.query_params[URL_PARAMETER] in (work_id, [work_id])
     elsewhere.switch_page("pages/playground.py").run()
     assert elsewhere.text_area(key="instruction").value == "Name a colour."
     again = open_work(work_id)
@@ -223,11 +225,11 @@ def test_a_new_session_with_the_address_finds_the_tree_the_prompt_and_the_settin
     assert len(session(again).tree) == len(session(app).tree) - 1
     app.run()
     assert session(app).work_id != work_id == session(again).work_id
-    assert work_address.works().open(session(app).work_id) is not None
+    assert work_address.work_store().open(session(app).work_id) is not None
 
 
 def test_an_address_of_work_that_has_gone_says_so_and_starts_afresh():
     app = open_work("0" * 32)
     assert [toast.value for toast in app.toast] == [EN["branches.gone"].format(hours=12)]
-    assert NAME not in app.query_params
-    assert session(app).askings == []
+    assert URL_PARAMETER not in app.query_params
+    assert session(app).technique_runs == []

@@ -14,7 +14,7 @@ from streamlit.testing.v1 import AppTest
 from llm_core.providers.google.client import Vertex
 from llm_core.providers.pricing import load_prices
 from pages.ui.shell import services
-from pages.ui.shell.i18n import texts
+from pages.ui.shell.i18n import load_texts
 from tests.support.app_driver import error_messages, open_app, press_run, session, wait_for_calls, wait_for_run
 from tests.support.fake_gemini import GeminiServer, text_event, to_camel_case
 from tests.support.fake_gemini import finish_event as ended
@@ -67,7 +67,7 @@ def test_system_text_thinking_safety_and_pictures_are_sent(server, language):
     app.file_uploader(key="hosted_images").upload("sea.png", PNG, "image/png")
     app.run()
     run_and_wait(app)
-    words = texts(language)
+    words = load_texts(language)
     sent = last_body(server)
     assert sent["systemInstruction"]["parts"][0]["text"] == "Be brief."
     picture = {to_camel_case(name): value for name, value in sent["contents"][-1]["parts"][1]["inlineData"].items()}
@@ -103,7 +103,7 @@ def test_tokens_are_counted_before_a_run_and_the_count_is_of_the_prompt_as_it_st
     app = open_gemini_playground(server, language)
     app.text_area(key="system").set_value("Be brief.").run()
     wait_for_calls(app.button(key="count_tokens").click().run())
-    told = texts(language)["hosted.usage.prompt"].format(value=7)
+    told = load_texts(language)["hosted.usage.prompt"].format(value=7)
     assert server.requests[-1].path.endswith(":countTokens")
     assert last_body(server)["contents"][0]["parts"][0]["text"] == "Be brief."
     assert told in page_text(app)
@@ -118,7 +118,7 @@ def test_a_provider_of_its_own_order_makes_that_control_look_dead(server):
     app = open_gemini_playground(server)
     app.pills(key="strategy").set_value("combined").run()
     assert app.selectbox(key="order").disabled
-    words = texts("en")
+    words = load_texts("en")
     stages = ("presence_penalty", "frequency_penalty", "top_k", "top_p", "temperature")
     order = " → ".join(words[f"stages.{stage}.name"] for stage in stages)
     assert words["errors.provider_order_own"].format(stages=order) in page_text(app)
@@ -139,7 +139,7 @@ def test_a_count_that_takes_long_can_be_stopped(server):
     gate.set()
     assert not app.button(key="count_tokens").disabled
     wait_for_calls(app.button(key="count_tokens").click().run())
-    assert texts("en")["hosted.usage.prompt"].format(value=7) in page_text(app)
+    assert load_texts("en")["hosted.usage.prompt"].format(value=7) in page_text(app)
 
 
 def test_a_continuation_is_not_bought(server):
@@ -154,14 +154,14 @@ def test_a_continuation_is_not_bought(server):
 def test_a_prompt_that_is_blocked_is_explained(server, language):
     server.replies.append(Reply(events=[{"promptFeedback": {"blockReason": "SAFETY"}}]))
     app = run_and_wait(open_gemini_playground(server, language))
-    assert error_messages(app) == [texts(language)["errors.provider_prompt_blocked"].format(reason="SAFETY")]
+    assert error_messages(app) == [load_texts(language)["errors.provider_prompt_blocked"].format(reason="SAFETY")]
 
 
 def test_vertex_ai_goes_the_same_way_and_thoughts_cost_as_output(monkeypatch, tmp_path):
     file = tmp_path / "prices.json"
     entry = {"scheme": "vertex", "name": "sea", "input": 1000, "output": 100_000}
     file.write_text(json.dumps({"as_of": "2026-11-25", "currency": "USD", "source": "", "per_million_tokens": [entry]}))
-    monkeypatch.setattr(services, "prices", lambda: load_prices({"NUCLEUS_PRICES": str(file)}))
+    monkeypatch.setattr(services, "price_table", lambda: load_prices({"NUCLEUS_PRICES": str(file)}))
     with GeminiServer(KEY, "my-project/us-central1") as vertex:
         monkeypatch.setenv(
             "GOOGLE_APPLICATION_CREDENTIALS", str(vertex.write_service_account(tmp_path / "account.json"))
@@ -174,7 +174,7 @@ def test_vertex_ai_goes_the_same_way_and_thoughts_cost_as_output(monkeypatch, tm
         assert not error_messages(app)
         written = session(app).run.samples[0].usage.output_tokens
         cost = (9 * 1000 + (written + 5) * 100_000) / 1e6
-        estimate = texts("en")["hosted.cost"]
+        estimate = load_texts("en")["hosted.cost"]
         assert estimate.format(value=f"{cost:.5f}", currency="USD", date="2026-11-25") in page_text(app)
         wait_for_calls(app.button(key="count_tokens").click().run())
         assert "7 prompt tokens" in page_text(app)

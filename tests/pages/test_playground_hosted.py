@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from pages.ui.shell import services
-from pages.ui.shell.i18n import texts
+from pages.ui.shell.i18n import load_texts
 from tests.support.app_driver import (
     HOSTED_KEY,
     error_messages,
@@ -22,7 +22,7 @@ from tests.support.app_driver import (
 from tests.support.fake_openai import OpenAIServer
 from tests.support.fake_server import Reply
 
-EN = texts("en")
+EN = load_texts("en")
 
 
 @pytest.mark.parametrize("logprobs", [True, False])
@@ -101,7 +101,7 @@ def test_a_slow_listing_blocks_nothing_and_another_provider_ends_it():
         server.replies.append(Reply(body={"data": []}, gate=gate))
         app.button(key="hosted_list").click().run()
         assert app.button(key="hosted_list").disabled
-        errand = session(app).waits["hosted-models"].errand
+        errand = session(app).pending_calls["hosted-models"].call
         app.button_group(key="provider").set_value("gemini").run()
         gate.set()
         assert errand.stopped

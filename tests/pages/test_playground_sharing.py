@@ -7,8 +7,8 @@ from streamlit.testing.v1 import AppTest
 
 from llm_core import Example, ModelReference, PromptSpec, Recipe, decode_link, encode_link
 from llm_core.recipes.recipe import Limits
-from llm_core.recipes.replay import replayed
-from pages.ui.shell.i18n import texts
+from llm_core.recipes.replay import replay_prompts
+from pages.ui.shell.i18n import load_texts
 from samplers import SamplerConfig
 from tests.support.app_driver import (
     APP_PATH,
@@ -56,11 +56,11 @@ def test_a_link_fills_the_page_and_runs_nothing():
     assert app.text_area(key="instruction").value == "Name it."
     assert app.number_input(key="top_k").value == 20
     assert app.number_input(key="seed").value == 5
-    assert session(app).askings == []
-    assert session(app).replaced is None
+    assert session(app).technique_runs == []
+    assert session(app).replaced_recipe is None
     again = share_recipe(app)
     assert again.model.revision.startswith("sha256:")
-    assert again.changed(model=RECIPE.model) == RECIPE
+    assert again.replace(model=RECIPE.model) == RECIPE
 
 
 def test_it_runs_as_the_command_line_does():
@@ -74,7 +74,7 @@ def test_it_runs_as_the_command_line_does():
     assert not app.exception
     state = session(app)
     assert state.recorded_trace is not None
-    [asking] = replayed(RECIPE.changed(trace=state.recorded_trace[1]))
+    [asking] = replay_prompts(RECIPE.replace(trace=state.recorded_trace[1]))
     assert asking.main.samples[0].text == run.samples[0].text
 
 
@@ -83,14 +83,14 @@ def test_work_is_asked_for_and_comes_back():
     app.text_area(key="instruction").set_value("Mine").run()
     app.number_input(key="max_output_tokens").set_value(3)
     app = wait_for_run(press_run(app))
-    mine = session(app).askings
+    mine = session(app).technique_runs
     app.query_params["r"] = encode_link(RECIPE)
     app.run()
     assert app.text_area(key="instruction").value == "Mine"
     app.button(key="desk_keep").click().run()
     assert app.text_area(key="instruction").value == "Mine"
     assert "r" not in app.query_params
-    app.query_params["r"] = encode_link(RECIPE.changed(title="Another"))
+    app.query_params["r"] = encode_link(RECIPE.replace(title="Another"))
     app.run()
     app.button(key="desk_open").click().run()
     assert app.text_area(key="instruction").value == "Name it."
@@ -98,29 +98,29 @@ def test_work_is_asked_for_and_comes_back():
     assert not app.exception
     assert app.text_area(key="instruction").value == "Mine"
     assert app.number_input(key="max_output_tokens").value == 3
-    assert session(app).askings == mine
+    assert session(app).technique_runs == mine
 
 
 @pytest.mark.parametrize("model_id", ["someone/model", "/etc", "openai:m@http://127.0.0.1:9/v1"])
 def test_a_model_that_a_stranger_names_takes_a_click(model_id):
-    app = open_link(RECIPE.changed(model=ModelReference(id=model_id)))
+    app = open_link(RECIPE.replace(model=ModelReference(id=model_id)))
     assert session(app).model_id == "builtin"
-    assert app.button(key="use_recipe_model").label == texts("en")["desk.use_model"]
+    assert app.button(key="use_recipe_model").label == load_texts("en")["desk.use_model"]
 
 
 def test_what_the_page_cannot_show_is_named_and_kept():
-    recipe = RECIPE.changed(
+    recipe = RECIPE.replace(
         sampler=SamplerConfig(temperature=30, logit_bias={1: 2.0}, order=("temperature", "logit_bias")),
         seeds=(2**62, 1),
         candidates=2,
     )
     app = open_link(recipe)
-    words = texts("en")
+    words = load_texts("en")
     [note] = [info.value for info in app.info if words["fields.logit_bias"] in info.value]
     assert all(words[f"fields.{name}"] in note for name in ("temperature", "order"))
-    assert share_recipe(app).changed(model=recipe.model) == recipe
+    assert share_recipe(app).replace(model=recipe.model) == recipe
     assert not error_messages(press_run(app))
-    session(app).askings[0].stop()
+    session(app).technique_runs[0].stop()
 
 
 @pytest.mark.parametrize("language", ["en", "vi"])
@@ -129,6 +129,6 @@ def test_a_bad_link_is_explained(language):
     app.query_params["lang"] = language
     app.query_params["r"] = "a" + "A" * 40
     app.run()
-    assert error_messages(app) == [texts(language)["errors.recipe_link_damaged"]]
+    assert error_messages(app) == [load_texts(language)["errors.recipe_link_damaged"]]
     assert "r" not in app.query_params
     assert app.button(key="run")

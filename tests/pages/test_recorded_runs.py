@@ -11,12 +11,12 @@ from llm_core.experiments.comparison import first_divergence
 from llm_core.generation.technique_run import Submit
 from llm_core.providers.credentials import Credentials
 from llm_core.recipes.recipe import Limits
-from llm_core.recipes.replay import RecipeRun, replayed
-from llm_core.recipes.trace import Trace, record
+from llm_core.recipes.replay import RecipeRun, replay_prompts
+from llm_core.recipes.trace import Trace, make_trace
 from llm_core.router import Router
 from pages.ui.compare.divergence import find_divergence
 from pages.ui.shell import services
-from pages.ui.shell.i18n import texts
+from pages.ui.shell.i18n import load_texts
 from samplers import SamplerConfig
 from tests.pages.test_best_of_n import page_text, rerun_until
 from tests.pages.test_compare import EN
@@ -45,12 +45,12 @@ def record_trace(recipe: Recipe, submit: Submit | None = None) -> Trace:
         run.advance()
     assert run.error is None
     engine.close()
-    return record(run.recordings(), "2026-11-25")
+    return make_trace(run.recorded_samples(), "2026-11-25")
 
 
 @pytest.fixture(scope="module")
 def recorded() -> Recipe:
-    return RECIPE.changed(trace=record_trace(RECIPE))
+    return RECIPE.replace(trace=record_trace(RECIPE))
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def alone(monkeypatch):
 
     services.router()  # others keep the engine that knows models
     store = ModelStore(loader=nothing)
-    monkeypatch.setattr(services, "models", lambda: store)
+    monkeypatch.setattr(services, "model_store", lambda: store)
     monkeypatch.setattr(Router, "submit", nothing)
 
 
@@ -70,7 +70,7 @@ def open_recipe(recipe: Recipe, language: str = "en"):
     """Open the app by the recipe's short link."""
     app = AppTest.from_file(APP_PATH, default_timeout=TIMEOUT_SECONDS)
     app.query_params["lang"] = language
-    app.query_params["s"] = services.recipes().save(recipe, "somebody else").id
+    app.query_params["s"] = services.recipe_store().save(recipe, "somebody else").id
     app.run()
     assert not app.exception
     return app
@@ -82,13 +82,13 @@ def all_text(app) -> str:
 
 @pytest.mark.parametrize("language", ["en", "vi"])
 def test_recorded_answers_stand_side_by_side(recorded, alone, language):
-    words = texts(language)
+    words = load_texts(language)
     app = open_recipe(recorded, language)
     app.button(key="open_in_compare").click().run()
     assert not app.exception
     assert app.title[0].value == words["compare.title"]
     shown = session(app).comparison
-    [answers] = replayed(recorded)
+    [answers] = replay_prompts(recorded)
     rows = [row.events() for row in answers.main.samples]
     assert [shown.comparison.record(place).events() for place in range(4)] == rows
     step = first_divergence(rows[0], rows[1])
@@ -106,7 +106,7 @@ def test_recorded_answers_stand_side_by_side(recorded, alone, language):
 
 @pytest.mark.parametrize("language", ["en", "vi"])
 def test_recorded_answers_are_candidates(recorded, alone, language):
-    words = texts(language)
+    words = load_texts(language)
     app = open_recipe(recorded, language)
     app.button(key="open_in_best").click().run()
     rerun_until(app)
@@ -129,15 +129,15 @@ def test_recorded_answers_are_candidates(recorded, alone, language):
 
 
 def test_a_record_without_certainties_says_so(recorded, alone):
-    bare = recorded.changed(criteria={"mean_logprob": 1.0})
-    app = open_recipe(bare.changed(trace=record_trace(bare)))
+    bare = recorded.replace(criteria={"mean_logprob": 1.0})
+    app = open_recipe(bare.replace(trace=record_trace(bare)))
     app.button(key="open_in_best").click().run()
     assert f"**{EN['best.criterion.self_certainty']}**: {EN['errors.criterion_needs_vocabulary']}" in page_text(app)
 
 
 def test_a_recipe_goes_through_the_page_unchanged(recorded):
     """What the page does not show stays with it; what is changed there is carried."""
-    app = open_recipe(recorded.changed(trace=None))
+    app = open_recipe(recorded.replace(trace=None))
     app.button(key="open_in_best").click().run()
     assert app.number_input(key="best_n").value == 4
     assert app.text_area(key="best_prompt").value == "Say hello."
@@ -153,7 +153,7 @@ def test_a_recipe_goes_through_the_page_unchanged(recorded):
     assert not app.exception
     opened = session(app).best.opened
     assert opened.id
-    expected = RECIPE.changed(candidates=2, criteria=WEIGHTS | {"vote": 3.0}, language="en")
+    expected = RECIPE.replace(candidates=2, criteria=WEIGHTS | {"vote": 3.0}, language="en")
     assert opened.recipe == expected
     app.button(key="save_recipe").click().run()
     app.toggle(key="save_run").set_value(True).run()
@@ -169,7 +169,7 @@ def test_a_recipe_goes_through_the_page_unchanged(recorded):
 def test_more_answers_than_columns_and_other_prompts_are_told():
     spec = PromptSpec("Say {{what}}.", values=({"what": "hello"}, {"what": "goodbye"}))
     recipe = Recipe(prompt=spec, seeds=tuple(range(10)), limits=Limits(max_output_tokens=2))
-    app = open_recipe(recipe.changed(trace=record_trace(recipe)))
+    app = open_recipe(recipe.replace(trace=record_trace(recipe)))
     app.button(key="open_in_compare").click().run()
     assert not app.exception
     assert EN["recipes.first_columns"].format(count=20, limit=16) in page_text(app)
@@ -185,8 +185,8 @@ def test_hosted_answers_without_probabilities_are_compared_by_their_texts():
     with OpenAIServer("vllm", HOSTED_KEY) as server:
         server.logprobs = False
         keys = Credentials(typed={f"openai:{server.address}/v1": SecretStr(HOSTED_KEY)})
-        recipe = RECIPE.changed(model=ModelReference(id=server.model), criteria={}, candidates=2)
-        recipe = recipe.changed(trace=record_trace(recipe, lambda request: services.router().submit(request, keys)))
+        recipe = RECIPE.replace(model=ModelReference(id=server.model), criteria={}, candidates=2)
+        recipe = recipe.replace(trace=record_trace(recipe, lambda request: services.router().submit(request, keys)))
     app = open_recipe(recipe)
     app.button(key="open_in_compare").click().run()
     assert not app.exception
@@ -212,7 +212,7 @@ def test_a_prompt_of_several_parts_runs_as_the_playground_has_it():
 
 @pytest.mark.parametrize("language", ["en", "vi"])
 def test_other_weights_are_told_before_and_after_a_run(language):
-    words = texts(language)
+    words = load_texts(language)
     other = Recipe(
         prompt=PromptSpec("Hi"),
         model=ModelReference(revision="sha256:0000000000000000"),

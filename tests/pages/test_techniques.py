@@ -7,8 +7,8 @@ import time
 import pytest
 
 from llm_core import Example
-from llm_core.recipes.starter_prompts import applications
-from pages.ui.shell.i18n import texts
+from llm_core.recipes.starter_prompts import load_applications
+from pages.ui.shell.i18n import load_texts
 from tests.support.app_driver import error_messages, open_app, press_run, session, wait_for_run
 
 TIMEOUT_SECONDS = 120
@@ -22,7 +22,7 @@ def model_is_there(builtin):
 def rerun_until_done(app):
     """Rerun until every request is done, as the page's fragment does."""
     until = time.monotonic() + TIMEOUT_SECONDS
-    while any(asking.active for asking in session(app).askings) and time.monotonic() < until:
+    while any(asking.active for asking in session(app).technique_runs) and time.monotonic() < until:
         time.sleep(0.1)
         app.run()
     assert not app.exception
@@ -62,7 +62,9 @@ def test_pasted_examples_and_a_refusal_that_loses_nothing():
     assert session(app).examples.examples == (Example("a", "1"), Example("b", "2"))
     app.text_area(key="example_paste").set_value("input,output\nc,\n")
     app.button(key="example_take").click().run()
-    assert texts("en")["errors.row_incomplete"].format(number=1, field="output") in [each.value for each in app.info]
+    assert load_texts("en")["errors.row_incomplete"].format(number=1, field="output") in [
+        each.value for each in app.info
+    ]
     assert len(session(app).examples) == 2
 
 
@@ -72,7 +74,7 @@ def test_self_consistency_votes():
     app.number_input(key="chains").set_value(3)
     app.number_input(key="max_output_tokens").set_value(4)
     rerun_until_done(press_run(app))
-    [asking] = session(app).askings
+    [asking] = session(app).technique_runs
     assert len(asking.outcomes) == 3
     assert [outcome.result for outcome in asking.outcomes] == [row.text.strip() for row in asking.main.samples]
     assert sum(count for _, count in asking.votes) == 3
@@ -87,30 +89,30 @@ def test_a_document_is_looked_up_shown_and_cited():
     app.text_input(key="prefill").set_value("It is free [2] [3].")
     app.number_input(key="max_output_tokens").set_value(2)
     app.number_input(key="passages").set_value(1).run()
-    found = texts("en")["document.found"].format(count=1)
+    found = load_texts("en")["document.found"].format(count=1)
     assert found in [caption.value for caption in app.caption]
     assert "Cards are free for students." in [code.value for code in app.code]
     rerun_until_done(press_run(app))
     captions = [caption.value for caption in app.caption]
-    assert any(texts("en")["document.cited"] in caption for caption in captions)
-    assert texts("en")["document.invented"].format(numbers="[3]") in captions
-    assert "[2] Cards are free" in session(app).askings[0].main.rendered.text
+    assert any(load_texts("en")["document.cited"] in caption for caption in captions)
+    assert load_texts("en")["document.invented"].format(numbers="[3]") in captions
+    assert "[2] Cards are free" in session(app).technique_runs[0].main.rendered.text
     app.text_area(key="instruction").set_value("Weather?").run()
     press_run(app)
-    assert error_messages(app) == [texts("en")["errors.passage_not_found"]]
-    assert session(app).askings, "the run before is still there"
+    assert error_messages(app) == [load_texts("en")["errors.passage_not_found"]]
+    assert session(app).technique_runs, "the run before is still there"
 
 
 def test_variables_make_several_prompts_and_missing_values_are_named():
     app = open_app()
     app.text_area(key="instruction").set_value("The capital of {{country}} is").run()
     press_run(app)
-    assert error_messages(app) == [texts("en")["errors.variable_without_value"].format(variable="country")]
+    assert error_messages(app) == [load_texts("en")["errors.variable_without_value"].format(variable="country")]
     session(app).value_table.set([{"country": "Peru"}, {"country": "Kenya"}])
     app.number_input(key="max_output_tokens").set_value(2)
     app.run()
     rerun_until_done(press_run(app))
-    asked = [asking.main.rendered.text for asking in session(app).askings]
+    asked = [asking.main.rendered.text for asking in session(app).technique_runs]
     assert ["Peru" in asked[0], "Kenya" in asked[1], len(asked)] == [True, True, 2]
 
 
@@ -130,7 +132,7 @@ def test_a_study_runs_to_its_end_and_says_what_it_found():
     assert study.finished
     assert not app.exception
     table = app.dataframe[1].value
-    assert list(table[texts("en")["study.items"]]) == ["3", "3"]
+    assert list(table[load_texts("en")["study.items"]]) == ["3", "3"]
     for (_, item), cell in study.cells.items():
         expected = session(app).studies["techniques"].task.items[item].answers[0]
         assert cell.score == float(cell.answer == expected)
@@ -140,22 +142,22 @@ def test_every_gallery_prompt_opens_in_the_playground():
     app = open_app()
     app.text_area(key="instruction").set_value("Mine").run()
     app.switch_page("pages/gallery.py").run()
-    for application in applications():
+    for application in load_applications():
         app.selectbox(key="gallery_application").set_value(application.id).run()
         assert not app.exception
         entry = application.entries[0]
         app.button(key=f"open_{application.id}_{entry.id}").click().run()
         assert not app.exception
-        if application in applications()[:2]:  # "Mine" is there, which nobody has saved
-            assert session(app).to_open is not None
+        if application in load_applications()[:2]:  # "Mine" is there, which nobody has saved
+            assert session(app).pending_recipe is not None
             app.button(key="desk_open").click().run()
-        assert session(app).to_open is None
+        assert session(app).pending_recipe is None
         app.switch_page("pages/playground.py").run()
         assert not app.exception
         assert not error_messages(app)
         assert app.text_area(key="instruction").value == entry.prompts["en"].instruction
         assert session(app).examples.examples == entry.prompts["en"].examples
-        if application is applications()[0]:
+        if application is load_applications()[0]:
             app.button(key="bring_back").click().run()
             assert app.text_area(key="instruction").value == "Mine"
         app.switch_page("pages/gallery.py").run()

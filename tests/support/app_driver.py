@@ -83,8 +83,8 @@ def wait_for_run(app: AppTest) -> AppTest:
 
 def wait_for_calls(app: AppTest) -> AppTest:
     """Wait for the background calls of the session and rerun, as a browser does a moment later."""
-    for wait in list(session(app).waits.values()):
-        assert wait.errand is None or wait.errand.wait(30)
+    for wait in list(session(app).pending_calls.values()):
+        assert wait.call is None or wait.call.wait(30)
     app.run()
     assert not app.exception
     return app

@@ -14,7 +14,7 @@ from llm_core.best_of_n.criteria.worker_process import WORKER
 from llm_core.errors import NucleusError
 from llm_core.experiments.candidate_pool import Candidate
 from llm_core.experiments.tasks import Task
-from llm_core.prompts.extraction import Extraction, first_json, normalized
+from llm_core.prompts.extraction import Extraction, first_json, normalize_result
 
 Equality = Literal["text", "mathematics"]
 """Rule for when two results are the same: by their letters, ignoring case and space; or by their meaning, as
@@ -29,7 +29,7 @@ _NUMBER = Extraction("number")
 
 def is_same_result(one: str, other: str, equality: Equality) -> bool:
     """Return whether two results are the same."""
-    if normalized(one) == normalized(other):
+    if normalize_result(one) == normalize_result(other):
         return True
     if equality == "text":
         return False
@@ -51,7 +51,7 @@ def equivalence_classes(
         if result is None:
             numbers.append(None)
             continue
-        key = normalized(result)
+        key = normalize_result(result)
         if key not in known:
             stopped = stop is not None and stop.is_set()
             same = (each for each, first in found.items() if not stopped and is_same_result(first, result, equality))

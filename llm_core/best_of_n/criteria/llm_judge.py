@@ -24,7 +24,7 @@ from llm_core.generation.request import GenerationRequest, SampleRequest
 from llm_core.generation.technique_run import Submit
 from llm_core.prompts.extraction import Extraction
 from llm_core.prompts.output_format import OutputFormat
-from llm_core.prompts.spec import PromptSpec, plain_text
+from llm_core.prompts.spec import PromptSpec, remove_control_characters
 from samplers import SamplerConfig
 
 SCALE = ("1", "2", "3", "4", "5")
@@ -90,7 +90,9 @@ class PointwiseJudge:
     def score(self, candidates: Sequence[Candidate], stop: Event) -> Iterator[Score]:
         texts = list(dict.fromkeys((candidate.question, candidate.text) for candidate in candidates))
         prompts = [
-            self.template.prompt.filled({"question": plain_text(question), "answer": plain_text(text)})
+            self.template.prompt.expand(
+                {"question": remove_control_characters(question), "answer": remove_control_characters(text)}
+            )
             for question, text in texts
         ]
         verdicts = _collect_verdicts(self.submit, self.template, prompts, stop)
@@ -179,7 +181,7 @@ class PairwiseJudge:
 
     def _prompt(self, texts: Sequence[tuple[str, str]], one: int, other: int) -> PromptSpec:
         values = {"question": texts[one][0], "first": texts[one][1], "second": texts[other][1]}
-        return self.template.prompt.filled({name: plain_text(value) for name, value in values.items()})
+        return self.template.prompt.expand({name: remove_control_characters(value) for name, value in values.items()})
 
 
 def ring_pairs(count: int, opponents: int) -> list[tuple[int, int]]:

@@ -27,27 +27,27 @@ importlib.invalidate_caches()
 """
 
 
-def writing(modules: tuple[str, ...]) -> str:
+def make_bundle_cell(modules: tuple[str, ...]) -> str:
     """Return the cell that writes these modules. They must import nothing of this repository but each other."""
-    packages = dict.fromkeys(str(parent) for module in modules for parent in _packages(module))
+    packages = dict.fromkeys(str(parent) for module in modules for parent in _package_folders(module))
     files = {f"{package}/__init__.py": _LICENCE for package in packages}
-    files |= {f"{module.replace('.', '/')}.py": _LICENCE + _source(module) for module in modules}
+    files |= {f"{module.replace('.', '/')}.py": _LICENCE + _read_source(module) for module in modules}
     size = sum(map(len, files.values()))
-    shown = "".join(f"    {literal(name)}: {_quoted(source)},\n" for name, source in files.items())
+    shown = "".join(f"    {literal(name)}: {_quote_source(source)},\n" for name, source in files.items())
     return _CELL.format(count=len(files), size=round(size / 1000), files=shown)
 
 
-def _packages(module: str) -> list[PurePosixPath]:
+def _package_folders(module: str) -> list[PurePosixPath]:
     """Return the folders of the packages that a module lies in, the outermost first."""
     return list(PurePosixPath(module.replace(".", "/")).parents)[-2::-1]
 
 
-def _source(module: str) -> str:
+def _read_source(module: str) -> str:
     spec = importlib.util.find_spec(module)
     assert spec is not None
     assert spec.origin is not None
     return Path(spec.origin).read_text(encoding="utf-8")
 
 
-def _quoted(source: str) -> str:
+def _quote_source(source: str) -> str:
     return literal(source) if "'''" in source else f"r'''\n{source}'''"

@@ -26,11 +26,11 @@ def literal(value: Any, indent: int = 0) -> str:
     if isinstance(value, bytes):
         return f"base64.b64decode({base64.b64encode(value).decode()!r})"
     if isinstance(value, Mapping):
-        return _bracketed(
+        return _join_in_brackets(
             "{", [f"{literal(key)}: {literal(each, indent + 4)}" for key, each in value.items()], "}", indent
         )
     if isinstance(value, list | tuple):
-        return _bracketed("[", [literal(each, indent + 4) for each in value], "]", indent)
+        return _join_in_brackets("[", [literal(each, indent + 4) for each in value], "]", indent)
     if isinstance(value, float) and not math.isfinite(value):
         return f"float({str(value)!r})"
     if value is None or isinstance(value, bool | int | float):
@@ -38,7 +38,7 @@ def literal(value: Any, indent: int = 0) -> str:
     raise TypeError(f"{type(value).__name__} has no literal")
 
 
-def _bracketed(opening: str, items: list[str], closing: str, indent: int) -> str:
+def _join_in_brackets(opening: str, items: list[str], closing: str, indent: int) -> str:
     line = opening + ", ".join(items) + closing
     if "\n" not in line and len(line) + indent <= _WIDTH:
         return line

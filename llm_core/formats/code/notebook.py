@@ -15,36 +15,36 @@ from typing import Any
 
 from llm_core.errors import NucleusError
 from llm_core.formats.code import sdk_program, transformers_program
-from llm_core.formats.code.bundled_modules import writing
+from llm_core.formats.code.bundled_modules import make_bundle_cell
 from llm_core.formats.code.sdk_program import Program
-from llm_core.formats.common.fields import traced
-from llm_core.formats.common.result import Dumped, Loaded, Lost
+from llm_core.formats.common.fields import dropped_trace
+from llm_core.formats.common.result import DroppedField, ExportResult, ImportResult
 from llm_core.providers.model_id import parse_model_id
 from llm_core.recipes.recipe import Recipe
 from llm_core.recipes.yaml_json import load_data
 
 _PROGRAMS = {
-    "gemini": sdk_program.gemini,
-    "vertex": sdk_program.vertex,
-    "openai": sdk_program.openai,
-    "endpoint": sdk_program.openai,
+    "gemini": sdk_program.make_gemini_program,
+    "vertex": sdk_program.make_vertex_program,
+    "openai": sdk_program.make_openai_program,
+    "endpoint": sdk_program.make_openai_program,
 }
 
 
-def program(recipe: Recipe) -> Program:
+def make_program(recipe: Recipe) -> Program:
     """Return the recipe's program for the provider of its model."""
     target = parse_model_id(recipe.model.id)
-    return _PROGRAMS[target.scheme](recipe) if target else transformers_program.transformers(recipe)
+    return _PROGRAMS[target.scheme](recipe) if target else transformers_program.make_transformers_program(recipe)
 
 
-def dump(recipe: Recipe) -> Dumped:
+def dump(recipe: Recipe) -> ExportResult:
     """Export the recipe as a notebook. Fields that the program cannot carry are still in the metadata, for Nucleus."""
-    made = program(recipe)
+    made = make_program(recipe)
     bare = recipe.model_copy(update={"trace": None})
     install = f"%pip install --quiet {' '.join(json.dumps(package) for package in made.packages)}\n"
-    sources = [install, *([writing(made.modules)] if made.modules else []), *made.cells]
+    sources = [install, *([make_bundle_cell(made.modules)] if made.modules else []), *made.cells]
     document = {
-        "cells": [_code(source, number) for number, source in enumerate(sources)],
+        "cells": [_make_code_cell(source, number) for number, source in enumerate(sources)],
         "metadata": {
             "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
             "language_info": {"name": "python"},
@@ -54,31 +54,33 @@ def dump(recipe: Recipe) -> Dumped:
         "nbformat_minor": 5,
     }
     kept = ("other_model", "as_chat", "as_prompts", "one_step")
-    lost = [each for each in made.lost if each.reason != "needs_repository" and each.field != "trace"]
-    lost = [each if each.reason in kept else each._replace(reason="nucleus_only") for each in lost] + traced(recipe)
-    return Dumped(json.dumps(document, ensure_ascii=False, indent=1) + "\n", tuple(lost))
+    lost = [each for each in made.dropped if each.reason != "needs_repository" and each.field != "trace"]
+    lost = [each if each.reason in kept else each._replace(reason="nucleus_only") for each in lost] + dropped_trace(
+        recipe
+    )
+    return ExportResult(json.dumps(document, ensure_ascii=False, indent=1) + "\n", tuple(lost))
 
 
-def recognises(data: object) -> bool:
+def is_notebook(data: object) -> bool:
     return isinstance(data, Mapping) and "nbformat" in data and "cells" in data
 
 
-def load(text: str) -> Loaded:
+def load(text: str) -> ImportResult:
     data = load_data(text)
-    if not recognises(data):
-        raise _wrong("it is not a notebook")
+    if not is_notebook(data):
+        raise _make_error("it is not a notebook")
     assert isinstance(data, Mapping)
     metadata = data.get("metadata")
     ours = metadata.get("nucleus") if isinstance(metadata, Mapping) else None
     if not isinstance(ours, Mapping) or "recipe" not in ours:
-        raise _wrong("it has no recipe of Nucleus in its metadata")
+        raise _make_error("it has no recipe of Nucleus in its metadata")
     recipe = Recipe.read(ours["recipe"])
     made = json.loads(dump(recipe).text)["cells"]
-    edited = _sources(data.get("cells")) != _sources(made)
-    return Loaded(recipe, (Lost("cells", "edited"),) if edited else ())
+    edited = _read_sources(data.get("cells")) != _read_sources(made)
+    return ImportResult(recipe, (DroppedField("cells", "edited"),) if edited else ())
 
 
-def _code(source: str, number: int) -> dict[str, Any]:
+def _make_code_cell(source: str, number: int) -> dict[str, Any]:
     source = source.strip("\n")
     return {
         "cell_type": "code",
@@ -90,7 +92,7 @@ def _code(source: str, number: int) -> dict[str, Any]:
     }
 
 
-def _sources(cells: object) -> list[str]:
+def _read_sources(cells: object) -> list[str]:
     """Return the code in cells, in either of the forms in which notebooks save it."""
     if not isinstance(cells, list):
         return []
@@ -103,5 +105,5 @@ def _sources(cells: object) -> list[str]:
     return sources
 
 
-def _wrong(detail: str) -> NucleusError:
+def _make_error(detail: str) -> NucleusError:
     return NucleusError("import_wrong", format="notebook", detail=detail)

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from llm_core.formats.code import sdk_program, transformers_program
-from llm_core.formats.common.result import Dumped
+from llm_core.formats.common.result import ExportResult
 from llm_core.recipes.recipe import Recipe
 
 
-def gemini(recipe: Recipe) -> Dumped:
-    return _dumped(sdk_program.gemini(recipe))
+def gemini(recipe: Recipe) -> ExportResult:
+    return _make_result(sdk_program.make_gemini_program(recipe))
 
 
-def vertex(recipe: Recipe) -> Dumped:
-    return _dumped(sdk_program.vertex(recipe))
+def vertex(recipe: Recipe) -> ExportResult:
+    return _make_result(sdk_program.make_vertex_program(recipe))
 
 
-def openai(recipe: Recipe) -> Dumped:
-    return _dumped(sdk_program.openai(recipe))
+def openai(recipe: Recipe) -> ExportResult:
+    return _make_result(sdk_program.make_openai_program(recipe))
 
 
-def transformers(recipe: Recipe) -> Dumped:
-    return _dumped(transformers_program.transformers(recipe))
+def transformers(recipe: Recipe) -> ExportResult:
+    return _make_result(transformers_program.make_transformers_program(recipe))
 
 
-def _dumped(program: sdk_program.Program) -> Dumped:
-    return Dumped(program.source, program.lost)
+def _make_result(program: sdk_program.Program) -> ExportResult:
+    return ExportResult(program.source, program.dropped)

@@ -13,9 +13,9 @@ from shlex import quote
 from typing import Any, NamedTuple
 
 from llm_core.formats.code.literals import literal
-from llm_core.formats.common.chat import prompt_losses
-from llm_core.formats.common.fields import ABOUT, OF_THE_CHAT, not_carried
-from llm_core.formats.common.result import Lost
+from llm_core.formats.common.chat import dropped_prompt_fields
+from llm_core.formats.common.fields import ABOUT_FIELDS, CHAT_FIELDS, dropped_fields
+from llm_core.formats.common.result import DroppedField
 from llm_core.prompts.spec import PromptSpec
 from llm_core.providers.google import wire
 from llm_core.providers.model_id import Target, parse_model_id
@@ -23,16 +23,23 @@ from llm_core.providers.openai import wire as openai_wire
 from llm_core.providers.provider import Call
 from llm_core.recipes.recipe import Recipe
 
-OTHER_KEY = "SERVER_API_KEY"
+SERVER_KEY_VARIABLE = "SERVER_API_KEY"
 """Environment variable of a key for a URL that the recipe names."""
-_OPENAI_OWN = (
+_OPENAI_ARGUMENTS = (
     *("temperature", "top_p", "max_tokens", "presence_penalty", "frequency_penalty", "logit_bias", "stop"),
     *("response_format", "reasoning_effort"),
 )
 """Arguments of `chat.completions.create`; servers' own fields go into its `extra_body`."""
-_WITH_THEM = ("mirostat_eta", "xtc_threshold", "dry_base", "dry_allowed_length")
+_STAGE_COMPANIONS = ("mirostat_eta", "xtc_threshold", "dry_base", "dry_allowed_length")
 """Settings that accompany others of their stage."""
-_EVERYWHERE = (*ABOUT, "seeds", "candidates", "limits.max_output_tokens", "limits.stop_sequences", "model.id")
+_CARRIED_EVERYWHERE = (
+    *ABOUT_FIELDS,
+    "seeds",
+    "candidates",
+    "limits.max_output_tokens",
+    "limits.stop_sequences",
+    "model.id",
+)
 
 
 class Program(NamedTuple):
@@ -42,7 +49,7 @@ class Program(NamedTuple):
     """Packages for pip."""
     cells: tuple[str, ...]
     """Source of each cell. The last one prints the answers; the others define what it needs and do nothing."""
-    lost: tuple[Lost, ...]
+    dropped: tuple[DroppedField, ...]
     modules: tuple[str, ...] = ()
     """Modules of this repository that it imports."""
 
@@ -56,9 +63,9 @@ class Program(NamedTuple):
         return "\n\n".join([install, *(f"{part}\n" for part in parts), f'if __name__ == "__main__":\n{indented}'])
 
 
-def constants(recipe: Recipe, target: Target | None, **more: object) -> str:
+def write_constants(recipe: Recipe, target: Target | None, **more: object) -> str:
     """Write the program's constants, one a line. The reader names a model where the recipe's is another provider's."""
-    about = {name: value for name in ABOUT if (value := getattr(recipe, name))}
+    about = {name: value for name in ABOUT_FIELDS if (value := getattr(recipe, name))}
     head = f"ABOUT = {literal(about)}\n" if about else ""
     head += (
         f"MODEL = {literal(target.name)}\n"
@@ -68,22 +75,22 @@ def constants(recipe: Recipe, target: Target | None, **more: object) -> str:
     return head + "".join(f"{name} = {literal(value)}\n" for name, value in more.items())
 
 
-def gemini(recipe: Recipe) -> Program:
+def make_gemini_program(recipe: Recipe) -> Program:
     """Write a program for the Gemini Developer API, by `google-genai`."""
-    target = _own_target(recipe, "gemini")
+    target = _target_of_scheme(recipe, "gemini")
     place = target.place if target else ""
-    body, lost = _google(recipe, target)
-    key = OTHER_KEY if place else "GEMINI_API_KEY"
+    body, lost = _write_google_cells(recipe, target)
+    key = SERVER_KEY_VARIABLE if place else "GEMINI_API_KEY"
     options = f"base_url={literal(place)}, timeout=TIMEOUT" if place else "timeout=TIMEOUT"
     client = f"genai.Client(api_key=os.environ[{key!r}], http_options=types.HttpOptions({options}))"
     return Program(("google-genai>=2.34",), (*body, _GOOGLE_ANSWERS.replace("CLIENT", client), _PRINT), lost)
 
 
-def vertex(recipe: Recipe) -> Program:
+def make_vertex_program(recipe: Recipe) -> Program:
     """Write a program for Gemini on Vertex AI, with application-default credentials."""
-    target = _own_target(recipe, "vertex")
+    target = _target_of_scheme(recipe, "vertex")
     project, _, location = (target.place if target else "").partition("/")
-    body, lost = _google(recipe, target)
+    body, lost = _write_google_cells(recipe, target)
     where = (
         f"project={literal(project)}, location={literal(location)}"
         if project
@@ -93,105 +100,109 @@ def vertex(recipe: Recipe) -> Program:
     return Program(("google-genai>=2.34",), (*body, _GOOGLE_ANSWERS.replace("CLIENT", client), _PRINT), lost)
 
 
-def openai(recipe: Recipe) -> Program:
+def make_openai_program(recipe: Recipe) -> Program:
     """Write a program for OpenAI and compatible servers, by the `openai` package."""
-    target = _own_target(recipe, "openai")
+    target = _target_of_scheme(recipe, "openai")
     place = target.place if target else ""
     if place and not place.partition("://")[2].partition("/")[2]:
         place = f"{place}/v1"
     without = frozenset() if place else frozenset({"continue_final_message"})
-    calls = _calls(recipe, target or Target("openai", "?"), without)
+    calls = _make_calls(recipe, target or Target("openai", "?"), without)
     sent = openai_wire.request_body(calls[0])
-    settings = {name: sent[name] for name in _OPENAI_OWN if name in sent}
+    settings = {name: sent[name] for name in _OPENAI_ARGUMENTS if name in sent}
     base = ("model", "messages", "stream", "stream_options", "seed")
     extra = {name: value for name, value in sent.items() if name not in (*base, *settings)}
-    carried = {*_EVERYWHERE, *OF_THE_CHAT, "prompt.output", "hosted.thinking", "limits.deadline_seconds"}
-    carried |= {"hosted.images", *(f"sampler.{name}" for name in (*openai_wire.SETTINGS, *_WITH_THEM))}
+    carried = {*_CARRIED_EVERYWHERE, *CHAT_FIELDS, "prompt.output", "hosted.thinking", "limits.deadline_seconds"}
+    carried |= {"hosted.images", *(f"sampler.{name}" for name in (*openai_wire.SETTINGS, *_STAGE_COMPANIONS))}
     if place:
         carried |= {"sampler.order"} if isinstance(recipe.sampler.order, str) else set()
     else:  # OpenAI itself refuses fields that it does not know
         extra = {}
-        known = (*_OPENAI_OWN, "seed", "banned_tokens", *_WITH_THEM)
+        known = (*_OPENAI_ARGUMENTS, "seed", "banned_tokens", *_STAGE_COMPANIONS)
         carried -= {f"sampler.{name}" for name in openai_wire.SETTINGS if name not in known}
         carried -= {"prompt.output"} if recipe.prompt.output.kind == "choice" else set()
-    key = f'os.environ.get({OTHER_KEY!r}, "none")' if place else 'os.environ["OPENAI_API_KEY"]'
+    key = f'os.environ.get({SERVER_KEY_VARIABLE!r}, "none")' if place else 'os.environ["OPENAI_API_KEY"]'
     cells = (
         "import base64\nimport os\n\nfrom openai import OpenAI\n",
-        constants(
+        write_constants(
             recipe,
             target,
             BASE_URL=place or None,
             PROMPTS=[openai_wire.request_body(call)["messages"] for call in calls],
             SETTINGS=settings,
             EXTRA=extra,
-            SEEDS=_seeds(recipe),
+            SEEDS=_provider_seeds(recipe),
             TIMEOUT=recipe.limits.deadline_seconds,
         ),
         _OPENAI_ANSWERS.replace("LOOKUP", key),
         _PRINT,
     )
-    return Program(("openai>=2",), cells, _all_lost(recipe, target, carried))
+    return Program(("openai>=2",), cells, _dropped_fields(recipe, target, carried))
 
 
-def _google(recipe: Recipe, target: Target | None) -> tuple[list[str], tuple[Lost, ...]]:
-    calls = _calls(recipe, target or Target("gemini", "?"))
+def _write_google_cells(recipe: Recipe, target: Target | None) -> tuple[list[str], tuple[DroppedField, ...]]:
+    calls = _make_calls(recipe, target or Target("gemini", "?"))
     config = {name: value for name, value in wire.config(calls[0]).items() if name != "seed"}
-    carried = {*_EVERYWHERE, *OF_THE_CHAT, "prompt.output", "limits.deadline_seconds"}
+    carried = {*_CARRIED_EVERYWHERE, *CHAT_FIELDS, "prompt.output", "limits.deadline_seconds"}
     carried |= {f"sampler.{name}" for name in wire.SETTINGS}
     carried |= {"hosted.thinking", "hosted.show_thoughts", "hosted.safety", "hosted.images"}
     if recipe.sampler.order == "gemini":
         carried.add("sampler.order")
     lost = []
     if len(calls[0].row.stop_sequences) > len(config.get("stop_sequences", ())):
-        lost.append(Lost("limits.stop_sequences", "first_few"))
+        lost.append(DroppedField("limits.stop_sequences", "first_few"))
     head = "import base64\nimport os\n\nfrom google import genai\nfrom google.genai import types\n"
-    values = constants(
+    values = write_constants(
         recipe,
         target,
         PROMPTS=[wire.contents(call) for call in calls],
         CONFIG=config,
-        SEEDS=_seeds(recipe),
+        SEEDS=_provider_seeds(recipe),
         TIMEOUT=int(recipe.limits.deadline_seconds * 1000),
     )
-    return [head, values], (*lost, *_all_lost(recipe, target, carried))
+    return [head, values], (*lost, *_dropped_fields(recipe, target, carried))
 
 
-def _all_lost(recipe: Recipe, target: Target | None, carried: set[str]) -> tuple[Lost, ...]:
-    lost = prompt_losses(recipe.prompt) if target else [Lost("model.id", "other_model"), *prompt_losses(recipe.prompt)]
+def _dropped_fields(recipe: Recipe, target: Target | None, carried: set[str]) -> tuple[DroppedField, ...]:
+    lost = (
+        dropped_prompt_fields(recipe.prompt)
+        if target
+        else [DroppedField("model.id", "other_model"), *dropped_prompt_fields(recipe.prompt)]
+    )
     if recipe.prompt.values and recipe.prompt.variables():
-        lost.append(Lost("prompt.values", "as_prompts"))
+        lost.append(DroppedField("prompt.values", "as_prompts"))
     carried |= {"prompt.extraction", "prompt.stop_sequences"}  # spoken of by `prompt_losses`; merged by `rows`
-    return tuple(dict.fromkeys([*lost, *not_carried(recipe, carried)]))
+    return tuple(dict.fromkeys([*lost, *dropped_fields(recipe, carried)]))
 
 
-def _own_target(recipe: Recipe, scheme: str) -> Target | None:
+def _target_of_scheme(recipe: Recipe, scheme: str) -> Target | None:
     """Return the recipe's model if it is one of this provider's, else None."""
     target = parse_model_id(recipe.model.id)
     return target if target and target.scheme == scheme else None
 
 
-def filled(recipe: Recipe) -> tuple[PromptSpec, ...]:
+def expand_prompts(recipe: Recipe) -> tuple[PromptSpec, ...]:
     """Return the prompts of a recipe with their variables replaced; one without values shows its variables as they
     are."""
     spec = recipe.prompt
     if names := spec.variables():
         rows = spec.values or ({name: f"{{{{{name}}}}}" for name in names},)
-        prompts = tuple(spec.filled({name: row.get(name, "") for name in names}) for row in rows)
+        prompts = tuple(spec.expand({name: row.get(name, "") for name in names}) for row in rows)
     else:
-        prompts = spec.prompts()
-    return tuple(each.stepped_back() if each.method.steps_back else each for each in prompts)
+        prompts = spec.variants()
+    return tuple(each.make_step_back_prompt() if each.traits.steps_back else each for each in prompts)
 
 
-def _calls(recipe: Recipe, target: Target, without: frozenset[str] = frozenset()) -> list[Call]:
+def _make_calls(recipe: Recipe, target: Target, without: frozenset[str] = frozenset()) -> list[Call]:
     """Return the recipe's prompts as calls of the provider, without log-probabilities, which nobody needs to read an
     answer."""
     options = dataclasses.replace(recipe.hosted, top_logprobs=0)
     row = recipe.rows()[0]
     line: Any = None
-    return [Call(target, prompt, row, options, None, line, without) for prompt in filled(recipe)]
+    return [Call(target, prompt, row, options, None, line, without) for prompt in expand_prompts(recipe)]
 
 
-def _seeds(recipe: Recipe) -> list[int]:
+def _provider_seeds(recipe: Recipe) -> list[int]:
     """Return the seeds in the range that the providers take."""
     return [row.sampler.seed % 2**31 for row in recipe.rows()]
 

@@ -13,10 +13,10 @@ draws the token and leaves `generate` no other choice.
 from __future__ import annotations
 
 from llm_core.formats.code.literals import literal
-from llm_core.formats.code.sdk_program import Program, constants, filled
-from llm_core.formats.common.chat import prompt_losses
-from llm_core.formats.common.fields import ABOUT, OF_THE_CHAT, not_carried
-from llm_core.formats.common.result import Lost
+from llm_core.formats.code.sdk_program import Program, expand_prompts, write_constants
+from llm_core.formats.common.chat import dropped_prompt_fields
+from llm_core.formats.common.fields import ABOUT_FIELDS, CHAT_FIELDS, dropped_fields
+from llm_core.formats.common.result import DroppedField
 from llm_core.models import builtin as models_builtin
 from llm_core.prompts.spec import SEPARATOR
 from llm_core.providers.model_id import Target
@@ -48,10 +48,10 @@ _CHAIN_MODULES = tuple(
 _FORMAT_MODULES = ("samplers.constraints", "llm_core.models.grammar_vocabulary")
 
 
-def transformers(recipe: Recipe) -> Program:
+def make_transformers_program(recipe: Recipe) -> Program:
     local = recipe.local
     config = recipe.sampler
-    stages = _before_greedy(config)
+    stages = _effective_stages(config)
     alone = recipe.prompt.output.kind == "text" and set(stages) <= set(_PROCESSORS)
     prompts = [
         {
@@ -59,7 +59,7 @@ def transformers(recipe: Recipe) -> Program:
             "prefill": spec.prefill,
             "plain": SEPARATOR.join(piece.text for each in spec.messages(examples_as="text") for piece in each.pieces),
         }
-        for spec in filled(recipe)
+        for spec in expand_prompts(recipe)
     ]
     model = Target("local", recipe.model.id) if local else None
     formatted = recipe.prompt.output.kind != "text"
@@ -67,7 +67,7 @@ def transformers(recipe: Recipe) -> Program:
     head = _HEAD.replace("IMPORTS", "".join(f"    {name},\n" for name in used))
     head += ("" if alone else _SAMPLERS_HEAD) + (_FORMAT_HEAD if formatted else "")
     dtype = recipe.precision if recipe.precision in ("float32", "bfloat16") else "float32"
-    values = constants(
+    values = write_constants(
         recipe,
         model,
         DTYPE=dtype,
@@ -77,27 +77,27 @@ def transformers(recipe: Recipe) -> Program:
         SEEDS=[row.sampler.seed for row in recipe.rows()],
     )
     builtin = recipe.model.id == models_builtin.MODEL_ID
-    load = _builtin() if builtin else _LOAD
-    chooser = _alone(config, stages) if alone else _with_samplers(recipe)
+    load = _write_builtin_loader() if builtin else _LOAD
+    chooser = _write_standalone_chooser(config, stages) if alone else _write_samplers_chooser(recipe)
     packages = ("torch", "transformers>=4.56", "accelerate", *(["gguf"] if builtin else []))
     packages += ("llguidance>=1.9.1",) if formatted else ()
     modules = () if alone else (*_CHAIN_MODULES, *(_FORMAT_MODULES if formatted else ()))
-    carried = {*ABOUT, *OF_THE_CHAT, "seeds", "candidates", "limits.max_output_tokens", "limits.stop_sequences"}
+    carried = {*ABOUT_FIELDS, *CHAT_FIELDS, "seeds", "candidates", "limits.max_output_tokens", "limits.stop_sequences"}
     carried |= {"model.id", "prompt.output", "prompt.extraction", "prompt.stop_sequences"}
     carried |= {name for name in ("precision",) if recipe.precision == dtype}
     carried |= {f"sampler.{name}" for name in SamplerConfig.__dataclass_fields__}
-    lost = [] if local else [Lost("model.id", "other_model")]
-    lost += prompt_losses(recipe.prompt)
+    lost = [] if local else [DroppedField("model.id", "other_model")]
+    lost += dropped_prompt_fields(recipe.prompt)
     if not alone:
         own = [f"sampler.{STAGE_FIELDS[name]}" for name in stages if name not in _PROCESSORS]
-        lost += [Lost(name, "needs_repository") for name in [*own, *(["prompt.output"] if formatted else [])]]
+        lost += [DroppedField(name, "needs_repository") for name in [*own, *(["prompt.output"] if formatted else [])]]
     if recipe.prompt.values and recipe.prompt.variables():
-        lost.append(Lost("prompt.values", "as_prompts"))
+        lost.append(DroppedField("prompt.values", "as_prompts"))
     cells = (head, values, load, _PROMPT, chooser, _ANSWERS, _PRINT)
-    return Program(packages, cells, tuple(dict.fromkeys([*lost, *not_carried(recipe, carried)])), modules)
+    return Program(packages, cells, tuple(dict.fromkeys([*lost, *dropped_fields(recipe, carried)])), modules)
 
 
-def _builtin() -> str:
+def _write_builtin_loader() -> str:
     return _BUILTIN.format(
         name=models_builtin.GGUF_MEMBER.rpartition("/")[2],
         member=models_builtin.GGUF_MEMBER,
@@ -107,13 +107,13 @@ def _builtin() -> str:
     )
 
 
-def _before_greedy(config: SamplerConfig) -> tuple[str, ...]:
+def _effective_stages(config: SamplerConfig) -> tuple[str, ...]:
     """Return the stages that have an effect: at temperature 0, those before it."""
     stages = config.stages
     return stages[: stages.index("temperature")] if config.greedy else stages
 
 
-def _alone(config: SamplerConfig, stages: tuple[str, ...]) -> str:
+def _write_standalone_chooser(config: SamplerConfig, stages: tuple[str, ...]) -> str:
     fields = {name: literal(getattr(config, name)) for name in SamplerConfig.__dataclass_fields__}
     rows = "".join(f"        {_PROCESSORS[name].format(**fields)},\n" for name in stages)
     body = f"[\n{rows}    ]" if rows else "[]"
@@ -121,7 +121,7 @@ def _alone(config: SamplerConfig, stages: tuple[str, ...]) -> str:
     return ("" if config.greedy else _DRAW) + _ALONE.replace("PROCESSORS", body).replace("FINAL", final)
 
 
-def _with_samplers(recipe: Recipe) -> str:
+def _write_samplers_chooser(recipe: Recipe) -> str:
     fields = {
         name: literal(value)
         for name in SamplerConfig.__dataclass_fields__

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from llm_core.formats.common.fields import is_arranged
-from llm_core.formats.common.result import Lost
+from llm_core.formats.common.result import DroppedField
 from llm_core.prompts.spec import Example, PromptSpec
 
 
@@ -35,28 +35,28 @@ class Turn(NamedTuple):
         return "".join(literal(part) if isinstance(part, str) else variable(part.name) for part in self.parts)
 
 
-def turns_of(spec: PromptSpec) -> tuple[Turn, ...]:
+def spec_to_turns(spec: PromptSpec) -> tuple[Turn, ...]:
     """Return the chat of the technique's first prompt, with its prefill as a turn of the assistant's. Raises
     `NucleusError` for a prompt that cannot be arranged."""
     names = spec.variables()
     # Filled with marks, braces that are text become text, and variables stay apart from it.
-    marks = _marks(spec, names)
-    filled = spec.filled({name: mark for mark, name in marks.items()})
-    if filled.method.steps_back:
-        filled = filled.stepped_back()
+    marks = _make_marks(spec, names)
+    filled = spec.expand({name: mark for mark, name in marks.items()})
+    if filled.traits.steps_back:
+        filled = filled.make_step_back_prompt()
     messages = [(message.role, message.content) for message in filled.messages()]
     if filled.prefill:
         messages.append(("assistant", filled.prefill))
-    return tuple(Turn(role, tuple(_parts(content, marks))) for role, content in messages)
+    return tuple(Turn(role, tuple(_split_at_marks(content, marks))) for role, content in messages)
 
 
-def spec_of(turns: Sequence[Turn]) -> PromptSpec:
+def turns_to_spec(turns: Sequence[Turn]) -> PromptSpec:
     """Return a prompt that makes this chat: the system's text, earlier turns as examples, the last question as the
     instruction, and what follows it as the prefill.
 
     Raises `ValueError` for a chat of another shape, and for one whose braces and backslashes a prompt cannot express.
     """
-    left = [(turn.role, _written(turn)) for turn in turns if turn.text().strip()]
+    left = [(turn.role, _write_turn(turn)) for turn in turns if turn.text().strip()]
     system = left.pop(0)[1] if left and left[0][0] == "system" else ""
     prefill = left.pop()[1] if left and left[-1][0] == "assistant" else ""
     if not left or [role for role, _ in left] != ["user", "assistant"] * (len(left) // 2) + ["user"]:
@@ -69,7 +69,7 @@ def spec_of(turns: Sequence[Turn]) -> PromptSpec:
     return PromptSpec(last, system=system, prefill=prefill)
 
 
-def _written(turn: Turn) -> str:
+def _write_turn(turn: Turn) -> str:
     """Write the turn by `PromptSpec`'s rules, in which two braces after a backslash are text. Raises `ValueError` for a
     variable after a backslash or a brace."""
     written = ""
@@ -83,17 +83,17 @@ def _written(turn: Turn) -> str:
     return written
 
 
-def prompt_losses(spec: PromptSpec) -> list[Lost]:
+def dropped_prompt_fields(spec: PromptSpec) -> list[DroppedField]:
     """Return the fields that are dropped where only the prompt's chat is carried."""
-    found = [Lost("prompt", "as_chat")] if is_arranged(spec) else []
-    if spec.method.steps_back or spec.method.votes:
-        found.append(Lost("prompt.technique", "one_step"))
+    found = [DroppedField("prompt", "as_chat")] if is_arranged(spec) else []
+    if spec.traits.steps_back or spec.traits.votes:
+        found.append(DroppedField("prompt.technique", "one_step"))
     if spec.extraction.kind != "whole":
-        found.append(Lost("prompt.extraction", "no_place"))
+        found.append(DroppedField("prompt.extraction", "no_place"))
     return found
 
 
-def _marks(spec: PromptSpec, names: Sequence[str]) -> dict[str, str]:
+def _make_marks(spec: PromptSpec, names: Sequence[str]) -> dict[str, str]:
     """Return a mark for each name, made of two characters that no text of the prompt has."""
     labels = (spec.document, spec.input_label, spec.output_label, spec.answer_marker)
     used = set("".join([*labels, *(text for _, text in spec.texts())]))
@@ -101,7 +101,7 @@ def _marks(spec: PromptSpec, names: Sequence[str]) -> dict[str, str]:
     return {f"{opening}{number}{closing}": name for number, name in enumerate(names)}
 
 
-def _parts(content: str, marks: dict[str, str]) -> list[Part]:
+def _split_at_marks(content: str, marks: dict[str, str]) -> list[Part]:
     parts: list[Part] = [content]
     for mark, name in marks.items():
         split: list[Part] = []

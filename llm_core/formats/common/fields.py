@@ -10,16 +10,16 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from llm_core.formats.common.result import Lost, Reason
+from llm_core.formats.common.result import DroppedField, DropReason
 from llm_core.prompts.spec import PromptSpec
 from llm_core.recipes.recipe import SCHEMA_VERSION, Recipe
 
 _NESTED = ("model", "prompt", "sampler", "limits", "hosted")
 """Fields of a recipe that have fields themselves."""
-_FREE = ("sampler", "limits", "hosted")
+_UNPREFIXED = ("sampler", "limits", "hosted")
 """Those of them whose fields stand without a prefix in a namespace."""
 
-OF_THE_CHAT = frozenset(
+CHAT_FIELDS = frozenset(
     f"prompt.{name}"
     for name in (
         *("instruction", "system", "technique", "role", "context", "document", "passages", "question", "examples"),
@@ -28,10 +28,10 @@ OF_THE_CHAT = frozenset(
     )
 )
 """Fields that a chat is made of: where it is carried, they are, though no longer apart from each other."""
-ABOUT = ("title", "author", "language", "licence", "notes", "tags")
+ABOUT_FIELDS = ("title", "author", "language", "licence", "notes", "tags")
 
 
-def values(recipe: Recipe) -> dict[str, Any]:
+def field_values(recipe: Recipe) -> dict[str, Any]:
     """Return every field except the version and the trace, defaults included."""
     found: dict[str, Any] = {}
     for name, value in recipe.model_dump(mode="json", exclude={"schema_version", "trace"}).items():
@@ -42,26 +42,26 @@ def values(recipe: Recipe) -> dict[str, Any]:
     return found
 
 
-def changed(recipe: Recipe) -> dict[str, Any]:
+def changed_fields(recipe: Recipe) -> dict[str, Any]:
     """Return the fields that differ from a recipe with nothing but a prompt, and the instruction where it is not
     empty."""
-    neutral = values(Recipe(prompt=PromptSpec("?"))) | {"prompt.instruction": ""}
-    return {name: value for name, value in values(recipe).items() if value != neutral[name]}
+    neutral = field_values(Recipe(prompt=PromptSpec("?"))) | {"prompt.instruction": ""}
+    return {name: value for name, value in field_values(recipe).items() if value != neutral[name]}
 
 
-def extras(recipe: Recipe, read: Recipe) -> dict[str, Any]:
+def extra_fields(recipe: Recipe, read: Recipe) -> dict[str, Any]:
     """Return the fields of `recipe` whose values differ in `read`."""
-    there = values(read)
-    return {name: value for name, value in values(recipe).items() if value != there[name]}
+    there = field_values(read)
+    return {name: value for name, value in field_values(recipe).items() if value != there[name]}
 
 
-def namespaced(more: Mapping[str, Any]) -> dict[str, Any]:
+def to_namespace(more: Mapping[str, Any]) -> dict[str, Any]:
     """Return fields by the keys of a namespace: settings by their names alone, those of the prompt and the model under
     these."""
     keyed: dict[str, Any] = {}
     for name, value in more.items():
         head, dot, last = name.partition(".")
-        if not dot or head in _FREE:
+        if not dot or head in _UNPREFIXED:
             keyed[last or head] = value
         else:
             keyed.setdefault(head, {})[last] = value
@@ -70,8 +70,8 @@ def namespaced(more: Mapping[str, Any]) -> dict[str, Any]:
 
 def from_namespace(keyed: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """Return the fields of a namespace, the inverse of `to_namespace`, and the keys that name no field."""
-    names = list(values(Recipe(prompt=PromptSpec("?"))))
-    known = {name.partition(".")[2] if name.partition(".")[0] in _FREE else name: name for name in names}
+    names = list(field_values(Recipe(prompt=PromptSpec("?"))))
+    known = {name.partition(".")[2] if name.partition(".")[0] in _UNPREFIXED else name: name for name in names}
     found, unknown = {}, []
     for key, value in keyed.items():
         if key in known:
@@ -85,12 +85,12 @@ def from_namespace(keyed: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]
     return found, unknown
 
 
-def with_extras(read: Recipe, more: Mapping[str, Any]) -> Recipe:
+def add_extras(read: Recipe, more: Mapping[str, Any]) -> Recipe:
     """Return `read` with fields replaced. Raises `NucleusError` for values that they cannot have."""
     if not more:
         return read
     data: dict[str, Any] = {"schema_version": SCHEMA_VERSION}
-    for name, value in (changed(read) | dict(more)).items():
+    for name, value in (changed_fields(read) | dict(more)).items():
         head, dot, last = name.partition(".")
         if dot:
             data.setdefault(head, {})[last] = value
@@ -99,27 +99,27 @@ def with_extras(read: Recipe, more: Mapping[str, Any]) -> Recipe:
     return Recipe.read(data)
 
 
-def not_carried(recipe: Recipe, carried: Collection[str], reason: Reason = "no_place") -> list[Lost]:
+def dropped_fields(recipe: Recipe, carried: Collection[str], reason: DropReason = "no_place") -> list[DroppedField]:
     """Return the changed fields of a recipe that are not among those carried."""
-    names = [name for name in changed(recipe) if name not in carried]
-    return [*(Lost(name, reason) for name in names), *traced(recipe)]
+    names = [name for name in changed_fields(recipe) if name not in carried]
+    return [*(DroppedField(name, reason) for name in names), *dropped_trace(recipe)]
 
 
-def named(names: Iterable[str], spec: PromptSpec) -> list[Lost]:
+def nucleus_only_fields(names: Iterable[str], spec: PromptSpec) -> list[DroppedField]:
     """Return the fields that are kept for Nucleus only. The prompt's parts count as one where they became a chat."""
     names = list(names)
-    parts = OF_THE_CHAT & set(names) - {"prompt.values"} if is_arranged(spec) else set()
-    chat = [Lost("prompt", "as_chat")] if parts else []
-    return [*chat, *(Lost(name, "nucleus_only") for name in names if name not in parts)]
+    parts = CHAT_FIELDS & set(names) - {"prompt.values"} if is_arranged(spec) else set()
+    chat = [DroppedField("prompt", "as_chat")] if parts else []
+    return [*chat, *(DroppedField(name, "nucleus_only") for name in names if name not in parts)]
 
 
 def is_arranged(spec: PromptSpec) -> bool:
     """Return whether the prompt's chat is made of parts that can no longer be told apart in it."""
     texts = (spec.role, spec.context, spec.document, spec.question)
-    return any(text.strip() for text in texts) or bool(spec.shown_examples) or spec.method != PromptSpec("?").method
+    return any(text.strip() for text in texts) or bool(spec.shown_examples) or spec.traits != PromptSpec("?").traits
 
 
-def traced(recipe: Recipe) -> list[Lost]:
+def dropped_trace(recipe: Recipe) -> list[DroppedField]:
     """Return the recorded run as a dropped field, if there is one: it is left out wherever only the configuration
     goes."""
-    return [Lost("trace", "no_place")] if recipe.trace is not None else []
+    return [DroppedField("trace", "no_place")] if recipe.trace is not None else []

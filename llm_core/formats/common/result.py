@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 if TYPE_CHECKING:
     from llm_core.recipes.recipe import Recipe
 
-Reason = Literal[
+DropReason = Literal[
     "no_place",
     "nucleus_only",
     "as_chat",
@@ -42,25 +42,25 @@ Reason = Literal[
 - `edited`: the file was changed by hand since, and says something else in its own place;
 - `needs_repository`: only this repository has that stage, so the script imports `samplers` or `llm_core` from it.
 """
-REASONS: tuple[Reason, ...] = get_args(Reason)
+DROP_REASONS: tuple[DropReason, ...] = get_args(DropReason)
 
 
-class Lost(NamedTuple):
+class DroppedField(NamedTuple):
     """Field that was not carried as it is, by its place in the recipe or, on import, in the file."""
 
     field: str
-    reason: Reason
+    reason: DropReason
 
 
-class Dumped(NamedTuple):
+class ExportResult(NamedTuple):
     """Recipe or run in another format."""
 
     text: str
-    lost: tuple[Lost, ...] = ()
+    dropped: tuple[DroppedField, ...] = ()
 
 
-class Loaded(NamedTuple):
+class ImportResult(NamedTuple):
     """Recipe from another format."""
 
     recipe: Recipe
-    lost: tuple[Lost, ...] = ()
+    dropped: tuple[DroppedField, ...] = ()

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from llm_core.errors import NucleusError
-from llm_core.formats.common.result import Dumped, Lost
+from llm_core.formats.common.result import DroppedField, ExportResult
 from llm_core.formats.report import svg_charts
 from llm_core.formats.report.style import STYLE
 from llm_core.generation.record import Run, SampleRecord, TokenEvent
@@ -24,9 +24,9 @@ from llm_core.recipes.recipe import Recipe
 from llm_core.recipes.yaml_json import dump_yaml
 from samplers.config import STAGE_FIELDS
 
-STEPS = 60
+MAX_DRAWN_STEPS = 60
 """Steps of an answer that are drawn one by one; curves and tables have all of them."""
-ALL_STEPS = 240
+MAX_DRAWN_STEPS_TOTAL = 240
 """Steps of all answers together that are drawn one by one."""
 _SHADES = (0.05, 0.2, 0.4, 0.6, 0.8)
 """Probabilities from which a token's colour gets stronger."""
@@ -83,7 +83,7 @@ WORDS = {
 """Texts of the report in English; pages give them in the reader's language."""
 
 
-class _Pen(NamedTuple):
+class _TextWriter(NamedTuple):
     """Writer of texts and numbers in one language."""
 
     words: Mapping[str, str]
@@ -96,30 +96,30 @@ class _Pen(NamedTuple):
         return text.replace(".", self.words["decimal"])
 
 
-def dump(recipe: Recipe, runs: Sequence[Run], words: Mapping[str, str] | None = None) -> Dumped:
+def dump(recipe: Recipe, runs: Sequence[Run], words: Mapping[str, str] | None = None) -> ExportResult:
     """Export the report. `words` replaces texts of `WORDS` by key. Raises `NucleusError` without a run."""
     if not runs:
         raise NucleusError("export_without_run")
-    pen = _Pen(WORDS | dict(words or {}))
+    pen = _TextWriter(WORDS | dict(words or {}))
     answers = [(run, row) for run in runs for row in run.samples]
-    share = max(1, min(STEPS, ALL_STEPS // max(1, len(answers))))
+    share = max(1, min(MAX_DRAWN_STEPS, MAX_DRAWN_STEPS_TOTAL // max(1, len(answers))))
     cut = any(sum(event.trace is not None for event in row.events()) > share for _, row in answers)
-    body = [_head(recipe, runs[0], pen)]
+    body = [_render_head(recipe, runs[0], pen)]
     number = 0
     for run in runs:
-        body.append(_prompt(run.request.prompt, pen))
+        body.append(_render_prompt(run.request.prompt, pen))
         for row in run.samples:
             number += 1
-            body.append(_answer(number, run, row, share, pen))
+            body.append(_render_answer(number, run, row, share, pen))
     bare = recipe.model_copy(update={"trace": None})
     body.append(f"<h2>{pen.t('recipe')}</h2><pre class='card'>{html.escape(dump_yaml(bare))}</pre>")
-    lost = [Lost("steps", "later_steps")] if cut else []
+    lost = [DroppedField("steps", "later_steps")] if cut else []
     if recipe.trace is not None:
-        lost.append(Lost("trace", "no_place"))
-    return Dumped(_page(recipe.title or pen.words["made_by"], "\n".join(body), pen), tuple(lost))
+        lost.append(DroppedField("trace", "no_place"))
+    return ExportResult(_render_page(recipe.title or pen.words["made_by"], "\n".join(body), pen), tuple(lost))
 
 
-def _page(title: str, body: str, pen: _Pen) -> str:
+def _render_page(title: str, body: str, pen: _TextWriter) -> str:
     digest = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
     return (
@@ -130,7 +130,7 @@ def _page(title: str, body: str, pen: _Pen) -> str:
     )
 
 
-def _head(recipe: Recipe, run: Run, pen: _Pen) -> str:
+def _render_head(recipe: Recipe, run: Run, pen: _TextWriter) -> str:
     sampler = recipe.sampler
     used = {STAGE_FIELDS[stage]: getattr(sampler, STAGE_FIELDS[stage]) for stage in sampler.stages}
     settings = ", ".join(f"{name} = {value}" for name, value in used.items()) or pen.words["neutral"]
@@ -156,7 +156,7 @@ def _head(recipe: Recipe, run: Run, pen: _Pen) -> str:
     return f"{title}{made}<dl>{listed}</dl>"
 
 
-def _prompt(spec: PromptSpec, pen: _Pen) -> str:
+def _render_prompt(spec: PromptSpec, pen: _TextWriter) -> str:
     try:
         messages = [(message.role, message.content) for message in spec.messages()]
     except NucleusError:  # a document in which the question finds nothing
@@ -171,7 +171,7 @@ def _prompt(spec: PromptSpec, pen: _Pen) -> str:
     return f"<h2>{pen.t('prompt')}</h2>{shown}"
 
 
-def _answer(number: int, run: Run, row: SampleRecord, steps: int, pen: _Pen) -> str:
+def _render_answer(number: int, run: Run, row: SampleRecord, steps: int, pen: _TextWriter) -> str:
     events = row.events()
     traced = [event for event in events if event.trace]
     title = pen.t("answer", number=number) + ("" if row.seed is None else f" · {pen.t('seed', seed=row.seed)}")
@@ -183,15 +183,22 @@ def _answer(number: int, run: Run, row: SampleRecord, steps: int, pen: _Pen) -> 
         parts.append(
             f"<details><summary>{pen.t('thoughts')}</summary><div class='card text'>{thoughts}</div></details>"
         )
-    strip = "".join(_token(event, run, pen) for event in events) or html.escape(row.text)
+    strip = "".join(_render_token(event, run, pen) for event in events) or html.escape(row.text)
     parts.append(f"<div class='card text'>{strip}</div>")
-    parts.append(f"<p class='soft'>{' · '.join(_figures(row, events, traced, pen))}</p>")
+    parts.append(f"<p class='soft'>{' · '.join(_answer_figures(row, events, traced, pen))}</p>")
     if traced:
-        parts += [_scale(pen), _curves(events, pen), _steps(run, traced, steps, pen), _table(run, events, pen)]
+        parts += [
+            _render_scale(pen),
+            _render_curves(events, pen),
+            _render_steps(run, traced, steps, pen),
+            _render_table(run, events, pen),
+        ]
     return "\n".join(parts)
 
 
-def _figures(row: SampleRecord, events: list[TokenEvent], traced: list[TokenEvent], pen: _Pen) -> list[str]:
+def _answer_figures(
+    row: SampleRecord, events: list[TokenEvent], traced: list[TokenEvent], pen: _TextWriter
+) -> list[str]:
     figures = [pen.t("tokens", count=len(events)), pen.t("seconds", value=pen.number(row.seconds))]
     if row.tokens_per_second:
         figures.append(pen.t("speed", value=pen.number(row.tokens_per_second, 1)))
@@ -202,7 +209,7 @@ def _figures(row: SampleRecord, events: list[TokenEvent], traced: list[TokenEven
     return figures
 
 
-def _token(event: TokenEvent, run: Run, pen: _Pen) -> str:
+def _render_token(event: TokenEvent, run: Run, pen: _TextWriter) -> str:
     """Render one token. Line ends are shown, and a letter spread over several tokens stands at the last of them."""
     text = html.escape(event.piece).replace("\n", "↵\n")
     if event.trace is None or event.token_id is None:
@@ -214,13 +221,13 @@ def _token(event: TokenEvent, run: Run, pen: _Pen) -> str:
     return f'<span class="token p{shade}" title="{told}">{text}</span>'
 
 
-def _scale(pen: _Pen) -> str:
+def _render_scale(pen: _TextWriter) -> str:
     edges = ("0", *(f"≥ {pen.number(edge)}" for edge in _SHADES))
     shades = " ".join(f"<span class='token p{shade}'>{edge}</span>" for shade, edge in enumerate(edges))
     return f"<p class='soft scale'>{pen.t('colour')}: {shades}</p>"
 
 
-def _curves(events: list[TokenEvent], pen: _Pen) -> str:
+def _render_curves(events: list[TokenEvent], pen: _TextWriter) -> str:
     traces = [event.trace for event in events]
     before = [math.exp(trace.logprob) if trace else None for trace in traces]
     after = [
@@ -229,15 +236,15 @@ def _curves(events: list[TokenEvent], pen: _Pen) -> str:
     undecided = [trace.raw.entropy_bits if trace else None for trace in traces]
     left = [trace.final.entropy_bits if trace else None for trace in traces]
     names = (pen.words["raw"], pen.words["after"])
-    legend = f"<span class='soft'>{_key('raw', pen)} {_key('after', pen)}</span>"
-    chances = svg_charts.lines(
+    legend = f"<span class='soft'>{_render_key('raw', pen)} {_render_key('after', pen)}</span>"
+    chances = svg_charts.render_line_chart(
         (("raw", names[0], before), ("after", names[1], after)),
         pen.words["probability"],
         pen.words["step"],
         pen.number,
         most=1.0,
     )
-    entropies = svg_charts.lines(
+    entropies = svg_charts.render_line_chart(
         (("raw", names[0], undecided), ("after", names[1], left)), pen.words["entropy"], pen.words["step"], pen.number
     )
     return (
@@ -246,29 +253,29 @@ def _curves(events: list[TokenEvent], pen: _Pen) -> str:
     )
 
 
-def _key(kind: str, pen: _Pen) -> str:
+def _render_key(kind: str, pen: _TextWriter) -> str:
     square = f'<rect class="bar-{kind}" width="10" height="10"/>'
     return f'<svg class="key" viewBox="0 0 10 10">{square}</svg> {pen.t(kind)}'
 
 
-def _steps(run: Run, traced: list[TokenEvent], most: int, pen: _Pen) -> str:
+def _render_steps(run: Run, traced: list[TokenEvent], most: int, pen: _TextWriter) -> str:
     drawn = []
     for number, event in enumerate(traced[:most], 1):
         trace = event.known_trace
         label = html.escape(escape_control_characters(run.label(trace.token_id)))
         kept = pen.t("kept", kept=trace.final.kept, all=trace.raw.kept)
         stages = " → ".join(stage.name for stage in trace.stages)
-        chart = svg_charts.bars(trace, run.label, pen.number, f"{pen.words['number']} {number}")
+        chart = svg_charts.render_bar_chart(trace, run.label, pen.number, f"{pen.words['number']} {number}")
         drawn.append(
             f"<details><summary>{number}. <b>{label}</b> <span class='soft'>{kept}</span></summary>"
             f"<p class='soft'>{html.escape(stages)}</p>{chart}</details>"
         )
     more = f"<p class='soft'>{pen.t('steps_more', shown=most, count=len(traced))}</p>" if len(traced) > most else ""
-    legend = f"<p class='soft'>{_key('raw', pen)} {_key('after', pen)} {_key('drawn', pen)}</p>"
+    legend = f"<p class='soft'>{_render_key('raw', pen)} {_render_key('after', pen)} {_render_key('drawn', pen)}</p>"
     return f"<details><summary><b>{pen.t('steps')}</b></summary>{legend}{more}{''.join(drawn)}</details>"
 
 
-def _table(run: Run, events: list[TokenEvent], pen: _Pen) -> str:
+def _render_table(run: Run, events: list[TokenEvent], pen: _TextWriter) -> str:
     names = ("number", "token", "id", "raw", "after", "rank", "entropy", "surprisal")
     head = "".join(f"<th>{pen.t(name)}</th>" for name in names)
     rows = []

@@ -63,7 +63,7 @@ def export_prompt(request: GenerationRequest, model: str) -> PromptExport:
     request.validate()
     spec, row = request.prompt, request.samples[0]
     names = spec.variables()
-    filled = spec.filled({name: f"{{{name}}}" for name in names})
+    filled = spec.expand({name: f"{{{name}}}" for name in names})
     *system, message = filled.messages(examples_as="text")
     options = dataclasses.replace(
         request.hosted, images=(), top_logprobs=0
@@ -128,10 +128,10 @@ def _merged_fields(spec: PromptSpec) -> Iterator[str]:
     parts = [name for name in ("context", "instruction", "question") if getattr(spec, name).strip()]
     shown = bool(spec.shown_examples)
     yield from (["role"] if spec.role.strip() else [])
-    yield from parts if len(parts) > 1 or shown or spec.method.reasoning else ()
+    yield from parts if len(parts) > 1 or shown or spec.traits.reasoning else ()
     if shown:
         yield "examples"
-    if spec.method.reasoning:
+    if spec.traits.reasoning:
         yield "trigger"
 
 
@@ -140,7 +140,7 @@ def _dropped_fields(request: GenerationRequest, names: Sequence[str], config: Ma
     spec, row, options = request.prompt, request.samples[0], request.hosted
     if len(spec.examples) > len(spec.shown_examples):
         yield "examples"
-    if spec.technique != "zero_shot" and (spec.method.votes or spec.method.steps_back):
+    if spec.technique != "zero_shot" and (spec.traits.votes or spec.traits.steps_back):
         yield "technique"
     yield from ("document",) if spec.document.strip() else ()  # only the passages for the current question are kept
     yield from ("prefill",) if spec.prefill.strip() else ()

@@ -160,7 +160,7 @@ def _thinking_config(call: Call) -> dict[str, Any]:
 def _output_fields(call: Call) -> dict[str, Any]:
     output = call.prompt.output
     if output.kind == "json":
-        return {"response_mime_type": "application/json", "response_json_schema": output.parsed_schema()}
+        return {"response_mime_type": "application/json", "response_json_schema": output.parse_schema()}
     if output.kind == "choice":
         schema = {"type": "STRING", "enum": list(output.choices)}
         return {"response_mime_type": "text/x.enum", "response_schema": schema}

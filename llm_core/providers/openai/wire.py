@@ -198,7 +198,7 @@ def _logprob_fields(call: Call) -> dict[str, Any]:
 def _output_fields(call: Call) -> dict[str, Any]:
     output = call.prompt.output
     if output.kind == "json":
-        schema = {"name": "answer", "schema": output.parsed_schema()}
+        schema = {"name": "answer", "schema": output.parse_schema()}
         return {"response_format": {"type": "json_schema", "json_schema": schema}}
     if output.kind == "choice":
         alternatives = " | ".join(map(_quote_gbnf, output.choices))

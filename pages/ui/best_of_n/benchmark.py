@@ -15,13 +15,13 @@ from pages.ui.best_of_n.figures import ScalingCurve, scaling_figure, scaling_tab
 from pages.ui.best_of_n.request_estimate import RequestGroup, estimate_requests, merge_by_model, read_best_hosted
 from pages.ui.best_of_n.scaling import n_values
 from pages.ui.best_of_n.session_state import best_of_n_state
-from pages.ui.components.live_plot import live_plot
-from pages.ui.model.hosted_notes import queue_note, told
-from pages.ui.model.request_estimate import check_plan
+from pages.ui.components.live_plot import show_live_plot
+from pages.ui.model.hosted_notes import show_notices, show_queue_note
+from pages.ui.model.request_estimate import check_request_count
 from pages.ui.model.status import is_hosted
 from pages.ui.settings.sampler_panel import read_settings
 from pages.ui.shell import i18n, services
-from pages.ui.shell.i18n import number, t
+from pages.ui.shell.i18n import format_number, t
 from pages.ui.shell.session import get, has, put, session
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def start_benchmark() -> None:
         for each in chosen:
             if reason := each.unavailable_reason(()):
                 raise reason
-        check_plan(merge_by_model(estimate_benchmark()))
+        check_request_count(merge_by_model(estimate_benchmark()))
         study = BestOfNStudy(
             services.submit,
             len(task.items),
@@ -146,7 +146,7 @@ def show_benchmark() -> None:
 def _refresh_benchmark(shown: ShownBenchmark, was_running: bool) -> None:
     study = shown.study
     study.advance()
-    queue_note(study.runs)
+    show_queue_note(study.runs)
     st.progress(len(study.results) / study.items, t("best.items_progress", done=len(study.results), total=study.items))
     with st.container(horizontal=True):
         st.button(t("playground.stop"), on_click=study.stop, disabled=not study.running, key="best_items_stop")
@@ -165,7 +165,7 @@ def _refresh_benchmark(shown: ShownBenchmark, was_running: bool) -> None:
         reason = i18n.explain(study.first_error) if study.first_error else t("best.missing_unknown")
         came = asked_for - study.missing
         st.warning(t("best.missing", came=came, asked=asked_for, reason=reason), icon=":material/warning:")
-    told(study.notices)
+    show_notices(study.notices)
     if was_running != study.running:  # the page sets the refresh interval
         st.rerun()
 
@@ -183,10 +183,10 @@ def _show_accuracy(study: BestOfNStudy) -> None:
         found = [study.accuracy(way, n).value for n in ns]
         lines.append(ScalingCurve(strategy_name(way), ns, found, reference=way in ("greedy", "single")))
     axis = (t("best.n_axis"), t("best.items_axis"))
-    live_plot(
+    show_live_plot(
         scaling_figure(lines, axis, limits=(-0.04, 1.04)),
         key="best_items_plot",
-        label="; ".join(f"{line.name} {number(line.values[-1])}" for line in lines),
+        label="; ".join(f"{line.name} {format_number(line.values[-1])}" for line in lines),
         step=str(len(study.results)),
         min_width=560,
     )
@@ -201,12 +201,12 @@ def _cost_row(study: BestOfNStudy, way: str) -> dict[str, str]:
     share, cost = study.accuracy(way, study.n), study.cost(way, study.n)
     proxy = study.expected_score(way, study.n) if way not in ("greedy", "single", "vote") else None
     first = study.expected_score(way, 1) if proxy is not None else None
-    rises = "–" if proxy is None or first is None else f"{number(first)} → {number(proxy)}"
+    rises = "–" if proxy is None or first is None else f"{format_number(first)} → {format_number(proxy)}"
     return {
         t("study.way"): strategy_name(way),
-        t("study.accuracy"): f"{number(100 * share.value, 0)} %",
-        t("study.interval"): f"{number(100 * share.low, 0)}–{number(100 * share.high, 0)} %",
-        t("study.tokens"): number(cost.tokens, 0),
-        t("study.seconds"): number(cost.seconds, 1),
+        t("study.accuracy"): f"{format_number(100 * share.value, 0)} %",
+        t("study.interval"): f"{format_number(100 * share.low, 0)}–{format_number(100 * share.high, 0)} %",
+        t("study.tokens"): format_number(cost.tokens, 0),
+        t("study.seconds"): format_number(cost.seconds, 1),
         t("best.own_score"): rises,
     }

@@ -16,11 +16,11 @@ from pages.ui.best_of_n.drafts import ShownPool
 from pages.ui.best_of_n.ranking import find_winners, format_score, show_agreement, show_candidate, show_ranking
 from pages.ui.best_of_n.scaling import show_scaling
 from pages.ui.best_of_n.session_state import best_of_n_state
-from pages.ui.components.candidate_cards import Card, candidate_cards
-from pages.ui.model.hosted_notes import queue_note
+from pages.ui.components.candidate_cards import CandidateCard, show_candidate_cards
+from pages.ui.model.hosted_notes import show_queue_note
 from pages.ui.model.status import is_hosted
 from pages.ui.shell import i18n, services
-from pages.ui.shell.i18n import number, t
+from pages.ui.shell.i18n import format_number, t
 from pages.ui.shell.session import get, has, put
 
 if TYPE_CHECKING:
@@ -73,8 +73,8 @@ def _show_cards(shown: ShownPool, order: str, drawn: tuple[bool, bool, int | Non
     shown.scorer.advance()
     now = _view_state(shown)  # before the records are read, so none is missed
     scores = scores_by_criterion(shown.scorer) if not now[0] else {}
-    queue_note(shown.pool.runs)
-    candidate_cards(
+    show_queue_note(shown.pool.runs)
+    show_candidate_cards(
         _make_cards(shown, scores, order),
         key="best_cards",
         chosen=None if shown.chosen is None else str(_find_group(shown, shown.chosen)),
@@ -92,7 +92,7 @@ def _find_group(shown: ShownPool, index: int) -> int:
     return next((group.first.index for group in shown.pool.duplicate_groups if index in group.members), index)
 
 
-def _make_cards(shown: ShownPool, scores: dict[str, dict[int, Score]], order: str) -> list[Card]:
+def _make_cards(shown: ShownPool, scores: dict[str, dict[int, Score]], order: str) -> list[CandidateCard]:
     records = shown.pool.records
     groups = {group.first.index: group.members for group in shown.pool.duplicate_groups}
     hidden = {index for members in groups.values() for index in members[1:]} | set(shown.pool.missing)
@@ -115,13 +115,13 @@ def _make_cards(shown: ShownPool, scores: dict[str, dict[int, Score]], order: st
 
 def _make_card(
     shown: ShownPool, record: SampleRecord, members: tuple[int, ...], badges: tuple[str, ...], score: Score | None
-) -> Card:
+) -> CandidateCard:
     parts = [t("best.tokens", count=record.length)] if record.length else []
     if score is not None:
         parts.append(format_score(score))
     elif record.finish_reason:
         parts.append(t(f"run.finished.{record.finish_reason}"))
-    return Card(
+    return CandidateCard(
         id=str(members[0]),
         number=str(members[0] + 1),
         times=f"×{len(members)}" if len(members) > 1 else "",
@@ -149,9 +149,9 @@ def _status_text(shown: ShownPool, index: int, record: SampleRecord) -> str:
 def _totals_text(shown: ShownPool) -> str:
     pool, records = shown.pool, shown.pool.records
     done = sum(not record.active for record in records)
-    speed = number(pool.tokens / pool.seconds, 0) if pool.seconds else "0"
+    speed = format_number(pool.tokens / pool.seconds, 0) if pool.seconds else "0"
     parts = [
-        t("best.totals", done=done, asked=pool.requested, tokens=number(pool.tokens, 0), speed=speed),
+        t("best.totals", done=done, asked=pool.requested, tokens=format_number(pool.tokens, 0), speed=speed),
     ]
     different = len(pool.duplicate_groups)
     if not pool.active and different < len(pool.candidates()):

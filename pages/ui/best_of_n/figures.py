@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from llm_core.best_of_n.estimators import MeanEstimate
 from pages.ui.compare.figures import COLOURS
-from pages.ui.components.charts import RAW, plain_label
+from pages.ui.components.charts import RAW_COLOUR, escape_label
 
 _TRANSPARENT = {"paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)"}
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
@@ -39,13 +39,13 @@ def scaling_figure(
     coloured = [line for line in lines if not line.reference]
     for line in lines:
         place = coloured.index(line) if not line.reference else 0
-        colour = RAW if line.reference else COLOURS[place % 6]
+        colour = RAW_COLOUR if line.reference else COLOURS[place % 6]
         if line.low:
             data.append(
                 {
                     "type": "scatter",
                     "mode": "lines",
-                    "name": plain_label(band),
+                    "name": escape_label(band),
                     "x": [*line.ns, *reversed(line.ns)],
                     "y": [*line.high, *reversed(line.low)],
                     "fill": "toself",
@@ -59,7 +59,7 @@ def scaling_figure(
             {
                 "type": "scatter",
                 "mode": "lines" if line.reference else "lines+markers",
-                "name": plain_label(line.name),
+                "name": escape_label(line.name),
                 "x": list(line.ns),
                 "y": [round(value, 5) for value in line.values],
                 "line": {
@@ -104,7 +104,7 @@ def estimate_curve(name: str, ns: Sequence[int], values: Sequence[MeanEstimate])
 
 def agreement_figure(names: Sequence[str], matrix: Sequence[Sequence[float | None]], axis: str, title: str) -> dict:
     """Return rank correlations, in [-1, 1], as a map with their numbers; None where a pair has none."""
-    shown = [plain_label(name) for name in names]
+    shown = [escape_label(name) for name in names]
     return {
         "data": [
             {

@@ -185,7 +185,7 @@ def read_best_prompt() -> PromptSpec:
         task, item = read_task_item()
         return task.prompt("zero_shot", item)
     if get(WHOLE_PROMPT_KEY) and has(Key.INSTRUCTION):
-        return read_prompt().prompts()[0]
+        return read_prompt().variants()[0]
     extraction = Extraction(get(EXTRACTION_KEY) or "whole", get(ARGUMENT_KEY) or "")
     extraction.validate()
     return PromptSpec(get(PROMPT_KEY) or "", extraction=extraction)

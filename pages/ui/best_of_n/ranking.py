@@ -16,12 +16,12 @@ from pages.ui.best_of_n.criteria_picker import OWN_SCORE, criterion_name
 from pages.ui.best_of_n.drafts import ShownPool
 from pages.ui.best_of_n.figures import agreement_figure, length_figure
 from pages.ui.best_of_n.session_state import best_of_n_state
-from pages.ui.components.live_plot import live_plot
-from pages.ui.components.token_cells import cells_of, strip_words
-from pages.ui.components.token_strip import mode_picker, token_strip
+from pages.ui.components.live_plot import show_live_plot
+from pages.ui.components.token_cells import make_token_cells, strip_texts
+from pages.ui.components.token_strip import select_colour_mode, show_token_strip
 from pages.ui.playground.session_state import playground_state
 from pages.ui.shell import i18n
-from pages.ui.shell.i18n import number, t, texts
+from pages.ui.shell.i18n import format_number, load_texts, t
 from pages.ui.shell.session import get, put
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def find_winners(scores: Mapping[int, Score]) -> tuple[int, ...]:
 
 
 def format_score(score: Score) -> str:
-    return t("best.failed") if score.value is None else number(score.value, 3)
+    return t("best.failed") if score.value is None else format_number(score.value, 3)
 
 
 def show_candidate(shown: ShownPool, scores: ScoresByCriterion) -> None:
@@ -60,7 +60,7 @@ def show_candidate(shown: ShownPool, scores: ScoresByCriterion) -> None:
             key="best_beside",
             placeholder=t("best.beside_placeholder"),
         )
-        mode = mode_picker()
+        mode = select_colour_mode()
         beside = get("best_beside")
         for box, index in zip(st.columns(1 if beside is None else 2), (shown.chosen, beside), strict=False):
             with box:
@@ -77,12 +77,12 @@ def _show_candidate_scores(shown: ShownPool, scores: ScoresByCriterion, index: i
     run = shown.pool.find_run(index)
     row = shown.pool.records[index]
     branch = Branch(0, run, run.samples.index(row))
-    token_strip(
-        cells_of(branch),
+    show_token_strip(
+        make_token_cells(branch),
         key=f"best_strip_{run.id}_{index}",
         mode=mode,
         selected=None,
-        words=strip_words(mode, _candidate_name(index, scores)),
+        words=strip_texts(mode, _candidate_name(index, scores)),
         on_pick=lambda step: None,
     )
     st.dataframe(
@@ -116,12 +116,12 @@ def _format_parts(name: str, score: Score) -> str:
     """Return the parts that a score was computed from, or the error in place of a score."""
     if score.error:
         return i18n.explain(score.error).replace("\\", "")
-    known = texts(i18n.language())
+    known = load_texts(i18n.language())
     told = []
     for part, value in score.parts.items():
         if part in ("nearest", "first_same"):
             value = int(value) + 1
-        shown = value if isinstance(value, str) else number(value, 0 if isinstance(value, int) else 3)
+        shown = value if isinstance(value, str) else format_number(value, 0 if isinstance(value, int) else 3)
         if name == OWN_SCORE:
             part = criterion_name(part)
         elif f"best.parts.{part}" in known:
@@ -152,7 +152,7 @@ def show_ranking(shown: ShownPool, scores: ScoresByCriterion) -> None:
     style = frame.style.apply(
         lambda column: [_WINNER_STYLE if value == best.get(column.name, math.nan) else "" for value in column],
         subset=list(titles.values()),
-    ).format(lambda value: "–" if pd.isna(value) else number(value, 3), subset=list(titles.values()))
+    ).format(lambda value: "–" if pd.isna(value) else format_number(value, 3), subset=list(titles.values()))
     help_texts = {titles[name]: st.column_config.Column(help=t(f"best.means.{name}")) for name in scores}
     help_texts[t("best.text")] = st.column_config.Column(width="medium")
     st.dataframe(style, hide_index=True, column_config=help_texts, height="auto" if len(rows) < 12 else 420)
@@ -195,7 +195,7 @@ def _show_position_bias(scores: Mapping[int, Score]) -> None:
     found = next((score.parts for score in scores.values() if "prefers_first" in score.parts), None)
     if found:
         first, steady = float(found["prefers_first"]), float(found["consistent"])
-        st.markdown(t("best.position_bias", first=number(100 * first, 0), steady=number(100 * steady, 0)))
+        st.markdown(t("best.position_bias", first=format_number(100 * first, 0), steady=format_number(100 * steady, 0)))
         if abs(first - 0.5) > 0.15 or steady < 0.6:
             st.caption(t("best.biased"))
 
@@ -211,7 +211,7 @@ def show_agreement(shown: ShownPool, scores: ScoresByCriterion) -> None:
             [1.0 if one == other else pairs.get((one, other), pairs.get((other, one))) for other in scores]
             for one in scores
         ]
-        live_plot(
+        show_live_plot(
             agreement_figure(names, matrix, t("best.agreement_axis"), t("best.criterion_title")),
             key="best_agreement",
             label="; ".join(_describe_agreement(pair, tau) for pair, tau in pairs.items()),
@@ -227,7 +227,7 @@ def show_agreement(shown: ShownPool, scores: ScoresByCriterion) -> None:
         if st.toggle(t("step.as_table"), key="best_agreement_table"):
             rows = [
                 {t("best.criterion_title"): name}
-                | {other: "–" if tau is None else number(tau) for other, tau in zip(names, row, strict=True)}
+                | {other: "–" if tau is None else format_number(tau) for other, tau in zip(names, row, strict=True)}
                 for name, row in zip(names, matrix, strict=True)
             ]
             st.dataframe(rows, hide_index=True)
@@ -249,7 +249,7 @@ def _describe_agreement(pair: tuple[str, str], tau: float | None) -> str:
         if tau > -_WEAK_TAU
         else "opposite"
     )
-    return t(f"best.agree.{word}", one=one, other=other, tau=number(tau))
+    return t(f"best.agree.{word}", one=one, other=other, tau=format_number(tau))
 
 
 def _show_length_bias(shown: ShownPool) -> None:
@@ -265,9 +265,12 @@ def _show_length_bias(shown: ShownPool) -> None:
     means = [total / length for total, length in zip(sums, lengths, strict=True)]
     st.markdown(f"**{t('best.length_bias')}**")
     by_sum, by_mean = (kendall_tau(lengths, values) for values in (sums, means))
-    tau = {"sum": "–" if by_sum is None else number(by_sum), "mean": "–" if by_mean is None else number(by_mean)}
+    tau = {
+        "sum": "–" if by_sum is None else format_number(by_sum),
+        "mean": "–" if by_mean is None else format_number(by_mean),
+    }
     st.caption(t("best.length_bias_text", **tau))
-    live_plot(
+    show_live_plot(
         length_figure(
             lengths,
             (sums, means),

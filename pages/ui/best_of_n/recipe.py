@@ -43,15 +43,15 @@ from pages.ui.best_of_n.prompt_and_check import (
 from pages.ui.best_of_n.request_estimate import ONE_CALL_KEY, read_best_hosted
 from pages.ui.best_of_n.session_state import best_of_n_state
 from pages.ui.recipes.opened import OpenedRecipe
-from pages.ui.recipes.provenance import name_of, recorded_note, weights_after, weights_before
-from pages.ui.recipes.recipe_fields import Source, deadline_of, hidden_fields, kept
+from pages.ui.recipes.provenance import format_recipe_name, show_recorded_note, show_run_weights_note, show_weights_note
+from pages.ui.recipes.recipe_fields import RecipeSource, hidden_fields, merge_edits, recipe_deadline
 from pages.ui.settings.sampler_panel import read_settings
 from pages.ui.shell import i18n
 from pages.ui.shell.i18n import t
 from pages.ui.shell.session import get, has, put, session
 
 if TYPE_CHECKING:
-    from llm_core.storage.recipe_store import Saved
+    from llm_core.storage.recipe_store import SaveResult
 
 MAX_WEIGHT = 10.0
 CRITERION_IDS = (*KNOWN, "vertex_rating")
@@ -62,11 +62,11 @@ def open_in_best_of_n(opened: OpenedRecipe, place: int = 0) -> None:
 
     Call it before the page is drawn, as from a button's `on_click`. Raises `NucleusError` and then changes nothing.
     """
-    from llm_core.recipes.replay import replayed
+    from llm_core.recipes.replay import replay_prompts
 
     state = session()
     here, recipe = best_of_n_state(), opened.recipe
-    answers = replayed(recipe) if recipe.trace else []
+    answers = replay_prompts(recipe) if recipe.trace else []
     pool = RecordedPool(answers[min(place, len(answers) - 1)]) if answers else None
     fill_once()
     keys = (
@@ -89,7 +89,7 @@ def open_in_best_of_n(opened: OpenedRecipe, place: int = 0) -> None:
     try:
         _fill_fields(
             recipe,
-            pool.template.prompt if pool else recipe.prompt.prompts()[0],
+            pool.template.prompt if pool else recipe.prompt.variants()[0],
             pool.requested if pool else recipe.count,
         )
         here.opened = dataclasses.replace(opened, shown=_read_fields())
@@ -98,7 +98,7 @@ def open_in_best_of_n(opened: OpenedRecipe, place: int = 0) -> None:
         raise
     here.recipe_notice = _hidden_fields_notice(recipe, here.opened.shown or recipe)
     put("best_kind", "candidates")
-    state.go_to = "best_of_n"
+    state.next_page = "best_of_n"
 
 
 def show_recipe_line() -> None:
@@ -110,17 +110,17 @@ def show_recipe_line() -> None:
     if here.opened or here.before:
         with st.container(horizontal=True, vertical_alignment="center"):
             if here.opened:
-                st.markdown(f":material/menu_book: {name_of(here.opened)}", width="content")
+                st.markdown(f":material/menu_book: {format_recipe_name(here.opened)}", width="content")
             if here.before:
                 st.button(
                     t("recipes.bring_back"), key="best_bring_back", icon=":material/undo:", on_click=_restore_previous
                 )
     shown = here.shown
     if shown:
-        recorded_note(shown.pool.runs[0])
-        weights_after(shown.recipe, shown.pool.runs[0])
+        show_recorded_note(shown.pool.runs[0])
+        show_run_weights_note(shown.recipe, shown.pool.runs[0])
     if here.opened and not (shown and (shown.recorded or shown.recipe)):
-        weights_before(here.opened.recipe)
+        show_weights_note(here.opened.recipe)
 
 
 def read_best_recipe(with_run: bool = False, **about: Any) -> Recipe:
@@ -130,18 +130,18 @@ def read_best_recipe(with_run: bool = False, **about: Any) -> Recipe:
     `about` has JSON data of further fields. Raises `NucleusError`.
     """
     from llm_core.models.revision import find_revision
-    from llm_core.recipes.replay import Recording
-    from llm_core.recipes.trace import record
+    from llm_core.recipes.replay import RecordedSample
+    from llm_core.recipes.trace import make_trace
 
     shown = best_of_n_state().shown
     if not with_run or shown is None or shown.recorded:
-        return Recipe.read(kept(_read_fields(), best_of_n_state().opened).data() | about)
+        return Recipe.read(merge_edits(_read_fields(), best_of_n_state().opened).data() | about)
     pool = shown.pool
     at = datetime.now(UTC).isoformat(timespec="seconds")
-    trace = record((Recording(pool.find_run(index), row) for index, row in enumerate(pool.records)), at)
+    trace = make_trace((RecordedSample(pool.find_run(index), row) for index, row in enumerate(pool.records)), at)
     model = ModelReference(id=pool.template.model_id, revision=find_revision(pool.runs[0].model))
-    recipe = Recipe.of(pool.template, candidates=pool.requested, criteria=_read_weights(), model=model)
-    return Recipe.read(recipe.changed(trace=trace).data() | about)
+    recipe = Recipe.from_request(pool.template, candidates=pool.requested, criteria=_read_weights(), model=model)
+    return Recipe.read(recipe.replace(trace=trace).data() | about)
 
 
 def can_record() -> bool:
@@ -155,14 +155,14 @@ def unsaved_note() -> str:
     return t("recipes.without_answer") if ground_truth_id() else ""
 
 
-def mark_saved(recipe: Recipe, saved: Saved, words: tuple[str, str]) -> None:
+def mark_saved(recipe: Recipe, saved: SaveResult, words: tuple[str, str]) -> None:
     here = best_of_n_state()
     here.opened, here.recipe_notice = OpenedRecipe(recipe, _read_fields(), saved.id, saved.number, mine=True), words
     if here.shown:
         here.shown.recipe = recipe
 
 
-RECIPE_SOURCE = Source(read_best_recipe, lambda: best_of_n_state().opened, mark_saved, can_record, unsaved_note)
+RECIPE_SOURCE = RecipeSource(read_best_recipe, lambda: best_of_n_state().opened, mark_saved, can_record, unsaved_note)
 """What the save dialog reads from this page."""
 
 
@@ -170,11 +170,11 @@ def _read_fields() -> Recipe:
     """Return a recipe of the fields alone. Raises `NucleusError`."""
     state, settings = session(), read_settings()
     row = SampleRequest(settings.sampler, settings.max_output_tokens, settings.stop_sequences)
-    deadline = deadline_of(best_of_n_state().opened)
+    deadline = recipe_deadline(best_of_n_state().opened)
     like = GenerationRequest(
         state.model_id, read_best_prompt(), (row,), state.precision, "", deadline, read_best_hosted()
     )
-    return Recipe.of(like, candidates=max(1, read_n()), criteria=_read_weights())
+    return Recipe.from_request(like, candidates=max(1, read_n()), criteria=_read_weights())
 
 
 def _read_weights() -> dict[str, float]:
@@ -204,10 +204,10 @@ def _fill_fields(recipe: Recipe, prompt: PromptSpec, count: int) -> None:
 def _hidden_fields_notice(recipe: Recipe, shown: Recipe) -> tuple[str, str] | None:
     """Return a notice of the recipe's parts that the page cannot show, or None."""
     hidden = [t(f"fields.{name}") for name in hidden_fields(recipe, shown) if name != "criteria"]
-    if recipe.prompt.values and len(recipe.prompt.prompts()) > 1:
+    if recipe.prompt.values and len(recipe.prompt.variants()) > 1:
         hidden.append(t("fields.values"))
     left = {name: weight for name, weight in recipe.criteria.items() if shown.criteria.get(name) != weight}
-    known = [criterion_name(name) if name in CRITERION_IDS else i18n.plain(name) for name in left]
+    known = [criterion_name(name) if name in CRITERION_IDS else i18n.escape_markdown(name) for name in left]
     words = [*hidden, *known]
     return ("info", t("recipes.best_not_shown", fields=", ".join(words))) if words else None
 

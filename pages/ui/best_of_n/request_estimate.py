@@ -12,12 +12,17 @@ import streamlit as st
 from llm_core import GenerationRequest, HostedOptions, NucleusError
 from llm_core.generation.request import MAX_CANDIDATES_PER_CALL, MAX_SAMPLES_PER_REQUEST
 from pages.ui.best_of_n.criteria_picker import criterion_name
-from pages.ui.model.hosted_options import read_hosted
-from pages.ui.model.request_estimate import CHARACTERS_A_TOKEN, Plan, plan_note, together
+from pages.ui.model.hosted_options import read_hosted_options
+from pages.ui.model.request_estimate import (
+    CHARACTERS_PER_TOKEN,
+    RequestEstimate,
+    merge_estimates,
+    show_request_estimates,
+)
 from pages.ui.model.status import is_hosted
-from pages.ui.settings.unsupported_settings import dead_note, dead_settings
+from pages.ui.settings.unsupported_settings import explain_unsupported, show_unsupported_note
 from pages.ui.shell import services
-from pages.ui.shell.i18n import number, t
+from pages.ui.shell.i18n import format_number, t
 from pages.ui.shell.session import get, has, put
 
 if TYPE_CHECKING:
@@ -30,7 +35,7 @@ class RequestGroup(NamedTuple):
     """An estimate of requests of one kind: of candidates, or of one judge."""
 
     words: str
-    estimate: Plan | None = None
+    estimate: RequestEstimate | None = None
     """None for a service that is not a model."""
 
 
@@ -40,11 +45,11 @@ def show_one_call_field() -> None:
         return
     if not has(ONE_CALL_KEY):
         put(ONE_CALL_KEY, True)
-    dead = dead_settings(fields=("candidate_count",))
+    dead = explain_unsupported(fields=("candidate_count",))
     st.toggle(
         t("best.one_call"), key=ONE_CALL_KEY, disabled=bool(dead), help=t("best.one_call_help"), persist_state="session"
     )
-    dead_note(dead, dead)
+    show_unsupported_note(dead, dead)
     if not dead:
         st.caption(t("best.one_call_on", most=MAX_CANDIDATES_PER_CALL) if get(ONE_CALL_KEY) else t("best.one_call_off"))
 
@@ -55,7 +60,7 @@ def read_best_hosted() -> HostedOptions:
     A switch that is on is sent even where the model is known to refuse it; the provider's refusal is then reported.
     """
     count = MAX_CANDIDATES_PER_CALL if get(ONE_CALL_KEY) and is_hosted() else 1
-    return dataclasses.replace(read_hosted(), candidate_count=count)
+    return dataclasses.replace(read_hosted_options(), candidate_count=count)
 
 
 def estimate_requests(
@@ -78,13 +83,13 @@ def estimate_requests(
         words = t(
             f"best.plan.{kind}",
             count=n,
-            items=number(items, 0),
-            requests=number(requests, 0),
+            items=format_number(items, 0),
+            requests=format_number(requests, 0),
             each=max(map(len, calls)),
         )
         tokens = math.ceil(answers * row.max_output_tokens / requests)
-        found.append(RequestGroup(words, Plan(like.model_id, requests, characters, tokens)))
-    said = characters + CHARACTERS_A_TOKEN * row.max_output_tokens
+        found.append(RequestGroup(words, RequestEstimate(like.model_id, requests, characters, tokens)))
+    said = characters + CHARACTERS_PER_TOKEN * row.max_output_tokens
     judges = (_estimate_judge(criterion, n, times, said) for criterion in criteria)
     return found + [judge for judge in judges if judge]
 
@@ -96,20 +101,20 @@ def _estimate_judge(criterion: Criterion, n: int, times: int, characters: int) -
     if questions is None or (request and not (request.model_id and is_hosted(request.model_id))):
         return None
     requests = times * questions(n)
-    words = t("best.plan.judge", name=criterion_name(criterion.id), requests=number(requests, 0))
+    words = t("best.plan.judge", name=criterion_name(criterion.id), requests=format_number(requests, 0))
     if request is None:
         return RequestGroup(words)
     prompt = request.prompt
     own = sum(map(len, (prompt.role, prompt.context, prompt.instruction, prompt.question)))
     shown = own + characters * (2 if criterion.id == "pairwise" else 1)
-    return RequestGroup(words, Plan(request.model_id, requests, shown, request.samples[0].max_output_tokens))
+    return RequestGroup(words, RequestEstimate(request.model_id, requests, shown, request.samples[0].max_output_tokens))
 
 
-def merge_by_model(groups: Sequence[RequestGroup]) -> list[Plan]:
+def merge_by_model(groups: Sequence[RequestGroup]) -> list[RequestEstimate]:
     """Merge the estimates of each model."""
     known = [each.estimate for each in groups if each.estimate is not None]
     models = dict.fromkeys(plan.model_id for plan in known)
-    return [plan for model in models for plan in together([each for each in known if each.model_id == model])]
+    return [plan for model in models for plan in merge_estimates([each for each in known if each.model_id == model])]
 
 
 def show_request_estimate(read: Callable[[], list[RequestGroup]]) -> None:
@@ -124,4 +129,4 @@ def show_request_estimate(read: Callable[[], list[RequestGroup]]) -> None:
             return
         if found:
             st.caption(" ".join(each.words for each in found))
-            plan_note(merge_by_model(found))
+            show_request_estimates(merge_by_model(found))

@@ -20,8 +20,8 @@ from llm_core.best_of_n.estimators import (
 from pages.ui.best_of_n.criteria_picker import criterion_name
 from pages.ui.best_of_n.drafts import ShownPool
 from pages.ui.best_of_n.figures import ScalingCurve, estimate_curve, scaling_figure, scaling_table
-from pages.ui.components.live_plot import live_plot
-from pages.ui.shell.i18n import number, t
+from pages.ui.components.live_plot import show_live_plot
+from pages.ui.shell.i18n import format_number, t
 from pages.ui.shell.session import get, put
 
 if TYPE_CHECKING:
@@ -86,8 +86,8 @@ def _show_chart(
     key: str, lines: Sequence[ScalingCurve], axis: str, limits: tuple[float, float] | None = None, min_width: int = 0
 ) -> None:
     """Draw the chart with a switch for its table."""
-    said = "; ".join(f"{line.name}: {', '.join(number(value, 3) for value in line.values)}" for line in lines)
-    live_plot(
+    said = "; ".join(f"{line.name}: {', '.join(format_number(value, 3) for value in line.values)}" for line in lines)
+    show_live_plot(
         scaling_figure(lines, (t("best.n_axis"), axis), t("best.band"), limits),
         key=f"best_{key}",
         label=said,
@@ -159,10 +159,17 @@ def _show_accuracy(
                 )
     _show_chart("accuracy", lines, t("best.accuracy_axis"), (-0.04, 1.04), _CHART_MIN_WIDTH)
     single = sum(truth.values()) / len(truth)
-    st.markdown(t("best.single", share=number(100 * single, 0), right=right, count=len(truth)))
+    st.markdown(t("best.single", share=format_number(100 * single, 0), right=right, count=len(truth)))
     if falls:
         told = [
-            t("best.falls", name=name, at=at, peak=number(100 * peak, 0), end=end, last=number(100 * last, 0))
+            t(
+                "best.falls",
+                name=name,
+                at=at,
+                peak=format_number(100 * peak, 0),
+                end=end,
+                last=format_number(100 * last, 0),
+            )
             for name, at, peak, end, last in falls
         ]
         listed = "\n".join(f"- {line}" for line in told)
@@ -191,5 +198,5 @@ def _show_win_rate(about: str, values: tuple[float, ...]) -> None:
 
 def _show_kl_bound(ns: Sequence[int]) -> None:
     st.markdown(f"**{t('best.kl')}**")
-    st.caption(t("best.kl_text", n=ns[-1], value=number(kl_bound(ns[-1]))))
+    st.caption(t("best.kl_text", n=ns[-1], value=format_number(kl_bound(ns[-1]))))
     _show_chart("kl", [ScalingCurve(t("best.bound"), ns, [kl_bound(n) for n in ns], reference=True)], t("best.kl_axis"))

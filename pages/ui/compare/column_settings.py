@@ -13,8 +13,8 @@ from llm_core.experiments.comparison import MIN_COLUMNS
 from llm_core.experiments.sweep import out_of_range_error
 from pages.ui.compare.drafts import COLUMN_FIELDS, PRESETS, ColumnDraft, differing_fields, used_fields
 from pages.ui.compare.session_state import compare_state
-from pages.ui.settings.stage_controls import FURTHER
-from pages.ui.settings.unsupported_settings import dead_note, dead_settings
+from pages.ui.settings.stage_controls import OPTIONAL_STAGES
+from pages.ui.settings.unsupported_settings import explain_unsupported, show_unsupported_note
 from pages.ui.shell import i18n
 from pages.ui.shell.i18n import t
 from pages.ui.shell.session import get, has, put, session
@@ -22,7 +22,7 @@ from samplers import ORDERS, SETTINGS
 
 COLUMN_KEY, FIELD_KEY = "compare_column", "compare_field"
 _STEP_SIZES = {"temperature": 0.1, "top_k": 1, "top_p": 0.05} | {
-    name: control.step for controls in FURTHER.values() for name, control in controls.items()
+    name: control.step for controls in OPTIONAL_STAGES.values() for name, control in controls.items()
 }
 _TEXT_FIELDS = ("model_id", "prompt")
 _DIFFERENCE_STYLE = "background-color: rgba(230, 159, 0, 0.22); font-weight: 600"
@@ -52,7 +52,7 @@ def show_column_settings() -> None:
     name = field.selectbox(
         t("compare.setting"), COLUMN_FIELDS, format_func=setting_label, key=FIELD_KEY, help=t("compare.setting_help")
     )
-    dead = dead_settings(draft.model_id)
+    dead = explain_unsupported(draft.model_id)
     with value:
         _show_value_field(draft, name, name in dead)
     with actions.container(horizontal=True):
@@ -70,7 +70,7 @@ def show_column_settings() -> None:
             disabled=len(ids) <= MIN_COLUMNS,
             key="compare_remove",
         )
-    dead_note([name], dead)
+    show_unsupported_note([name], dead)
     _show_unsupported_columns(columns.drafts)
     _show_settings_table(columns.drafts, list(names.values()))
 
@@ -78,7 +78,7 @@ def show_column_settings() -> None:
 def _show_unsupported_columns(drafts: Sequence[ColumnDraft]) -> None:
     """List the columns with settings that their model does not support; columns that differ only there answer alike."""
     for place, draft in enumerate(drafts, 1):
-        dead = dead_settings(draft.model_id)
+        dead = explain_unsupported(draft.model_id)
         names = [setting_label(name) for name in draft.settings if name in dead]
         if names:
             st.caption(f":material/block: {t('hosted_views.dead.column', column=place, settings=', '.join(names))}")
@@ -93,7 +93,7 @@ def format_setting(name: str, value: Any) -> str:
         return str(value) or t("compare.as_page")
     if name == "order":
         return t(f"orders.{value}")
-    return i18n.number(value, 0) if SETTINGS[name].whole else i18n.compact(value)
+    return i18n.format_number(value, 0) if SETTINGS[name].whole else i18n.format_compact(value)
 
 
 def column_names(drafts: Sequence[ColumnDraft]) -> list[str]:
@@ -155,7 +155,7 @@ def _show_value_field(draft: ColumnDraft, name: str, dead: bool) -> None:
             value=None,
             step=1 if whole else float(_STEP_SIZES.get(name, 0.1)),
             format=None if whole else "%.4g",
-            help=t("compare.neutral", value=i18n.compact(SETTINGS[name].default)),
+            help=t("compare.neutral", value=i18n.format_compact(SETTINGS[name].default)),
             **arguments,
         )
 

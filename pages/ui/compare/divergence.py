@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from llm_core.analysis.text_metrics import difference
+from llm_core.analysis.text_metrics import compare_distributions
 from llm_core.experiments.comparison import DivergencePoint, DivergenceReason, divergence_point, explain_divergence
 from pages.ui.compare.drafts import ShownComparison
 from pages.ui.components import charts
-from pages.ui.components.live_plot import live_plot
-from pages.ui.model.hosted_notes import step_note
+from pages.ui.components.live_plot import show_live_plot
+from pages.ui.model.hosted_notes import format_step_note
 from pages.ui.model.status import is_hosted
 from pages.ui.shell import i18n
-from pages.ui.shell.i18n import number, share, t
+from pages.ui.shell.i18n import format_number, format_share, t
 
 if TYPE_CHECKING:
     from llm_core.generation.record import Run, TokenEvent
@@ -93,7 +93,7 @@ def _heading(
     shown: ShownComparison, names: Sequence[str], events: Sequence[Sequence[TokenEvent]], parts: DivergencePoint | None
 ) -> str:
     pair = (shown.reference, shown.other)
-    first, second = (i18n.plain(names[place]) for place in pair)
+    first, second = (i18n.escape_markdown(names[place]) for place in pair)
     if shown.reference == shown.other:
         return t("compare.same_column")
     if parts is None:
@@ -115,12 +115,12 @@ def _explain_reason(
 ) -> str:
     """Return the reason as a sentence in the reader's language."""
     places, chosen = (shown.reference, shown.other), (first, second)
-    columns = [i18n.plain(names[place]) for place in places]
+    columns = [i18n.escape_markdown(names[place]) for place in places]
     tokens = [_quote_token(shown, place, event) for place, event in zip(places, chosen, strict=True)]
     if reason.code == "model":
         return t("compare.why.model")
     if reason.code == "reweighted":
-        raw, one, two = map(i18n.compact, reason.odds)
+        raw, one, two = map(i18n.format_compact, reason.odds)
         noise_is_shared = not is_hosted(shown.comparison.run(shown.other).request.model_id)
         return t(
             "compare.why.reweighted" if noise_is_shared else "hosted_views.compare.chance",
@@ -134,7 +134,7 @@ def _explain_reason(
     if reason.code == "unseen":
         count = len(chosen[reason.side].known_trace.candidates)
         return t("hosted_views.compare.unseen", **values, count=count)
-    values["probability"] = number(100 * 2**-other.known_trace.surprisal_bits, 1)
+    values["probability"] = format_number(100 * 2**-other.known_trace.surprisal_bits, 1)
     if reason.stage == "temperature":
         return t("compare.why.greedy", **values)
     return t("compare.why.cut", **values, stage=t(f"stages.{reason.stage}.name"))
@@ -151,50 +151,51 @@ def _explain_seeds(shown: ShownComparison, names: Sequence[str], both: Sequence[
     words: dict[str, str] = {}
     for side, place, event in zip(("first", "second"), (shown.reference, shown.other), both, strict=True):
         trace = event.known_trace
-        words[side] = i18n.plain(names[place])
+        words[side] = i18n.escape_markdown(names[place])
         words[f"{side}_token"] = _quote_token(shown, place, event)
-        words[f"{side}_share"] = share(math.exp(trace.final.logprobs[trace.candidates.index(trace.token_id)]))
+        words[f"{side}_share"] = format_share(math.exp(trace.final.logprobs[trace.candidates.index(trace.token_id)]))
     return t("recipes.other_seed", **words)
 
 
 def _quote_token(shown: ShownComparison, place: int, event: TokenEvent) -> str:
     label = event.piece if event.token_id is None else shown.comparison.run(place).label(event.token_id)
-    return i18n.plain(f"“{charts.escape_control_characters(label)}”")
+    return i18n.escape_markdown(f"“{charts.escape_control_characters(label)}”")
 
 
 def _show_step_figure(run: Run, name: str, event: TokenEvent | None, step: int, side: int) -> None:
-    st.markdown(i18n.plain(name))
+    st.markdown(i18n.escape_markdown(name))
     if event and event.trace is None:
         st.caption(t("hosted_views.compare.no_probabilities"))
         return
     candidates = charts.top_candidates(event.trace, run.label) if event and event.trace else []
     words = {word: t(f"step.{word}") for word in ("raw", "after", "drawn", "cut")}
     words |= {"empty": t("compare.ended_before"), "axis": t("charts.probability")}
-    figure = charts.step_figure(candidates, share, words)
-    live_plot(
+    figure = charts.step_figure(candidates, format_share, words)
+    show_live_plot(
         figure,
         key=f"compare_step_{side}",
-        label=f"{name}: " + ", ".join(f"{c.label} {number(c.raw)} → {number(c.after)}" for c in candidates[:5]),
+        label=f"{name}: "
+        + ", ".join(f"{c.label} {format_number(c.raw)} → {format_number(c.after)}" for c in candidates[:5]),
         step=f"{run.id}:{step}",
     )
     if event and event.trace and is_hosted(run.request.model_id):
-        st.caption(step_note(event))
+        st.caption(format_step_note(event))
 
 
 def _format_distances(first: StepTrace, second: StepTrace, same_text: bool) -> str:
-    forth = difference(first.candidates, first.final, second.candidates, second.final)
-    back = difference(second.candidates, second.final, first.candidates, first.final)
+    forth = compare_distributions(first.candidates, first.final, second.candidates, second.final)
+    back = compare_distributions(second.candidates, second.final, first.candidates, first.final)
     words = t(
         "compare.distances",
         forth=format_bits(forth.kl_bits),
         back=format_bits(back.kl_bits),
-        jaccard=share(forth.jaccard),
+        jaccard=format_share(forth.jaccard),
     )
     return words if same_text else f"{words} {t('compare.other_text')}"
 
 
 def format_bits(value: float) -> str:
-    return "∞" if value == float("inf") else number(value)
+    return "∞" if value == float("inf") else format_number(value)
 
 
 def _step_table(shown: ShownComparison, names: Sequence[str], first: TokenEvent, second: TokenEvent) -> list[dict]:

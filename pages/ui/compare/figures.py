@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pages.ui.components.charts import RAW
+from pages.ui.components.charts import RAW_COLOUR
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f8998", "#a6761d")
 _DASHES = ("solid", "dash")
@@ -75,7 +75,7 @@ def curve_figure(
                 "x": [xs[place] for place, _ in dots],
                 "y": [value for _, value in dots],
                 "customdata": [place for place, _ in dots],
-                "marker": {"color": RAW, "size": 6, "opacity": 0.65},
+                "marker": {"color": RAW_COLOUR, "size": 6, "opacity": 0.65},
                 "hovertemplate": "%{x}: %{y:.3g}<extra></extra>",
             },
             {

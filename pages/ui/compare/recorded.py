@@ -10,7 +10,7 @@ from llm_core.experiments.comparison import MAX_COLUMNS
 from llm_core.recipes.recorded_views import RecordedComparison
 from pages.ui.compare.drafts import ColumnDraft, ShownComparison
 from pages.ui.compare.session_state import compare_state
-from pages.ui.recipes.provenance import recorded_note
+from pages.ui.recipes.provenance import show_recorded_note
 from pages.ui.shell.i18n import t
 from pages.ui.shell.session import put, session
 
@@ -20,25 +20,25 @@ if TYPE_CHECKING:
 
 def open_in_compare(recipe: Recipe) -> None:
     """Show the recorded answers in place of what was compared. The page's fields stay. A button's `on_click`."""
-    from llm_core.recipes.replay import replayed
+    from llm_core.recipes.replay import replay_prompts
 
     state = session()
     if (before := compare_state().comparison) is not None:
         before.comparison.stop()
         compare_state().compared_before = compare_state().compared_before if before.recorded else before
-    comparison = RecordedComparison(replayed(recipe))
+    comparison = RecordedComparison(replay_prompts(recipe))
     drafts = (
         ColumnDraft(place, column.sampler, recorded=(comparison.prompt_number(place), comparison.record(place).seed))
         for place, column in enumerate(comparison.columns)
     )
     compare_state().comparison, compare_state().compare_notice = ShownComparison(comparison, tuple(drafts)), None
     put("compare_kind", "columns")
-    state.go_to = "compare"
+    state.next_page = "compare"
 
 
 def show_recorded_comparison(shown: ShownComparison, recorded: RecordedComparison) -> None:
     """Draw the provenance of the recorded run, and what its record lacks."""
-    recorded_note(recorded.runs[0])
+    show_recorded_note(recorded.runs[0])
     st.caption(t("recipes.columns"))
     if recorded.count > MAX_COLUMNS:
         st.caption(t("recipes.first_columns", count=recorded.count, limit=MAX_COLUMNS))

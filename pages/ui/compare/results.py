@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import streamlit as st
 
-from llm_core.analysis.text_metrics import text_diff
+from llm_core.analysis.text_metrics import diff_tokens
 from llm_core.experiments.comparison import DivergencePoint, aligned_point
 from pages.ui.compare.column_settings import column_names, setting_chips
 from pages.ui.compare.divergence import find_divergence, show_divergence
@@ -22,10 +22,10 @@ from pages.ui.compare.recorded import show_recorded_comparison
 from pages.ui.compare.session_state import compare_state
 from pages.ui.compare.statistics import show_statistics
 from pages.ui.components import charts
-from pages.ui.components.answer_columns import ShownColumn, compare_columns
-from pages.ui.model.hosted_notes import comparison_notes, queue_note
+from pages.ui.components.answer_columns import AnswerColumn, show_answer_columns
+from pages.ui.model.hosted_notes import show_comparison_notes, show_queue_note
 from pages.ui.shell import i18n, services
-from pages.ui.shell.i18n import number, t
+from pages.ui.shell.i18n import format_number, t
 from pages.ui.shell.session import get, put
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def _show_answers(shown: ShownComparison, names: Sequence[str], drawn: _ViewStat
     now = _view_state(shown)  # before the events are read, so none is missed
     events = _column_events(shown)
     place = find_selected_point(shown, events)
-    compare_columns(
+    show_answer_columns(
         [_answer_column(shown, column, name, events, not now.active) for column, name in enumerate(names)],
         key="compare_columns",
         selected=None if place is None else (shown.other, place.other),
@@ -79,7 +79,7 @@ def _show_answers(shown: ShownComparison, names: Sequence[str], drawn: _ViewStat
         totals=_totals_text(shown),
         on_pick=_toggle_step,
     )
-    queue_note(shown.comparison.runs)
+    show_queue_note(shown.comparison.runs)
     if now != drawn:
         st.rerun()
 
@@ -88,7 +88,7 @@ def _show_explanation(shown: ShownComparison, names: Sequence[str], drawn: _View
     events = _column_events(shown)
     show_divergence(shown, names, events, find_selected_point(shown, events))
     if not shown.recorded:  # the notes on seeds are about answers that share one
-        comparison_notes(shown.comparison)
+        show_comparison_notes(shown.comparison)
     if drawn.active:
         st.caption(t("compare.figures_later"))
     else:
@@ -152,7 +152,7 @@ def _repeat_seed(shown: ShownComparison, repeat: int) -> int:
 
 def _answer_column(
     shown: ShownComparison, place: int, name: str, events: Sequence[Sequence[TokenEvent]], ended: bool
-) -> ShownColumn:
+) -> AnswerColumn:
     record, run = shown.comparison.record(place, shown.repeat), shown.comparison.run(place)
     own, reference = events[place], events[shown.reference]
     kinds = [""] * len(own)
@@ -162,7 +162,7 @@ def _answer_column(
         tag = t("compare.parts_at", step=parts.other + 1)
     elif place != shown.reference and ended and own:
         tag = t("compare.never_parts")
-    return ShownColumn(
+    return AnswerColumn(
         name=name,
         tag=tag,
         chips=setting_chips(shown.drafts[place], shown.drafts),
@@ -186,7 +186,7 @@ def _token_kinds(
     kinds = [""] * parts.other + ["other"] * (len(own) - parts.other)
     if ended:
         both = [[event.token_id if share_ids else event.piece for event in each] for each in (reference, own)]
-        for kind, _, (start, end) in text_diff(*both):
+        for kind, _, (start, end) in diff_tokens(*both):
             if kind == "same":
                 kinds[start:end] = [""] * (end - start)
     kinds[parts.other] = "first"
@@ -205,7 +205,7 @@ def _format_tooltip(run: Run, step: int, event: TokenEvent) -> str:
     label = charts.escape_control_characters(event.piece if event.token_id is None else run.label(event.token_id))
     if event.trace is None:
         return t("hosted_views.compare.token", step=step + 1, token=label)
-    value = number(math.exp(event.trace.logprob), 3)
+    value = format_number(math.exp(event.trace.logprob), 3)
     return t("compare.token", step=step + 1, token=label, value=value, rank=event.trace.rank)
 
 
@@ -226,7 +226,7 @@ def _footer_text(record: SampleRecord, own: Sequence[TokenEvent]) -> str:
     traces = [event.trace for event in own if event.trace]
     if own and len(traces) == len(own):
         mean = sum(trace.logprob for trace in traces) / len(traces)
-        parts.append(t("compare.perplexity", value=number(math.exp(-mean), 1)))
+        parts.append(t("compare.perplexity", value=format_number(math.exp(-mean), 1)))
     if record.from_cache:
         parts.append(t("hosted_views.cache.mark"))
     if record.error and own:
@@ -242,6 +242,6 @@ def _totals_text(shown: ShownComparison) -> str:
     records = [comparison.record(column, repeat) for column in columns for repeat in repeats]
     tokens = sum(row.length for row in records)
     seconds = max(row.seconds for row in records)
-    speed = number(tokens / seconds, 0) if seconds else "0"
+    speed = format_number(tokens / seconds, 0) if seconds else "0"
     done = sum(not row.active for row in records)
-    return t("compare.totals", done=done, total=len(records), tokens=number(tokens, 0), speed=speed)
+    return t("compare.totals", done=done, total=len(records), tokens=format_number(tokens, 0), speed=speed)

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from llm_core.analysis.text_metrics import STATISTICS, difference, written
+from llm_core.analysis.text_metrics import STATISTICS, compare_distributions, make_text_sample
 from pages.ui.compare.divergence import find_divergence, format_bits
 from pages.ui.compare.drafts import ShownComparison
 from pages.ui.compare.figures import entropy_figure
-from pages.ui.components.live_plot import live_plot
+from pages.ui.components.live_plot import show_live_plot
 from pages.ui.model.status import is_hosted
-from pages.ui.shell.i18n import number, t
+from pages.ui.shell.i18n import format_number, t
 
 _DIGITS = {"length": 0, "perplexity": 1}
 _REFERENCE_STATISTICS = ("kl", "jaccard")
@@ -47,13 +47,22 @@ def statistic_name(name: str) -> str:
 
 
 def format_statistic(name: str, value: float | None) -> str:
-    return "–" if value is None else format_bits(value) if math.isinf(value) else number(value, _DIGITS.get(name, 2))
+    return (
+        "–"
+        if value is None
+        else format_bits(value)
+        if math.isinf(value)
+        else format_number(value, _DIGITS.get(name, 2))
+    )
 
 
 def _statistics_row(shown: ShownComparison, place: int, name: str) -> dict[str, str]:
     pair = (shown.reference, place)
     if place not in shown.statistics:
-        texts = [written(shown.comparison.record(place, repeat).events()) for repeat in range(shown.comparison.repeats)]
+        texts = [
+            make_text_sample(shown.comparison.record(place, repeat).events())
+            for repeat in range(shown.comparison.repeats)
+        ]
         shown.statistics[place] = {each: compute(texts) for each, compute in STATISTICS.items()}
     if pair not in shown.statistics:
         shown.statistics[pair] = _compare_with_reference(shown, place)
@@ -76,7 +85,7 @@ def _compare_with_reference(shown: ShownComparison, place: int) -> dict[str, flo
         steps = min(len(reference), len(own)) if parts is None else parts.other + 1
         for event, other in zip(own[:steps], reference[:steps], strict=True):
             if (one := event.trace) and (two := other.trace):
-                found.append(difference(one.candidates, one.final, two.candidates, two.final))
+                found.append(compare_distributions(one.candidates, one.final, two.candidates, two.final))
     if not found or place == shown.reference:
         return dict.fromkeys(_REFERENCE_STATISTICS)
     kl, jaccard = (sum(column) / len(found) for column in zip(*found, strict=True))
@@ -93,10 +102,10 @@ def _show_entropy(shown: ShownComparison, names: Sequence[str]) -> None:
         return
     st.markdown(f"**{t('compare.entropy_title')}**")
     st.caption(t("compare.entropy_text"))
-    live_plot(
+    show_live_plot(
         entropy_figure(lines, t("compare.position"), t("compare.entropy_axis")),
         key="compare_entropy",
-        label=", ".join(f"{name}: {number(sum(each) / max(1, len(each)))}" for name, each in lines.items()),
+        label=", ".join(f"{name}: {format_number(sum(each) / max(1, len(each)))}" for name, each in lines.items()),
         step=f"{shown.comparison.runs[0].id}:{shown.repeat}",
     )
     if st.toggle(t("step.as_table"), key="compare_entropy_table"):

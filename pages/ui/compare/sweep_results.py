@@ -7,17 +7,17 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from llm_core.analysis.reference_texts import scored
+from llm_core.analysis.reference_texts import score_reference_texts
 from llm_core.analysis.text_metrics import STATISTICS
 from pages.ui.compare.drafts import ShownSweep
 from pages.ui.compare.figures import curve_figure, heatmap_figure
 from pages.ui.compare.session_state import compare_state
 from pages.ui.compare.statistics import format_statistic, statistic_name
 from pages.ui.compare.sweep_settings import axis_label, select_statistic
-from pages.ui.components.live_plot import live_plot
+from pages.ui.components.live_plot import show_live_plot
 from pages.ui.model.status import is_hosted
 from pages.ui.shell import i18n, services
-from pages.ui.shell.i18n import compact, t
+from pages.ui.shell.i18n import format_compact, t
 from pages.ui.shell.session import get, put
 from pages.ui.studies.study_results import show_experiment
 
@@ -39,7 +39,7 @@ def _show_results(shown: ShownSweep, statistic: str) -> None:
     sweep = shown.sweep
     figures = [sweep.statistic(place, statistic) for place in sweep.variants]
     texts = _reference_statistics(shown, statistic) if sweep.texts and len(shown.fields) == 1 else {}
-    live_plot(
+    show_live_plot(
         _sweep_curve(shown, statistic, figures, texts)
         if len(shown.fields) == 1
         else _sweep_heatmap(shown, statistic, figures),
@@ -87,10 +87,10 @@ def _reference_statistics(shown: ShownSweep, statistic: str) -> dict[str, float]
     """
     if is_hosted(shown.sweep.model_id):
         return {}
-    model = services.models().request(shown.sweep.model_id).model
+    model = services.model_store().request(shown.sweep.model_id).model
     if model is None or statistic not in _SINGLE_TEXT_STATISTICS:
         return {}
-    found = {name: STATISTICS[statistic]([text]) for name, text in scored(model).items()}
+    found = {name: STATISTICS[statistic]([text]) for name, text in score_reference_texts(model).items()}
     return {t(f"sweep.passages.{name}"): figure for name, figure in found.items() if figure is not None}
 
 
@@ -98,7 +98,7 @@ def _point_names(shown: ShownSweep) -> list[str]:
     """Return the name of each grid point, as in "Temperature 0.7, Top-P 0.9"."""
     return [
         ", ".join(
-            value if isinstance(value, str) else f"{axis_label(field)} {compact(value)}"
+            value if isinstance(value, str) else f"{axis_label(field)} {format_compact(value)}"
             for field, value in zip(shown.fields, place, strict=True)
         )
         for place in shown.sweep.variants
@@ -153,5 +153,5 @@ def _show_texts(shown: ShownSweep, statistic: str) -> None:
         words = t("compare.seed_of", seed=shown.sweep.seed(item))
         if figure is not None and not math.isnan(figure):
             words += f" · {statistic_name(statistic)} {format_statistic(statistic, figure)}"
-        st.caption(i18n.plain(words))
+        st.caption(i18n.escape_markdown(words))
         st.code(text.text, language=None, wrap_lines=True)

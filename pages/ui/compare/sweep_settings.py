@@ -13,7 +13,7 @@ from llm_core.experiments.sweep import Axis, GridPoint, expand_grid, out_of_rang
 from pages.ui.compare.column_settings import column_names
 from pages.ui.compare.session_state import compare_state
 from pages.ui.compare.statistics import statistic_name
-from pages.ui.settings.unsupported_settings import dead_note, dead_settings
+from pages.ui.settings.unsupported_settings import explain_unsupported, show_unsupported_note
 from pages.ui.shell.i18n import t
 from pages.ui.shell.session import get, has, put
 from samplers import SETTINGS, SamplerConfig
@@ -86,7 +86,7 @@ def show_sweep_settings() -> None:
             second_values.text_input(
                 t("sweep.values"), key="sweep_second_values", help=t("sweep.values_help"), persist_state="session"
             )
-    dead_note([str(get("sweep_first")), str(get("sweep_second"))], dead_settings())
+    show_unsupported_note([str(get("sweep_first")), str(get("sweep_second"))], explain_unsupported())
     seeds, tokens = st.columns(2)
     seeds.number_input(
         t("sweep.seeds"), value=None, step=1, key="sweep_seeds", help=t("sweep.seeds_help"), persist_state="session"

@@ -24,7 +24,7 @@ _render = st.components.v2.component(
 
 
 @dataclass(frozen=True, slots=True)
-class ShownColumn:
+class AnswerColumn:
     """One column. The browser gets the fields by name.
 
     `name` is for screen readers. `chips` are settings: `(text, whether it differs)`. `cells` are `(text, kind, title)`:
@@ -40,8 +40,8 @@ class ShownColumn:
     foot: str
 
 
-def compare_columns(
-    columns: Sequence[ShownColumn],
+def show_answer_columns(
+    columns: Sequence[AnswerColumn],
     *,
     key: str,
     selected: tuple[int, int] | None,

@@ -37,7 +37,7 @@ _render = st.components.v2.component(
 )
 
 
-class Hypothesis(NamedTuple):
+class BeamTreeNode(NamedTuple):
     """One candidate of one step, a node of the tree. The browser gets the fields in this order."""
 
     parent: int | None
@@ -54,8 +54,8 @@ class Hypothesis(NamedTuple):
     """Figures in the reader's language."""
 
 
-def beam_tree(
-    nodes: Sequence[Hypothesis], *, key: str, search: str, best: int, live: bool, words: dict[str, str]
+def show_beam_tree(
+    nodes: Sequence[BeamTreeNode], *, key: str, search: str, best: int, live: bool, words: dict[str, str]
 ) -> None:
     """Draw the tree. `search` identifies the search, whose nodes may only be appended to; `best` is the index of the
     node whose path is marked until the reader chooses another one, -1 for none.

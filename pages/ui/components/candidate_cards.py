@@ -24,7 +24,7 @@ _render = st.components.v2.component(
 
 
 @dataclass(frozen=True, slots=True)
-class Card:
+class CandidateCard:
     """One candidate, or several with the same text. The browser gets the fields by name.
 
     `id` stays the same in any order, `badges` are the criteria by which the candidate wins, `empty` is the text of a
@@ -42,8 +42,14 @@ class Card:
     live: bool
 
 
-def candidate_cards(
-    cards: Sequence[Card], *, key: str, chosen: str | None, name: str, totals: str, on_pick: Callable[[str], None]
+def show_candidate_cards(
+    cards: Sequence[CandidateCard],
+    *,
+    key: str,
+    chosen: str | None,
+    name: str,
+    totals: str,
+    on_pick: Callable[[str], None],
 ) -> None:
     """Draw the cards in the given order. `on_pick` gets the id of the chosen card before the rest of the page is drawn;
     `name` is for screen readers, `totals` is the line below the cards."""

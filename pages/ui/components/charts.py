@@ -14,16 +14,16 @@ from llm_core.analysis.significance import Proportion
 from llm_core.generation.token_text import escape_control_characters
 from samplers import StepTrace
 
-RAW, AFTER, DRAWN = "#7f8998", "#2f6fd6", "#d05a0a"
+RAW_COLOUR, AFTER_COLOUR, DRAWN_COLOUR = "#7f8998", "#2f6fd6", "#d05a0a"
 """Grey, blue and orange: distinguishable with every common form of colour blindness, on light and on dark."""
 
-BARS = 12
-HEIGHT = 398
-_MOST_LABEL = 14
+BAR_COUNT = 12
+FIGURE_HEIGHT = 398
+_MAX_LABEL_LENGTH = 14
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class StepCandidate:
     """One token of a step as the chart and its table show it. Probabilities are in [0, 1]."""
 
     label: str
@@ -38,7 +38,7 @@ class Candidate:
         return self.after == 0
 
 
-def top_candidates(trace: StepTrace, label: Callable[[int], str], count: int = BARS) -> list[Candidate]:
+def top_candidates(trace: StepTrace, label: Callable[[int], str], count: int = BAR_COUNT) -> list[StepCandidate]:
     """Return the `count` most likely tokens before the sampler. The drawn token takes the last place if it is not among
     them."""
     chosen = trace.candidates.index(trace.token_id)
@@ -46,7 +46,7 @@ def top_candidates(trace: StepTrace, label: Callable[[int], str], count: int = B
     if chosen not in places:
         places[-1] = chosen
     return [
-        Candidate(
+        StepCandidate(
             label=escape_control_characters(label(trace.candidates[place])),
             token_id=trace.candidates[place],
             raw=math.exp(trace.raw.logprobs[place]),
@@ -57,7 +57,7 @@ def top_candidates(trace: StepTrace, label: Callable[[int], str], count: int = B
     ]
 
 
-def step_figure(candidates: list[Candidate], number: Callable[[float], str], words: dict[str, str]) -> dict:
+def step_figure(candidates: list[StepCandidate], number: Callable[[float], str], words: dict[str, str]) -> dict:
     """Return a bar chart of one step: wide grey bars before the sampler, narrow coloured ones after it, excluded tokens
     struck out.
 
@@ -67,7 +67,7 @@ def step_figure(candidates: list[Candidate], number: Callable[[float], str], wor
     rows = list(range(len(candidates)))
     numbers = [f"{number(c.raw)} → {words['cut'] if c.excluded else number(c.after)}" for c in candidates]
     hover = [
-        f"{plain_label(c.label)}<br>{words['raw']}: {c.raw:.4f}<br>{words['after']}: {c.after:.4f}" for c in candidates
+        f"{escape_label(c.label)}<br>{words['raw']}: {c.raw:.4f}<br>{words['after']}: {c.after:.4f}" for c in candidates
     ]
 
     def bars(name: str, values: list[float], width: float, color: object) -> dict:
@@ -85,16 +85,16 @@ def step_figure(candidates: list[Candidate], number: Callable[[float], str], wor
 
     return {
         "data": [
-            bars(words["raw"], [c.raw for c in candidates], 0.78, RAW),
+            bars(words["raw"], [c.raw for c in candidates], 0.78, RAW_COLOUR),
             bars(
                 words["after"],
                 [c.after for c in candidates],
                 0.4,
-                [DRAWN if c.drawn else AFTER for c in candidates],
+                [DRAWN_COLOUR if c.drawn else AFTER_COLOUR for c in candidates],
             ),
         ],
         "layout": {
-            "height": HEIGHT,
+            "height": FIGURE_HEIGHT,
             "margin": {"l": 118, "r": 104, "t": 34, "b": 52},
             "barmode": "overlay",
             "showlegend": False,
@@ -109,7 +109,7 @@ def step_figure(candidates: list[Candidate], number: Callable[[float], str], wor
                 "zeroline": False,
             },
             "yaxis": {
-                "range": [BARS - 0.5, -0.5],
+                "range": [BAR_COUNT - 0.5, -0.5],
                 "fixedrange": True,
                 "showgrid": False,
                 "zeroline": False,
@@ -118,41 +118,41 @@ def step_figure(candidates: list[Candidate], number: Callable[[float], str], wor
                 "tickcolor": "rgba(0,0,0,0)",
                 "tickmode": "array",
                 "tickvals": rows,
-                "ticktext": [_tick(c) for c in candidates],
+                "ticktext": [_format_tick(c) for c in candidates],
             },
-            "annotations": [_at_right(row, text) for row, text in zip(rows, numbers, strict=True)]
-            or [_in_the_middle(words["empty"])],
+            "annotations": [_right_annotation(row, text) for row, text in zip(rows, numbers, strict=True)]
+            or [_centre_annotation(words["empty"])],
         },
     }
 
 
-def _tick(candidate: Candidate) -> str:
+def _format_tick(candidate: StepCandidate) -> str:
     label = candidate.label
-    label = label if len(label) <= _MOST_LABEL else label[: _MOST_LABEL - 1] + "…"
-    text = plain_label(label)
+    label = label if len(label) <= _MAX_LABEL_LENGTH else label[: _MAX_LABEL_LENGTH - 1] + "…"
+    text = escape_label(label)
     if candidate.excluded:
         return f"<s>{text}</s>"
     return f"<b>{text}</b>" if candidate.drawn else text
 
 
-def plain_label(text: str) -> str:
+def escape_label(text: str) -> str:
     """Escape a label, because model output is untrusted and plotly interprets tags in labels."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def _at_right(row: int, text: str) -> dict:
+def _right_annotation(row: int, text: str) -> dict:
     return {
         "xref": "paper",
         "x": 1.01,
         "xanchor": "left",
         "y": row,
         "yref": "y",
-        "text": plain_label(text),
+        "text": escape_label(text),
         "showarrow": False,
     }
 
 
-def _in_the_middle(text: str) -> dict:
+def _centre_annotation(text: str) -> dict:
     return {"xref": "paper", "yref": "paper", "x": 0.5, "y": 0.5, "text": text, "showarrow": False}
 
 
@@ -171,10 +171,10 @@ def accuracy_figure(shares: list[tuple[str, Proportion]], axis: str) -> dict:
                     "symmetric": False,
                     "array": [100 * (share.high - share.value) for _, share in known],
                     "arrayminus": [100 * (share.value - share.low) for _, share in known],
-                    "color": RAW,
+                    "color": RAW_COLOUR,
                     "thickness": 2,
                 },
-                "marker": {"color": AFTER, "size": 11},
+                "marker": {"color": AFTER_COLOUR, "size": 11},
                 "hovertemplate": "%{y}: %{x:.0f} %<extra></extra>",
             }
         ],

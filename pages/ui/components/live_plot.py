@@ -12,7 +12,7 @@ from pages.ui.components.assets import read_asset
 from pages.ui.shell.i18n import t
 from pages.ui.shell.session import get
 
-_ROW = 30
+_BUTTON_ROW_HEIGHT = 30
 """Pixels above a figure that scrolls sideways, for the download button."""
 
 # Colours come from the theme through CSS, so that switching between light and dark needs no redraw.
@@ -31,7 +31,7 @@ _render = st.components.v2.component(
 )
 
 
-def live_plot(
+def show_live_plot(
     figure: dict,
     *,
     key: str,
@@ -56,4 +56,9 @@ def live_plot(
         if on_pick and (place := get(key).get("picked")) is not None:
             on_pick(int(place))
 
-    _render(key=key, data=data, height=figure["layout"]["height"] + (_ROW if min_width else 0), on_picked_change=picked)
+    _render(
+        key=key,
+        data=data,
+        height=figure["layout"]["height"] + (_BUTTON_ROW_HEIGHT if min_width else 0),
+        on_picked_change=picked,
+    )

@@ -25,13 +25,13 @@ def url() -> str:
         _STATIC.mkdir(exist_ok=True)
         handle, scratch = tempfile.mkstemp(dir=_STATIC)
         os.close(handle)
-        shutil.copyfile(_package() / "package_data" / "plotly.min.js", scratch)
+        shutil.copyfile(_find_package() / "package_data" / "plotly.min.js", scratch)
         os.replace(scratch, target)  # two servers may start together: each leaves a whole file
     base = st.get_option("server.baseUrlPath").strip("/")
     return f"{'/' + base if base else ''}/app/static/{name}"
 
 
-def _package() -> Path:
+def _find_package() -> Path:
     spec = importlib.util.find_spec("plotly")
     if spec is None or spec.origin is None:
         raise ModuleNotFoundError("plotly is not installed: pip install -r requirements.txt")

@@ -12,7 +12,7 @@ import streamlit as st
 
 from pages.ui.components.assets import read_asset
 
-COLOURS = {
+PART_COLOURS = {
     "system": "#8a6d00",
     "role": "#a3480a",
     "context": "#2a6f97",
@@ -42,7 +42,7 @@ class PromptToken:
     title: str
 
 
-def prompt_tokens(cells: Sequence[PromptToken], counts: dict[str, tuple[str, str]], *, key: str) -> None:
+def show_prompt_tokens(cells: Sequence[PromptToken], counts: dict[str, tuple[str, str]], *, key: str) -> None:
     """Draw the tokens below a legend of parts. `counts` has each part's name and count in the reader's language."""
-    parts = [{"name": name, "count": count, "colour": COLOURS[part]} for part, (name, count) in counts.items()]
-    _render(key=key, data={"cells": [asdict(cell) for cell in cells], "parts": parts, "colours": COLOURS})
+    parts = [{"name": name, "count": count, "colour": PART_COLOURS[part]} for part, (name, count) in counts.items()]
+    _render(key=key, data={"cells": [asdict(cell) for cell in cells], "parts": parts, "colours": PART_COLOURS})

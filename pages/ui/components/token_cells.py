@@ -9,65 +9,65 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from pages.ui.components import charts
-from pages.ui.components.token_strip import ENDS, MODES, Cell, Mode
+from pages.ui.components.token_strip import COLOUR_MODES, SCALE_ENDS, ColourMode, TokenCell
 from pages.ui.shell import i18n
-from pages.ui.shell.i18n import number, t
+from pages.ui.shell.i18n import format_number, t
 
 if TYPE_CHECKING:
     from llm_core.generation.branches import Branch
     from llm_core.generation.record import Run, SampleRecord, TokenEvent
 
-_WORDS = ("token", "after", "entropy", "surprisal", "id", "part", "bare", "given", "fork", "image")
+_TEXT_NAMES = ("token", "after", "entropy", "surprisal", "id", "part", "bare", "given", "fork", "image")
 
-_known: WeakKeyDictionary[SampleRecord, tuple[Cell, ...]] = WeakKeyDictionary()
+_cell_cache: WeakKeyDictionary[SampleRecord, tuple[TokenCell, ...]] = WeakKeyDictionary()
 _lock = threading.Lock()
 
 
-def cells_of(branch: Branch) -> tuple[Cell, ...]:
+def make_token_cells(branch: Branch) -> tuple[TokenCell, ...]:
     """Return the cells of a whole answer, those shared with its parents included. Finished cells are cached, because an
     answer is drawn several times a second while it grows."""
-    shared = cells_of(branch.parent)[: branch.step] if branch.parent else ()
+    shared = make_token_cells(branch.parent)[: branch.step] if branch.parent else ()
     with _lock:
-        known = _known.get(branch.row, ())
-    new = tuple(_cell(branch.run, event) for event in branch.row.events(len(known)))
+        known = _cell_cache.get(branch.row, ())
+    new = tuple(_make_cell(branch.run, event) for event in branch.row.events(len(known)))
     if new:
         known += new
         with _lock:
-            _known[branch.row] = known
+            _cell_cache[branch.row] = known
     return shared + known
 
 
-def forks_of(branch: Branch) -> list[int]:
+def fork_steps(branch: Branch) -> list[int]:
     """Return the steps at which the answer and its ancestors left their parents."""
-    forks = forks_of(branch.parent) if branch.parent else []
+    forks = fork_steps(branch.parent) if branch.parent else []
     return [*(fork for fork in forks if fork < branch.step), *([branch.step] if branch.parent else [])]
 
 
-def given_in(branch: Branch) -> list[int]:
+def forced_token_steps(branch: Branch) -> list[int]:
     """Return the steps whose tokens a person picked or typed, those of ancestors included."""
-    before = given_in(branch.parent) if branch.parent else []
+    before = forced_token_steps(branch.parent) if branch.parent else []
     return [*(step for step in before if step < branch.step), *branch.forced_steps]
 
 
-def strip_words(mode: Mode, title: str, empty: str = "") -> dict[str, Any]:
+def strip_texts(mode: ColourMode, title: str, empty: str = "") -> dict[str, Any]:
     """Return the texts of a strip in the reader's language."""
-    low, high = ENDS[mode]
-    most = number(high, 0)
+    low, high = SCALE_ENDS[mode]
+    most = format_number(high, 0)
     if mode != "probability":
         most = t("strip.at_least" if mode == "rank" else "strip.at_least_bits", value=most)
     return {
         "title": title,
         "empty": empty,
         "legend": t("strip.legend", name=t(f"strip.modes.{mode}")),
-        "low": number(low, 0),
+        "low": format_number(low, 0),
         "high": most,
-        "names": {name: t(f"strip.modes.{name}") for name in MODES},
+        "names": {name: t(f"strip.modes.{name}") for name in COLOUR_MODES},
         "lang": i18n.language(),
-        **{name: t(f"strip.{name}") for name in _WORDS},
+        **{name: t(f"strip.{name}") for name in _TEXT_NAMES},
     }
 
 
-def token_table(cells: Sequence[Cell]) -> list[dict[str, Any]]:
+def token_table(cells: Sequence[TokenCell]) -> list[dict[str, Any]]:
     """Return the cells as table rows."""
     return [
         {t("strip.number"): step + 1, t("step.token"): cell.label}
@@ -86,15 +86,15 @@ def token_table(cells: Sequence[Cell]) -> list[dict[str, Any]]:
     ]
 
 
-def _cell(run: Run, event: TokenEvent) -> Cell:
+def _make_cell(run: Run, event: TokenEvent) -> TokenCell:
     trace = event.trace
     if trace is None:
-        return Cell(
+        return TokenCell(
             event.piece, charts.escape_control_characters(event.piece), event.token_id, "bare", 0.0, 0.0, 0, 0.0, 0.0
         )
     label = charts.escape_control_characters(run.label(trace.token_id))
     is_mark = event.token_id in run.end_ids
-    return Cell(
+    return TokenCell(
         text=event.piece,
         label=label,
         token_id=event.token_id,

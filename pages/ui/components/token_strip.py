@@ -19,10 +19,10 @@ from pages.ui.shell.session import get, has, put
 if TYPE_CHECKING:
     pass
 
-Mode = Literal["probability", "rank", "entropy", "surprisal"]
-MODES: tuple[Mode, ...] = get_args(Mode)
+ColourMode = Literal["probability", "rank", "entropy", "surprisal"]
+COLOUR_MODES: tuple[ColourMode, ...] = get_args(ColourMode)
 
-ENDS: dict[Mode, tuple[float, float]] = {
+SCALE_ENDS: dict[ColourMode, tuple[float, float]] = {
     "probability": (0, 1),
     "rank": (1, 1000),
     "entropy": (0, 8),
@@ -46,7 +46,7 @@ _render = st.components.v2.component(
 )
 
 
-class Cell(NamedTuple):
+class TokenCell(NamedTuple):
     """One token with its text, kind and numbers. Entropy and surprisal are in bits, under the model's own distribution.
     The browser gets the fields in this order."""
 
@@ -66,20 +66,20 @@ class Cell(NamedTuple):
     surprisal: float
 
 
-def position(cell: Cell, mode: Mode) -> float:
+def colour_position(cell: TokenCell, mode: ColourMode) -> float:
     """Return the position of a cell's number on the colour scale, in [0, 1]; ranks by logarithm."""
     value: float = getattr(cell, mode)
-    low, high = ENDS[mode]
+    low, high = SCALE_ENDS[mode]
     if mode == "rank":
         value, low, high = math.log(value), math.log(low), math.log(high)
     return min(1.0, max(0.0, (value - low) / (high - low)))
 
 
-def token_strip(
-    cells: Sequence[Cell],
+def show_token_strip(
+    cells: Sequence[TokenCell],
     *,
     key: str,
-    mode: Mode,
+    mode: ColourMode,
     selected: int | None,
     words: dict,
     on_pick: Callable[[int], None],
@@ -101,7 +101,7 @@ def token_strip(
             on_pick(int(index))
 
     data = {
-        "cells": [(*_rounded(cell), _place(cell, mode)) for cell in cells],
+        "cells": [(*_round_numbers(cell), _colour_value(cell, mode)) for cell in cells],
         "selected": selected,
         "words": words,
         "live": live,
@@ -111,28 +111,28 @@ def token_strip(
     _render(key=key, data=data, on_picked_change=picked)
 
 
-def _place(cell: Cell, mode: Mode) -> float | None:
-    return None if cell.kind == "bare" else round(position(cell, mode), 3)
+def _colour_value(cell: TokenCell, mode: ColourMode) -> float | None:
+    return None if cell.kind == "bare" else round(colour_position(cell, mode), 3)
 
 
-def _rounded(cell: Cell) -> tuple:
+def _round_numbers(cell: TokenCell) -> tuple:
     """Return the cell with no more digits than are shown, because the strip is sent several times a second."""
     probabilities = (float(f"{value:.4g}") for value in (cell.probability, cell.after))
     return (*cell[:4], *probabilities, cell.rank, round(cell.entropy, 3), round(cell.surprisal, 3))
 
 
-def mode_picker() -> Mode:
+def select_colour_mode() -> ColourMode:
     """Draw the choice of the number that colours tokens. Returns the chosen mode."""
     key = "strip_mode"
     if not has(key):
-        put(key, MODES[0])
+        put(key, COLOUR_MODES[0])
     chosen = st.segmented_control(
         t("strip.mode"),
-        MODES,
+        COLOUR_MODES,
         format_func=lambda mode: t(f"strip.modes.{mode}"),
         key=key,
         required=True,
         label_visibility="collapsed",
         persist_state="session",
     )
-    return chosen or MODES[0]
+    return chosen or COLOUR_MODES[0]

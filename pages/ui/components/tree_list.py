@@ -22,7 +22,7 @@ _render = st.components.v2.component(
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class TreeEntry:
     """One answer of the tree: depth, name, where it left its parent, its text and figures. The browser gets the fields
     by name."""
 
@@ -37,7 +37,7 @@ class Line:
     beside: bool
 
 
-def guides(depths: Sequence[int]) -> list[str]:
+def outline_guides(depths: Sequence[int]) -> list[str]:
     """Return box-drawing characters that join each entry of an outline to its parent. `depths` are the entries' depths,
     in order, from 0."""
     drawn = []
@@ -51,7 +51,7 @@ def guides(depths: Sequence[int]) -> list[str]:
     return drawn
 
 
-def branch_tree(lines: Sequence[Line], *, key: str, label: str, on_pick: Callable[[int], None]) -> None:
+def show_tree_list(lines: Sequence[TreeEntry], *, key: str, label: str, on_pick: Callable[[int], None]) -> None:
     """Draw the tree. `on_pick` gets the id of the chosen entry before the rest of the page is drawn."""
 
     def picked() -> None:

@@ -11,25 +11,30 @@ import streamlit as st
 from llm_core import NucleusError
 from pages.ui.gallery.session_state import gallery_state
 from pages.ui.shell import i18n, services
-from pages.ui.shell.browser_identity import owner
+from pages.ui.shell.browser_identity import current_owner
 from pages.ui.shell.i18n import t
 
 if TYPE_CHECKING:
-    from llm_core.storage.recipe_store import Entry
+    from llm_core.storage.recipe_store import RecipeEntry
 
 
-def about(entry: Entry) -> str:
+def format_entry(entry: RecipeEntry) -> str:
     """Return an entry's author, language, version and date as Markdown."""
     language = i18n.LANGUAGES.get(entry.language, entry.language)
     version = t("desk.version", number=entry.latest)
-    parts = [i18n.plain(entry.author), i18n.plain(language), version, i18n.moment(entry.saved_at)]
+    parts = [
+        i18n.escape_markdown(entry.author),
+        i18n.escape_markdown(language),
+        version,
+        i18n.format_time(entry.saved_at),
+    ]
     if entry.mine:
         parts.append(t("gallery.listed" if entry.listed else "gallery.unlisted"))
     return " · ".join(filter(None, parts))
 
 
 @contextmanager
-def acting() -> Iterator[None]:
+def report_errors() -> Iterator[None]:
     """Run a button's action; if it raises `NucleusError`, the message is shown when the page is drawn next."""
     state = gallery_state()
     state.notice = None
@@ -39,7 +44,7 @@ def acting() -> Iterator[None]:
         state.notice = ("error", i18n.explain(error))
 
 
-def tell() -> None:
+def show_notice() -> None:
     """Draw the message on the last action, and a button to undo a deletion."""
     state = gallery_state()
     if state.notice:
@@ -48,11 +53,17 @@ def tell() -> None:
     if state.deleted:
         recipe_id, title = state.deleted
         with st.container(border=True, horizontal=True, vertical_alignment="center"):
-            st.markdown(t("gallery.deleted", title=i18n.plain(title or t("desk.untitled"))), width="content")
-            st.button(t("gallery.undo"), key="undo_delete", icon=":material/undo:", on_click=_undo, args=(recipe_id,))
+            st.markdown(t("gallery.deleted", title=i18n.escape_markdown(title or t("desk.untitled"))), width="content")
+            st.button(
+                t("gallery.undo"),
+                key="undo_delete",
+                icon=":material/undo:",
+                on_click=_undelete_recipe,
+                args=(recipe_id,),
+            )
 
 
-def _undo(recipe_id: str) -> None:
-    with acting():
-        services.recipes().undelete(recipe_id, owner())
+def _undelete_recipe(recipe_id: str) -> None:
+    with report_errors():
+        services.recipe_store().undelete(recipe_id, current_owner())
         gallery_state().deleted = None

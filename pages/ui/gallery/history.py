@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from llm_core.models.builtin import MODEL_ID, NAME
-from pages.ui.gallery.actions import acting, tell
+from pages.ui.gallery.actions import report_errors, show_notice
 from pages.ui.gallery.session_state import gallery_state
-from pages.ui.playground.open_recipe import ask_to_open
+from pages.ui.playground.open_recipe import open_or_confirm
 from pages.ui.playground.session_state import playground_state
 from pages.ui.recipes.opened import OpenedRecipe
 from pages.ui.shell import i18n, services
-from pages.ui.shell.browser_identity import owner
-from pages.ui.shell.i18n import number, t
+from pages.ui.shell.browser_identity import current_owner
+from pages.ui.shell.i18n import format_number, t
 from pages.ui.shell.session import get, has, put
 
 if TYPE_CHECKING:
     from llm_core.storage.history import PastRun
 
-_PRUNE: dict[str, dict[str, float]] = {
+_PRUNE_OPTIONS: dict[str, dict[str, float]] = {
     "week": {"days": 7},
     "month": {"days": 30},
     "newest": {"newest": 50},
@@ -28,25 +28,25 @@ _PRUNE: dict[str, dict[str, float]] = {
 }
 
 
-def history_list() -> None:
+def show_history() -> None:
     """Draw the list of past runs."""
-    from llm_core.storage.history import KEPT_DAYS, MAX_RUNS, PAGE, history_allowed
+    from llm_core.storage.history import MAX_RUNS, PAGE_SIZE, RETENTION_DAYS, is_history_enabled
 
     state = playground_state()
-    tell()
-    if not history_allowed():
+    show_notice()
+    if not is_history_enabled():
         st.info(t("history.off_here"), icon=":material/history_toggle_off:")
         return
     if not has("history_on"):
         put("history_on", state.history_on)
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.toggle(t("history.on"), key="history_on", on_change=_switch)
+        st.toggle(t("history.on"), key="history_on", on_change=_toggle_recording)
         st.space("stretch")
-        _pruning()
-    st.caption(t("history.where", days=KEPT_DAYS, runs=number(MAX_RUNS, 0)))
+        _show_pruning()
+    st.caption(t("history.where", days=RETENTION_DAYS, runs=format_number(MAX_RUNS, 0)))
     if state.history_notice:
         st.error(state.history_notice, icon=":material/error:")
-        st.button(t("history.again"), key="history_again", on_click=_try_again)
+        st.button(t("history.again"), key="history_again", on_click=_retry_recording)
     if not has("history_query"):
         put("history_query", "")
     st.text_input(
@@ -55,35 +55,35 @@ def history_list() -> None:
         placeholder=t("history.search_placeholder"),
         icon=":material/search:",
         max_chars=200,
-        on_change=_from_the_top,
+        on_change=_go_to_first_page,
         persist_state="session",
     )
     skip = gallery_state().runs_skip
-    found = services.history().search(owner(), get("history_query") or "", skip)
+    found = services.history().search(current_owner(), get("history_query") or "", skip)
     if not found.total:
         with st.container(border=True):
             st.markdown(t("gallery.none_found" if get("history_query") else "history.none"))
         return
-    st.caption(t("gallery.found", count=number(found.total, 0)))
+    st.caption(t("gallery.found", count=format_number(found.total, 0)))
     for run in found.runs:
-        _card(run)
-    if found.total > PAGE:
+        _show_card(run)
+    if found.total > PAGE_SIZE:
         with st.container(horizontal=True, horizontal_alignment="center"):
-            st.button(t("gallery.newer"), on_click=_turn, args=(-PAGE,), disabled=not skip, key="runs_newer")
-            last = skip + PAGE >= found.total
-            st.button(t("gallery.older"), on_click=_turn, args=(PAGE,), disabled=last, key="runs_older")
+            st.button(t("gallery.newer"), on_click=_turn_page, args=(-PAGE_SIZE,), disabled=not skip, key="runs_newer")
+            last = skip + PAGE_SIZE >= found.total
+            st.button(t("gallery.older"), on_click=_turn_page, args=(PAGE_SIZE,), disabled=last, key="runs_older")
 
 
-def _card(run: PastRun) -> None:
+def _show_card(run: PastRun) -> None:
     with st.container(border=True):
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.markdown(f"**{i18n.plain(run.title or t('desk.untitled'))}**", width="content")
+            st.markdown(f"**{i18n.escape_markdown(run.title or t('desk.untitled'))}**", width="content")
             st.space("stretch")
             st.button(
                 t("gallery.open"),
                 key=f"open_run_{run.id}",
                 icon=":material/play_arrow:",
-                on_click=_open,
+                on_click=_open_run,
                 args=(run.id,),
             )
             st.button(
@@ -91,15 +91,15 @@ def _card(run: PastRun) -> None:
                 key=f"icon_delete_run_{run.id}",
                 icon=":material/delete:",
                 help=t("history.delete"),
-                on_click=_delete,
+                on_click=_delete_run,
                 args=(run.id,),
             )
         model = NAME if run.model == MODEL_ID else run.model
-        figures = [i18n.moment(run.ended_at), i18n.plain(model)]
+        figures = [i18n.format_time(run.ended_at), i18n.escape_markdown(model)]
         if count := run.summary.get("tokens"):
-            figures.append(t("branches.tokens", count=number(count, 0)))
+            figures.append(t("branches.tokens", count=format_number(count, 0)))
         if (mean := run.summary.get("mean_logprob")) is not None:
-            figures.append(t("run.mean_logprob", value=number(mean)))
+            figures.append(t("run.mean_logprob", value=format_number(mean)))
         if (count := run.summary.get("answers", 1)) > 1:
             figures.append(t("history.answers", count=count))
         st.caption(" · ".join(figures))
@@ -109,45 +109,45 @@ def _card(run: PastRun) -> None:
             st.code(run.answer, language=None, wrap_lines=True)
 
 
-def _pruning() -> None:
+def _show_pruning() -> None:
     with st.popover(t("history.prune"), icon=":material/delete_sweep:"):
-        names = {name: t(f"history.prunes.{name}") for name in _PRUNE}
+        names = {name: t(f"history.prunes.{name}") for name in _PRUNE_OPTIONS}
         st.radio(t("history.prune_title"), list(names), format_func=names.__getitem__, key="history_prune")
-        st.button(t("history.prune_now"), type="primary", key="history_prune_now", on_click=_prune)
+        st.button(t("history.prune_now"), type="primary", key="history_prune_now", on_click=_prune_history)
 
 
-def _prune() -> None:
-    with acting():
-        which = _PRUNE[get("history_prune")]
+def _prune_history() -> None:
+    with report_errors():
+        which = _PRUNE_OPTIONS[get("history_prune")]
         if "days" in which:
-            gone = services.history().prune(owner(), days=which["days"])
+            gone = services.history().prune(current_owner(), days=which["days"])
         else:
-            gone = services.history().prune(owner(), newest=int(which["newest"]))
-        gallery_state().notice = ("success", t("history.pruned", count=number(gone, 0)))
+            gone = services.history().prune(current_owner(), newest=int(which["newest"]))
+        gallery_state().notice = ("success", t("history.pruned", count=format_number(gone, 0)))
         gallery_state().runs_skip = 0
 
 
-def _switch() -> None:
+def _toggle_recording() -> None:
     playground_state().history_on = bool(get("history_on"))
 
 
-def _try_again() -> None:
+def _retry_recording() -> None:
     playground_state().history_notice = None
 
 
-def _open(run_id: str) -> None:
-    with acting():
-        ask_to_open(OpenedRecipe(services.history().recipe(run_id, owner())))
+def _open_run(run_id: str) -> None:
+    with report_errors():
+        open_or_confirm(OpenedRecipe(services.history().recipe(run_id, current_owner())))
 
 
-def _delete(run_id: str) -> None:
-    with acting():
-        services.history().delete(run_id, owner())
+def _delete_run(run_id: str) -> None:
+    with report_errors():
+        services.history().delete(run_id, current_owner())
 
 
-def _turn(by: int) -> None:
+def _turn_page(by: int) -> None:
     gallery_state().runs_skip = max(0, gallery_state().runs_skip + by)
 
 
-def _from_the_top() -> None:
+def _go_to_first_page() -> None:
     gallery_state().runs_skip = 0

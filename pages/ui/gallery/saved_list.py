@@ -6,35 +6,35 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from pages.ui.gallery.actions import about, acting, tell
-from pages.ui.gallery.recipe_detail import recipe_view
+from pages.ui.gallery.actions import format_entry, report_errors, show_notice
+from pages.ui.gallery.recipe_detail import show_recipe
 from pages.ui.gallery.session_state import gallery_state
-from pages.ui.playground.open_recipe import ask_to_open
-from pages.ui.recipes.links import saved_recipe
+from pages.ui.playground.open_recipe import open_or_confirm
+from pages.ui.recipes.links import load_saved_recipe
 from pages.ui.shell import i18n, services
-from pages.ui.shell.browser_identity import owner
-from pages.ui.shell.i18n import number, t
+from pages.ui.shell.browser_identity import current_owner
+from pages.ui.shell.i18n import format_number, t
 from pages.ui.shell.session import get, has, put
 
 if TYPE_CHECKING:
-    from llm_core.storage.recipe_store import Entry
+    from llm_core.storage.recipe_store import RecipeEntry
 
-_WHOSE = ("all", "mine", "deleted")
-_START: dict[str, Any] = {"saved_query": "", "saved_whose": "all", "saved_tag": None, "saved_language": None}
+_OWNER_FILTERS = ("all", "mine", "deleted")
+_DEFAULTS: dict[str, Any] = {"saved_query": "", "saved_whose": "all", "saved_tag": None, "saved_language": None}
 
 
-def saved_list() -> None:
+def show_saved_recipes() -> None:
     """Draw the list, or the chosen recipe."""
     state = gallery_state()
-    tell()
+    show_notice()
     if state.shown:
-        recipe_view(state.shown)
+        show_recipe(state.shown)
         return
-    _search_fields()
-    from llm_core.storage.recipe_store import PAGE
+    _show_search_fields()
+    from llm_core.storage.recipe_store import PAGE_SIZE
 
-    found = services.recipes().search(
-        owner(),
+    found = services.recipe_store().search(
+        current_owner(),
         get("saved_query") or "",
         get("saved_tag") or "",
         get("saved_whose") or "all",
@@ -42,20 +42,22 @@ def saved_list() -> None:
         state.skip,
     )
     if not found.total:
-        _nothing()
+        _show_empty()
         return
-    st.caption(t("gallery.found", count=number(found.total, 0)))
+    st.caption(t("gallery.found", count=format_number(found.total, 0)))
     for entry in found.entries:
-        _card(entry)
-    if found.total > PAGE:
+        _show_card(entry)
+    if found.total > PAGE_SIZE:
         with st.container(horizontal=True, horizontal_alignment="center"):
-            st.button(t("gallery.newer"), on_click=_turn, args=(-PAGE,), disabled=not state.skip, key="saved_newer")
-            last = state.skip + PAGE >= found.total
-            st.button(t("gallery.older"), on_click=_turn, args=(PAGE,), disabled=last, key="saved_older")
+            st.button(
+                t("gallery.newer"), on_click=_turn_page, args=(-PAGE_SIZE,), disabled=not state.skip, key="saved_newer"
+            )
+            last = state.skip + PAGE_SIZE >= found.total
+            st.button(t("gallery.older"), on_click=_turn_page, args=(PAGE_SIZE,), disabled=last, key="saved_older")
 
 
-def _search_fields() -> None:
-    for key, value in _START.items():
+def _show_search_fields() -> None:
+    for key, value in _DEFAULTS.items():
         if not has(key):
             put(key, value)
     st.text_input(
@@ -64,11 +66,11 @@ def _search_fields() -> None:
         placeholder=t("gallery.search_placeholder"),
         icon=":material/search:",
         max_chars=200,
-        on_change=_from_the_top,
+        on_change=_go_to_first_page,
         persist_state="session",
     )
     whose, tag, language = st.columns([1.6, 1, 1], vertical_alignment="bottom")
-    names = {name: t(f"gallery.whose.{name}") for name in _WHOSE}
+    names = {name: t(f"gallery.whose.{name}") for name in _OWNER_FILTERS}
     whose.segmented_control(
         t("gallery.whose_title"),
         list(names),
@@ -76,10 +78,10 @@ def _search_fields() -> None:
         format_func=names.__getitem__,
         key="saved_whose",
         label_visibility="collapsed",
-        on_change=_from_the_top,
+        on_change=_go_to_first_page,
         persist_state="session",
     )
-    tags = dict(services.recipes().tags(owner()))
+    tags = dict(services.recipe_store().tags(current_owner()))
     # Resent at every rerun: the browser identifies a choice by its label, and the count in the label may have changed.
     put("saved_tag", get("saved_tag") if get("saved_tag") in tags else None)
     tag.selectbox(
@@ -88,7 +90,7 @@ def _search_fields() -> None:
         format_func=lambda name: f"{name} ({tags[name]})",
         key="saved_tag",
         placeholder=t("gallery.any"),
-        on_change=_from_the_top,
+        on_change=_go_to_first_page,
         persist_state="session",
     )
     language.selectbox(
@@ -97,12 +99,12 @@ def _search_fields() -> None:
         format_func=i18n.LANGUAGES.__getitem__,
         key="saved_language",
         placeholder=t("gallery.any"),
-        on_change=_from_the_top,
+        on_change=_go_to_first_page,
         persist_state="session",
     )
 
 
-def _nothing() -> None:
+def _show_empty() -> None:
     searched = any(get(key) for key in ("saved_query", "saved_tag", "saved_language"))
     with st.container(border=True):
         if searched or get("saved_whose") == "deleted":
@@ -112,53 +114,55 @@ def _nothing() -> None:
             st.page_link("pages/playground.py", label=t("gallery.to_playground"), icon=":material/arrow_forward:")
 
 
-def _card(entry: Entry) -> None:
+def _show_card(entry: RecipeEntry) -> None:
     with st.container(border=True):
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.markdown(f"**{i18n.plain(entry.title or t('desk.untitled'))}**", width="content")
+            st.markdown(f"**{i18n.escape_markdown(entry.title or t('desk.untitled'))}**", width="content")
             if entry.mine:
                 st.badge(t("gallery.mine"))
             for tag in entry.tags:
-                st.badge(i18n.plain(tag), color="gray")
+                st.badge(i18n.escape_markdown(tag), color="gray")
             st.space("stretch")
             if entry.deleted_at is None:
                 st.button(
                     t("gallery.open"),
                     key=f"open_{entry.id}",
                     icon=":material/play_arrow:",
-                    on_click=_open,
+                    on_click=_open_recipe,
                     args=(entry.id,),
                 )
-                st.button(t("gallery.details"), key=f"details_{entry.id}", on_click=_show, args=(entry.id,))
+                st.button(t("gallery.details"), key=f"details_{entry.id}", on_click=_select_recipe, args=(entry.id,))
             else:
-                st.button(t("gallery.undelete"), key=f"undelete_{entry.id}", on_click=_undelete, args=(entry.id,))
-                st.button(t("gallery.forget"), key=f"forget_{entry.id}", on_click=_forget, args=(entry.id,))
-        st.caption(about(entry))
+                st.button(
+                    t("gallery.undelete"), key=f"undelete_{entry.id}", on_click=_undelete_recipe, args=(entry.id,)
+                )
+                st.button(t("gallery.forget"), key=f"forget_{entry.id}", on_click=_forget_recipe, args=(entry.id,))
+        st.caption(format_entry(entry))
 
 
-def _open(recipe_id: str) -> None:
-    with acting():
-        ask_to_open(saved_recipe(recipe_id))
+def _open_recipe(recipe_id: str) -> None:
+    with report_errors():
+        open_or_confirm(load_saved_recipe(recipe_id))
 
 
-def _show(recipe_id: str) -> None:
+def _select_recipe(recipe_id: str) -> None:
     gallery_state().shown = recipe_id
 
 
-def _undelete(recipe_id: str) -> None:
-    with acting():
-        services.recipes().undelete(recipe_id, owner())
+def _undelete_recipe(recipe_id: str) -> None:
+    with report_errors():
+        services.recipe_store().undelete(recipe_id, current_owner())
         gallery_state().deleted = None
 
 
-def _forget(recipe_id: str) -> None:
-    with acting():
-        services.recipes().forget(recipe_id, owner())
+def _forget_recipe(recipe_id: str) -> None:
+    with report_errors():
+        services.recipe_store().delete_forever(recipe_id, current_owner())
 
 
-def _turn(by: int) -> None:
+def _turn_page(by: int) -> None:
     gallery_state().skip = max(0, gallery_state().skip + by)
 
 
-def _from_the_top() -> None:
+def _go_to_first_page() -> None:
     gallery_state().skip = 0

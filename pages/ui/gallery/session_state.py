@@ -37,7 +37,7 @@ class VertexState:
     entries: tuple[PromptEntry, ...] = ()
     versions: dict[str, tuple[VersionEntry, ...]] = field(default_factory=dict)
     """Versions by prompt id."""
-    kept: SavedPrompt | None = None
+    saved_prompt: SavedPrompt | None = None
     """Prompt that was saved last."""
     fetched: PromptImport | None = None
     """Prompt that waits for the reader to agree that it opens without some of its parts."""

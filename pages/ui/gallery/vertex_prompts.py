@@ -12,13 +12,13 @@ from llm_core import GenerationRequest, SampleRequest
 from llm_core.providers.model_id import split_model_id
 from llm_core.recipes.recipe import Recipe
 from pages.ui.gallery.session_state import vertex_state
-from pages.ui.model.hosted_options import read_hosted
-from pages.ui.playground.open_recipe import ask_to_open, follow
+from pages.ui.model.hosted_options import read_hosted_options
+from pages.ui.playground.open_recipe import open_or_confirm, switch_to_next_page
 from pages.ui.prompt.composer import read_prompt
 from pages.ui.recipes.opened import OpenedRecipe
 from pages.ui.settings.sampler_panel import read_settings
 from pages.ui.shell import i18n, services
-from pages.ui.shell.background_call import ask, give_up, settle, waiting_line
+from pages.ui.shell.background_call import cancel_call, poll_call, show_call_status, start_call
 from pages.ui.shell.i18n import t
 from pages.ui.shell.session import Key, get, has, put, session
 
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 NAME, MODEL, NEXT_OF, PROMPT, VERSION = (f"vertex_prompt_{part}" for part in ("name", "model", "next", "id", "version"))
-SAVE, OPEN = "vertex-save", "vertex-open"
+SAVE_CALL, OPEN_CALL = "vertex-save", "vertex-open"
 """Places of the pending calls of the two forms."""
 
 
-def vertex_prompts() -> None:
+def show_vertex_prompts() -> None:
     """Draw the panel. Calls to Vertex AI run in the background and can be stopped."""
-    saving, asking = settle(SAVE), settle(OPEN)
+    saving, asking = poll_call(SAVE_CALL), poll_call(OPEN_CALL)
     with st.container(border=True):
         st.caption(t("vertex_prompts.about"))
         if not has(Key.VERTEX_PLACE):
@@ -52,17 +52,17 @@ def vertex_prompts() -> None:
         )
         save, open_ = st.tabs([t("vertex_prompts.save"), t("vertex_prompts.open")])
         with save:
-            _save_form(saving)
-            waiting_line(SAVE)
-            _saved()
+            _show_save_form(saving)
+            show_call_status(SAVE_CALL)
+            _show_saved()
         with open_:
-            _open_form(asking)
-            waiting_line(OPEN)
-            _fetched()
-    follow()
+            _show_open_form(asking)
+            show_call_status(OPEN_CALL)
+            _show_fetched()
+    switch_to_next_page()
 
 
-def _save_form(saving: bool) -> None:
+def _show_save_form(saving: bool) -> None:
     if not has(Key.INSTRUCTION):
         st.info(t("vertex_prompts.nothing"))
         return
@@ -70,7 +70,7 @@ def _save_form(saving: bool) -> None:
         target = split_model_id(session().model_id)
         put(MODEL, target.name if target and target.scheme in ("gemini", "vertex") else "")
     first = textwrap.shorten(str(get(Key.INSTRUCTION) or ""), 80, placeholder="…")
-    st.caption(t("vertex_prompts.what", text=i18n.plain(first)))
+    st.caption(t("vertex_prompts.what", text=i18n.escape_markdown(first)))
     left, right = st.columns(2)
     left.text_input(t("vertex_prompts.name"), key=NAME, max_chars=128, persist_state="session")
     right.text_input(
@@ -81,37 +81,51 @@ def _save_form(saving: bool) -> None:
         help=t("vertex_prompts.model_help"),
         persist_state="session",
     )
-    known = {entry.id: _shown(entry) for entry in _listed()}
+    known = {entry.id: _format_prompt(entry) for entry in _listed_prompts()}
     names = {"": t("vertex_prompts.new"), **{each: t("vertex_prompts.next", name=name) for each, name in known.items()}}
     st.selectbox(t("vertex_prompts.as"), list(names), format_func=names.__getitem__, key=NEXT_OF)
     st.button(
-        t("vertex_prompts.save_button"), type="primary", key="vertex_prompt_save", on_click=_save, disabled=saving
+        t("vertex_prompts.save_button"),
+        type="primary",
+        key="vertex_prompt_save",
+        on_click=_save_prompt,
+        disabled=saving,
     )
 
 
-def _saved() -> None:
-    if kept := vertex_state().kept:
-        st.success(t("vertex_prompts.saved", name=i18n.plain(kept.name), version=i18n.plain(kept.version_id)))
+def _show_saved() -> None:
+    if kept := vertex_state().saved_prompt:
+        st.success(
+            t(
+                "vertex_prompts.saved",
+                name=i18n.escape_markdown(kept.name),
+                version=i18n.escape_markdown(kept.version_id),
+            )
+        )
         for kind, fields in (("merged", kept.merged), ("lost", kept.dropped)):
             if fields:
-                st.info(t(f"vertex_prompts.{kind}", fields=_words(fields)))
+                st.info(t(f"vertex_prompts.{kind}", fields=_format_fields(fields)))
 
 
-def _open_form(asking: bool) -> None:
+def _show_open_form(asking: bool) -> None:
     state = vertex_state()
     st.button(
-        t("vertex_prompts.list"), key="vertex_prompt_list", on_click=_list, icon=":material/refresh:", disabled=asking
+        t("vertex_prompts.list"),
+        key="vertex_prompt_list",
+        on_click=_list_prompts,
+        icon=":material/refresh:",
+        disabled=asking,
     )
-    entries = {entry.id: entry for entry in _listed()}
+    entries = {entry.id: entry for entry in _listed_prompts()}
     if not entries:
-        if state.place and state.place == _place():
+        if state.place and state.place == _read_place():
             st.caption(t("vertex_prompts.none"))
         return
     st.selectbox(
         t("vertex_prompts.prompt", count=len(entries)),
         list(entries),
         index=None,
-        format_func=lambda each: _shown(entries[each]),
+        format_func=lambda each: _format_prompt(entries[each]),
         key=PROMPT,
         on_change=_list_versions,
         placeholder=t("vertex_prompts.choose"),
@@ -120,52 +134,52 @@ def _open_form(asking: bool) -> None:
     if not chosen:
         return
     versions = {entry.id: entry for entry in state.versions.get(chosen, ())}
-    names = {"": t("vertex_prompts.newest"), **{each: _version(entry) for each, entry in versions.items()}}
+    names = {"": t("vertex_prompts.newest"), **{each: _format_version(entry) for each, entry in versions.items()}}
     st.selectbox(t("vertex_prompts.version"), list(names), format_func=names.__getitem__, key=VERSION)
     st.button(
         t("gallery.open"),
         type="primary",
         key="vertex_prompt_open",
-        on_click=_fetch,
+        on_click=_fetch_version,
         icon=":material/play_arrow:",
         disabled=asking,
     )
 
 
-def _fetched() -> None:
+def _show_fetched() -> None:
     if fetched := vertex_state().fetched:
         with st.container(border=True):
-            st.markdown(t("vertex_prompts.not_opened", fields=_words(fetched.dropped)))
+            st.markdown(t("vertex_prompts.not_opened", fields=_format_fields(fetched.dropped)))
             with st.container(horizontal=True):
-                st.button(t("vertex_prompts.yes"), key="vertex_prompt_yes", type="primary", on_click=_open)
-                st.button(t("vertex_prompts.no"), key="vertex_prompt_no", on_click=_leave)
+                st.button(t("vertex_prompts.yes"), key="vertex_prompt_yes", type="primary", on_click=_open_fetched)
+                st.button(t("vertex_prompts.no"), key="vertex_prompt_no", on_click=_discard_fetched)
 
 
-def _save() -> None:
+def _save_prompt() -> None:
     state, name, model = vertex_state(), str(get(NAME) or ""), str(get(MODEL) or "").strip()
-    state.kept = None
+    state.saved_prompt = None
 
     def begin() -> BackgroundCall[SavedPrompt]:
         settings = read_settings()
         row = SampleRequest(settings.sampler, settings.max_output_tokens, settings.stop_sequences)
         spec = read_prompt(settings.stop_sequences)
-        request = GenerationRequest(session().model_id, spec, (row,), hosted=read_hosted())
-        return services.vertex_prompts().save(_place(), request, name, model, str(get(NEXT_OF) or ""))
+        request = GenerationRequest(session().model_id, spec, (row,), hosted=read_hosted_options())
+        return services.vertex_prompt_store().save(_read_place(), request, name, model, str(get(NEXT_OF) or ""))
 
     def take(kept: SavedPrompt) -> None:
-        state.kept = kept
+        state.saved_prompt = kept
 
-    shown = i18n.plain(name)
-    ask(SAVE, t("vertex_prompts.saving", name=shown), begin, take, t("vertex_prompts.stopped", name=shown))
+    shown = i18n.escape_markdown(name)
+    start_call(SAVE_CALL, t("vertex_prompts.saving", name=shown), begin, take, t("vertex_prompts.stopped", name=shown))
 
 
-def _list() -> None:
-    state, place = vertex_state(), _place()
+def _list_prompts() -> None:
+    state, place = vertex_state(), _read_place()
 
     def take(entries: tuple[PromptEntry, ...]) -> None:
         state.entries, state.place, state.versions, state.fetched = entries, place, {}, None
 
-    _ask(lambda kept, line: kept.prompts(place, line), take)
+    _start_open_call(lambda kept, line: kept.prompts(place, line), take)
 
 
 def _list_versions() -> None:
@@ -177,12 +191,12 @@ def _list_versions() -> None:
         state.versions[chosen] = versions
 
     if chosen and chosen not in state.versions:
-        _ask(lambda kept, line: kept.versions(state.place, chosen, line), take)
+        _start_open_call(lambda kept, line: kept.versions(state.place, chosen, line), take)
     else:
-        give_up(OPEN)
+        cancel_call(OPEN_CALL)
 
 
-def _fetch() -> None:
+def _fetch_version() -> None:
     """Fetch the chosen version, and open it unless some of its parts would be dropped, which the reader should know
     first."""
     state, chosen, version = vertex_state(), str(get(PROMPT)), str(get(VERSION) or "")
@@ -190,59 +204,59 @@ def _fetch() -> None:
     def take(found: PromptImport) -> None:
         state.fetched = found
         if not found.dropped:
-            _open()
+            _open_fetched()
 
-    _ask(lambda kept, line: kept.open(state.place, chosen, version, line), take)
+    _start_open_call(lambda kept, line: kept.open(state.place, chosen, version, line), take)
 
 
-def _ask(what: Callable[[VertexPromptStore, Connection], T], take: Callable[[T], None]) -> None:
+def _start_open_call(what: Callable[[VertexPromptStore, Connection], T], take: Callable[[T], None]) -> None:
     """Start a call of the form to open, which has one pending call at a time."""
 
     def begin() -> BackgroundCall[T]:
         from llm_core.providers.http.background_call import BackgroundCall
 
-        kept = services.vertex_prompts()
+        kept = services.vertex_prompt_store()
         return BackgroundCall(lambda line: what(kept, line), kept.make_connection())
 
-    ask(OPEN, t("vertex_prompts.listing"), begin, take)
+    start_call(OPEN_CALL, t("vertex_prompts.listing"), begin, take)
 
 
-def _open() -> None:
+def _open_fetched() -> None:
     """Open the fetched prompt in the Playground, with confirmation if it replaces unsaved work."""
     state = vertex_state()
     if found := state.fetched:
         names = {entry.id: entry.name for entry in state.entries}
         state.fetched = None
-        ask_to_open(OpenedRecipe(Recipe.of(found.request, title=names.get(str(get(PROMPT)), ""))))
+        open_or_confirm(OpenedRecipe(Recipe.from_request(found.request, title=names.get(str(get(PROMPT)), ""))))
 
 
-def _leave() -> None:
+def _discard_fetched() -> None:
     vertex_state().fetched = None
 
 
-def _place() -> str:
+def _read_place() -> str:
     return str(get(Key.VERTEX_PLACE) or "").strip()
 
 
-def _listed() -> tuple[PromptEntry, ...]:
+def _listed_prompts() -> tuple[PromptEntry, ...]:
     """Return the listed prompts if they belong to the place that the form names."""
     state = vertex_state()
-    return state.entries if state.place == _place() else ()
+    return state.entries if state.place == _read_place() else ()
 
 
-def _shown(entry: PromptEntry) -> str:
-    return " · ".join(filter(None, (entry.name or entry.id, entry.model, _day(entry))))
+def _format_prompt(entry: PromptEntry) -> str:
+    return " · ".join(filter(None, (entry.name or entry.id, entry.model, _format_saved_at(entry))))
 
 
-def _version(entry: VersionEntry) -> str:
-    return " · ".join(filter(None, (t("vertex_prompts.number", number=entry.id), entry.name, _day(entry))))
+def _format_version(entry: VersionEntry) -> str:
+    return " · ".join(filter(None, (t("vertex_prompts.number", number=entry.id), entry.name, _format_saved_at(entry))))
 
 
-def _day(entry: PromptEntry | VersionEntry) -> str:
+def _format_saved_at(entry: PromptEntry | VersionEntry) -> str:
     return f"{entry.saved_at:%Y-%m-%d %H:%M}" if entry.saved_at else ""
 
 
-def _words(fields: Sequence[str]) -> str:
+def _format_fields(fields: Sequence[str]) -> str:
     """Return names of fields; those that only Vertex AI has, as it spells them."""
-    known = i18n.texts(i18n.language())
-    return ", ".join(known.get(f"fields.{name}") or i18n.plain(name) for name in fields)
+    known = i18n.load_texts(i18n.language())
+    return ", ".join(known.get(f"fields.{name}") or i18n.escape_markdown(name) for name in fields)

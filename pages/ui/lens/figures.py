@@ -10,13 +10,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pages.ui.components.charts import AFTER, DRAWN, RAW, plain_label
+from pages.ui.components.charts import AFTER_COLOUR, DRAWN_COLOUR, RAW_COLOUR, escape_label
 from samplers.top_logprobs import MAX_VOCABULARY_SIZE
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from llm_core.analysis.step_inspector import Draws, StageView, View
+    from llm_core.analysis.step_inspector import DrawCounts, StageView, StepView
 
 MAX_TOKENS_SHOWN = 12
 PANEL_WIDTH = 88
@@ -101,7 +101,7 @@ def _column_traces(
     rows = list(range(len(values)))
     cut = [row for row in rows if values[row] == 0]
     last = len(values) - 1
-    colours = [DRAWN if row == marked else RAW if row == last else AFTER for row in rows]
+    colours = [DRAWN_COLOUR if row == marked else RAW_COLOUR if row == last else AFTER_COLOUR for row in rows]
     floor = _MIN_LOG_PROBABILITY if logarithmic else 0.0
     far = 7.0 if logarithmic else end
     error, rest_error = (0.0 if each >= 1 else each for each in column.errors)
@@ -115,7 +115,7 @@ def _column_traces(
             "y": rows,
             "marker": {"color": colours, "opacity": 0.62},
             "hovertext": [
-                f"{plain_label(name)}<br>{plain_label(column.title)}<br>{words['probability']}: {value:.6f}"
+                f"{escape_label(name)}<br>{escape_label(column.title)}<br>{words['probability']}: {value:.6f}"
                 for name, value in zip(names, values, strict=True)
             ],
             "hoverinfo": "text",
@@ -129,7 +129,7 @@ def _column_traces(
                 "color": "rgba(127,137,152,0.10)",
                 "pattern": {"shape": "/", "size": 6, "fgcolor": "rgba(127,137,152,0.45)"},
             },
-            "hovertext": [f"{plain_label(names[row])}<br>{words['cut']}" for row in cut],
+            "hovertext": [f"{escape_label(names[row])}<br>{words['cut']}" for row in cut],
             "hoverinfo": "text",
         },
         {
@@ -155,7 +155,7 @@ def _error_bars(errors: Sequence[float]) -> Figure:
 
 
 def _column_heading(column: WaterfallColumn, domain: list[float]) -> Figure:
-    lines = [f"<b>{plain_label(column.title)}</b>", *(f"<span>{plain_label(line)}</span>" for line in column.lines)]
+    lines = [f"<b>{escape_label(column.title)}</b>", *(f"<span>{escape_label(line)}</span>" for line in column.lines)]
     return {
         "xref": "paper",
         "yref": "paper",
@@ -171,7 +171,7 @@ def _column_heading(column: WaterfallColumn, domain: list[float]) -> Figure:
 
 
 def _waterfall_layout(names: Sequence[str], marked: int | None, head: int) -> Figure:
-    labels = [plain_label(name if len(name) <= 14 else name[:13] + "…") for name in names]
+    labels = [escape_label(name if len(name) <= 14 else name[:13] + "…") for name in names]
     if marked is not None:
         labels[marked] = f"<b>{labels[marked]}</b>"
     return {
@@ -193,22 +193,22 @@ def _waterfall_layout(names: Sequence[str], marked: int | None, head: int) -> Fi
     }
 
 
-def cumulative_figure(view: View, words: dict[str, str], top_p: float | None) -> Figure:
+def cumulative_figure(view: StepView, words: dict[str, str], top_p: float | None) -> Figure:
     """Return cumulative probability by rank, before and after the sampler, with `top_p` as a line."""
     figure = _curve_figure(
         [
-            (words["raw"], RAW, *_thin_points(view.raw.descending.cumsum(0))),
-            (words["after"], AFTER, *_thin_points(view.final.descending.cumsum(0), view.final.kept)),
+            (words["raw"], RAW_COLOUR, *_thin_points(view.raw.descending.cumsum(0))),
+            (words["after"], AFTER_COLOUR, *_thin_points(view.final.descending.cumsum(0), view.final.kept)),
         ],
         words["rank"],
         words["cumulative"],
     )
-    for stage, colour in ((view.raw, RAW), (view.final, AFTER)):
+    for stage, colour in ((view.raw, RAW_COLOUR), (view.final, AFTER_COLOUR)):
         figure["data"] += _cumulative_band(stage, colour, words["beyond"])
     figure["layout"]["yaxis"]["range"] = [0, 1.03]
     if top_p is not None:
         line = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": top_p, "y1": top_p}
-        figure["layout"]["shapes"] = [line | {"line": {"color": DRAWN, "dash": "dash", "width": 2}}]
+        figure["layout"]["shapes"] = [line | {"line": {"color": DRAWN_COLOUR, "dash": "dash", "width": 2}}]
         figure["layout"]["annotations"] = [
             {
                 "xref": "paper",
@@ -223,23 +223,23 @@ def cumulative_figure(view: View, words: dict[str, str], top_p: float | None) ->
     return figure
 
 
-def rank_probability_figure(view: View, words: dict[str, str]) -> Figure:
+def rank_probability_figure(view: StepView, words: dict[str, str]) -> Figure:
     """Return probability against rank, both logarithmic: a straight line would be Zipf's law."""
     figure = _curve_figure(
         [
-            (words["raw"], RAW, *_thin_points(view.raw.descending)),
-            (words["after"], AFTER, *_thin_points(view.final.descending, view.final.kept)),
+            (words["raw"], RAW_COLOUR, *_thin_points(view.raw.descending)),
+            (words["after"], AFTER_COLOUR, *_thin_points(view.final.descending, view.final.kept)),
         ],
         words["rank"],
         words["probability"],
     )
-    for stage, colour in ((view.raw, RAW), (view.final, AFTER)):
+    for stage, colour in ((view.raw, RAW_COLOUR), (view.final, AFTER_COLOUR)):
         figure["data"] += _probability_ceiling(stage, colour, words["beyond"])
     figure["layout"]["yaxis"] |= {"type": "log", "exponentformat": "power", "range": [-9, 0.1]}
     return figure
 
 
-def draws_figure(draws: Draws, labels: Sequence[str], words: dict[str, str]) -> Figure:
+def draws_figure(draws: DrawCounts, labels: Sequence[str], words: dict[str, str]) -> Figure:
     """Return observed counts as bars and expected counts as dots with one standard deviation.
 
     The last row is the sum of the tokens that are not shown.
@@ -249,7 +249,9 @@ def draws_figure(draws: Draws, labels: Sequence[str], words: dict[str, str]) -> 
     expected = [*draws.expected[:shown], math.fsum(draws.expected[shown:])]
     observed = [*draws.observed[:shown], sum(draws.observed[shown:])]
     rows = list(range(shown + 1))
-    names = [plain_label(label if len(label) <= 14 else label[:13] + "…") for label in (*labels[:shown], words["rest"])]
+    names = [
+        escape_label(label if len(label) <= 14 else label[:13] + "…") for label in (*labels[:shown], words["rest"])
+    ]
     return {
         "data": [
             {
@@ -259,7 +261,7 @@ def draws_figure(draws: Draws, labels: Sequence[str], words: dict[str, str]) -> 
                 "x": observed,
                 "y": rows,
                 "width": 0.7,
-                "marker": {"color": AFTER, "opacity": 0.55},
+                "marker": {"color": AFTER_COLOUR, "opacity": 0.55},
             },
             {
                 "type": "scatter",
@@ -267,11 +269,11 @@ def draws_figure(draws: Draws, labels: Sequence[str], words: dict[str, str]) -> 
                 "name": words["predicted"],
                 "x": expected,
                 "y": rows,
-                "marker": {"color": DRAWN, "size": 8},
+                "marker": {"color": DRAWN_COLOUR, "size": 8},
                 "error_x": {
                     "type": "data",
                     "array": [math.sqrt(max(0.0, e * (1 - e / total))) for e in expected],
-                    "color": DRAWN,
+                    "color": DRAWN_COLOUR,
                     "thickness": 2,
                 },
             },

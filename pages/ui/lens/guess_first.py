@@ -8,7 +8,7 @@ import streamlit as st
 
 from pages.ui.lens.session_state import Guess, lens_state
 from pages.ui.lens.views import ViewContext
-from pages.ui.shell.i18n import number, plain, share, t
+from pages.ui.shell.i18n import escape_markdown, format_number, format_share, t
 from pages.ui.shell.session import get
 
 
@@ -44,23 +44,23 @@ def _record_guess(scene: ViewContext, step: int) -> None:
 def _show_guess_result(scene: ViewContext, guess: Guess) -> None:
     raw = scene.view.raw
     if guess.token is not None and guess.probability is not None:
-        token, rank = plain(scene.label(guess.token)), number(raw.rank(guess.token), 0)
-        st.markdown(t("lens.guess.yours", token=token, value=share(guess.probability), rank=rank))
+        token, rank = escape_markdown(scene.label(guess.token)), format_number(raw.rank(guess.token), 0)
+        st.markdown(t("lens.guess.yours", token=token, value=format_share(guess.probability), rank=rank))
     elif guess.probability is not None:
-        st.markdown(t("hosted_views.guess_unseen", count=len(raw.probs), value=share(guess.probability)))
+        st.markdown(t("hosted_views.guess_unseen", count=len(raw.probs), value=format_share(guess.probability)))
     else:
         st.markdown(t("lens.guess.none"))
     best = raw.best
     st.markdown(
         t(
             "lens.guess.truth",
-            best=plain(scene.label(best)),
-            value=share(raw.probability(best)),
-            drawn=plain(scene.label(scene.token_id)),
+            best=escape_markdown(scene.label(best)),
+            value=format_share(raw.probability(best)),
+            drawn=escape_markdown(scene.label(scene.token_id)),
         )
     )
     made = [each for each in lens_state().guesses.values() if each.probability is not None]
     if made:
         hits = sum(each.hit for each in made)
         bits = sum(-math.log2(max(each.probability or 0, 1e-12)) for each in made) / len(made)
-        st.caption(t("lens.guess.score", hits=hits, count=len(made), bits=number(bits, 1)))
+        st.caption(t("lens.guess.score", hits=hits, count=len(made), bits=format_number(bits, 1)))

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import streamlit as st
 
-from llm_core.analysis.step_inspector import Lens, Sighting, StageView, View
-from pages.ui.shell.i18n import number, share, t
+from llm_core.analysis.step_inspector import StageView, StepInspector, StepView, TokenAtStage
+from pages.ui.shell.i18n import format_number, format_share, t
 from samplers import SamplerConfig
 
 _MIN_VISIBLE_ERROR = 5e-5
@@ -19,15 +19,15 @@ _MIN_VISIBLE_ERROR = 5e-5
 def format_kept(stage: StageView) -> str:
     """Return how many tokens are possible after a stage, and whether unseen tokens may be possible too."""
     if stage.unseen is None:
-        return t("lens.kept", count=number(stage.kept, 0))
-    words = t("hosted_views.kept", kept=number(stage.kept, 0), shown=number(len(stage.probs), 0))
+        return t("lens.kept", count=format_number(stage.kept, 0))
+    words = t("hosted_views.kept", kept=format_number(stage.kept, 0), shown=format_number(len(stage.probs), 0))
     return f"{words} {t('hosted_views.and_others')}" if stage.unseen.possible else words
 
 
 def format_entropy(stage: StageView) -> str:
     """Return the entropy in bits, or the two numbers that it lies between."""
-    low = number(stage.entropy_bits)
-    if stage.unseen is None or (high := number(stage.unseen.entropy_most)) == low:
+    low = format_number(stage.entropy_bits)
+    if stage.unseen is None or (high := format_number(stage.unseen.max_entropy_bits)) == low:
         return low
     return f"{low}–{high}"
 
@@ -38,14 +38,16 @@ def format_error_bound(stage: StageView) -> str:
         return ""
     if stage.error_bound >= 1:
         return t("hosted_views.no_bound")
-    return f"± {share(stage.error_bound)}" if stage.error_bound >= _MIN_VISIBLE_ERROR else t("hosted_views.exact")
+    return (
+        f"± {format_share(stage.error_bound)}" if stage.error_bound >= _MIN_VISIBLE_ERROR else t("hosted_views.exact")
+    )
 
 
-def rest_label(view: View) -> str:
+def rest_label(view: StepView) -> str:
     return t("lens.rest" if view.raw.unseen is None else "hosted_views.rest")
 
 
-def format_probability(seen: Sighting, shown: bool) -> str:
+def format_probability(seen: TokenAtStage, shown: bool) -> str:
     """Return a probability with its error bound, or an upper bound for a token that was not shown."""
     if not shown:
         return t("hosted_views.at_most", value=f"{seen.probability:.3g}") if seen.probability else "0"
@@ -53,25 +55,25 @@ def format_probability(seen: Sighting, shown: bool) -> str:
     return f"{seen.probability:.3g}{bound}"
 
 
-def format_rank(seen: Sighting, shown: bool) -> str:
+def format_rank(seen: TokenAtStage, shown: bool) -> str:
     if seen.rank is None:
         return t("step.cut")
-    rank = number(seen.rank, 0)
+    rank = format_number(seen.rank, 0)
     return rank if shown else t("hosted_views.at_least", value=rank)
 
 
-def show_partial_note(lens: Lens, view: View, config: SamplerConfig) -> None:
+def show_partial_note(lens: StepInspector, view: StepView, config: SamplerConfig) -> None:
     """Draw a note on what is missing from the step, and on the error bound; nothing for a wholly known step."""
     raw, final = view.raw.unseen, view.final
     if raw is None:
         return
-    words = [t("hosted_views.shown", count=number(len(view.raw.probs), 0), value=share(1 - raw.mass))]
+    words = [t("hosted_views.shown", count=format_number(len(view.raw.probs), 0), value=format_share(1 - raw.mass))]
     words.append(t("hosted_views.one_bar"))
-    if unbounded := lens.unbounded(config):
+    if unbounded := lens.unbounded_stages(config):
         names = ", ".join(t(f"stages.{name}.name") for name in unbounded)
         words.append(t("hosted_views.unbounded", stages=names))
     elif final.error_bound >= 1:
         words.append(t("hosted_views.constrained" if config.stages else "hosted_views.odd"))
     else:
-        words.append(t("hosted_views.bound", value=share(final.error_bound)))
+        words.append(t("hosted_views.bound", value=format_share(final.error_bound)))
     st.caption(" ".join(words), help=t("hosted_views.bound_help"))

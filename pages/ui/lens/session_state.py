@@ -9,7 +9,7 @@ from llm_core.generation.record import Run
 from pages.ui.shell.session import session_slice
 
 if TYPE_CHECKING:
-    from llm_core.analysis.step_inspector import Draws, Lens
+    from llm_core.analysis.step_inspector import DrawCounts, StepInspector
 
 
 class Guess(NamedTuple):
@@ -32,11 +32,11 @@ class LensState:
     step: int = 0
     runs: dict[tuple[str, int, int], Run] = field(default_factory=dict)
     """What is being asked for: the logits of a step."""
-    lenses: dict[tuple[str, int, int], Lens] = field(default_factory=dict)
+    lenses: dict[tuple[str, int, int], StepInspector] = field(default_factory=dict)
     """Steps that were looked at, the oldest first."""
     guesses: dict[int, Guess] = field(default_factory=dict)
     """What the learner said before the distribution was shown, by step."""
-    draws: tuple[tuple, Draws] | None = None
+    draws: tuple[tuple, DrawCounts] | None = None
     """The last ones, after what they were drawn from: a hundred thousand take a second."""
     own_order: tuple[str, ...] = ()
     """Stages as the reader put them."""

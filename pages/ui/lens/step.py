@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from llm_core.analysis.partial_inspector import partial_lens_of
-from llm_core.analysis.step_inspector import Lens, lens_of, request_for
+from llm_core.analysis.partial_inspector import make_partial_inspector
+from llm_core.analysis.step_inspector import StepInspector, make_step_inspector, make_step_request
 from llm_core.generation.branches import Branch
 from llm_core.generation.record import TokenEvent
 from pages.ui.lens.session_state import lens_state
-from pages.ui.playground.run_view import shown_branch
+from pages.ui.playground.run_view import find_shown_branch
 from pages.ui.playground.session_state import playground_state
 from pages.ui.shell import services
 
@@ -36,7 +36,7 @@ def find_selected_step() -> SelectedStep | None:
     It starts at the step that is pinned in the Playground, or at the newest one.
     """
     state = playground_state()
-    branch = shown_branch(state.askings[state.shown[0]] if state.askings else None)
+    branch = find_shown_branch(state.technique_runs[state.shown[0]] if state.technique_runs else None)
     events = branch.events() if branch else []
     if branch is None or not events:
         return None
@@ -46,7 +46,7 @@ def find_selected_step() -> SelectedStep | None:
     return SelectedStep(branch, events, min(lens_state().step, len(events) - 1))
 
 
-def inspect_step(place: SelectedStep) -> Lens | None:
+def inspect_step(place: SelectedStep) -> StepInspector | None:
     """Return the inspector of the step, or None while the engine is busy.
 
     Raises the error that the forward pass failed with.
@@ -62,19 +62,19 @@ def inspect_step(place: SelectedStep) -> Lens | None:
             vocabulary: int | None = trace.raw.kept
         else:
             vocabulary = services.router().hosted.vocabulary(asked.request.model_id)
-        return _cache_inspector(key, partial_lens_of(asked, place.events, place.step, vocabulary))
+        return _cache_inspector(key, make_partial_inspector(asked, place.events, place.step, vocabulary))
     if key not in state.runs:
         for run in state.runs.values():  # the learner has moved to another step
             run.cancel()
         answer = [event.known_id for event in place.events[: place.step]]
-        request = request_for(place.branch.run.request, place.branch.row.request, answer)
+        request = make_step_request(place.branch.run.request, place.branch.row.request, answer)
         state.runs = {key: services.submit(request)}
     if not state.runs[key].wait(_WAIT_SECONDS):
         return None
-    return _cache_inspector(key, lens_of(state.runs.pop(key)))
+    return _cache_inspector(key, make_step_inspector(state.runs.pop(key)))
 
 
-def _cache_inspector(key: tuple[str, int, int], lens: Lens) -> Lens:
+def _cache_inspector(key: tuple[str, int, int], lens: StepInspector) -> StepInspector:
     state = lens_state()
     state.lenses[key] = lens
     while len(state.lenses) > MAX_CACHED_STEPS:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from llm_core.analysis.step_inspector import Draws, Found, Lens, StageView, View, draw_many
+from llm_core.analysis.step_inspector import DrawCounts, StageView, StepInspector, StepView, TextSpelling, draw_many
 from pages.ui.components.charts import escape_control_characters
-from pages.ui.components.live_plot import live_plot
+from pages.ui.components.live_plot import show_live_plot
 from pages.ui.lens import figures
 from pages.ui.lens.figures import WaterfallColumn
 from pages.ui.lens.partial import (
@@ -22,7 +22,7 @@ from pages.ui.lens.partial import (
     rest_label,
 )
 from pages.ui.lens.session_state import lens_state
-from pages.ui.shell.i18n import number, plain, share, t
+from pages.ui.shell.i18n import escape_markdown, format_number, format_share, t
 from samplers import ORDERS, SamplerConfig
 
 _BLANK = "\u00a0"
@@ -33,11 +33,11 @@ DRAW_COUNTS = (100, 1_000, 10_000, 100_000)
 class ViewContext:
     """The step that the views draw, with the sampler settings applied to it."""
 
-    lens: Lens
+    lens: StepInspector
     name: Callable[[int], str]
     """Returns a token's text by its id."""
     config: SamplerConfig
-    view: View
+    view: StepView
     token_id: int
     """The token that the run drew."""
 
@@ -62,7 +62,7 @@ def show_orders(scene: ViewContext) -> None:
     """Draw the same settings in the stage order of each provider and in the learner's own order."""
     st.caption(t("lens.orders_help"))
     own = _edit_own_order(scene.config)
-    views = scene.lens.orders(scene.config, own)
+    views = scene.lens.inspect_orders(scene.config, own)
     finals = {name: view.final for name, view in views.items()}
     _show_waterfall(scene, finals, lambda name: t(f"lens.order_names.{name}"), _final_summary, "lens_orders")
     kept = {name: view.final.possible for name, view in views.items()}
@@ -73,7 +73,9 @@ def show_orders(scene: ViewContext) -> None:
     for name, ids in kept.items():
         more = sorted(ids - common, key=lambda token: -scene.view.raw.probability(token))
         listed = ", ".join(f"`{scene.label(token).replace('`', 'ˋ')}`" for token in more[:6])
-        more_than = t("lens.order_more", count=number(len(more), 0), tokens=listed) if more else t("lens.order_common")
+        more_than = (
+            t("lens.order_more", count=format_number(len(more), 0), tokens=listed) if more else t("lens.order_common")
+        )
         title, chain = t(f"lens.order_names.{name}"), _format_chain(ORDERS.get(name, own), scene.config)
         st.markdown(f"**{title}** ({chain}): {more_than}")
 
@@ -115,7 +117,7 @@ def show_cumulative(scene: ViewContext) -> None:
     words = {name: t(f"lens.curve.{name}") for name in ("raw", "after", "rank", "cumulative")}
     words["beyond"] = t("hosted_views.beyond")
     top_p = scene.config.top_p if scene.config.top_p < 1 else None
-    words["top_p"] = t("lens.curve.top_p", value=number(scene.config.top_p))
+    words["top_p"] = t("lens.curve.top_p", value=format_number(scene.config.top_p))
     _show_plot(scene, figures.cumulative_figure(scene.view, words, top_p), "lens_cumulative", t("lens.views.curves"))
     st.caption(t("lens.curves_help"))
     _show_table_switch("lens_curve_table", lambda: _rank_table(scene, words))
@@ -161,29 +163,31 @@ def show_token(scene: ViewContext) -> None:
                 {
                     t("lens.stage"): stage_title(seen.stage),
                     t("step.probability"): format_probability(seen, shown),
-                    t("lens.log_probability"): number(math.log(seen.probability)) if seen.probability else "−∞",
+                    t("lens.log_probability"): format_number(math.log(seen.probability)) if seen.probability else "−∞",
                     t("lens.rank"): format_rank(seen, shown),
                 }
-                for seen in scene.view.follow(found.token_id)
+                for seen in scene.view.trace_token(found.token_id)
             ],
             hide_index=True,
         )
 
 
-def _show_token_note(scene: ViewContext, found: Found) -> None:
+def _show_token_note(scene: ViewContext, found: TextSpelling) -> None:
     """Say where a text is more than one token, or none of the tokens that were shown."""
     if found.token_id is None:
         st.caption(t("hosted_views.not_shown", count=len(scene.view.raw.probs)))
     elif found.begins:
-        st.caption(t("hosted_views.begins", first=plain(scene.label(found.token_id))))
+        st.caption(t("hosted_views.begins", first=escape_markdown(scene.label(found.token_id))))
     elif len(found.pieces) > 1:
         pieces = " + ".join(map(scene.label, found.pieces))
-        st.caption(t("lens.several_tokens", pieces=plain(pieces), first=plain(scene.label(found.token_id))))
+        st.caption(
+            t("lens.several_tokens", pieces=escape_markdown(pieces), first=escape_markdown(scene.label(found.token_id)))
+        )
 
 
 def show_draws(scene: ViewContext) -> None:
     """Draw how often tokens are drawn against how often they are predicted, with a goodness-of-fit test."""
-    counts = {count: number(count, 0) for count in DRAW_COUNTS}
+    counts = {count: format_number(count, 0) for count in DRAW_COUNTS}
     count = st.segmented_control(
         t("lens.draw_count"),
         list(counts),
@@ -199,7 +203,11 @@ def show_draws(scene: ViewContext) -> None:
     labels = [scene.label(token) for token in drawn.token_ids[: figures.MAX_TOKENS_SHOWN]]
     _show_plot(scene, figures.draws_figure(drawn, labels, words), "lens_draws", t("lens.views.draws"))
     if drawn.fit.degrees:
-        fit = {"statistic": number(drawn.fit.statistic), "degrees": drawn.fit.degrees, "p": number(drawn.fit.p, 3)}
+        fit = {
+            "statistic": format_number(drawn.fit.statistic),
+            "degrees": drawn.fit.degrees,
+            "p": format_number(drawn.fit.p, 3),
+        }
         st.markdown(t("lens.fit_good" if drawn.fit.p >= 0.01 else "lens.fit_bad", **fit))
     else:
         st.markdown(t("lens.fit_none"))
@@ -212,7 +220,7 @@ def show_draws(scene: ViewContext) -> None:
     )
 
 
-def _count_draws(scene: ViewContext, count: int, seed: int) -> Draws:
+def _count_draws(scene: ViewContext, count: int, seed: int) -> DrawCounts:
     state = lens_state()
     asked = (state.of, state.step, scene.config, count, seed)
     if state.draws is None or state.draws[0] != asked:
@@ -235,7 +243,7 @@ def stage_title(name: str) -> str:
 
 
 def _stage_summary(stage: StageView) -> tuple[str, ...]:
-    removed = t("lens.removed", count=number(stage.removed, 0), mass=share(stage.removed_mass))
+    removed = t("lens.removed", count=format_number(stage.removed, 0), mass=format_share(stage.removed_mass))
     kept, bits, *bound = _final_summary(stage)
     return kept, removed if stage.removed or stage.removed_mass else _BLANK, bits, *bound
 
@@ -264,7 +272,7 @@ def _show_waterfall(
     labels = [scene.label(token) for token in ids]
     words = {"rest": rest_label(scene.view), "probability": t("step.probability"), "cut": t("step.cut")}
     figure = figures.waterfall_figure(
-        columns, labels, marked=ids.index(scene.token_id), logarithmic=logarithmic, number=share, words=words
+        columns, labels, marked=ids.index(scene.token_id), logarithmic=logarithmic, number=format_share, words=words
     )
     _show_plot(scene, figure, key, t("lens.views.stages"), figures.waterfall_width(len(columns)))
 
@@ -280,7 +288,7 @@ def _show_waterfall(
 
 
 def _show_plot(scene: ViewContext, figure: dict, key: str, label: str, min_width: int = 0) -> None:
-    live_plot(
+    show_live_plot(
         figure,
         key=key,
         label=label,

@@ -12,17 +12,17 @@ from llm_core.generation.record import Run, SampleRecord, Usage
 from llm_core.generation.request import IMAGE_TYPES, THINKING, HostedOptions, Image
 from pages.ui.model.session_state import model_state
 from pages.ui.shell import i18n, services
-from pages.ui.shell.i18n import number, t
+from pages.ui.shell.i18n import format_number, t
 from pages.ui.shell.session import Key, get, has, put
 
 if TYPE_CHECKING:
     from llm_core.providers.model_id import Target
 
 SAFETY_CATEGORIES = ("HARASSMENT", "HATE_SPEECH", "SEXUALLY_EXPLICIT", "DANGEROUS_CONTENT")
-SAFETY = ("default", "BLOCK_LOW_AND_ABOVE", "BLOCK_MEDIUM_AND_ABOVE", "BLOCK_ONLY_HIGH", "BLOCK_NONE")
+SAFETY_LEVELS = ("default", "BLOCK_LOW_AND_ABOVE", "BLOCK_MEDIUM_AND_ABOVE", "BLOCK_ONLY_HIGH", "BLOCK_NONE")
 
 
-def hosted_options() -> None:
+def show_hosted_options() -> None:
     """Draw the fields that `read_hosted_options` reads."""
     if not has(Key.THINKING):
         put(Key.THINKING, "default")
@@ -38,7 +38,7 @@ def hosted_options() -> None:
             persist_state="session",
         )
         st.toggle(t("hosted.show_thoughts"), key=Key.SHOW_THOUGHTS, persist_state="session")
-        bars = {bar: t(f"hosted.safety.{bar}") for bar in SAFETY}
+        bars = {bar: t(f"hosted.safety.{bar}") for bar in SAFETY_LEVELS}
         st.selectbox(
             t("hosted.safety_title"),
             list(bars),
@@ -60,7 +60,7 @@ def hosted_options() -> None:
                 st.button(t("hosted.images_remove"), key="remove_images", on_click=_remove_images)
 
 
-def read_hosted() -> HostedOptions:
+def read_hosted_options() -> HostedOptions:
     """Return the options as the fields have them, with the open recipe's images if no files are chosen."""
     files = get("hosted_images") or ()
     bar = get(Key.SAFETY) or "default"
@@ -72,12 +72,12 @@ def read_hosted() -> HostedOptions:
     )
 
 
-def write_hosted(options: HostedOptions) -> None:
+def write_hosted_options(options: HostedOptions) -> None:
     """Fill the fields as far as they can show the options; thinking by level only. Call it before they are drawn."""
     bars = {bar for _, bar in options.safety}
     put(Key.THINKING, options.thinking if options.thinking in THINKING else "default")
     put(Key.SHOW_THOUGHTS, options.show_thoughts)
-    put(Key.SAFETY, bars.pop() if len(bars) == 1 and bars <= set(SAFETY) else "default")
+    put(Key.SAFETY, bars.pop() if len(bars) == 1 and bars <= set(SAFETY_LEVELS) else "default")
     model_state().images = options.images
 
 
@@ -85,7 +85,7 @@ def _remove_images() -> None:
     model_state().images = ()
 
 
-def hosted_notes(run: Run, row: SampleRecord) -> None:
+def show_response_notes(run: Run, row: SampleRecord) -> None:
     """Draw notices, thoughts, token usage and cost of one answer."""
     for notice in run.notices:
         st.info(i18n.explain(notice), icon=":material/info:")
@@ -98,26 +98,26 @@ def hosted_notes(run: Run, row: SampleRecord) -> None:
         st.caption(f":material/stacks: {t('hosted.shared')}")
     if usage := row.usage:
         counted = {"prompt": usage.prompt_tokens, "output": usage.output_tokens, "thoughts": usage.thought_tokens}
-        parts = [t(f"hosted.usage.{name}", value=number(value, 0)) for name, value in counted.items() if value]
-        st.caption(" · ".join([*parts, *_cost(run, row)]))
+        parts = [t(f"hosted.usage.{name}", value=format_number(value, 0)) for name, value in counted.items() if value]
+        st.caption(" · ".join([*parts, *_format_sample_cost(run, row)]))
 
 
-def _cost(run: Run, row: SampleRecord) -> list[str]:
+def _format_sample_cost(run: Run, row: SampleRecord) -> list[str]:
     if row.usage is None or row.from_cache:
         return []
     try:
         target = services.router().target(run.request.model_id)
     except NucleusError:  # a recorded run at a URL that may not be called from here
         return []
-    return _estimated(target, row.usage) if target else []
+    return format_cost(target, row.usage) if target else []
 
 
-def _estimated(target: Target, usage: Usage) -> list[str]:
+def format_cost(target: Target, usage: Usage) -> list[str]:
     try:
-        estimate = services.prices().estimate(target, usage, date.today())
+        estimate = services.price_table().estimate(target, usage, date.today())
     except NucleusError as error:
         return [i18n.explain(error)]
     if estimate is None:
         return []
     day = estimate.as_of.isoformat()
-    return [t("hosted.cost", value=number(estimate.amount, 5), currency=estimate.currency, date=day)]
+    return [t("hosted.cost", value=format_number(estimate.amount, 5), currency=estimate.currency, date=day)]

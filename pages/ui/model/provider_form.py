@@ -11,15 +11,15 @@ from llm_core import NucleusError
 from llm_core.providers.model_id import split_model_id
 from pages.ui.model.session_state import model_state
 from pages.ui.shell import i18n, services
-from pages.ui.shell.background_call import ask, give_up, settle, waiting_line
-from pages.ui.shell.i18n import number, t
+from pages.ui.shell.background_call import cancel_call, poll_call, show_call_status, start_call
+from pages.ui.shell.i18n import format_number, t
 from pages.ui.shell.session import SECRET, Key, get, has, put, session
 
 if TYPE_CHECKING:
     from llm_core.providers.http.background_call import BackgroundCall
     from llm_core.providers.provider import HostedModel
 
-PLACES = {
+PROVIDER_FORMS = {
     "gemini": ("gemini", ""),
     "vertex": ("vertex", ""),
     "endpoint": ("endpoint", ""),
@@ -27,26 +27,26 @@ PLACES = {
     "server": ("openai", "http://127.0.0.1:8000/v1"),
 }
 """Providers of the form: scheme and initial address of each."""
-LISTING = "hosted-models"
+MODEL_LIST_CALL = "hosted-models"
 """Place of the pending call that lists a provider's models."""
-_SIGNS = {"honoured": "✓", "ignored": "∅", "rejected": "✗", "untried": "?"}
+_SUPPORT_SIGNS = {"honoured": "✓", "ignored": "∅", "rejected": "✗", "untried": "?"}
 
 
-def hosted_form() -> None:
+def show_provider_form() -> None:
     """Draw the form."""
     if not has(Key.PROVIDER):
         put(Key.PROVIDER, "gemini")
-        put(Key.SERVER_URL, PLACES["server"][1])
+        put(Key.SERVER_URL, PROVIDER_FORMS["server"][1])
     if not has(Key.VERTEX_PLACE):
         put(Key.VERTEX_PLACE, "")
-    names = {each: t(f"hosted.providers.{each}") for each in PLACES}
+    names = {each: t(f"hosted.providers.{each}") for each in PROVIDER_FORMS}
     st.segmented_control(
         t("hosted.provider"),
         list(names),
         format_func=names.__getitem__,
         key=Key.PROVIDER,
         required=True,
-        on_change=_forget_answers,
+        on_change=_clear_messages,
         persist_state="session",
     )
     chosen = str(get(Key.PROVIDER))
@@ -63,38 +63,38 @@ def hosted_form() -> None:
             persist_state="session",
         )
     if chosen != "endpoint":  # an endpoint authenticates by the server's Google Cloud identity and takes no key
-        _key_field(chosen)
-    _model_field(chosen)
-    waiting_line(LISTING)
+        _show_key_field(chosen)
+    _show_model_field(chosen)
+    show_call_status(MODEL_LIST_CALL)
     if model_state().hosted_notice:
         st.error(model_state().hosted_notice, icon=":material/error:")
 
 
-def _forget_answers() -> None:
+def _clear_messages() -> None:
     """Clear messages and the pending call, which belong to another provider."""
     model_state().hosted_notice = None
-    give_up(LISTING)
+    cancel_call(MODEL_LIST_CALL)
 
 
-def _where() -> tuple[str, str]:
+def _read_target() -> tuple[str, str]:
     """Return scheme and place (address, or project and location) as the form has them, unchecked."""
     chosen = str(get(Key.PROVIDER))
     field = {"server": Key.SERVER_URL, "vertex": Key.VERTEX_PLACE, "endpoint": Key.VERTEX_PLACE}.get(chosen)
-    return PLACES[chosen][0], str(get(field) or "").strip() if field else ""
+    return PROVIDER_FORMS[chosen][0], str(get(field) or "").strip() if field else ""
 
 
 def _key_name() -> str:
-    scheme, place = _where()
+    scheme, place = _read_target()
     return f"{scheme}:{place.rstrip('/')}" if place else scheme
 
 
-def _key_field(chosen: str) -> None:
+def _show_key_field(chosen: str) -> None:
     name = _key_name()
     st.text_input(
         t("hosted.key"),
         type="password",
         key=f"{SECRET}{chosen}",
-        on_change=_take_key,
+        on_change=_store_key,
         args=(chosen, name),
         placeholder=t("hosted.key_there") if name in session().keys else "",
         help=t("hosted.key_help"),
@@ -102,15 +102,15 @@ def _key_field(chosen: str) -> None:
     )
 
 
-def _take_key(chosen: str, name: str) -> None:
+def _store_key(chosen: str, name: str) -> None:
     if typed := str(get(f"{SECRET}{chosen}") or "").strip():
         session().keys[name] = SecretStr(typed)
     else:
         session().keys.pop(name, None)
 
 
-def _model_field(chosen: str) -> None:
-    under_way = settle(LISTING)
+def _show_model_field(chosen: str) -> None:
+    under_way = poll_call(MODEL_LIST_CALL)
     listed = model_state().listed_models.get(_key_name(), ())
     facts = {target.name: model for model in listed if (target := split_model_id(model.id))}
     with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -127,25 +127,25 @@ def _model_field(chosen: str) -> None:
         )
     name = str(get(f"hosted_model_{chosen}") or "").strip()
     if fact := facts.get(name):
-        st.caption(_facts(fact))
-    st.button(t("hosted.use"), type="primary", on_click=_use, args=(name,), disabled=not name, key="hosted_use")
+        st.caption(_format_model_facts(fact))
+    st.button(t("hosted.use"), type="primary", on_click=_use_model, args=(name,), disabled=not name, key="hosted_use")
 
 
-def _facts(model: HostedModel) -> str:
+def _format_model_facts(model: HostedModel) -> str:
     known = {"window": model.context_window, "output": model.output_limit}
-    told = [t(f"hosted.facts.{name}", value=number(value, 0)) for name, value in known.items() if value]
-    named = [] if model.name in model.id else [i18n.plain(model.name)]
+    told = [t(f"hosted.facts.{name}", value=format_number(value, 0)) for name, value in known.items() if value]
+    named = [] if model.name in model.id else [i18n.escape_markdown(model.name)]
     text = " · ".join(named + told) or t("hosted.facts.none")
     return text[:1].upper() + text[1:]
 
 
-def _checked() -> tuple[str, str]:
+def _check_target() -> tuple[str, str]:
     """Return scheme and place of the form. Raises `NucleusError` for an invalid address, or an invalid project and
     location."""
     from llm_core.providers.google.client import PROJECT_AND_LOCATION
     from llm_core.providers.http.url_policy import normalize_url
 
-    scheme, place = _where()
+    scheme, place = _read_target()
     if (
         (place or scheme == "endpoint")
         and scheme in ("vertex", "endpoint")
@@ -163,20 +163,20 @@ def _list_models() -> None:
         from llm_core.providers.http.background_call import BackgroundCall
 
         hosted, credentials = services.router().hosted, services.credentials()
-        scheme, place = _checked()
+        scheme, place = _check_target()
         return BackgroundCall(lambda line: hosted.models(scheme, place, credentials, line), hosted.make_connection())
 
     def take(found: tuple[HostedModel, ...]) -> None:
         model_state().listed_models[name] = found
 
-    ask(LISTING, t("hosted.listing"), begin, take)
+    start_call(MODEL_LIST_CALL, t("hosted.listing"), begin, take)
 
 
-def _use(name: str) -> None:
+def _use_model(name: str) -> None:
     state = session()
-    _forget_answers()
+    _clear_messages()
     try:
-        scheme, place = _checked()
+        scheme, place = _check_target()
         model_id = f"{scheme}:{name}@{place}" if place else f"{scheme}:{name}"
         target = services.router().target(model_id)
     except NucleusError as error:
@@ -186,7 +186,7 @@ def _use(name: str) -> None:
         state.model_id = target.model_id
 
 
-def capability_table(model_id: str) -> None:
+def show_capabilities(model_id: str) -> None:
     """Draw a table of what is known of each setting with a model: honoured, ignored, rejected or untried."""
     support = services.router().hosted.support(model_id)
     st.caption(t("hosted.capabilities_help"))
@@ -194,7 +194,7 @@ def capability_table(model_id: str) -> None:
         [
             {
                 t("hosted.setting"): t(f"fields.{field}"),
-                t("hosted.support"): f"{_SIGNS[known]} {t(f'hosted.supports.{known}')}",
+                t("hosted.support"): f"{_SUPPORT_SIGNS[known]} {t(f'hosted.supports.{known}')}",
             }
             for field, known in support.items()
         ],

@@ -20,7 +20,7 @@ class ModelState:
     """Models that providers listed, by the name of the key that was used: `scheme` or `scheme:place`."""
     hosted_notice: str | None = None
     """Message on why a model was refused."""
-    counted: tuple[tuple, str] | None = None
+    token_count: tuple[tuple, str] | None = None
     """Last token count of a provider: the counted model, prompt and images, and the message in the reader's language.
     """
     images: tuple[Image, ...] = ()

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _REFRESH_SECONDS = 0.5
 
 
-def model_status() -> LanguageModel | None:
+def show_model_status() -> LanguageModel | None:
     """Load the session's model and show its progress; the page stays usable meanwhile. Returns the model, or None while
     it loads, after an error, and for a hosted model."""
     # One container in every state: if it disappeared, elements below would move up, be drawn anew and lose half-typed
@@ -30,13 +30,13 @@ def model_status() -> LanguageModel | None:
     place = st.container(key="model-status")
     if is_hosted():
         return None
-    entry = services.models().request(session().model_id)
+    entry = services.model_store().request(session().model_id)
     with place:
         if not entry.result.done():
             st.fragment(_show_progress, run_every=_REFRESH_SECONDS)(entry)
         elif entry.error:
             st.error(i18n.explain(entry.error), icon=":material/error:")
-            st.button(t("models.retry"), on_click=_retry, args=(entry.id,))
+            st.button(t("models.retry"), on_click=_retry_loading, args=(entry.id,))
     return entry.model
 
 
@@ -45,7 +45,7 @@ def is_hosted(model_id: str = "") -> bool:
     return not is_local(model_id or session().model_id)
 
 
-def revision_here(model_id: str) -> str:
+def loaded_revision(model_id: str) -> str:
     """Return the revision of a local model's weights: of the built-in model, or of the session's model once it is
     loaded. Empty for any other model."""
     from llm_core.models.revision import builtin_revision, find_revision
@@ -54,7 +54,7 @@ def revision_here(model_id: str) -> str:
         return builtin_revision()
     if is_hosted(model_id) or model_id != session().model_id:
         return ""
-    return find_revision(services.models().request(model_id).model)
+    return find_revision(services.model_store().request(model_id).model)
 
 
 def hosted_target() -> Target | None:
@@ -66,21 +66,21 @@ def hosted_target() -> Target | None:
         return None
 
 
-def _retry(model_id: str) -> None:
-    services.models().request(model_id, retry=True)
+def _retry_loading(model_id: str) -> None:
+    services.model_store().request(model_id, retry=True)
 
 
 def _show_progress(entry: ModelEntry) -> None:
     if entry.result.done():
         st.rerun()
     progress = entry.progress
-    st.progress(progress.fraction or 0.0, text=_words(progress))
+    st.progress(progress.fraction or 0.0, text=_format_progress(progress))
 
 
-def _words(progress: Progress) -> str:
+def _format_progress(progress: Progress) -> str:
     amount = ""
     if progress.total and progress.stage == "downloading":
-        done, total = (i18n.number(size / 1e6, 0) for size in (progress.done, progress.total))
+        done, total = (i18n.format_number(size / 1e6, 0) for size in (progress.done, progress.total))
         amount = t("models.megabytes", done=done, total=total)
     elif progress.total:
         amount = t("models.tensors", done=progress.done, total=progress.total)

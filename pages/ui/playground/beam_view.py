@@ -9,41 +9,41 @@ import streamlit as st
 from llm_core import GenerationRequest, NucleusError, SampleRequest
 from llm_core.generation.beam_search import MAX_BEAM_TOKENS, MAX_BEAMS, BeamRun, BeamSettings
 from pages.ui.components import charts
-from pages.ui.components.beam_tree import Hypothesis, beam_tree
+from pages.ui.components.beam_tree import BeamTreeNode, show_beam_tree
 from pages.ui.playground.session_state import playground_state
 from pages.ui.prompt.composer import read_prompt
 from pages.ui.shell import i18n, services
-from pages.ui.shell.i18n import number, t
+from pages.ui.shell.i18n import format_number, t
 from pages.ui.shell.session import get, session
 from samplers import SamplerConfig
 
 REFRESH_SECONDS = 0.4
 
 
-def beam_view() -> None:
+def show_beam_search() -> None:
     """Draw the card, whose content is a fragment that redraws while a search is active."""
     run = playground_state().beam
     with st.expander(t("beam.title"), expanded=run is not None):
         st.caption(t("beam.text"))
         following = run is not None and run.active
-        st.fragment(_draw, run_every=REFRESH_SECONDS if following else None)(following)
+        st.fragment(_refresh_search, run_every=REFRESH_SECONDS if following else None)(following)
 
 
-def _draw(following: bool) -> None:
+def _refresh_search(following: bool) -> None:
     state = playground_state()
     run = state.beam
     active = bool(run and run.active)  # read before the tree, so that the last nodes are not missed
-    _controls(active)
+    _show_controls(active)
     if state.beam_notice:
         st.error(state.beam_notice, icon=":material/error:")
     if run:
         run.touch()
-        _found(run, active)
+        _show_results(run, active)
     if following != active:
         st.rerun()
 
 
-def _controls(active: bool) -> None:
+def _show_controls(active: bool) -> None:
     beams, length, penalty = st.columns(3, vertical_alignment="bottom")
     beams.number_input(t("beam.beams"), 1, MAX_BEAMS, 3, key="beam_count", persist_state="session")
     length.number_input(t("beam.length"), 1, MAX_BEAM_TOKENS, 12, key="beam_length", persist_state="session")
@@ -58,15 +58,15 @@ def _controls(active: bool) -> None:
         persist_state="session",
     )
     with st.container(horizontal=True):
-        st.button(t("beam.start"), key="beam_start", on_click=_start)
-        st.button(t("beam.stop"), key="beam_stop", on_click=_stop, disabled=not active)
+        st.button(t("beam.start"), key="beam_start", on_click=_start_search)
+        st.button(t("beam.stop"), key="beam_stop", on_click=_stop_search, disabled=not active)
 
 
-def _start() -> None:
+def _start_search() -> None:
     state = session()
     playground_state().beam_notice = None
     try:
-        prompt = read_prompt().prompts()[0]
+        prompt = read_prompt().variants()[0]
         request = GenerationRequest(
             state.model_id, prompt, (SampleRequest(SamplerConfig()),), state.precision, session=state.id
         )
@@ -75,19 +75,19 @@ def _start() -> None:
     except NucleusError as error:
         playground_state().beam_notice = i18n.explain(error)
         return
-    _stop()
+    _stop_search()
     playground_state().beam = begun
 
 
-def _stop() -> None:
+def _stop_search() -> None:
     if run := playground_state().beam:
         run.stop()
 
 
-def _found(run: BeamRun, active: bool) -> None:
+def _show_results(run: BeamRun, active: bool) -> None:
     if run.error:
         st.error(i18n.explain(run.error), icon=":material/error:")
-    nodes = hypotheses(run)
+    nodes = beam_tree_nodes(run)
     if not nodes:
         st.caption(t("beam.waiting") if active else t("beam.nothing"))
         return
@@ -96,7 +96,7 @@ def _found(run: BeamRun, active: bool) -> None:
     best = finished[0].node if finished else kept[0] if kept and not nodes[kept[0]].step else -1
     words = {name: t(f"beam.{name}") for name in ("title", "step", "rank", "kept", "pruned", "finished", "image")}
     words["lang"] = i18n.language()
-    beam_tree(nodes, key="beam_tree", search=str(id(run)), best=best, live=active, words=words)
+    show_beam_tree(nodes, key="beam_tree", search=str(id(run)), best=best, live=active, words=words)
     if finished:
         st.markdown(f"**{t('beam.best')}**")
         st.dataframe(
@@ -113,14 +113,14 @@ def _found(run: BeamRun, active: bool) -> None:
             hide_index=True,
         )
     if st.toggle(t("beam.as_table"), key="beam_table"):
-        st.dataframe([_row(node, nodes) for node in nodes], hide_index=True, height=320)
+        st.dataframe([_node_row(node, nodes) for node in nodes], hide_index=True, height=320)
 
 
-def hypotheses(run: BeamRun) -> list[Hypothesis]:
+def beam_tree_nodes(run: BeamRun) -> list[BeamTreeNode]:
     """Return the nodes of a search for the tree."""
     if run.model is None:
         return []
-    drawn: list[Hypothesis] = []
+    drawn: list[BeamTreeNode] = []
     ranks: dict[int, int] = {}
     for node, text in zip(run.nodes, run.texts, strict=False):
         rank = ranks.get(node.step, 0)
@@ -129,14 +129,14 @@ def hypotheses(run: BeamRun) -> list[Hypothesis]:
         facts = t(
             "beam.facts",
             status=t(f"beam.{node.status}"),
-            logprob=number(node.logprob),
-            total=number(node.score),
+            logprob=format_number(node.logprob),
+            total=format_number(node.score),
         )
-        drawn.append(Hypothesis(node.parent, node.step, rank, label, node.status, text, facts))
+        drawn.append(BeamTreeNode(node.parent, node.step, rank, label, node.status, text, facts))
     return drawn
 
 
-def _row(node: Hypothesis, nodes: list[Hypothesis]) -> dict[str, Any]:
+def _node_row(node: BeamTreeNode, nodes: list[BeamTreeNode]) -> dict[str, Any]:
     return {
         t("beam.step"): node.step + 1,
         t("beam.rank"): node.rank + 1,

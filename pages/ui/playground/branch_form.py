@@ -14,7 +14,7 @@ from pages.ui.components import charts
 from pages.ui.playground.session_state import playground_state
 from pages.ui.settings.sampler_panel import read_settings
 from pages.ui.shell import i18n, services
-from pages.ui.shell.i18n import share, t
+from pages.ui.shell.i18n import format_share, t
 from pages.ui.shell.session import get, has, put, session
 
 if TYPE_CHECKING:
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 MAX_BRANCHES = 64
 """Branches per tab; an answer takes one or two kilobytes per token."""
-MAX_CHARACTERS = 4000
+MAX_TYPED_CHARACTERS = 4000
 """Characters of a typed text at most: the model processes it token by token, as it does while generating."""
 
 
-def branch_panel(branch: Branch, events: list[TokenEvent], step: int) -> None:
+def show_branch_form(branch: Branch, events: list[TokenEvent], step: int) -> None:
     """Draw the form for one step of the shown answer."""
     model = branch.run.model
     if model is None:
@@ -34,7 +34,7 @@ def branch_panel(branch: Branch, events: list[TokenEvent], step: int) -> None:
     trace = events[step].known_trace
     place = f"{branch.run.id}_{step}"
     others = {
-        token: _candidate(model.label(token), *logprobs)
+        token: _format_candidate(model.label(token), *logprobs)
         for token, *logprobs in zip(trace.candidates, trace.raw.logprobs, trace.final.logprobs, strict=True)
         if token != trace.token_id
     }
@@ -51,7 +51,7 @@ def branch_panel(branch: Branch, events: list[TokenEvent], step: int) -> None:
         key="branch_take",
         type="primary",
         width="stretch",
-        on_click=_take,
+        on_click=_branch_with_token,
         args=(branch, step, f"branch_token_{place}"),
     )
     again.button(
@@ -59,36 +59,38 @@ def branch_panel(branch: Branch, events: list[TokenEvent], step: int) -> None:
         key="branch_again",
         width="stretch",
         help=t("branches.again_help"),
-        on_click=_again,
+        on_click=_branch_with_new_seed,
         args=(branch, step),
     )
     with st.expander(t("branches.type")):
         text_key = f"branch_text_{place}"
         if not has(text_key):
             rest = events[step:-1] if events[-1].token_id in model.end_ids else events[step:]
-            put(text_key, "".join(event.piece for event in rest)[:MAX_CHARACTERS])
+            put(text_key, "".join(event.piece for event in rest)[:MAX_TYPED_CHARACTERS])
         st.text_area(
-            t("branches.text"), key=text_key, height=90, max_chars=MAX_CHARACTERS, help=t("branches.text_help")
+            t("branches.text"), key=text_key, height=90, max_chars=MAX_TYPED_CHARACTERS, help=t("branches.text_help")
         )
-        st.button(t("branches.take_text"), key="branch_take_text", on_click=_type, args=(branch, step, text_key))
+        st.button(
+            t("branches.take_text"), key="branch_take_text", on_click=_branch_with_text, args=(branch, step, text_key)
+        )
     if playground_state().branch_notice:
         st.error(playground_state().branch_notice, icon=":material/error:")
 
 
-def _candidate(label: str, raw: float, final: float) -> str:
+def _format_candidate(label: str, raw: float, final: float) -> str:
     cut = f" · {t('step.cut')}" if final == -math.inf else ""
-    return f"{charts.escape_control_characters(label)}  ·  {share(math.exp(raw))}{cut}"
+    return f"{charts.escape_control_characters(label)}  ·  {format_share(math.exp(raw))}{cut}"
 
 
-def _take(branch: Branch, step: int, key: str) -> None:
-    _grow(branch, step, (int(get(key)),), "token")
+def _branch_with_token(branch: Branch, step: int, key: str) -> None:
+    _start_branch(branch, step, (int(get(key)),), "token")
 
 
-def _again(branch: Branch, step: int) -> None:
-    _grow(branch, step, (), "again")
+def _branch_with_new_seed(branch: Branch, step: int) -> None:
+    _start_branch(branch, step, (), "again")
 
 
-def _type(branch: Branch, step: int, key: str) -> None:
+def _branch_with_text(branch: Branch, step: int, key: str) -> None:
     """Branch with a typed text in place of the rest. The branch begins at the first token that differs from the
     parent's."""
     events, model = branch.events(), branch.run.model
@@ -97,10 +99,10 @@ def _type(branch: Branch, step: int, key: str) -> None:
     tokens = encode_typed_text(model, [event.known_id for event in events[:step]], get(key) or "")
     while tokens and step < len(events) and events[step].token_id == tokens[0]:
         step, tokens = step + 1, tokens[1:]
-    _grow(branch, step, tokens, "text" if tokens else "again")
+    _start_branch(branch, step, tokens, "text" if tokens else "again")
 
 
-def _grow(branch: Branch, step: int, forced: tuple[int, ...], origin: BranchOrigin) -> None:
+def _start_branch(branch: Branch, step: int, forced: tuple[int, ...], origin: BranchOrigin) -> None:
     """Start a branch with the settings of the sampler panel, and show it. `forced` are the token ids that it begins
     with."""
     state = session()

@@ -8,27 +8,27 @@ from __future__ import annotations
 import streamlit as st
 
 from llm_core import NucleusError
-from pages.ui.playground.open_recipe import ask_to_open
+from pages.ui.playground.open_recipe import open_or_confirm
 from pages.ui.playground.session_state import playground_state
-from pages.ui.recipes.links import SAVED, WHOLE, saved_recipe
+from pages.ui.recipes.links import LINK_PARAMETER, SAVED_PARAMETER, load_saved_recipe
 from pages.ui.recipes.opened import OpenedRecipe
 from pages.ui.shell import i18n
 
 
-def settle_recipe() -> None:
+def open_recipe_from_url() -> None:
     """Open the recipe that the URL names. Call it once per rerun, before any page is drawn."""
-    saved, whole = st.query_params.get(SAVED), st.query_params.get(WHOLE)
+    saved, whole = st.query_params.get(SAVED_PARAMETER), st.query_params.get(LINK_PARAMETER)
     if not saved and not whole:
         return
-    for name in (SAVED, WHOLE):
+    for name in (SAVED_PARAMETER, LINK_PARAMETER):
         st.query_params.pop(name, None)
     try:
-        ask_to_open(saved_recipe(saved) if saved else _from_link(whole or ""))
+        open_or_confirm(load_saved_recipe(saved) if saved else _decode_recipe(whole or ""))
     except NucleusError as error:
-        playground_state().desk_notice = ("error", i18n.explain(error))
+        playground_state().recipe_notice = ("error", i18n.explain(error))
 
 
-def _from_link(text: str) -> OpenedRecipe:
+def _decode_recipe(text: str) -> OpenedRecipe:
     from llm_core.recipes.link import decode_link
 
     return OpenedRecipe(decode_link(text))

@@ -14,25 +14,25 @@ from llm_core.generation.record import Usage
 from pages.ui.model.session_state import model_state
 from pages.ui.prompt.composer import read_prompt
 from pages.ui.shell import i18n, services
-from pages.ui.shell.background_call import ask, settle, waiting_line
-from pages.ui.shell.i18n import number, t
+from pages.ui.shell.background_call import poll_call, show_call_status, start_call
+from pages.ui.shell.i18n import format_number, t
 
 if TYPE_CHECKING:
     from llm_core.providers.http.background_call import BackgroundCall
-from pages.ui.model.hosted_options import _estimated
+from pages.ui.model.hosted_options import format_cost
 
-COUNT = "count"
+TOKEN_COUNT_CALL = "count"
 """Place of the pending call that counts a prompt's tokens."""
 
 
-def sent_request(request: Callable[[PromptSpec], GenerationRequest]) -> None:
+def show_request(request: Callable[[PromptSpec], GenerationRequest]) -> None:
     """Draw the request body for the current prompt, without the key. It is behind a switch, since building it costs
     time at every rerun."""
-    _token_count(request)
+    _show_token_count(request)
     if not st.toggle(t("hosted.show_request"), key="show_request"):
         return
     try:
-        asked = request(read_prompt().prompts()[0])
+        asked = request(read_prompt().variants()[0])
         pictures = tuple(replace(image, data=b"...") for image in asked.hosted.images)
         body = services.router().hosted.body(replace(asked, hosted=replace(asked.hosted, images=pictures)))
     except NucleusError as error:
@@ -41,34 +41,34 @@ def sent_request(request: Callable[[PromptSpec], GenerationRequest]) -> None:
     st.code(json.dumps(body, ensure_ascii=False, indent=2, default=str), language="json", wrap_lines=True)
 
 
-def _token_count(request: Callable[[PromptSpec], GenerationRequest]) -> None:
+def _show_token_count(request: Callable[[PromptSpec], GenerationRequest]) -> None:
     """Draw a button that has the provider count the prompt's tokens, and the count while it applies to the current
     prompt."""
     state = model_state()
     try:
-        asked = request(read_prompt().prompts()[0])
+        asked = request(read_prompt().variants()[0])
     except NucleusError:  # a field is incomplete
         return
-    counting = settle(COUNT)
+    counting = poll_call(TOKEN_COUNT_CALL)
     with st.container(horizontal=True, vertical_alignment="center"):
         st.button(
             t("hosted.count"),
             key="count_tokens",
-            on_click=_count,
+            on_click=_count_tokens,
             args=(asked,),
             icon=":material/123:",
             disabled=counting,
         )
-        if state.counted and state.counted[0] == _counted_of(asked):
-            st.markdown(state.counted[1], width="content")
-    waiting_line(COUNT)
+        if state.token_count and state.token_count[0] == _count_key(asked):
+            st.markdown(state.token_count[1], width="content")
+    show_call_status(TOKEN_COUNT_CALL)
 
 
-def _counted_of(asked: GenerationRequest) -> tuple:
+def _count_key(asked: GenerationRequest) -> tuple:
     return asked.model_id, asked.prompt, asked.hosted.images
 
 
-def _count(asked: GenerationRequest) -> None:
+def _count_tokens(asked: GenerationRequest) -> None:
     hosted = services.router().hosted
 
     def begin() -> BackgroundCall[int | None]:
@@ -84,8 +84,8 @@ def _count(asked: GenerationRequest) -> None:
         said = t("hosted.not_counted")
         target = hosted.target(asked.model_id)
         if target and counted is not None:
-            parts = [t("hosted.usage.prompt", value=number(counted, 0)), *_estimated(target, Usage(counted))]
+            parts = [t("hosted.usage.prompt", value=format_number(counted, 0)), *format_cost(target, Usage(counted))]
             said = " · ".join(parts)
-        model_state().counted = (_counted_of(asked), said)
+        model_state().token_count = (_count_key(asked), said)
 
-    ask(COUNT, t("hosted.counting"), begin, take)
+    start_call(TOKEN_COUNT_CALL, t("hosted.counting"), begin, take)

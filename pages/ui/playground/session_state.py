@@ -25,15 +25,15 @@ class PlaygroundState:
 
     work_id: str = ""
     """Id in the page's URL under which this tab's work is stored; empty for none."""
-    askings: list[TechniqueRun] = field(default_factory=list)
+    technique_runs: list[TechniqueRun] = field(default_factory=list)
     """Runs of the prompts that were started together: one, or one per row of values."""
-    asked_values: tuple[Mapping[str, str], ...] = ()
+    run_values: tuple[Mapping[str, str], ...] = ()
     """Row of values of each run, if there are any."""
     shown: tuple[int, int] = (0, 0)
     """Index of the shown run, and index of its chain."""
-    asked_prompt: PromptSpec | None = None
+    run_prompt: PromptSpec | None = None
     """Prompt of the runs, before its variables were filled in."""
-    asked_recipe: Recipe | None = None
+    run_recipe: Recipe | None = None
     """Recipe that was open when the runs started."""
     panel: dict[str, object] = field(default_factory=dict)
     """Values of the sampler panel when the page was last drawn as a whole, by widget key."""
@@ -52,12 +52,12 @@ class PlaygroundState:
     """Message on why the last branch was refused, in the reader's language."""
     selected_step: int | None = None
     """Step whose distribution is shown; None follows the newest."""
-    replaced: Recipe | None = None
+    replaced_recipe: Recipe | None = None
     """Recipe of the fields before another one was opened, which can be restored."""
     replaced_answers: tuple[TechniqueRun, ...] = ()
     """Runs that a recorded run replaced."""
     opened: OpenedRecipe | None = None
-    to_open: OpenedRecipe | None = None
+    pending_recipe: OpenedRecipe | None = None
     """Recipe to open if the reader agrees that it replaces the current work."""
     sharing: bool = False
     """Whether the Share dialog is open."""
@@ -65,7 +65,7 @@ class PlaygroundState:
     """Message of the Share dialog on why a link or file was refused, in the reader's language."""
     recorded_trace: tuple[tuple[str, ...], Trace] | None = None
     """Last trace that was made for sharing, after the ids of its runs."""
-    desk_notice: tuple[str, str] | None = None
+    recipe_notice: tuple[str, str] | None = None
     """Message on opening or saving a recipe: "success", "info", "warning" or "error", and the text."""
     history_on: bool = True
     """Whether runs of this tab are recorded in the history."""
@@ -81,7 +81,7 @@ class PlaygroundState:
         """Run of the shown answer; None before the first run."""
         if branch := self.tree.get(self.branch):
             return branch.run
-        return self.askings[self.shown[0]].main if self.askings else None
+        return self.technique_runs[self.shown[0]].main if self.technique_runs else None
 
 
 def playground_state() -> PlaygroundState:

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from llm_core import NucleusError
-from llm_core.formats.registry import FORMATS, file_name, readable
+from llm_core.formats.registry import FORMATS, make_file_name, readable_formats
 from llm_core.generation.record import Run
 from llm_core.generation.request import MAX_SAMPLES_PER_REQUEST
-from pages.ui.model.status import revision_here
-from pages.ui.playground.open_recipe import ask_to_open, read_recipe
+from pages.ui.model.status import loaded_revision
+from pages.ui.playground.open_recipe import open_or_confirm, read_recipe
 from pages.ui.playground.session_state import playground_state
-from pages.ui.recipes.export_panel import export_panel
-from pages.ui.recipes.links import whole_address
+from pages.ui.recipes.export_panel import show_export_panel
+from pages.ui.recipes.links import app_url
 from pages.ui.recipes.opened import OpenedRecipe
 from pages.ui.shell import i18n
 from pages.ui.shell.i18n import t
@@ -26,39 +26,44 @@ if TYPE_CHECKING:
     from llm_core.recipes.trace import Trace
 
 LICENCES = ("", "CC0-1.0", "CC-BY-4.0", "CC-BY-SA-4.0", "Apache-2.0", "MIT")
-_ABOUT = {Key.SHARE_TITLE: "title", Key.SHARE_AUTHOR: "author", Key.SHARE_LICENCE: "licence", Key.SHARE_NOTES: "notes"}
+_DESCRIPTION_FIELDS = {
+    Key.SHARE_TITLE: "title",
+    Key.SHARE_AUTHOR: "author",
+    Key.SHARE_LICENCE: "licence",
+    Key.SHARE_NOTES: "notes",
+}
 
 
-def open_share() -> None:
+def open_share_dialog() -> None:
     """Open the dialog, which is drawn at the end of this rerun, and fill its fields from the open recipe."""
     state = playground_state()
     state.sharing, state.share_notice = True, None
     opened = state.opened.recipe if state.opened else None
-    for key, field in _ABOUT.items():
+    for key, field in _DESCRIPTION_FIELDS.items():
         if not has(key) or opened is not None:
             known = getattr(opened, field) if opened else ""
             put(key, known if key is not Key.SHARE_LICENCE or known in LICENCES else "")
 
 
-def share_dialog() -> None:
+def show_share_dialog() -> None:
     """Draw the dialog if it is open."""
     if playground_state().sharing:
-        st.dialog(t("share.title"), width="medium", on_dismiss=_close)(_dialog)()
+        st.dialog(t("share.title"), width="medium", on_dismiss=_close_dialog)(_show_dialog)()
 
 
-def _close() -> None:
+def _close_dialog() -> None:
     playground_state().sharing = False
 
 
-def _dialog() -> None:
+def _show_dialog() -> None:
     share, take = st.tabs([t("share.this"), t("share.other")])
     with share:
-        _share()
+        _show_share_tab()
     with take:
-        _open()
+        _show_open_tab()
 
 
-def _share() -> None:
+def _show_share_tab() -> None:
     state = playground_state()
     title, author = st.columns(2)
     title.text_input(t("share.recipe_title"), key=Key.SHARE_TITLE, max_chars=200, persist_state="session")
@@ -78,7 +83,7 @@ def _share() -> None:
         format_func=lambda each: each or t("share.no_licence"),
         persist_state="session",
     )
-    can_record = bool(state.askings) and not any(asking.active for asking in state.askings)
+    can_record = bool(state.technique_runs) and not any(asking.active for asking in state.technique_runs)
     with_run = st.toggle(
         t("share.with_run"),
         key="share_run",
@@ -86,44 +91,44 @@ def _share() -> None:
         help=t("share.with_run_help") if can_record else t("share.no_run"),
     )
     try:
-        recipe = shared_recipe(with_run and can_record)
+        recipe = make_shared_recipe(with_run and can_record)
     except NucleusError as error:
         st.error(i18n.explain(error), icon=":material/error:")
         return
-    _link(recipe)
-    _files(recipe)
+    _show_link(recipe)
+    _show_downloads(recipe)
     st.markdown(f"**{t('conversions.other_forms')}**")
-    runs = [run for asking in state.askings for run in asking.runs[-1:]]
-    export_panel(recipe, runs, key="share", without=("yaml", "json"))
+    runs = [run for asking in state.technique_runs for run in asking.runs[-1:]]
+    show_export_panel(recipe, runs, key="share", without=("yaml", "json"))
     st.caption(t("share.safe"))
 
 
-def shared_recipe(with_run: bool) -> Recipe:
+def make_shared_recipe(with_run: bool) -> Recipe:
     """Return the Playground's recipe, or with its run the recipe of that run, even if the fields have changed since.
     Raises `NucleusError`."""
     from llm_core.recipes.recipe import ModelReference, Recipe
 
     state = playground_state()
-    about: dict[str, Any] = {field: (get(key) or "").strip() for key, field in _ABOUT.items()}
+    about: dict[str, Any] = {field: (get(key) or "").strip() for key, field in _DESCRIPTION_FIELDS.items()}
     opened = state.opened.recipe if state.opened else None
-    if with_run and state.askings[0].main.recorded and opened:
-        return opened.changed(**about)
+    if with_run and state.technique_runs[0].main.recorded and opened:
+        return opened.replace(**about)
     if with_run:
         if opened:
             about |= {"tags": opened.tags, "language": opened.language}
-        about["trace"] = _trace(tuple(asking.main for asking in state.askings))
-        recipe = Recipe.of(state.askings[0].request, prompt=state.asked_prompt)
+        about["trace"] = _record_trace(tuple(asking.main for asking in state.technique_runs))
+        recipe = Recipe.from_request(state.technique_runs[0].request, prompt=state.run_prompt)
     else:
         about["trace"] = None
         recipe = read_recipe()
-    revision = recipe.model.revision or revision_here(recipe.model.id)
-    return recipe.changed(**about, model=ModelReference(id=recipe.model.id, revision=revision))
+    revision = recipe.model.revision or loaded_revision(recipe.model.id)
+    return recipe.replace(**about, model=ModelReference(id=recipe.model.id, revision=revision))
 
 
-def _trace(runs: tuple[Run, ...]) -> Trace:
+def _record_trace(runs: tuple[Run, ...]) -> Trace:
     """Return the trace of the shown answers. It is made once per set of runs, because packing takes time."""
-    from llm_core.recipes.replay import recordings
-    from llm_core.recipes.trace import record
+    from llm_core.recipes.replay import iterate_recorded_samples
+    from llm_core.recipes.trace import make_trace
 
     state = playground_state()
     ids = tuple(run.id for run in runs)
@@ -131,24 +136,24 @@ def _trace(runs: tuple[Run, ...]) -> Trace:
         if (count := sum(len(run.samples) for run in runs)) > MAX_SAMPLES_PER_REQUEST:
             raise NucleusError("rows_out_of_range", value=count, limit=MAX_SAMPLES_PER_REQUEST)
         at = datetime.now(UTC).isoformat(timespec="seconds")
-        state.recorded_trace = ids, record(recordings(enumerate(state.askings)), at)
+        state.recorded_trace = ids, make_trace(iterate_recorded_samples(enumerate(state.technique_runs)), at)
     return state.recorded_trace[1]
 
 
-def _link(recipe: Recipe) -> None:
+def _show_link(recipe: Recipe) -> None:
     from llm_core import encode_link
-    from llm_core.recipes.link import NAME
+    from llm_core.recipes.link import PARAMETER
 
     st.markdown(f"**{t('share.link')}**")
     try:
-        st.code(whole_address(NAME, encode_link(recipe)), language=None, wrap_lines=True, height=96)
+        st.code(app_url(PARAMETER, encode_link(recipe)), language=None, wrap_lines=True, height=96)
     except NucleusError as error:
         st.info(i18n.explain(error), icon=":material/link_off:")
         return
     st.caption(t("share.link_with_run_help" if recipe.trace else "share.link_help"))
 
 
-def _files(recipe: Recipe) -> None:
+def _show_downloads(recipe: Recipe) -> None:
     from llm_core import dump_json, dump_yaml
 
     with st.container(horizontal=True):
@@ -156,7 +161,7 @@ def _files(recipe: Recipe) -> None:
             st.download_button(
                 t(f"share.{form}"),
                 dump(recipe),
-                file_name=file_name(recipe.title, form),
+                file_name=make_file_name(recipe.title, form),
                 mime=mime,
                 on_click="ignore",
                 icon=":material/download:",
@@ -164,12 +169,12 @@ def _files(recipe: Recipe) -> None:
             )
 
 
-def _open() -> None:
+def _show_open_tab() -> None:
     state = playground_state()
     st.caption(t("share.open_help"))
     st.file_uploader(
         t("share.file"),
-        type=["yml", *sorted({FORMATS[form].suffix.rpartition(".")[2] for form in readable()})],
+        type=["yml", *sorted({FORMATS[form].suffix.rpartition(".")[2] for form in readable_formats()})],
         key="share_file",
         on_change=_read_file,
     )
@@ -183,14 +188,14 @@ def _open() -> None:
 
 def _read_file() -> None:
     if file := get("share_file"):
-        _take(file.getvalue(), file.name)
+        _open_shared(file.getvalue(), file.name)
 
 
 def _read_pasted() -> None:
-    _take((get("share_paste") or "").strip())
+    _open_shared((get("share_paste") or "").strip())
 
 
-def _take(text: str | bytes, name: str = "") -> None:
+def _open_shared(text: str | bytes, name: str = "") -> None:
     """Open a file of any readable format, or a pasted link or text. An error changes nothing and is shown."""
     from llm_core import decode_link
     from llm_core.formats import registry
@@ -199,8 +204,8 @@ def _take(text: str | bytes, name: str = "") -> None:
     state.share_notice = None
     try:
         is_link = isinstance(text, str) and "\n" not in text and (text.startswith("http") or ":" not in text)
-        loaded = registry.Loaded(decode_link(str(text))) if is_link else registry.load(text, name)
-        ask_to_open(OpenedRecipe(loaded.recipe, not_read=loaded.lost))
+        loaded = registry.ImportResult(decode_link(str(text))) if is_link else registry.load(text, name)
+        open_or_confirm(OpenedRecipe(loaded.recipe, unread_fields=loaded.dropped))
         state.sharing = False
     except NucleusError as error:
         state.share_notice = i18n.explain(error)

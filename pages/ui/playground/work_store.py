@@ -22,11 +22,11 @@ from llm_core.generation.branches import BranchTree
 from llm_core.generation.technique_run import TechniqueRun
 from llm_core.prompts.spec import PromptSpec
 
-HOURS = 12
+KEEP_HOURS = 12
 MAX_WORKS = 256
-MAX_TOKENS = 100_000
+MAX_STORED_TOKENS = 100_000
 """Tokens of all stored answers; the record of a token takes about two kilobytes."""
-TIDY_SECONDS = 30
+EVICTION_INTERVAL_SECONDS = 30
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class Work:
     """Answers of one tab, and the branches that grew from them."""
 
     tree: BranchTree
-    askings: tuple[TechniqueRun, ...] = ()
-    asked_values: tuple[Mapping[str, str], ...] = ()
+    technique_runs: tuple[TechniqueRun, ...] = ()
+    run_values: tuple[Mapping[str, str], ...] = ()
     prompt: PromptSpec | None = None
     """The prompt as written, with its variables."""
     panel: Mapping[str, Any] = field(default_factory=dict)
@@ -50,7 +50,7 @@ class Work:
     def tokens(self) -> int:
         """Number of tokens of all answers that this work keeps in memory."""
         rows = {branch.row for branch, _ in self.tree.list_in_order()}
-        rows |= {row for asking in self.askings for run in asking.runs for row in run.samples}
+        rows |= {row for asking in self.technique_runs for run in asking.runs for row in run.samples}
         return sum(row.length for row in rows)
 
 
@@ -61,7 +61,7 @@ class WorkStore:
         self._works: OrderedDict[str, Work] = OrderedDict()
         self._lock = threading.Lock()
         self._clock = clock
-        self._tidied_at = clock()
+        self._evicted_at = clock()
 
     def keep(self, work_id: str, work: Work) -> str:
         """Store the work in place of its earlier state. Returns its id, which is a new one if `work_id` is empty or was
@@ -72,15 +72,17 @@ class WorkStore:
                 work_id = uuid.uuid4().hex
             self._works[work_id] = replace(work, used_at=self._clock())
             self._works.move_to_end(work_id)
-            if not held or self._clock() > self._tidied_at + TIDY_SECONDS:  # pages call this several times a second
-                self._forget()
+            if (
+                not held or self._clock() > self._evicted_at + EVICTION_INTERVAL_SECONDS
+            ):  # pages call this several times a second
+                self._evict()
             return work_id
 
     def open(self, work_id: str) -> Work | None:
         """Return a copy of the work that may be changed; the id now belongs to the copy. None if the work is no longer
         stored."""
         with self._lock:
-            self._forget()
+            self._evict()
             if work_id not in self._works:
                 return None
             held = self._works[work_id]
@@ -91,12 +93,12 @@ class WorkStore:
     def __len__(self) -> int:
         return len(self._works)
 
-    def _forget(self) -> None:
-        self._tidied_at = self._clock()
-        oldest = self._clock() - HOURS * 3600
+    def _evict(self) -> None:
+        self._evicted_at = self._clock()
+        oldest = self._clock() - KEEP_HOURS * 3600
         tokens = sum(work.tokens for work in self._works.values())
         for work_id, work in list(self._works.items())[:-1]:  # the newest stays, whatever its size
-            if work.used_at >= oldest and len(self._works) <= MAX_WORKS and tokens <= MAX_TOKENS:
+            if work.used_at >= oldest and len(self._works) <= MAX_WORKS and tokens <= MAX_STORED_TOKENS:
                 return
             tokens -= work.tokens
             del self._works[work_id]

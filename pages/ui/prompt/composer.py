@@ -17,36 +17,36 @@ from llm_core.prompts.output_format import OutputFormat, OutputKind
 from llm_core.prompts.rendering import render
 from llm_core.prompts.retrieval import MAX_PASSAGES
 from llm_core.prompts.spec import MAX_CHAINS, TECHNIQUES
-from pages.ui.components.prompt_tokens import PromptToken, prompt_tokens
-from pages.ui.prompt.document_field import document_field, document_given, show_found
-from pages.ui.prompt.example_editor import example_editor
+from pages.ui.components.prompt_tokens import PromptToken, show_prompt_tokens
+from pages.ui.prompt.document_field import has_document, show_document_field, show_passages
+from pages.ui.prompt.example_editor import show_example_editor
 from pages.ui.prompt.session_state import prompt_state
-from pages.ui.prompt.value_table import value_table
+from pages.ui.prompt.value_table import show_value_table
 from pages.ui.shell import i18n
-from pages.ui.shell.i18n import number, t
+from pages.ui.shell.i18n import format_number, t
 from pages.ui.shell.session import Key, get, get_number, has, put
 
 if TYPE_CHECKING:
     from llm_core.models.language_model import LanguageModel
 
-_SIMPLE = (
+_PLAIN_FIELDS = (
     *(Key.TECHNIQUE, Key.SYSTEM, Key.ROLE, Key.CONTEXT, Key.INSTRUCTION, Key.QUESTION, Key.EXAMPLES_AS),
     *(Key.INPUT_LABEL, Key.OUTPUT_LABEL, Key.TRIGGER, Key.ANSWER_MARKER, Key.STEP_BACK_QUESTION, Key.PREFILL),
     Key.DOCUMENT,
 )
 """Widgets that hold a field of `PromptSpec` unchanged, under the name of the field."""
 
-_FIRST_WORDS = ("trigger", "answer_marker", "step_back_question", "input_label", "output_label")
+_PREFILLED_FIELDS = ("trigger", "answer_marker", "step_back_question", "input_label", "output_label")
 """Fields with an initial text in the reader's language."""
 
-_MOST_TOKENS_SHOWN = 4000
+_MAX_TOKENS_SHOWN = 4000
 """Tokens of the rendered prompt to show at most; a page with more elements becomes slow."""
 
 
-def composer(model: LanguageModel | None) -> None:
+def show_composer(model: LanguageModel | None) -> None:
     """Draw the composer. `model` renders the prompt for display; None while no local model is loaded."""
     if not has(Key.INSTRUCTION):
-        words: dict[str, Any] = {field: t(f"first_prompt.{field}") for field in _FIRST_WORDS}
+        words: dict[str, Any] = {field: t(f"first_prompt.{field}") for field in _PREFILLED_FIELDS}
         write_prompt(PromptSpec(t("playground.first_prompt"), **words))
     st.pills(
         t("techniques.title"),
@@ -63,56 +63,56 @@ def composer(model: LanguageModel | None) -> None:
     st.caption(t(f"techniques.{technique}.text"))
     st.text_area(t("playground.prompt"), key=Key.INSTRUCTION, height=100, persist_state="session")
     if about_an_input:
-        _question()
+        _show_question_field()
     if method.steps_back:
-        _line("step_back_question", Key.STEP_BACK_QUESTION)
+        _show_text_line("step_back_question", Key.STEP_BACK_QUESTION)
     if method.votes:
         st.number_input(t("parts.chains"), value=None, step=1, key=Key.CHAINS, persist_state="session")
         st.caption(t("techniques.chains_help"))
     if method.reasoning:
         left, right = st.columns([3, 2])
         with left:
-            _line("trigger", Key.TRIGGER)
+            _show_text_line("trigger", Key.TRIGGER)
         with right:
-            _line("answer_marker", Key.ANSWER_MARKER)
+            _show_text_line("answer_marker", Key.ANSWER_MARKER)
     if shows_examples:
-        example_editor(method.reasoning)
-        _example_style()
-    if variables := _variables():
-        value_table(variables)
+        show_example_editor(method.reasoning)
+        _show_example_style()
+    if variables := _prompt_variables():
+        show_value_table(variables)
     with st.expander(t("playground.parts")):
-        _area("role", Key.ROLE)
-        _area("system", Key.SYSTEM)
-        _area("context", Key.CONTEXT)
+        _show_text_area("role", Key.ROLE)
+        _show_text_area("system", Key.SYSTEM)
+        _show_text_area("context", Key.CONTEXT)
         if not about_an_input:
-            _question()
-        _line("prefill", Key.PREFILL)
+            _show_question_field()
+        _show_text_line("prefill", Key.PREFILL)
     with st.expander(t("document.title")):
-        document_field()
-        _found_passages()
+        show_document_field()
+        _show_passages()
     with st.expander(t("playground.output")):
-        _output()
+        _show_output_fields()
     # Behind a switch, since rendering costs time at every rerun.
     if model and st.toggle(t("playground.show_rendered"), key="show_rendered"):
-        _as_the_model_sees_it(model)
+        _show_rendered_prompt(model)
 
 
-def is_first_prompt(spec: PromptSpec) -> bool:
+def is_default_prompt(spec: PromptSpec) -> bool:
     """Return whether a prompt is the initial one. Texts that differ by language are ignored."""
-    words: dict[str, Any] = dict.fromkeys(_FIRST_WORDS, "")
+    words: dict[str, Any] = dict.fromkeys(_PREFILLED_FIELDS, "")
     return dataclasses.replace(spec, **words) == PromptSpec(t("playground.first_prompt"), **words)
 
 
 def read_prompt(stop_sequences: tuple[str, ...] = ()) -> PromptSpec:
     """Return the prompt of the fields. Raises `NucleusError` for a number field that is empty or out of range;
     `PromptSpec.validate` checks the rest."""
-    simple: dict[str, Any] = {key.value: get(key) or "" for key in _SIMPLE}
+    simple: dict[str, Any] = {key.value: get(key) or "" for key in _PLAIN_FIELDS}
     return PromptSpec(
         **simple,
         chains=int(get_number(Key.CHAINS, Key.CHAINS.value, 1, MAX_CHAINS)),
         passages=int(get_number(Key.PASSAGES, Key.PASSAGES.value, 1, MAX_PASSAGES)),
         examples=prompt_state().examples.examples,
-        output=OutputFormat(get(Key.OUTPUT_KIND), _lines(get(Key.CHOICES) or ""), get(Key.SCHEMA) or ""),
+        output=OutputFormat(get(Key.OUTPUT_KIND), _split_lines(get(Key.CHOICES) or ""), get(Key.SCHEMA) or ""),
         extraction=Extraction(get(Key.EXTRACTION_KIND), get(Key.EXTRACTION_ARGUMENT) or ""),
         stop_sequences=stop_sequences,
         values=tuple(prompt_state().value_table.rows),
@@ -121,7 +121,7 @@ def read_prompt(stop_sequences: tuple[str, ...] = ()) -> PromptSpec:
 
 def write_prompt(spec: PromptSpec) -> None:
     """Fill the fields from a prompt. Call it before they are drawn, as from a button's `on_click`."""
-    for key in _SIMPLE:
+    for key in _PLAIN_FIELDS:
         put(key, getattr(spec, key.value))
     put(Key.CHAINS, spec.chains)
     put(Key.PASSAGES, spec.passages)
@@ -134,30 +134,30 @@ def write_prompt(spec: PromptSpec) -> None:
     prompt_state().value_table.set([dict(row) for row in spec.values])
 
 
-def _found_passages() -> None:
+def _show_passages() -> None:
     """Draw the passages of the document that match the current question."""
-    if document_given() and not _variables():
+    if has_document() and not _prompt_variables():
         try:
-            show_found(read_prompt().filled({}))
+            show_passages(read_prompt().expand({}))
         except NucleusError as error:
             st.caption(i18n.explain(error))
 
 
-def _question() -> None:
+def _show_question_field() -> None:
     st.text_area(
         t("parts.question"), key=Key.QUESTION, height=68, help=t("parts.question_help"), persist_state="session"
     )
 
 
-def _area(name: str, key: Key) -> None:
+def _show_text_area(name: str, key: Key) -> None:
     st.text_area(t(f"parts.{name}"), key=key, height=68, help=t(f"parts.{name}_help"), persist_state="session")
 
 
-def _line(name: str, key: Key) -> None:
+def _show_text_line(name: str, key: Key) -> None:
     st.text_input(t(f"parts.{name}"), key=key, help=t(f"parts.{name}_help"), persist_state="session")
 
 
-def _switch(title: str, names: dict[str, str], key: Key, text: str) -> None:
+def _show_choice(title: str, names: dict[str, str], key: Key, text: str) -> None:
     st.segmented_control(
         title,
         list(names),
@@ -169,18 +169,18 @@ def _switch(title: str, names: dict[str, str], key: Key, text: str) -> None:
     )
 
 
-def _example_style() -> None:
+def _show_example_style() -> None:
     styles = {style: t(f"examples.as_{style}") for style in ("turns", "text")}
-    _switch(t("examples.as"), styles, Key.EXAMPLES_AS, t("examples.as_help"))
+    _show_choice(t("examples.as"), styles, Key.EXAMPLES_AS, t("examples.as_help"))
     if get(Key.EXAMPLES_AS) == "text":
         before, after = st.columns(2)
         before.text_input(t("examples.input_label"), key=Key.INPUT_LABEL, persist_state="session")
         after.text_input(t("examples.output_label"), key=Key.OUTPUT_LABEL, persist_state="session")
 
 
-def _output() -> None:
+def _show_output_fields() -> None:
     kinds = {kind: t(f"output.{kind}") for kind in get_args(OutputKind)}
-    _switch(t("output.title"), kinds, Key.OUTPUT_KIND, t("output.help"))
+    _show_choice(t("output.title"), kinds, Key.OUTPUT_KIND, t("output.help"))
     if get(Key.OUTPUT_KIND) == "choice":
         st.text_area(t("output.choices"), key=Key.CHOICES, height=100, persist_state="session")
     if get(Key.OUTPUT_KIND) == "json":
@@ -205,11 +205,11 @@ def _output() -> None:
         argument.text_input(t(f"extraction.{name}_argument"), key=Key.EXTRACTION_ARGUMENT, persist_state="session")
 
 
-def _lines(text: str) -> tuple[str, ...]:
+def _split_lines(text: str) -> tuple[str, ...]:
     return tuple(line.strip() for line in text.strip().splitlines())
 
 
-def _variables() -> tuple[str, ...]:
+def _prompt_variables() -> tuple[str, ...]:
     """Return the variables of the prompt; empty while a field is incomplete."""
     try:
         return read_prompt().variables()
@@ -217,10 +217,10 @@ def _variables() -> tuple[str, ...]:
         return ()
 
 
-def _as_the_model_sees_it(model: LanguageModel) -> None:
+def _show_rendered_prompt(model: LanguageModel) -> None:
     try:
-        spec = read_prompt().prompts()[0]
-        spec = spec.stepped_back() if spec.method.steps_back else spec
+        spec = read_prompt().variants()[0]
+        spec = spec.make_step_back_prompt() if spec.traits.steps_back else spec
         rendered = render(spec, model)
     except NucleusError as error:
         st.caption(i18n.explain(error))
@@ -229,21 +229,21 @@ def _as_the_model_sees_it(model: LanguageModel) -> None:
     st.caption(
         t(
             "playground.rendered",
-            tokens=number(total, 0),
-            window=number(window, 0),
-            share=number(100 * total / window, 1),
+            tokens=format_number(total, 0),
+            window=format_number(window, 0),
+            share=format_number(100 * total / window, 1),
         )
     )
     counts = rendered.tokens_by_part
     names = {part: t(f"fields.{part}") for part in counts}
     cells = [
         PromptToken(model.label(token).replace("\n", "↵\n"), part, f"{token} · {names[part]}")
-        for token, part in zip(rendered.token_ids[:_MOST_TOKENS_SHOWN], rendered.token_parts, strict=False)
+        for token, part in zip(rendered.token_ids[:_MAX_TOKENS_SHOWN], rendered.token_parts, strict=False)
     ]
-    prompt_tokens(
+    show_prompt_tokens(
         cells,
-        {part: (names[part], number(count, 0)) for part, count in counts.items()},
+        {part: (names[part], format_number(count, 0)) for part, count in counts.items()},
         key="prompt_tokens",
     )
-    if total > _MOST_TOKENS_SHOWN:
-        st.caption(t("playground.rendered_cut", shown=number(_MOST_TOKENS_SHOWN, 0)))
+    if total > _MAX_TOKENS_SHOWN:
+        st.caption(t("playground.rendered_cut", shown=format_number(_MAX_TOKENS_SHOWN, 0)))

@@ -5,15 +5,15 @@ from __future__ import annotations
 import streamlit as st
 
 from llm_core import NucleusError, PromptSpec
-from llm_core.prompts.retrieval import MAX_DOCUMENT, MAX_PASSAGES, Passage, cited_numbers
-from llm_core.prompts.table_import import decoded
+from llm_core.prompts.retrieval import MAX_DOCUMENT_CHARACTERS, MAX_PASSAGES, Passage, find_cited_numbers
+from llm_core.prompts.table_import import decode_text_file
 from pages.ui.prompt.session_state import prompt_state
 from pages.ui.shell import i18n
-from pages.ui.shell.i18n import number, t
+from pages.ui.shell.i18n import format_number, t
 from pages.ui.shell.session import Key, get, has, put
 
 
-def document_field() -> None:
+def show_document_field() -> None:
     """Draw the fields of `Key.DOCUMENT` and `Key.PASSAGES`."""
     st.caption(t("document.help"))
     st.text_area(
@@ -33,28 +33,30 @@ def document_field() -> None:
         st.warning(note)
 
 
-def show_found(spec: PromptSpec, answer: str | None = None) -> None:
+def show_passages(spec: PromptSpec, answer: str | None = None) -> None:
     """Draw the passages that the prompt's question retrieves, marking those that the answer cites. Draws nothing
     without a document."""
     if not spec.document.strip():
         return
     try:
-        passages = spec.found_passages()
+        passages = spec.retrieve_passages()
     except NucleusError as error:
         st.caption(i18n.explain(error))
         return
-    cited = cited_numbers(answer) if answer else set()
+    cited = find_cited_numbers(answer) if answer else set()
     st.caption(t("document.found" if answer is None else "document.shown", count=len(passages)))
     for passage in passages:
-        _passage(passage, passage.number in cited)
+        _show_passage(passage, passage.number in cited)
     if invented := sorted(cited - {passage.number for passage in passages}):
         st.caption(t("document.invented", numbers=", ".join(f"[{each}]" for each in invented)))
 
 
-def _passage(passage: Passage, cited: bool) -> None:
+def _show_passage(passage: Passage, cited: bool) -> None:
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.badge(str(passage.number), color="orange" if cited else "gray")
-        st.caption(t("document.score", value=number(passage.score)) + (f" · {t('document.cited')}" if cited else ""))
+        st.caption(
+            t("document.score", value=format_number(passage.score)) + (f" · {t('document.cited')}" if cited else "")
+        )
     st.code(passage.text, language=None, wrap_lines=True)
 
 
@@ -64,9 +66,9 @@ def _read_file() -> None:
         return
     prompt_state().document_note = None
     try:
-        if file.size > 4 * MAX_DOCUMENT:  # checked before a large file is copied in memory
-            raise NucleusError("prompt_too_large", field="document", size=file.size, limit=MAX_DOCUMENT)
-        text = decoded(file.getvalue()).lstrip("\ufeff")
+        if file.size > 4 * MAX_DOCUMENT_CHARACTERS:  # checked before a large file is copied in memory
+            raise NucleusError("prompt_too_large", field="document", size=file.size, limit=MAX_DOCUMENT_CHARACTERS)
+        text = decode_text_file(file.getvalue()).lstrip("\ufeff")
         PromptSpec("-", document=text).validate()
     except NucleusError as error:
         prompt_state().document_note = i18n.explain(error)
@@ -74,6 +76,6 @@ def _read_file() -> None:
     put(Key.DOCUMENT, text)
 
 
-def document_given() -> bool:
+def has_document() -> bool:
     """Return whether the field holds a document."""
     return has(Key.DOCUMENT) and bool((get(Key.DOCUMENT) or "").strip())

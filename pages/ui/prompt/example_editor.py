@@ -6,22 +6,22 @@ import dataclasses
 
 import streamlit as st
 
-from llm_core.prompts.table_import import to_examples, write_csv
+from llm_core.prompts.table_import import make_examples, write_csv
 from pages.ui.prompt.session_state import prompt_state
-from pages.ui.prompt.table_import import table_import
+from pages.ui.prompt.table_import import show_table_import
 from pages.ui.shell.i18n import t
 from pages.ui.shell.session import get, put
 
-PAGE = 6
+CARDS_PER_PAGE = 6
 """Cards shown at a time."""
 
 
-def example_editor(reasoning: bool) -> None:
+def show_example_editor(reasoning: bool) -> None:
     """Draw the editor of `PromptState.examples`; `reasoning` adds the field for it."""
     drafts = prompt_state().examples.drafts
-    pages = max(1, -(-len(drafts) // PAGE))
+    pages = max(1, -(-len(drafts) // CARDS_PER_PAGE))
     with st.container(border=True):
-        _toolbar()
+        _show_toolbar()
         if not drafts:
             st.caption(t("examples.empty"))
             return
@@ -33,11 +33,11 @@ def example_editor(reasoning: bool) -> None:
                 t("examples.pages"), range(1, pages + 1), default=1, key="example_page", label_visibility="collapsed"
             )
             page = (chosen or 1) - 1
-        for place in range(page * PAGE, min(len(drafts), (page + 1) * PAGE)):
-            _card(place, reasoning)
+        for place in range(page * CARDS_PER_PAGE, min(len(drafts), (page + 1) * CARDS_PER_PAGE)):
+            _show_card(place, reasoning)
 
 
-def _toolbar() -> None:
+def _show_toolbar() -> None:
     examples = prompt_state().examples
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(f"**{t('examples.title')}** ({len(examples)})", width="content")
@@ -54,7 +54,7 @@ def _toolbar() -> None:
         with st.popover(t("examples.shuffle"), icon=":material/shuffle:", disabled=len(examples) < 2):
             seed = st.number_input(t("examples.shuffle_seed"), min_value=0, step=1, value=1, key="shuffle_seed")
             st.button(t("examples.shuffle"), on_click=examples.shuffle, args=(seed,), key="example_shuffle")
-        table_import("example", _take, "input,output\n2 + 2,4")
+        show_table_import("example", _import_examples, "input,output\n2 + 2,4")
         if len(examples):
             st.download_button(
                 t("examples.download"),
@@ -67,37 +67,39 @@ def _toolbar() -> None:
             )
 
 
-def _take(rows: list[dict[str, str]]) -> str:
+def _import_examples(rows: list[dict[str, str]]) -> str:
     """Add the examples of a table. Returns a message with the numbers of added and dropped examples."""
     state = prompt_state()
-    examples, dropped = to_examples(rows)
+    examples, dropped = make_examples(rows)
     known = set(state.examples.examples)
     new = [example for example in examples if example not in known]
     state.examples.add(new)
     return t("examples.imported", count=len(new), dropped=dropped + len(examples) - len(new))
 
 
-def _card(place: int, reasoning: bool) -> None:
+def _show_card(place: int, reasoning: bool) -> None:
     examples = prompt_state().examples
     draft = examples.drafts[place]
     with st.container(border=True, key=f"example_card_{draft.id}", gap="small"):
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
             st.caption(t("examples.number", number=place + 1), width="content")
             st.space("stretch")
-            _icon("arrow_upward", "up", draft.id, examples.move, (draft.id, -1), disabled=place == 0)
-            _icon("arrow_downward", "down", draft.id, examples.move, (draft.id, 1), disabled=place == len(examples) - 1)
-            _icon("content_copy", "duplicate", draft.id, examples.duplicate, (draft.id,))
-            _icon("delete", "remove", draft.id, examples.remove, (draft.id,))
+            _show_icon_button("arrow_upward", "up", draft.id, examples.move, (draft.id, -1), disabled=place == 0)
+            _show_icon_button(
+                "arrow_downward", "down", draft.id, examples.move, (draft.id, 1), disabled=place == len(examples) - 1
+            )
+            _show_icon_button("content_copy", "duplicate", draft.id, examples.duplicate, (draft.id,))
+            _show_icon_button("delete", "remove", draft.id, examples.remove, (draft.id,))
         left, right = st.columns(2, gap="small")
         with left:
-            _text(draft.id, "input", draft.example.input)
+            _show_text_field(draft.id, "input", draft.example.input)
         with right:
-            _text(draft.id, "output", draft.example.output)
+            _show_text_field(draft.id, "output", draft.example.output)
         if reasoning:
-            _text(draft.id, "reasoning", draft.example.reasoning)
+            _show_text_field(draft.id, "reasoning", draft.example.reasoning)
 
 
-def _icon(icon: str, name: str, number: int, action, args: tuple, disabled: bool = False) -> None:
+def _show_icon_button(icon: str, name: str, number: int, action, args: tuple, disabled: bool = False) -> None:
     st.button(
         t(f"examples.{name}"),
         icon=f":material/{icon}:",
@@ -110,11 +112,11 @@ def _icon(icon: str, name: str, number: int, action, args: tuple, disabled: bool
     )
 
 
-def _text(number: int, part: str, value: str) -> None:
+def _show_text_field(number: int, part: str, value: str) -> None:
     key = f"example_{number}_{part}"
     put(key, value)  # the list is the source of truth: an undo changes it without the field
-    st.text_area(t(f"examples.{part}"), key=key, height=68, on_change=_edited, args=(key, number, part))
+    st.text_area(t(f"examples.{part}"), key=key, height=68, on_change=_store_edit, args=(key, number, part))
 
 
-def _edited(key: str, number: int, part: str) -> None:
+def _store_edit(key: str, number: int, part: str) -> None:
     prompt_state().examples.edit(number, part, get(key) or "")

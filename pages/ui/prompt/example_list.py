@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 
 from llm_core.prompts.spec import Example
 
-MAX_PAST = 50
+MAX_UNDO_STEPS = 50
 """Changes that can be undone."""
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
+class ExampleDraft:
     """One example, complete or not, with an id that is never reused."""
 
     id: int
@@ -29,8 +29,8 @@ class Draft:
 class ExampleList:
     """Editable list of examples. Every change is one undo step, but successive changes to the same text share one."""
 
-    drafts: tuple[Draft, ...] = ()
-    _past: list[tuple[Draft, ...]] = field(default_factory=list)
+    drafts: tuple[ExampleDraft, ...] = ()
+    _undo_stack: list[tuple[ExampleDraft, ...]] = field(default_factory=list)
     _editing: tuple[int, str] | None = None
     _numbers: itertools.count = field(default_factory=itertools.count)
 
@@ -43,7 +43,7 @@ class ExampleList:
 
     @property
     def can_undo(self) -> bool:
-        return bool(self._past)
+        return bool(self._undo_stack)
 
     def add(self, examples: Iterable[Example] = (Example("", ""),)) -> None:
         """Append examples, by default an empty one."""
@@ -68,13 +68,13 @@ class ExampleList:
 
     def duplicate(self, number: int) -> None:
         """Insert a copy after the example."""
-        place = self._place(number)
+        place = self._find_index(number)
         copy = self._draft(self.drafts[place].example)
         self._change((*self.drafts[: place + 1], copy, *self.drafts[place + 1 :]))
 
     def move(self, number: int, by: int) -> None:
         """Move the example by `by` places, up if negative, as far as the ends."""
-        place = self._place(number)
+        place = self._find_index(number)
         rest = [draft for draft in self.drafts if draft.id != number]
         rest.insert(max(0, place + by), self.drafts[place])
         self._change(tuple(rest))
@@ -87,18 +87,18 @@ class ExampleList:
 
     def undo(self) -> None:
         """Undo the last change, if there is one."""
-        if self._past:
-            self.drafts, self._editing = self._past.pop(), None
+        if self._undo_stack:
+            self.drafts, self._editing = self._undo_stack.pop(), None
 
-    def _draft(self, example: Example) -> Draft:
-        return Draft(next(self._numbers), example)
+    def _draft(self, example: Example) -> ExampleDraft:
+        return ExampleDraft(next(self._numbers), example)
 
-    def _place(self, number: int) -> int:
+    def _find_index(self, number: int) -> int:
         return [draft.id for draft in self.drafts].index(number)
 
-    def _change(self, drafts: tuple[Draft, ...], editing: tuple[int, str] | None = None) -> None:
+    def _change(self, drafts: tuple[ExampleDraft, ...], editing: tuple[int, str] | None = None) -> None:
         if drafts == self.drafts:
             return
         if editing is None or editing != self._editing:
-            self._past = [*self._past, self.drafts][-MAX_PAST:]
+            self._undo_stack = [*self._undo_stack, self.drafts][-MAX_UNDO_STEPS:]
         self.drafts, self._editing = drafts, editing

@@ -34,7 +34,7 @@ class ValueTable:
         self.rows = self.start = rows
         self.version += 1
 
-    def restart(self, columns: tuple[str, ...]) -> None:
+    def set_columns(self, columns: tuple[str, ...]) -> None:
         """Set the columns. Values of columns that return are restored."""
         kept = self.start + [{}] * (len(self.rows) - len(self.start))
         self.columns = columns

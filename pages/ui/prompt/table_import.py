@@ -7,14 +7,14 @@ from collections.abc import Callable
 import streamlit as st
 
 from llm_core import NucleusError
-from llm_core.prompts.table_import import MAX_BYTES, read_table
+from llm_core.prompts.table_import import MAX_TABLE_BYTES, read_table
 from pages.ui.prompt.session_state import prompt_state
 from pages.ui.shell import i18n
 from pages.ui.shell.i18n import t
 from pages.ui.shell.session import get
 
 
-def table_import(name: str, take: Callable[[list[dict[str, str]]], str], example: str) -> None:
+def show_table_import(name: str, on_import: Callable[[list[dict[str, str]]], str], example: str) -> None:
     """Draw a button that opens the import.
 
     `on_import` gets the rows and returns the message for the reader. An error of it or of reading the table is shown
@@ -27,31 +27,31 @@ def table_import(name: str, take: Callable[[list[dict[str, str]]], str], example
             type=["csv", "tsv", "txt", "json", "jsonl"],
             key=f"{name}_file",
             on_change=_read_file,
-            args=(name, take),
+            args=(name, on_import),
         )
         st.text_area(t("import.paste"), key=f"{name}_paste", height=110, placeholder=example)
-        st.button(t("import.take_pasted"), on_click=_read_pasted, args=(name, take), key=f"{name}_take")
+        st.button(t("import.take_pasted"), on_click=_read_pasted, args=(name, on_import), key=f"{name}_take")
         if note := prompt_state().import_notes.get(name):
             st.info(note)
 
 
-def _read_file(name: str, take: Callable[[list[dict[str, str]]], str]) -> None:
+def _read_file(name: str, on_import: Callable[[list[dict[str, str]]], str]) -> None:
     file = get(f"{name}_file")
     if file is None:
         return
-    if file.size > MAX_BYTES:  # checked before a large file is copied in memory
-        error = NucleusError("table_too_large", size=file.size, limit=MAX_BYTES)
+    if file.size > MAX_TABLE_BYTES:  # checked before a large file is copied in memory
+        error = NucleusError("table_too_large", size=file.size, limit=MAX_TABLE_BYTES)
         prompt_state().import_notes[name] = i18n.explain(error)
     else:
-        _take(name, take, file.getvalue())
+        _import_table(name, on_import, file.getvalue())
 
 
-def _read_pasted(name: str, take: Callable[[list[dict[str, str]]], str]) -> None:
-    _take(name, take, get(f"{name}_paste") or "")
+def _read_pasted(name: str, on_import: Callable[[list[dict[str, str]]], str]) -> None:
+    _import_table(name, on_import, get(f"{name}_paste") or "")
 
 
-def _take(name: str, take: Callable[[list[dict[str, str]]], str], data: bytes | str) -> None:
+def _import_table(name: str, on_import: Callable[[list[dict[str, str]]], str], data: bytes | str) -> None:
     try:
-        prompt_state().import_notes[name] = take(read_table(data))
+        prompt_state().import_notes[name] = on_import(read_table(data))
     except NucleusError as error:
         prompt_state().import_notes[name] = i18n.explain(error)

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import streamlit as st
 
 from pages.ui.prompt.session_state import prompt_state
-from pages.ui.prompt.table_import import table_import
+from pages.ui.prompt.table_import import show_table_import
 from pages.ui.shell.i18n import t
 
 
-def value_table(variables: Sequence[str]) -> None:
+def show_value_table(variables: Sequence[str]) -> None:
     """Draw the table with a column per variable, and store its rows in `PromptState.value_table`. Columns of variables
     that left the prompt are kept for their return."""
     import pandas
@@ -20,12 +20,12 @@ def value_table(variables: Sequence[str]) -> None:
     table = state.value_table
     columns = tuple(variables)
     if table.columns != columns:
-        table.restart(columns)
+        table.set_columns(columns)
     with st.container(border=True):
         with st.container(horizontal=True, vertical_alignment="center"):
             st.markdown(f"**{t('values.title')}**", width="content")
             st.space("stretch")
-            table_import("values", _take, "city\nParis\nHà Nội")
+            show_table_import("values", _import_values, "city\nParis\nHà Nội")
         start = [{name: row.get(name, "") for name in columns} for row in table.start] or [dict.fromkeys(columns, "")]
         edited = st.data_editor(
             pandas.DataFrame(start, columns=list(columns), dtype=str),
@@ -42,6 +42,6 @@ def value_table(variables: Sequence[str]) -> None:
         st.caption(t("values.help"))
 
 
-def _take(rows: list[dict[str, str]]) -> str:
+def _import_values(rows: list[dict[str, str]]) -> str:
     prompt_state().value_table.set(rows)
     return t("values.imported", count=len(rows))

@@ -6,25 +6,25 @@ import streamlit as st
 
 from pages.ui.recipes.opened import OpenedRecipe
 from pages.ui.shell import services
-from pages.ui.shell.browser_identity import owner
+from pages.ui.shell.browser_identity import current_owner
 
-SAVED, WHOLE = "s", "r"
+SAVED_PARAMETER, LINK_PARAMETER = "s", "r"
 
 
-def saved_recipe(recipe_id: str, number: int | None = None) -> OpenedRecipe:
+def load_saved_recipe(recipe_id: str, number: int | None = None) -> OpenedRecipe:
     """Load one version of a saved recipe, the latest by default. Raises `NucleusError`."""
-    entry = services.recipes().get(recipe_id, owner())
+    entry = services.recipe_store().get(recipe_id, current_owner())
     number = number or entry.latest
-    recipe = services.recipes().recipe(entry.id, number, owner())
+    recipe = services.recipe_store().recipe(entry.id, number, current_owner())
     return OpenedRecipe(recipe, id=entry.id, version=number, mine=entry.mine)
 
 
-def short_link(recipe_id: str) -> str:
+def recipe_url(recipe_id: str) -> str:
     """Return the full URL of a saved recipe."""
-    return whole_address(SAVED, recipe_id)
+    return app_url(SAVED_PARAMETER, recipe_id)
 
 
-def whole_address(name: str, value: str) -> str:
+def app_url(name: str, value: str) -> str:
     """Return the app's full URL, as the reader's browser knows it, with one query parameter."""
     from urllib.parse import urlsplit
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from llm_core.formats.registry import Lost
+    from llm_core.formats.registry import DroppedField
     from llm_core.recipes.recipe import Recipe
 
 
@@ -21,5 +21,5 @@ class OpenedRecipe:
     """Id of the saved recipe; empty if it is not saved here."""
     version: int = 0
     mine: bool = False
-    not_read: tuple[Lost, ...] = ()
+    unread_fields: tuple[DroppedField, ...] = ()
     """Fields of the imported file that a recipe cannot hold."""

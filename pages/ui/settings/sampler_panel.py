@@ -9,8 +9,8 @@ import streamlit as st
 
 from llm_core.errors import NucleusError
 from llm_core.generation.request import MAX_OUTPUT_TOKENS
-from pages.ui.settings.stage_controls import glossary, read_stages, stage_controls, write_stages
-from pages.ui.settings.unsupported_settings import Dead, dead_note
+from pages.ui.settings.stage_controls import read_stages, show_glossary, show_stage_controls, write_stages
+from pages.ui.settings.unsupported_settings import UnsupportedReasons, show_unsupported_note
 from pages.ui.shell.i18n import t
 from pages.ui.shell.session import Key, get, get_number, has, put
 from samplers import ORDERS, SamplerConfig
@@ -36,7 +36,7 @@ _DEFAULTS = {
     Key.MAX_OUTPUT_TOKENS: 96,
     Key.STOP_SEQUENCES: "",
 }
-LIMITS = {
+SETTING_RANGES = {
     Key.TEMPERATURE: (0, 2),
     Key.TOP_K: (0, 10**9),
     Key.TOP_P: (0.01, 1),
@@ -47,7 +47,7 @@ LIMITS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class PanelSettings:
     """Values of the panel."""
 
     sampler: SamplerConfig
@@ -55,7 +55,7 @@ class Settings:
     stop_sequences: tuple[str, ...]
 
 
-def sampler_panel(dead: Dead = MappingProxyType({})) -> None:
+def show_sampler_panel(unsupported: UnsupportedReasons = MappingProxyType({})) -> None:
     """Draw the panel; `read_settings` returns its values.
 
     `unsupported` settings are disabled with their reasons. Their values are sent all the same, since a provider may
@@ -81,7 +81,7 @@ def sampler_panel(dead: Dead = MappingProxyType({})) -> None:
             2.0,
             step=0.05,
             key=Key.TEMPERATURE,
-            disabled=Key.TEMPERATURE not in used or Key.TEMPERATURE in dead,
+            disabled=Key.TEMPERATURE not in used or Key.TEMPERATURE in unsupported,
             help=t("settings.temperature_help"),
             persist_state="session",
         )
@@ -90,7 +90,7 @@ def sampler_panel(dead: Dead = MappingProxyType({})) -> None:
             value=None,
             step=1,
             key=Key.TOP_K,
-            disabled=Key.TOP_K not in used or Key.TOP_K in dead,
+            disabled=Key.TOP_K not in used or Key.TOP_K in unsupported,
             help=t("settings.top_k_help"),
             persist_state="session",
         )
@@ -100,35 +100,35 @@ def sampler_panel(dead: Dead = MappingProxyType({})) -> None:
             1.0,
             step=0.01,
             key=Key.TOP_P,
-            disabled=Key.TOP_P not in used or Key.TOP_P in dead,
+            disabled=Key.TOP_P not in used or Key.TOP_P in unsupported,
             help=t("settings.top_p_help"),
             persist_state="session",
         )
         told_here = [key for key in used if key is not Key.ORDER] or [Key.TEMPERATURE] * (strategy == "greedy")
-        dead_note(told_here, dead)
+        show_unsupported_note(told_here, unsupported)
         if Key.FURTHER_STAGES in used:
-            stage_controls(dead)
+            show_stage_controls(unsupported)
         if Key.ORDER in used:
             st.selectbox(
                 t("settings.order"),
                 list(ORDERS),
                 format_func=lambda name: t(f"orders.{name}"),
                 key=Key.ORDER,
-                disabled=Key.ORDER in dead,
+                disabled=Key.ORDER in unsupported,
                 help=t("settings.order_help"),
                 persist_state="session",
             )
-            if Key.ORDER in dead:
-                dead_note([Key.ORDER], dead)
+            if Key.ORDER in unsupported:
+                show_unsupported_note([Key.ORDER], unsupported)
             else:
-                st.caption(_running_order())
+                st.caption(_format_stage_order())
         seed, length = st.columns(2, vertical_alignment="bottom")
         seed.number_input(
             t("settings.seed"),
             value=None,
             step=1,
             key=Key.SEED,
-            disabled=strategy == "greedy" or Key.SEED in dead,
+            disabled=strategy == "greedy" or Key.SEED in unsupported,
             help=t("settings.seed_help"),
             persist_state="session",
         )
@@ -140,7 +140,7 @@ def sampler_panel(dead: Dead = MappingProxyType({})) -> None:
             persist_state="session",
         )
         if strategy != "greedy":
-            dead_note([Key.SEED], dead)
+            show_unsupported_note([Key.SEED], unsupported)
         st.text_input(
             t("settings.stop_sequences"),
             key=Key.STOP_SEQUENCES,
@@ -151,23 +151,23 @@ def sampler_panel(dead: Dead = MappingProxyType({})) -> None:
     with st.container(border=True):
         st.markdown(f"**{t(f'sampler.{strategy}.heading')}**")
         st.markdown(t(f"sampler.{strategy}.text"))
-    glossary()
+    show_glossary()
 
 
-def read_settings() -> Settings:
+def read_settings() -> PanelSettings:
     """Return the panel's values, neutral ones for settings that the strategy does not use. Raises `NucleusError` naming
     an invalid field."""
     used = STRATEGIES[get(Key.STRATEGY)]
-    chosen = {key.value: _limited(key) for key in used if key in LIMITS}
+    chosen = {key.value: _read_number(key) for key in used if key in SETTING_RANGES}
     if Key.ORDER in used:
         chosen[Key.ORDER.value] = get(Key.ORDER)
     if Key.FURTHER_STAGES in used:
         chosen |= read_stages()
     if get(Key.STRATEGY) == "greedy":
         chosen[Key.TEMPERATURE.value] = 0
-    sampler = SamplerConfig(**chosen, seed=_limited(Key.SEED))
+    sampler = SamplerConfig(**chosen, seed=_read_number(Key.SEED))
     stops = tuple(part.replace("\\n", "\n") for part in (get(Key.STOP_SEQUENCES) or "").split("|") if part)
-    return Settings(sampler, _limited(Key.MAX_OUTPUT_TOKENS), stops)
+    return PanelSettings(sampler, _read_number(Key.MAX_OUTPUT_TOKENS), stops)
 
 
 def write_settings(sampler: SamplerConfig, max_output_tokens: int, stop_sequences: tuple[str, ...] = ()) -> None:
@@ -186,17 +186,17 @@ def write_settings(sampler: SamplerConfig, max_output_tokens: int, stop_sequence
         strategy = "random"
     put(Key.STRATEGY, strategy)
     put(Key.ORDER, sampler.order if isinstance(sampler.order, str) else _DEFAULTS[Key.ORDER])
-    put(Key.SEED, min(sampler.seed, LIMITS[Key.SEED][1]))
-    put(Key.TOP_K, min(sampler.top_k, LIMITS[Key.TOP_K][1]))
+    put(Key.SEED, min(sampler.seed, SETTING_RANGES[Key.SEED][1]))
+    put(Key.TOP_K, min(sampler.top_k, SETTING_RANGES[Key.TOP_K][1]))
     for key in (Key.TEMPERATURE, Key.TOP_P):  # sliders reject values outside their range
-        low, high = LIMITS[key]
+        low, high = SETTING_RANGES[key]
         put(key, float(min(max(getattr(sampler, key.value), low), high)))
     put(Key.FURTHER_STAGES, further)
     put(Key.MAX_OUTPUT_TOKENS, max_output_tokens)
     put(Key.STOP_SEQUENCES, "|".join(stop.replace("\n", "\\n") for stop in stop_sequences))
 
 
-def _running_order() -> str:
+def _format_stage_order() -> str:
     """Return the active stages in their order; empty while a setting is incomplete."""
     try:
         stages = read_settings().sampler.stages
@@ -205,5 +205,5 @@ def _running_order() -> str:
     return t("stages.runs", order=" → ".join(t(f"stages.{name}.name") for name in stages)) if stages else ""
 
 
-def _limited(key: Key):
-    return get_number(key, key.value, *LIMITS[key])
+def _read_number(key: Key):
+    return get_number(key, key.value, *SETTING_RANGES[key])

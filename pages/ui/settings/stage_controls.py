@@ -7,14 +7,14 @@ from types import MappingProxyType
 
 import streamlit as st
 
-from pages.ui.settings.unsupported_settings import Dead, dead_note, switch_of
+from pages.ui.settings.unsupported_settings import UnsupportedReasons, show_unsupported_note, stage_switch
 from pages.ui.shell.i18n import t
 from pages.ui.shell.session import Key, get, get_number, has, put, setting_key
 from samplers import SamplerConfig
 
 
 @dataclass(frozen=True, slots=True)
-class Control:
+class NumberField:
     """Number field of one setting: initial value, range and step. An `int` step makes a field of whole numbers."""
 
     start: float
@@ -23,24 +23,24 @@ class Control:
     step: float
 
 
-FURTHER: dict[str, dict[str, Control]] = {
-    "min_p": {"min_p": Control(0.05, 0, 1, 0.01)},
-    "typical_p": {"typical_p": Control(0.9, 0.01, 1, 0.01)},
-    "epsilon_cutoff": {"epsilon_cutoff": Control(0.001, 0, 0.99, 0.001)},
-    "eta_cutoff": {"eta_cutoff": Control(0.002, 0, 0.99, 0.001)},
-    "top_n_sigma": {"top_n_sigma": Control(1.0, 0, 100, 0.1)},
-    "xtc": {"xtc_probability": Control(0.5, 0, 1, 0.05), "xtc_threshold": Control(0.1, 0.01, 1, 0.01)},
-    "mirostat": {"mirostat_tau": Control(3.0, 0, 100, 0.5), "mirostat_eta": Control(0.1, 0.01, 1, 0.01)},
-    "repetition_penalty": {"repetition_penalty": Control(1.2, 0.01, 100, 0.05)},
-    "presence_penalty": {"presence_penalty": Control(0.5, -2, 2, 0.1)},
-    "frequency_penalty": {"frequency_penalty": Control(0.5, -2, 2, 0.1)},
+OPTIONAL_STAGES: dict[str, dict[str, NumberField]] = {
+    "min_p": {"min_p": NumberField(0.05, 0, 1, 0.01)},
+    "typical_p": {"typical_p": NumberField(0.9, 0.01, 1, 0.01)},
+    "epsilon_cutoff": {"epsilon_cutoff": NumberField(0.001, 0, 0.99, 0.001)},
+    "eta_cutoff": {"eta_cutoff": NumberField(0.002, 0, 0.99, 0.001)},
+    "top_n_sigma": {"top_n_sigma": NumberField(1.0, 0, 100, 0.1)},
+    "xtc": {"xtc_probability": NumberField(0.5, 0, 1, 0.05), "xtc_threshold": NumberField(0.1, 0.01, 1, 0.01)},
+    "mirostat": {"mirostat_tau": NumberField(3.0, 0, 100, 0.5), "mirostat_eta": NumberField(0.1, 0.01, 1, 0.01)},
+    "repetition_penalty": {"repetition_penalty": NumberField(1.2, 0.01, 100, 0.05)},
+    "presence_penalty": {"presence_penalty": NumberField(0.5, -2, 2, 0.1)},
+    "frequency_penalty": {"frequency_penalty": NumberField(0.5, -2, 2, 0.1)},
     "dry": {
-        "dry_multiplier": Control(0.8, 0, 100, 0.1),
-        "dry_base": Control(1.75, 1, 10, 0.05),
-        "dry_allowed_length": Control(2, 1, 1000, 1),
+        "dry_multiplier": NumberField(0.8, 0, 100, 0.1),
+        "dry_base": NumberField(1.75, 1, 10, 0.05),
+        "dry_allowed_length": NumberField(2, 1, 1000, 1),
     },
-    "no_repeat_ngram": {"no_repeat_ngram_size": Control(3, 0, 1000, 1)},
-    "min_new_tokens": {"min_new_tokens": Control(32, 0, 100_000, 1)},
+    "no_repeat_ngram": {"no_repeat_ngram_size": NumberField(3, 0, 1000, 1)},
+    "min_new_tokens": {"min_new_tokens": NumberField(32, 0, 100_000, 1)},
 }
 """Stages that can be added, with their settings. Stages whose settings name token ids are left to pages that show ids.
 """
@@ -58,11 +58,11 @@ GLOSSARY: dict[str, tuple[str, ...]] = {
 }
 
 
-def stage_controls(dead: Dead = MappingProxyType({})) -> None:
+def show_stage_controls(unsupported: UnsupportedReasons = MappingProxyType({})) -> None:
     """Draw the list to add stages from and the settings of added stages; those of `unsupported` stages are disabled."""
     chosen = st.multiselect(
         t("stages.more"),
-        list(FURTHER),
+        list(OPTIONAL_STAGES),
         format_func=lambda name: t(f"stages.{name}.name"),
         key=Key.FURTHER_STAGES,
         placeholder=t("stages.more_placeholder"),
@@ -70,8 +70,8 @@ def stage_controls(dead: Dead = MappingProxyType({})) -> None:
         persist_state="session",
     )
     for name in chosen:
-        columns = st.columns(len(FURTHER[name]), vertical_alignment="bottom")
-        for column, (field, control) in zip(columns, FURTHER[name].items(), strict=True):
+        columns = st.columns(len(OPTIONAL_STAGES[name]), vertical_alignment="bottom")
+        for column, (field, control) in zip(columns, OPTIONAL_STAGES[name].items(), strict=True):
             key = setting_key(field)
             if not has(key):
                 put(key, control.start)
@@ -81,10 +81,10 @@ def stage_controls(dead: Dead = MappingProxyType({})) -> None:
                 step=control.step,
                 format=None if isinstance(control.step, int) else "%.3g",
                 key=key,
-                disabled=switch_of(name) in dead,
+                disabled=stage_switch(name) in unsupported,
                 persist_state="session",
             )
-        dead_note([switch_of(name)], dead)
+        show_unsupported_note([stage_switch(name)], unsupported)
         st.caption(t(f"stages.{name}.text"))
 
 
@@ -93,20 +93,20 @@ def read_stages() -> dict[str, float]:
     return {
         field: get_number(setting_key(field), field, control.low, control.high)
         for name in get(Key.FURTHER_STAGES) or ()
-        for field, control in FURTHER[name].items()
+        for field, control in OPTIONAL_STAGES[name].items()
     }
 
 
 def write_stages(sampler: SamplerConfig) -> list[str]:
     """Fill the settings of the optional stages that the sampler uses. Returns the names of these stages."""
-    used = [name for name in FURTHER if sampler.uses(name)]
+    used = [name for name in OPTIONAL_STAGES if sampler.uses(name)]
     for name in used:
-        for field in FURTHER[name]:
+        for field in OPTIONAL_STAGES[name]:
             put(setting_key(field), getattr(sampler, field))
     return used
 
 
-def glossary() -> None:
+def show_glossary() -> None:
     """Draw an expander with one sentence on every sampler."""
     with st.expander(t("stages.glossary")):
         for group, names in GLOSSARY.items():

@@ -11,11 +11,11 @@ from pages.ui.shell import i18n, services
 from pages.ui.shell.session import session
 from samplers.config import STAGE_FIELDS
 
-Dead = Mapping[str, str]
+UnsupportedReasons = Mapping[str, str]
 """Reasons in the reader's language, by name of the setting."""
 
 
-def dead_settings(
+def explain_unsupported(
     model_id: str = "", fields: Iterable[str] = (*STAGE_FIELDS.values(), "seed", "order")
 ) -> dict[str, str]:
     """Return why a model does not support some of `fields`, by field; "order" is the order of the stages.
@@ -29,12 +29,12 @@ def dead_settings(
     return {field: i18n.explain(reason) for field, reason in found.items()}
 
 
-def switch_of(stage: str) -> str:
+def stage_switch(stage: str) -> str:
     """Return the setting that turns a stage on; if it is unsupported, so are all settings of the stage."""
     return STAGE_FIELDS[stage]
 
 
-def dead_note(fields: Collection[str], dead: Dead) -> None:
+def show_unsupported_note(fields: Collection[str], unsupported: UnsupportedReasons) -> None:
     """Draw the reasons of the unsupported ones among `fields`, each once."""
-    for reason in dict.fromkeys(dead[field] for field in fields if field in dead):
+    for reason in dict.fromkeys(unsupported[field] for field in fields if field in unsupported):
         st.caption(f":material/block: {reason}")

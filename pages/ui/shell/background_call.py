@@ -13,8 +13,8 @@ import streamlit as st
 
 from llm_core.errors import NucleusError
 from pages.ui.shell import i18n
-from pages.ui.shell.i18n import number, t
-from pages.ui.shell.session import Wait, session
+from pages.ui.shell.i18n import format_number, t
+from pages.ui.shell.session import PendingCall, session
 
 if TYPE_CHECKING:
     from llm_core.providers.http.background_call import BackgroundCall
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _REFRESH_SECONDS = 0.5
-_AT_ONCE_SECONDS = 0.4
+_WAIT_SECONDS = 0.4
 """Time to wait for a result before showing progress, which for a quick call would only make the page jump."""
 
 
-def ask(
-    place: str, words: str, begin: Callable[[], BackgroundCall[T]], take: Callable[[T], None], stopped: str = ""
+def start_call(
+    place: str, label: str, begin: Callable[[], BackgroundCall[T]], on_result: Callable[[T], None], stopped: str = ""
 ) -> None:
     """Start a call at `place`, cancelling an earlier one there.
 
@@ -35,57 +35,57 @@ def ask(
     the progress, `stopped` the message after the reader stopped the call. A `NucleusError` of `begin` is shown by
     `show_call_status`.
     """
-    give_up(place)
-    wait = session().waits[place] = Wait(words, take, stopped)
+    cancel_call(place)
+    wait = session().pending_calls[place] = PendingCall(label, on_result, stopped)
     try:
-        wait.errand = begin()
+        wait.call = begin()
     except NucleusError as error:
-        wait.refusal = error
+        wait.start_error = error
         return
-    wait.errand.wait(_AT_ONCE_SECONDS)
-    settle(place)
+    wait.call.wait(_WAIT_SECONDS)
+    poll_call(place)
 
 
-def settle(place: str) -> bool:
+def poll_call(place: str) -> bool:
     """Hand a finished call's result to its `on_result`. Returns whether the call is still active."""
-    wait = session().waits.get(place)
-    if wait is None or wait.errand is None:
+    wait = session().pending_calls.get(place)
+    if wait is None or wait.call is None:
         return False
-    if wait.errand.active:
+    if wait.call.active:
         return True
-    if not (wait.errand.error or wait.errand.stopped):
-        del session().waits[place]
-        wait.take(wait.errand.value())
+    if not (wait.call.error or wait.call.stopped):
+        del session().pending_calls[place]
+        wait.on_result(wait.call.value())
     return False
 
 
-def give_up(place: str) -> None:
+def cancel_call(place: str) -> None:
     """Cancel the call at `place` and clear its error."""
-    wait = session().waits.pop(place, None)
-    if wait and wait.errand:
-        wait.errand.stop()
+    wait = session().pending_calls.pop(place, None)
+    if wait and wait.call:
+        wait.call.stop()
 
 
-def waiting_line(place: str) -> None:
+def show_call_status(place: str) -> None:
     """Draw the progress of the call at `place` with a Stop button, or its error.
 
     Draws exactly one container in every state, so that elements below keep their position.
     """
-    wait = session().waits.get(place)
+    wait = session().pending_calls.get(place)
     with st.container(key=f"waiting-{place}"):
         if wait is None:
             return
-        if wait.errand and wait.errand.active:
-            st.fragment(_on_its_way, run_every=_REFRESH_SECONDS)(place, wait.words, wait.errand)
-        elif error := wait.refusal or (wait.errand and wait.errand.error):
+        if wait.call and wait.call.active:
+            st.fragment(_show_call_progress, run_every=_REFRESH_SECONDS)(place, wait.label, wait.call)
+        elif error := wait.start_error or (wait.call and wait.call.error):
             st.error(i18n.explain(error), icon=":material/error:")
         else:
             st.info(wait.stopped or t("waiting.stopped"), icon=":material/info:")
 
 
-def _on_its_way(place: str, words: str, errand: BackgroundCall) -> None:
-    if not errand.active:
+def _show_call_progress(place: str, label: str, call: BackgroundCall) -> None:
+    if not call.active:
         st.rerun()
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.progress(errand.fraction, text=t("waiting.since", words=words, seconds=number(errand.seconds, 0)))
-        st.button(t("waiting.stop"), key=f"stop-{place}", on_click=errand.stop, icon=":material/stop_circle:")
+        st.progress(call.fraction, text=t("waiting.since", words=label, seconds=format_number(call.seconds, 0)))
+        st.button(t("waiting.stop"), key=f"stop-{place}", on_click=call.stop, icon=":material/stop_circle:")

@@ -22,30 +22,30 @@ _render = st.components.v2.component(
 )
 
 
-def settle_owner() -> None:
+def sync_owner_cookie() -> None:
     """Draw the invisible component that stores the secret in the browser's cookie if it has none. Call it once per
     rerun."""
-    _render(key="nucleus_owner", data={"name": COOKIE, "secret": _secret()}, on_held_change=_adopt)
+    _render(key="nucleus_owner", data={"name": COOKIE, "secret": _owner_secret()}, on_held_change=_adopt_secret)
 
 
-def owner() -> str:
+def current_owner() -> str:
     """Return the id of this browser's owner in the database."""
-    from llm_core.storage.database import owner_of
+    from llm_core.storage.database import hash_owner_secret
 
-    return owner_of(_secret())
+    return hash_owner_secret(_owner_secret())
 
 
-def _secret() -> str:
+def _owner_secret() -> str:
     state = session()
-    if not state.owner_settled:
-        state.owner_settled = True
+    if not state.owner_cookie_read:
+        state.owner_cookie_read = True
         held = str(st.context.cookies.get(COOKIE, ""))
         if re.fullmatch("[0-9a-f]{32}", held):
             state.owner_secret = held
     return state.owner_secret
 
 
-def _adopt() -> None:
+def _adopt_secret() -> None:
     held = (get("nucleus_owner") or {}).get("held")
     if isinstance(held, str) and re.fullmatch("[0-9a-f]{32}", held):
         session().owner_secret = held

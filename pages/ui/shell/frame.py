@@ -11,14 +11,14 @@ import streamlit as st
 
 from llm_core.errors import NucleusError
 from pages.ui.shell import i18n, navigation
-from pages.ui.shell.browser_identity import settle_owner
+from pages.ui.shell.browser_identity import sync_owner_cookie
 from pages.ui.shell.i18n import t
-from pages.ui.shell.session import Key, get, has, put, send_again, session
+from pages.ui.shell.session import Key, get, has, put, resend_widget_values, session
 
 log = logging.getLogger(__name__)
 
 _ASSETS = Path(__file__).parents[1] / "assets"
-MARK = str(_ASSETS / "mark.svg")
+ICON_PATH = str(_ASSETS / "mark.svg")
 
 _STYLE = f"<style>{Path(__file__).with_suffix('.css').read_text(encoding='utf-8')}</style>"
 
@@ -39,9 +39,9 @@ def page(title: str) -> Iterator[None]:
         st.error(t("errors.unexpected"), icon=":material/error:")
 
 
-def sidebar() -> None:
+def show_sidebar() -> None:
     """Draw the logo and the language switch, and keep the owner cookie."""
-    st.logo(str(_ASSETS / "logo.svg"), icon_image=MARK, size="large")
+    st.logo(str(_ASSETS / "logo.svg"), icon_image=ICON_PATH, size="large")
     with st.sidebar:
         if not has(Key.LANGUAGE) or get(Key.LANGUAGE) is None:
             put(Key.LANGUAGE, i18n.language())
@@ -54,9 +54,9 @@ def sidebar() -> None:
             required=True,
         )
         st.caption(t("nav.tagline"))
-        settle_owner()
+        sync_owner_cookie()
 
 
 def _switch_language() -> None:
     session().language = get(Key.LANGUAGE)
-    send_again()
+    resend_widget_values()

@@ -8,7 +8,7 @@ from pages.ui.shell.i18n import t
 from pages.ui.shell.session import session
 
 
-def pages() -> dict[str, list]:
+def page_menu() -> dict[str, list]:
     """Return the sections and pages of the menu, in the reader's language."""
     playground = st.Page(
         "pages/playground.py",
@@ -36,10 +36,10 @@ def pages() -> dict[str, list]:
     }
 
 
-def route():
+def select_page():
     """Return the page to run. `app.py` calls this once per rerun."""
     session().routed = True
-    return st.navigation(pages())
+    return st.navigation(page_menu())
 
 
 def ensure_routed() -> None:
@@ -49,5 +49,5 @@ def ensure_routed() -> None:
     the menu.
     """
     if not session().routed:
-        st.navigation(pages())
+        st.navigation(page_menu())
         st.rerun()

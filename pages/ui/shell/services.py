@@ -28,19 +28,19 @@ if TYPE_CHECKING:
     from llm_core.storage.history import History
     from llm_core.storage.recipe_store import RecipeStore
 
-MODELS_IN_MEMORY = 2
+MAX_MODELS_IN_MEMORY = 2
 
 
 @st.cache_resource
-def models() -> ModelStore:
+def model_store() -> ModelStore:
     """Return the store of loaded local models."""
-    return ModelStore(capacity=MODELS_IN_MEMORY)
+    return ModelStore(capacity=MAX_MODELS_IN_MEMORY)
 
 
 @st.cache_resource
 def engine() -> Engine:
     """Return the engine that runs local models."""
-    return Engine(models())
+    return Engine(model_store())
 
 
 @st.cache_resource
@@ -80,7 +80,7 @@ def credentials() -> Credentials:
 
 
 @st.cache_resource
-def prices() -> PriceTable:
+def price_table() -> PriceTable:
     """Return the price table. Raises `NucleusError` if it cannot be read."""
     from llm_core.providers.pricing import load_prices
 
@@ -88,7 +88,7 @@ def prices() -> PriceTable:
 
 
 @st.cache_resource
-def vertex_prompts() -> VertexPromptStore:
+def vertex_prompt_store() -> VertexPromptStore:
     """Return the client of Vertex AI's Prompt Management."""
     from llm_core.providers.google.prompt_store import VertexPromptStore
     from llm_core.providers.http.url_policy import UrlPolicy
@@ -97,7 +97,7 @@ def vertex_prompts() -> VertexPromptStore:
 
 
 @st.cache_resource
-def asking_lock() -> threading.Lock:
+def technique_run_lock() -> threading.Lock:
     """Return the lock to hold while a `TechniqueRun` advances, because two tabs may follow the same one."""
     return threading.Lock()
 
@@ -110,7 +110,7 @@ def _database() -> Database:
 
 
 @st.cache_resource
-def recipes() -> RecipeStore:
+def recipe_store() -> RecipeStore:
     """Return the store of saved recipes. Raises `NucleusError` if the database cannot be used; a later call tries
     again."""
     from llm_core.storage.recipe_store import RecipeStore

@@ -77,17 +77,17 @@ class Key(StrEnum):
 
 
 @dataclass
-class Wait:
+class PendingCall:
     """Call to a service that a page waits for; see `pages.ui.shell.background_call`."""
 
-    words: str
+    label: str
     """Text beside the progress, in the reader's language."""
-    take: Callable[[Any], None]
+    on_result: Callable[[Any], None]
     """Function that gets the result."""
     stopped: str = ""
     """Message after the reader stopped the call; empty for the default one."""
-    errand: BackgroundCall | None = None
-    refusal: NucleusError | None = None
+    call: BackgroundCall | None = None
+    start_error: NucleusError | None = None
     """Error that prevented the call from starting."""
 
 
@@ -99,11 +99,11 @@ class Session:
     """Identity of this tab in the engine's fair queue."""
     owner_secret: str = field(default_factory=lambda: secrets.token_hex(16), repr=False)
     """Secret of the owner of saved recipes and history; the browser keeps it in a cookie."""
-    owner_settled: bool = False
+    owner_cookie_read: bool = False
     """Whether the browser's cookie has been read."""
     routed: bool = False
     language: str | None = None
-    language_in_address: str | None = None
+    language_in_url: str | None = None
     model_id: str = builtin.MODEL_ID
     precision: Precision = "float32"
     """Number format in which the local model computes."""
@@ -111,9 +111,9 @@ class Session:
     """Provider keys, by `scheme` or `scheme:place`. They are stored nowhere else."""
     answers: ResponseCache = field(default_factory=ResponseCache)
     """Cache of hosted responses, for this tab only."""
-    waits: dict[str, Wait] = field(default_factory=dict)
+    pending_calls: dict[str, PendingCall] = field(default_factory=dict)
     """Pending calls to services, by the place on a page that shows them."""
-    go_to: str = ""
+    next_page: str = ""
     """Name of the page to switch to in this rerun; empty for none."""
 
 
@@ -144,7 +144,7 @@ def put(key: str, value: object) -> None:
     st.session_state[key] = value
 
 
-def send_again() -> None:
+def resend_widget_values() -> None:
     """Write every string widget's value again, so that Streamlit resends it to the browser.
 
     Needed after labels change, as with the language: the browser identifies options by label, and an old label would

@@ -10,10 +10,10 @@ import streamlit as st
 from llm_core.analysis.significance import mcnemar, proportion
 from llm_core.experiments.study import GridExperiment
 from pages.ui.components import charts
-from pages.ui.components.live_plot import live_plot
-from pages.ui.model.hosted_notes import queue_note, told
+from pages.ui.components.live_plot import show_live_plot
+from pages.ui.model.hosted_notes import show_notices, show_queue_note
 from pages.ui.shell import i18n
-from pages.ui.shell.i18n import number, t
+from pages.ui.shell.i18n import format_number, t
 
 REFRESH_SECONDS = 1.0
 
@@ -37,9 +37,9 @@ def _refresh_experiment(experiment: GridExperiment, draw: Callable[[], None], ke
             disabled=experiment.running or experiment.finished,
             key=f"{key}_resume",
         )
-    queue_note(experiment.runs)
+    show_queue_note(experiment.runs)
     draw()
-    told(experiment.notices)
+    show_notices(experiment.notices)
     if experiment.from_cache:
         st.caption(t("hosted_views.cache.study", count=experiment.from_cache))
     if errors := [cell.error for cell in experiment.cells.values() if cell.error]:
@@ -54,10 +54,10 @@ def show_accuracies(
 ) -> None:
     """Draw the accuracy of each variant and the answers. `way_name` and `item_name` name variants and items."""
     shares = [(variant_name(way), _variant_accuracy(experiment, way)) for way in experiment.variants]
-    live_plot(
+    show_live_plot(
         charts.accuracy_figure(shares, t("study.accuracy")),
         key=f"{key}_plot",
-        label=", ".join(f"{name} {number(share.value)}" for name, share in shares),
+        label=", ".join(f"{name} {format_number(share.value)}" for name, share in shares),
         step=str(len(experiment.cells)),
     )
     st.dataframe([_variant_row(experiment, way, variant_name) for way in experiment.variants], hide_index=True)
@@ -85,13 +85,15 @@ def _variant_row(experiment: GridExperiment, variant: Any, variant_name: Callabl
     seconds = sum(cell.seconds for cell in cells) / max(1, len(cells))
     return {
         t("study.way"): variant_name(variant),
-        t("study.accuracy"): f"{number(100 * share.value, 0)} %" if cells else "–",
-        t("study.interval"): f"{number(100 * share.low, 0)}–{number(100 * share.high, 0)} %" if cells else "–",
+        t("study.accuracy"): f"{format_number(100 * share.value, 0)} %" if cells else "–",
+        t("study.interval"): f"{format_number(100 * share.low, 0)}–{format_number(100 * share.high, 0)} %"
+        if cells
+        else "–",
         t("study.items"): str(len(cells)),
         t("study.no_answer"): str(sum(cell.answer is None for cell in cells)),
-        t("study.prompt_tokens"): number(prompt, 0),
-        t("study.tokens"): number(tokens, 0),
-        t("study.seconds"): number(seconds, 1),
+        t("study.prompt_tokens"): format_number(prompt, 0),
+        t("study.tokens"): format_number(tokens, 0),
+        t("study.seconds"): format_number(seconds, 1),
     }
 
 
@@ -114,7 +116,7 @@ def _compare_variants(experiment: GridExperiment, variant_name: Callable[[Any], 
                 other=variant_name(way),
                 more=more,
                 fewer=fewer,
-                p=number(p, 3),
+                p=format_number(p, 3),
             )
         )
     return lines

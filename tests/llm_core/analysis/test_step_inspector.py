@@ -8,7 +8,14 @@ import pytest
 import torch
 
 from llm_core import Engine, GenerationRequest, ModelStore, NucleusError, PromptSpec, SampleRequest
-from llm_core.analysis.step_inspector import MAX_DRAWS, FullLens, draw_many, lens_of, request_for, spellings
+from llm_core.analysis.step_inspector import (
+    MAX_DRAWS,
+    FullStepInspector,
+    draw_many,
+    make_step_inspector,
+    make_step_request,
+    tokenize_spellings,
+)
 from llm_core.prompts.output_format import OutputFormat
 from samplers import SamplerConfig, next_token_probs
 from tests.support.toy_model import toy_model
@@ -34,7 +41,7 @@ def wait_until_ended(engine: Engine, request: GenerationRequest):
 
 
 def test_stages_by_hand():
-    view = FullLens(TABLE).look(SamplerConfig(temperature=0.5, top_k=3, top_p=0.6))
+    view = FullStepInspector(TABLE).inspect(SamplerConfig(temperature=0.5, top_k=3, top_p=0.6))
     assert [stage.name for stage in view.stages] == ["raw", "temperature", "top_k", "top_p"]
     assert [stage.kept for stage in view.stages] == [4, 4, 3, 2]
     assert [stage.removed for stage in view.stages] == [0, 0, 1, 1]
@@ -48,13 +55,13 @@ def test_stages_by_hand():
 
 
 def test_a_token_is_followed_to_where_it_is_cut():
-    seen = FullLens(TABLE).look(SamplerConfig(top_k=2)).follow(2)
+    seen = FullStepInspector(TABLE).inspect(SamplerConfig(top_k=2)).trace_token(2)
     assert [(each.stage, each.rank) for each in seen] == [("raw", 3), ("top_k", None)]
     assert [each.probability for each in seen] == pytest.approx([0.2, 0])
 
 
 def test_the_likeliest_and_those_asked_for():
-    view = FullLens(TABLE).look(SamplerConfig())
+    view = FullStepInspector(TABLE).inspect(SamplerConfig())
     assert view.likeliest(2) == [0, 1]
     assert view.likeliest(2, also=[3]) == [0, 3]
     assert view.likeliest(3, also=[1, 1]) == [0, 1, 2]
@@ -63,9 +70,9 @@ def test_the_likeliest_and_those_asked_for():
 @pytest.mark.parametrize("config", SETTINGS, ids=str)
 def test_the_last_stage_is_what_a_run_draws_from(config):
     logits = torch.randn(50, generator=torch.Generator().manual_seed(1)) * 3
-    lens = FullLens(logits, prompt=(1, 2), answer=(3, 4, 3))
+    lens = FullStepInspector(logits, prompt=(1, 2), answer=(3, 4, 3))
     expected = next_token_probs(logits[None], [config], [[1, 2, 3, 4, 3]])[0]
-    assert torch.equal(lens.look(config).final.probs, expected)
+    assert torch.equal(lens.inspect(config).final.probs, expected)
 
 
 @pytest.mark.parametrize("config", SETTINGS, ids=str)
@@ -75,9 +82,9 @@ def test_the_lens_sees_the_step_of_the_run(engine, config):
     events = run.samples[0].events()
     for step in (0, 3):
         answer = [event.token_id for event in events[:step]]
-        lens = lens_of(wait_until_ended(engine, request_for(request, request.samples[0], answer)))
-        view, trace = lens.look(config), events[step].trace
-        assert lens.drawn(view, config.seed) == trace.token_id
+        lens = make_step_inspector(wait_until_ended(engine, make_step_request(request, request.samples[0], answer)))
+        view, trace = lens.inspect(config), events[step].trace
+        assert lens.draw_token(view, config.seed) == trace.token_id
         assert [stage.name for stage in view.stages] == [stage.name for stage in trace.stages]
         for stage, recorded in zip(view.stages, trace.stages, strict=True):
             assert stage.kept == recorded.kept
@@ -89,16 +96,16 @@ def test_the_lens_sees_the_step_of_the_run(engine, config):
 def test_the_lens_on_a_branch_begins_where_the_branch_does(engine):
     row = SampleRequest(SamplerConfig(), 4, prefix_ids=(5, 6), forced_ids=(7, 8))
     run = wait_until_ended(engine, GenerationRequest("toy", PromptSpec("Hi"), (row,)))
-    asked = request_for(run.request, row, [5, 6, 7])
+    asked = make_step_request(run.request, row, [5, 6, 7])
     assert asked.samples[0].prefix_ids == (5, 6, 7)
-    assert lens_of(wait_until_ended(engine, asked)).answer == (5, 6, 7)
+    assert make_step_inspector(wait_until_ended(engine, asked)).answer == (5, 6, 7)
 
 
 def test_an_output_format_is_the_first_stage(builtin):
     engine = Engine(ModelStore(loader=lambda model_id, report: builtin))
     spec = PromptSpec("Yes or no?", output=OutputFormat("choice", ("yes", "no")))
     request = GenerationRequest("builtin", spec, (SampleRequest(SamplerConfig(), 3),))
-    view = lens_of(wait_until_ended(engine, request_for(request, request.samples[0], []))).look(
+    view = make_step_inspector(wait_until_ended(engine, make_step_request(request, request.samples[0], []))).inspect(
         SamplerConfig(temperature=0.5)
     )
     assert [stage.name for stage in view.stages] == ["raw", "constraint", "temperature"]
@@ -111,20 +118,24 @@ def test_only_the_first_step_is_kept_and_only_when_asked(engine):
     run = wait_until_ended(engine, request)
     assert run.samples[0].first_step is None
     with pytest.raises(NucleusError) as caught:
-        lens_of(run)
+        make_step_inspector(run)
     assert caught.value.code == "lens_without_logits"
 
 
 def test_a_failed_run_says_why(engine):
     row = SampleRequest(SamplerConfig(top_k=10**6), 3)
     with pytest.raises(NucleusError) as caught:
-        lens_of(wait_until_ended(engine, request_for(GenerationRequest("toy", PromptSpec("Hi"), (row,)), row, [])))
+        make_step_inspector(
+            wait_until_ended(engine, make_step_request(GenerationRequest("toy", PromptSpec("Hi"), (row,)), row, []))
+        )
     assert caught.value.code == "top_k_above_vocabulary"
 
 
 def test_orders_keep_different_tokens():
     # Temperature 3 first flattens the distribution, so that top-P has to keep more.
-    views = FullLens(TABLE).orders(SamplerConfig(temperature=3, top_p=0.65), own=("top_p", "temperature"))
+    views = FullStepInspector(TABLE).inspect_orders(
+        SamplerConfig(temperature=3, top_p=0.65), own=("top_p", "temperature")
+    )
     assert {name: view.final.kept for name, view in views.items()} == {
         "huggingface": 3,
         "llama_cpp": 2,
@@ -134,7 +145,11 @@ def test_orders_keep_different_tokens():
 
 
 def test_draws_fit_what_they_come_from():
-    probs = FullLens(torch.randn(2000, generator=torch.Generator().manual_seed(5)).mul(2)).look(SamplerConfig()).raw
+    probs = (
+        FullStepInspector(torch.randn(2000, generator=torch.Generator().manual_seed(5)).mul(2))
+        .inspect(SamplerConfig())
+        .raw
+    )
     drawn = draw_many(probs, 20_000, seed=1)
     assert sum(drawn.observed) == 20_000
     assert len(drawn.observed) == len(drawn.token_ids) + 1
@@ -145,7 +160,9 @@ def test_draws_fit_what_they_come_from():
 
 
 def test_excluded_tokens_are_never_drawn():
-    drawn = draw_many(FullLens(torch.tensor([0.5, 0.0, 0.5, 0.0]).log()).look(SamplerConfig()).raw, 500, seed=4)
+    drawn = draw_many(
+        FullStepInspector(torch.tensor([0.5, 0.0, 0.5, 0.0]).log()).inspect(SamplerConfig()).raw, 500, seed=4
+    )
     assert set(drawn.token_ids) == {0, 2}
     assert drawn.observed[-1] == 0
     assert drawn.fit.degrees == 1
@@ -154,13 +171,13 @@ def test_excluded_tokens_are_never_drawn():
 @pytest.mark.parametrize("count", [0, MAX_DRAWS + 1])
 def test_draws_have_limits(count):
     with pytest.raises(NucleusError):
-        draw_many(FullLens(TABLE).look(SamplerConfig()).raw, count, seed=0)
+        draw_many(FullStepInspector(TABLE).inspect(SamplerConfig()).raw, count, seed=0)
 
 
 def test_spellings_with_and_without_a_space(builtin):
-    found = spellings(builtin, "Paris")
+    found = tokenize_spellings(builtin, "Paris")
     assert list(found) == ["Paris", " Paris"]
     assert all(builtin.decode(ids) == text for text, ids in found.items())
     assert len(set(found.values())) == 2
-    assert spellings(builtin, "") == {}
-    assert len(next(iter(spellings(builtin, "xylophonist").values()))) > 1
+    assert tokenize_spellings(builtin, "") == {}
+    assert len(next(iter(tokenize_spellings(builtin, "xylophonist").values()))) > 1

@@ -10,23 +10,23 @@ from sacrebleu.metrics import BLEU
 
 from llm_core.analysis.text_metrics import (
     STATISTICS,
-    Written,
-    difference,
+    TextSample,
+    compare_distributions,
+    diff_tokens,
     distinct_n,
+    make_text_sample,
     mean_logprob,
     perplexity,
-    repeated_ngrams,
+    repeated_ngram_share,
     sampler_kl,
     self_bleu,
-    text_diff,
-    written,
 )
 from llm_core.generation.record import TokenEvent
 from samplers import SamplerChain, SamplerConfig, summarize
 
 
-def make_sample(*tokens: int, words: str = "", logprobs: tuple[float, ...] = ()) -> Written:
-    return Written(words, tokens, logprobs or (-1.0,) * len(tokens), (2.0,) * len(tokens), (0.5,) * len(tokens))
+def make_sample(*tokens: int, words: str = "", logprobs: tuple[float, ...] = ()) -> TextSample:
+    return TextSample(words, tokens, logprobs or (-1.0,) * len(tokens), (2.0,) * len(tokens), (0.5,) * len(tokens))
 
 
 def trace_step(logits: torch.Tensor, **settings):
@@ -49,12 +49,12 @@ def test_distinct_n_counts_over_all_texts():
 
 
 def test_repeated_ngrams_look_within_a_text():
-    assert repeated_ngrams(make_sample(*[1, 2, 3, 4] * 2)) == pytest.approx(
+    assert repeated_ngram_share(make_sample(*[1, 2, 3, 4] * 2)) == pytest.approx(
         1 / 5
     )  # of five 4-grams, the last is the first
-    assert repeated_ngrams(make_sample(*[7] * 9)) == pytest.approx(5 / 6)
-    assert repeated_ngrams(make_sample(1, 2, 3, 4, 5)) == 0
-    assert repeated_ngrams(make_sample(1, 2, 3)) is None
+    assert repeated_ngram_share(make_sample(*[7] * 9)) == pytest.approx(5 / 6)
+    assert repeated_ngram_share(make_sample(1, 2, 3, 4, 5)) == 0
+    assert repeated_ngram_share(make_sample(1, 2, 3)) is None
     # a text too short for a 4-gram has no say in the mean
     assert STATISTICS["repetition"]([make_sample(*[7] * 9), make_sample(1, 2)]) == pytest.approx(5 / 6)
 
@@ -97,7 +97,7 @@ def test_differences_are_exact_where_the_candidates_hold_everything_possible(fir
     logits = torch.linspace(4, -6, 36)
     one, _, probs = trace_step(logits, **first)
     two, _, others = trace_step(logits, **second)
-    found = difference(one.candidates, one.final, two.candidates, two.final)
+    found = compare_distributions(one.candidates, one.final, two.candidates, two.final)
     assert found.kl_bits == pytest.approx(exact_kl(probs, others), abs=1e-5)
     both, either = ((probs > 0) & (others > 0)).sum(), ((probs > 0) | (others > 0)).sum()
     assert found.jaccard == pytest.approx(float(both / either))
@@ -107,7 +107,7 @@ def test_what_is_nearly_impossible_is_not_taken_for_excluded():
     one, _, _ = trace_step(torch.tensor([5.0, 0.0]))
     two, _, _ = trace_step(torch.tensor([5.0, 0.0]), temperature=0.001)
     rare = 1 / (1 + math.exp(5))
-    found = difference(one.candidates, one.final, two.candidates, two.final)
+    found = compare_distributions(one.candidates, one.final, two.candidates, two.final)
     expected = (1 - rare) * math.log2(1 - rare) + rare * (math.log2(rare) + 5000 / math.log(2))
     assert found.kl_bits == pytest.approx(expected, rel=1e-5)
     assert found.jaccard == 1
@@ -116,8 +116,8 @@ def test_what_is_nearly_impossible_is_not_taken_for_excluded():
 def test_what_the_second_excludes_makes_the_difference_infinite():
     one, _, _ = trace_step(torch.linspace(3, 0, 20), top_k=5)
     two, _, _ = trace_step(torch.linspace(3, 0, 20), top_k=2)
-    assert difference(one.candidates, one.final, two.candidates, two.final).kl_bits == math.inf
-    assert difference(two.candidates, two.final, one.candidates, one.final).kl_bits < math.inf
+    assert compare_distributions(one.candidates, one.final, two.candidates, two.final).kl_bits == math.inf
+    assert compare_distributions(two.candidates, two.final, one.candidates, one.final).kl_bits < math.inf
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -125,7 +125,7 @@ def test_in_a_large_vocabulary_the_difference_is_a_lower_bound(seed):
     logits = torch.randn(3000, generator=torch.Generator().manual_seed(seed)) * 3
     one, _, probs = trace_step(logits, temperature=0.7)
     two, _, others = trace_step(logits, temperature=1.4)
-    found = difference(one.candidates, one.final, two.candidates, two.final)
+    found = compare_distributions(one.candidates, one.final, two.candidates, two.final)
     assert 0 < found.kl_bits <= exact_kl(probs, others) + 1e-6
     assert found.jaccard == 1
 
@@ -137,7 +137,7 @@ def test_cutting_costs_the_logarithm_of_what_is_kept():
 
 
 def test_text_diff_covers_both_texts_in_order():
-    pieces = text_diff([1, 2, 3, 4, 5], [1, 2, 9, 4, 5, 6])
+    pieces = diff_tokens([1, 2, 3, 4, 5], [1, 2, 9, 4, 5, 6])
     assert pieces == [
         ("same", (0, 2), (0, 2)),
         ("other", (2, 3), (2, 3)),
@@ -148,11 +148,13 @@ def test_text_diff_covers_both_texts_in_order():
 
 def test_pieces_without_tokens_or_probabilities_leave_their_figures_out():
     trace, *_ = trace_step(torch.tensor([0.5, 0.3, 0.2]).log())
-    bare = written([TokenEvent(None, "The sea", "The sea", None, 0.0), TokenEvent(None, " is", " is", None, 0.1)])
-    assert (bare.text, bare.tokens, bare.logprobs, bare.entropies, bare.bent) == ("The sea is", (), (), (), ())
+    bare = make_text_sample(
+        [TokenEvent(None, "The sea", "The sea", None, 0.0), TokenEvent(None, " is", " is", None, 0.1)]
+    )
+    assert (bare.text, bare.tokens, bare.logprobs, bare.entropies, bare.sampler_kls) == ("The sea is", (), (), (), ())
     figures = {name: compute([bare, bare]) for name, compute in STATISTICS.items()}
     assert {name for name, figure in figures.items() if figure is not None} == {"self_bleu"}
-    half = written([TokenEvent(0, "The", "The", trace, 0.0), TokenEvent(1, " sea", " sea", None, 0.1)])
+    half = make_text_sample([TokenEvent(0, "The", "The", trace, 0.0), TokenEvent(1, " sea", " sea", None, 0.1)])
     assert (half.tokens, half.logprobs) == ((0, 1), ()), "a mean over some tokens would be another figure"
     assert STATISTICS["length"]([half]) == 2
-    assert text_diff(["a", "b"], ["a", "c"])[0] == ("same", (0, 1), (0, 1))
+    assert diff_tokens(["a", "b"], ["a", "c"])[0] == ("same", (0, 1), (0, 1))

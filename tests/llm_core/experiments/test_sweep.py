@@ -7,8 +7,8 @@ import time
 import pytest
 
 from llm_core import Engine, GenerationRequest, ModelStore, NucleusError, PromptSpec, SampleRequest
-from llm_core.analysis.reference_texts import PASSAGES, score, scored
-from llm_core.analysis.text_metrics import STATISTICS, written
+from llm_core.analysis.reference_texts import REFERENCE_TEXTS, score_continuation, score_reference_texts
+from llm_core.analysis.text_metrics import STATISTICS, make_text_sample
 from llm_core.experiments.sweep import MAX_GRID_POINTS, Axis, Sweep, expand_grid, replace_settings
 from llm_core.generation import record as generation_record
 from samplers import SamplerConfig
@@ -56,7 +56,7 @@ def test_every_place_has_its_own_settings_and_all_share_the_seeds(engine):
             GenerationRequest("toy", REQUEST.prompt, (SampleRequest(replace_settings(sampler, {"seed": 6}), 16),))
         )
         assert alone.wait(30)
-        assert texts[1] == written(alone.samples[0].events())
+        assert texts[1] == make_text_sample(alone.samples[0].events())
 
 
 def test_stopping_keeps_texts_and_resuming_asks_only_for_the_rest(engine):
@@ -119,17 +119,17 @@ def test_scoring_a_text_gives_what_the_run_that_wrote_it_recorded(engine):
     assert done.wait(30)
     events = done.samples[0].events()
     prompt = list(done.rendered.token_ids)
-    own = score(toy_model(), [*prompt, *(event.token_id for event in events)], given=len(prompt))
-    recorded = written(events)
+    own = score_continuation(toy_model(), [*prompt, *(event.token_id for event in events)], given=len(prompt))
+    recorded = make_text_sample(events)
     assert own.tokens == recorded.tokens
     assert own.logprobs == pytest.approx(recorded.logprobs, abs=1e-4)
     assert own.entropies == pytest.approx(recorded.entropies, abs=1e-4)
 
 
 def test_passages_are_scored_after_their_opening(builtin):
-    texts = scored(builtin)
-    assert texts.keys() == PASSAGES.keys()
+    texts = score_reference_texts(builtin)
+    assert texts.keys() == REFERENCE_TEXTS.keys()
     for name, text in texts.items():
-        assert PASSAGES[name].endswith(text.text.strip())
+        assert REFERENCE_TEXTS[name].endswith(text.text.strip())
         assert len(text.tokens) == len(text.logprobs) == len(text.entropies) > 80
     assert STATISTICS["perplexity"]([texts["declaration"]]) < 0.3 * STATISTICS["perplexity"]([texts["origin"]])

@@ -23,7 +23,7 @@ def test_every_task(name):
     for technique in TECHNIQUES:
         prompt = task.prompt(technique, 0)
         prompt.validate()
-        assert prompt.filled({}).messages()[-1].role == "user"
+        assert prompt.expand({}).messages()[-1].role == "user"
 
 
 @pytest.mark.parametrize("name", OWN)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from llm_core import Engine, ModelStore, PromptSpec, Recipe, Run
-from llm_core.recipes.trace import record
+from llm_core.recipes.trace import make_trace
 from samplers import SamplerConfig
 from tests.support.toy_model import toy_model
 
@@ -36,4 +36,4 @@ def toy_run(toy_engine, toy_recipe) -> Run:
 
 @pytest.fixture
 def traced_recipe(toy_recipe, toy_run) -> Recipe:
-    return toy_recipe.model_copy(update={"trace": record(toy_run)})
+    return toy_recipe.model_copy(update={"trace": make_trace(toy_run)})

@@ -6,7 +6,7 @@ import pytest
 
 from llm_core import dump_json
 from llm_core.cli import main
-from llm_core.formats.registry import FORMATS, dump, form_of, load, readable
+from llm_core.formats.registry import FORMATS, dump, find_format_by_suffix, load, readable_formats
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -16,12 +16,12 @@ def test_to_every_form_and_back(form, traced_recipe, tmp_path, capsys):
     assert main(["convert", str(source), str(target), "--to", form]) == 0
     said = capsys.readouterr().err
     assert (
-        all(f"{each.field}: {each.reason}" in said for each in dump("dotprompt", traced_recipe).lost)
+        all(f"{each.field}: {each.reason}" in said for each in dump("dotprompt", traced_recipe).dropped)
         or form != "dotprompt"
     )
     text = target.read_text(encoding="utf-8")
     assert text
-    if form in readable():
+    if form in readable_formats():
         assert load(text).recipe.prompt == traced_recipe.prompt
         assert main(["convert", str(target), "-"]) == 0
         assert "Describe the sea." in capsys.readouterr().out
@@ -29,13 +29,13 @@ def test_to_every_form_and_back(form, traced_recipe, tmp_path, capsys):
 
 def test_the_ending_says_the_form(toy_recipe):
     hosted = toy_recipe.model_copy(update={"model": toy_recipe.model.model_copy(update={"id": "gemini:g"})})
-    assert form_of("x/a.YML", toy_recipe) == "yaml"
-    assert form_of("a.promptfoo.yaml", toy_recipe) == "promptfoo"
-    assert form_of("a.py", toy_recipe) == "python_transformers"
-    assert form_of("a.py", hosted) == "python_gemini"
+    assert find_format_by_suffix("x/a.YML", toy_recipe) == "yaml"
+    assert find_format_by_suffix("a.promptfoo.yaml", toy_recipe) == "promptfoo"
+    assert find_format_by_suffix("a.py", toy_recipe) == "python_transformers"
+    assert find_format_by_suffix("a.py", hosted) == "python_gemini"
     for form, each in FORMATS.items():
         if not form.startswith("python_"):
-            assert form_of(f"a{each.suffix}", toy_recipe) == form
+            assert find_format_by_suffix(f"a{each.suffix}", toy_recipe) == form
 
 
 def test_an_unknown_form_is_refused(traced_recipe, tmp_path, capsys):

@@ -38,7 +38,7 @@ def test_no_cell_is_a_formula(toy_recipe, toy_run, text):
     dumped = dump("csv", toy_recipe, [toy_run])
     [row, _] = csv.DictReader(io.StringIO(dumped.text[1:], newline=""))
     assert row["answer"] == (text if text[0] == "a" else f"'{text}")
-    assert (("answer", "guarded") in dumped.lost) == (text[0] != "a")
+    assert (("answer", "guarded") in dumped.dropped) == (text[0] != "a")
 
 
 def test_numbers_are_no_formulas(toy_recipe, toy_run):

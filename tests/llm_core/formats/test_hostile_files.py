@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_core import NucleusError, PromptSpec, Recipe
-from llm_core.formats.registry import FORMATS, dump, load, readable
+from llm_core.formats.registry import FORMATS, dump, load, readable_formats
 from tests.support.hostile_recipes import PIECES
 
-FORMS = readable()
+FORMS = readable_formats()
 RECIPE = Recipe(
     title="Sea",
     model={"id": "openai:m@http://127.0.0.1:9/v1"},
@@ -157,14 +157,14 @@ def test_refused_with_a_reason(case):
 def test_what_would_run_elsewhere_is_not_even_named_as_a_provider():
     loaded = load("prompts: [Say.]\nproviders: ['exec:rm -rf /', 'file://x.py', 'python:x.py']\ntests: [{vars: {}}]")
     assert loaded.recipe.model.id == "builtin"
-    assert ("providers.id", "unknown_here") in loaded.lost
+    assert ("providers.id", "unknown_here") in loaded.dropped
 
 
 def test_values_that_name_files_are_left_out():
     text = "prompts: ['Say {{x}}']\nproviders: [openai:m]\ntests: [{vars: {x: 'file:///etc/passwd'}}, {vars: {x: ok}}]"
     loaded = load(text)
     assert [dict(row) for row in loaded.recipe.prompt.values] == [{"x": "ok"}]
-    assert ("tests.vars", "not_read") in loaded.lost
+    assert ("tests.vars", "not_read") in loaded.dropped
 
 
 def test_huge_files_are_refused_at_once():

@@ -15,10 +15,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from llm_core import Example, HostedOptions, ModelReference, NucleusError, PromptSpec, Recipe
-from llm_core.formats.common.chat import Turn, Variable, turns_of
-from llm_core.formats.common.fields import changed, values
-from llm_core.formats.handlebars import read, sayable, write
-from llm_core.formats.registry import FORMATS, REASONS, dump, file_name, load, readable, sniff
+from llm_core.formats.common.chat import Turn, Variable, spec_to_turns
+from llm_core.formats.common.fields import changed_fields, field_values
+from llm_core.formats.handlebars import is_expressible, read, write
+from llm_core.formats.registry import DROP_REASONS, FORMATS, detect_format, dump, load, make_file_name, readable_formats
 from samplers import SamplerConfig
 from tests.support.hostile_recipes import PIECES, TEXT, recipes
 
@@ -26,37 +26,37 @@ KEPT = ("nucleus_only", "as_chat", "unsafe_there", "other_model", "as_prompts", 
 """Reasons that are about other programs: Nucleus still reads the field."""
 
 
-@pytest.mark.parametrize("form", readable())
+@pytest.mark.parametrize("form", readable_formats())
 @given(recipe=recipes())
 def test_what_is_not_named_lost_comes_back(form, recipe):
     dumped = dump(form, recipe)
-    assert all(each.reason in REASONS for each in dumped.lost)
+    assert all(each.reason in DROP_REASONS for each in dumped.dropped)
     loaded = load(dumped.text, f"x{FORMATS[form].suffix}")
-    gone = {each.field for each in dumped.lost if each.reason not in KEPT}
-    there, back = values(recipe), values(loaded.recipe)
+    gone = {each.field for each in dumped.dropped if each.reason not in KEPT}
+    there, back = field_values(recipe), field_values(loaded.recipe)
     assert {name: value for name, value in back.items() if name not in gone} == {
         name: value for name, value in there.items() if name not in gone
     }
     assert loaded.recipe == recipe  # nothing is gone: every form has a place of ours
-    assert loaded.lost == ()
+    assert loaded.dropped == ()
 
 
-@pytest.mark.parametrize("form", readable())
+@pytest.mark.parametrize("form", readable_formats())
 def test_the_recorded_run_is_named_where_it_stays_behind(form, traced_recipe):
     dumped = dump(form, traced_recipe)
     loaded = load(dumped.text)
     if form in ("yaml", "json"):
-        assert dumped.lost == ()
+        assert dumped.dropped == ()
         assert loaded.recipe == traced_recipe
     else:
-        assert ("trace", "no_place") in dumped.lost
+        assert ("trace", "no_place") in dumped.dropped
         assert loaded.recipe == traced_recipe.model_copy(update={"trace": None})
 
 
 @given(recipe=recipes())
 def test_forms_are_told_apart_by_their_content(recipe):
-    for form in readable():
-        assert sniff(dump(form, recipe).text) in (form, "yaml" if form == "json" else form)
+    for form in readable_formats():
+        assert detect_format(dump(form, recipe).text) in (form, "yaml" if form == "json" else form)
 
 
 def merge_texts(parts: list) -> tuple:
@@ -97,7 +97,7 @@ VALUES = {"name": "<An & {{b}}>", "the city": "Huế", "role": "r"}
 @example(turns=(Turn("system", (" x ",)), Turn("user", ("\n", Variable("name"), "\n\n"))))
 def test_google_s_dotprompt_renders_the_chat(turns):
     template = write(turns)
-    if not sayable(turns):
+    if not is_expressible(turns):
         return
     said = [("model" if turn.role == "assistant" else turn.role, turn.text(variable=VALUES.get)) for turn in turns]
     assert render_dotprompt(f"---\ninput: {{}}\n---\n{template}\n", VALUES) == said
@@ -110,7 +110,7 @@ def test_promptfoo_s_templates_say_the_prompt_and_run_nothing(recipe):
     import yaml
 
     data = yaml.safe_load(dump("promptfoo", recipe).text)
-    turns = turns_of(recipe.prompt)
+    turns = spec_to_turns(recipe.prompt)
     templates = [message["content"] for message in json.loads(data["prompts"][0])]
     names = list(dict.fromkeys(part.name for turn in turns for part in turn.parts if isinstance(part, Variable)))
     environment = jinja2.Environment(keep_trailing_newline=True, newline_sequence="\n")
@@ -176,8 +176,8 @@ Greet {{name}} with \\{{braces}}.
     recipe = loaded.recipe
     assert recipe.model.id == "gemini:gemini-2.5-flash"
     assert (recipe.sampler.temperature, recipe.sampler.top_k, recipe.sampler.min_p) == (0.7, 20, 0.1)
-    assert recipe.prompt.prompts()[0].messages()[-1].content == "\nGreet Guest with {{braces}}."
-    assert set(loaded.lost) == {
+    assert recipe.prompt.variants()[0].messages()[-1].content == "\nGreet Guest with {{braces}}."
+    assert set(loaded.dropped) == {
         ("tools", "unknown_here"),
         ("config.candidateCount", "unknown_here"),
         ("output.schema", "unknown_here"),
@@ -197,7 +197,7 @@ tests:
         {"language": "French", "input": "Hello"},
         {"language": "German", "input": "7"},
     ]
-    assert set(loaded.lost) == {
+    assert set(loaded.dropped) == {
         ("prompts", "not_read"),
         ("providers", "not_read"),
         ("tests.assert", "unknown_here"),
@@ -216,7 +216,7 @@ def test_what_somebody_changed_by_hand_wins_over_what_we_kept_beside_it(form):
     edited = load(f"{before}Tell it.{after}")
     assert [each.content for each in edited.recipe.prompt.messages()] == ["Tell it.\n\na", "b", "sea"]
     assert edited.recipe.sampler == recipe.sampler
-    assert {each.reason for each in edited.lost} == {"edited"}
+    assert {each.reason for each in edited.dropped} == {"edited"}
     other = load(text.replace("gemini-4", "gemini-5", 1))
     assert other.recipe.model.id == "gemini:gemini-5"
 
@@ -225,10 +225,10 @@ def test_notebook_tells_that_its_code_was_changed():
     text = dump("notebook", Recipe(prompt=PromptSpec("Say it."))).text
     data = json.loads(text)
     data["cells"][-1]["source"] = "print(1)"
-    assert load(json.dumps(data)).lost == (("cells", "edited"),)
+    assert load(json.dumps(data)).dropped == (("cells", "edited"),)
     data["cells"][-1]["source"] = json.loads(text)["cells"][-1]["source"]
     data["cells"][-1] |= {"outputs": [{"output_type": "stream", "name": "stdout", "text": "x"}], "execution_count": 3}
-    assert load(json.dumps(data)).lost == ()
+    assert load(json.dumps(data)).dropped == ()
 
 
 def test_every_field_of_a_recipe_is_spoken_of():
@@ -249,10 +249,10 @@ def test_every_field_of_a_recipe_is_spoken_of():
         criteria={"mean_logprob": 1.0},
         hosted=HostedOptions(thinking="low"),
     )
-    lost = {each.field for each in dump("python_gemini", recipe).lost}
+    lost = {each.field for each in dump("python_gemini", recipe).dropped}
     assert {"model.id", "model.revision", "precision", "criteria", "sampler.min_p", "prompt.values"} <= lost
     assert not {"title", "seeds", "hosted.thinking"} & lost
-    assert set(changed(recipe)) >= lost - {"prompt"}
+    assert set(changed_fields(recipe)) >= lost - {"prompt"}
 
 
 @pytest.mark.parametrize(
@@ -260,10 +260,10 @@ def test_every_field_of_a_recipe_is_spoken_of():
 )
 def test_file_names_are_plain_whatever_the_title(title):
     for form, each in FORMATS.items():
-        name = file_name(title, form)
+        name = make_file_name(title, form)
         assert re.fullmatch(r"[a-z0-9][a-z0-9_-]*" + re.escape(each.suffix), name), name
         assert len(name) < 100
-    assert file_name("Đường về", "yaml") == "duong-ve.yaml"
+    assert make_file_name("Đường về", "yaml") == "duong-ve.yaml"
 
 
 def test_pieces_have_what_breaks_files():

@@ -12,7 +12,7 @@ from llm_core.experiments.study import GridExperiment
 from llm_core.generation.technique_run import TechniqueRun, count_samples
 from llm_core.prompts.extraction import Extraction
 from llm_core.prompts.output_format import OutputFormat
-from llm_core.prompts.spec import plain_text
+from llm_core.prompts.spec import remove_control_characters
 from samplers import SamplerConfig
 from tests.support.toy_model import toy_model
 
@@ -55,7 +55,7 @@ def test_step_back_puts_the_first_answer_into_the_context(engine):
     general, main = asking.runs
     assert spec.step_back_question in general.rendered.text
     assert "How hot?" in general.rendered.text
-    assert plain_text(general.samples[0].text).strip() in main.request.prompt.context
+    assert remove_control_characters(general.samples[0].text).strip() in main.request.prompt.context
     assert main.request.prompt.context.startswith("Known.")
     assert asking.main is main
 
@@ -66,7 +66,7 @@ def test_reasoning_is_free_and_its_answer_is_held_to_the_format(engine):
     chain, final = asking.runs
     assert "step by step" in chain.rendered.text
     assert final.request.prompt.prefill.endswith("\nAnswer:")
-    assert plain_text(chain.samples[0].text).rstrip() in final.request.prompt.prefill
+    assert remove_control_characters(chain.samples[0].text).rstrip() in final.request.prompt.prefill
     assert asking.answer in ("yes", "no")
 
 
@@ -76,10 +76,10 @@ def test_a_free_answer_after_reasoning_goes_on_after_the_marker(engine):
     chains, *finals = asking.runs
     assert len(finals) == 2
     for chain, final, outcome in zip(chains.samples, finals, asking.outcomes, strict=True):
-        assert final.request.prompt.prefill == plain_text(chain.text).rstrip() + "\nAnswer:"
+        assert final.request.prompt.prefill == remove_control_characters(chain.text).rstrip() + "\nAnswer:"
         assert "\n" not in final.samples[0].text
         assert outcome.text == final.request.prompt.prefill + final.samples[0].text
-        last_line = Extraction("last_line").extract(plain_text(chain.text))
+        last_line = Extraction("last_line").extract(remove_control_characters(chain.text))
         assert outcome.result == (spec.extraction.extract(outcome.text) or last_line)
 
 

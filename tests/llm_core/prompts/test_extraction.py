@@ -7,7 +7,7 @@ import time
 import pytest
 
 from llm_core import NucleusError
-from llm_core.prompts.extraction import Extraction, vote
+from llm_core.prompts.extraction import Extraction, count_votes
 
 
 @pytest.mark.parametrize(
@@ -60,6 +60,6 @@ def test_a_regular_expression_that_never_ends_is_given_up():
 
 
 def test_vote_ignores_spelling_and_keeps_the_first():
-    assert vote(["Paris", "lyon", None, "paris.", " PARIS"]) == [("Paris", 3), ("lyon", 1)]
-    assert vote(["b", "a"]) == [("b", 1), ("a", 1)]
-    assert vote([None]) == []
+    assert count_votes(["Paris", "lyon", None, "paris.", " PARIS"]) == [("Paris", 3), ("lyon", 1)]
+    assert count_votes(["b", "a"]) == [("b", 1), ("a", 1)]
+    assert count_votes([None]) == []

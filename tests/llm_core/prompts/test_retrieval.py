@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 
 from llm_core import GenerationRequest, NucleusError, PromptSpec, SampleRequest
 from llm_core.prompts.retrieval import (
-    MAX_DOCUMENT,
-    MAX_PASSAGE,
+    MAX_DOCUMENT_CHARACTERS,
+    MAX_PASSAGE_CHARACTERS,
     MAX_PASSAGES,
-    best_passages,
     bm25,
-    cited_numbers,
+    find_cited_numbers,
+    rank_passages,
     split_passages,
-    words,
+    split_words,
 )
 from samplers import SamplerConfig
 
@@ -50,8 +50,8 @@ def test_bm25_of_nothing():
 def test_words_are_normalised():
     composed, decomposed = unicodedata.normalize("NFC", "Tiếng Việt"), unicodedata.normalize("NFD", "TIẾNG VIỆT")
     assert composed != decomposed
-    assert words(composed) == words(decomposed) == ["tiếng", "việt"]
-    assert words("Đồng hồ, 5% – don't!") == ["đồng", "hồ", "5", "don", "t"]
+    assert split_words(composed) == split_words(decomposed) == ["tiếng", "việt"]
+    assert split_words("Đồng hồ, 5% – don't!") == ["đồng", "hồ", "5", "don", "t"]
 
 
 def test_paragraphs():
@@ -70,28 +70,32 @@ def test_long_paragraphs_are_cut_at_sentences():
 @given(st.text(st.sampled_from("ab .\n{"), max_size=3000))
 def test_parts_are_bounded_and_nothing_is_lost(document):
     parts = split_passages(document)
-    assert all(part and part == part.strip() and len(part) <= MAX_PASSAGE for part in parts)
+    assert all(part and part == part.strip() and len(part) <= MAX_PASSAGE_CHARACTERS for part in parts)
     assert "".join("".join(parts).split()) == "".join(document.split())
 
 
 def test_a_word_without_end_is_cut():
-    assert [len(part) for part in split_passages("x" * (2 * MAX_PASSAGE + 1))] == [MAX_PASSAGE, MAX_PASSAGE, 1]
+    assert [len(part) for part in split_passages("x" * (2 * MAX_PASSAGE_CHARACTERS + 1))] == [
+        MAX_PASSAGE_CHARACTERS,
+        MAX_PASSAGE_CHARACTERS,
+        1,
+    ]
 
 
 def test_best_first_and_only_what_fits():
-    best, *others = best_passages(LIBRARY, "Which fine costs a LATE book?", 3)
+    best, *others = rank_passages(LIBRARY, "Which fine costs a LATE book?", 3)
     assert (best.number, best.text) == (3, "A late book costs a fine.")
     assert others == []
 
 
 def test_equals_stand_in_the_documents_order_and_count_is_a_limit():
     document = "\n\n".join(["same words"] * 4)
-    assert [passage.number for passage in best_passages(document, "words", 2)] == [1, 2]
+    assert [passage.number for passage in rank_passages(document, "words", 2)] == [1, 2]
 
 
 def test_vietnamese_with_other_accents_encoding():
     document = unicodedata.normalize("NFD", "Thư viện nghỉ Chủ nhật.\n\nThẻ miễn phí cho sinh viên.")
-    assert best_passages(document, "Sinh viên trả bao nhiêu?", 1)[0].number == 2
+    assert rank_passages(document, "Sinh viên trả bao nhiêu?", 1)[0].number == 2
 
 
 def ask(document: str, question: str, count: int = 2) -> PromptSpec:
@@ -103,17 +107,17 @@ def test_numbered_passages_follow_the_context_in_the_documents_order():
     [message] = spec.messages()
     assert message.pieces[1] == ("document", "[2] Cards are free for students.\n\n[3] A late book costs a fine.")
     assert [piece.part for piece in message.pieces] == ["context", "document", "instruction", "question"]
-    assert PromptSpec("late students?", document=LIBRARY).found_passages() == spec.found_passages()
+    assert PromptSpec("late students?", document=LIBRARY).retrieve_passages() == spec.retrieve_passages()
 
 
 def test_each_row_of_values_finds_its_own():
     spec = dataclasses.replace(ask(LIBRARY, "{{about}}", 1), values=({"about": "students"}, {"about": "a late book"}))
-    assert [prompt.found_passages()[0].number for prompt in spec.prompts()] == [2, 3]
+    assert [prompt.retrieve_passages()[0].number for prompt in spec.variants()] == [2, 3]
 
 
 @pytest.mark.parametrize("text", ["a {{x}} b", "{{{x}}}", r"\{{x", "{{{{x"])
 def test_braces_of_a_document_are_no_variables(text):
-    [spec] = ask(text, "x").prompts()
+    [spec] = ask(text, "x").variants()
     assert spec.messages()[0].pieces[1].text == f"[1] {text}"
 
 
@@ -122,7 +126,7 @@ def test_braces_of_a_document_are_no_variables(text):
     [("It is free [2].", {2}), ("[1, 3]; [12]", {1, 3, 12}), ("[x] 4 [5", set()), ("passage [3]. [3]", {3})],
 )
 def test_numbers_that_an_answer_cites(answer, numbers):
-    assert cited_numbers(answer) == numbers
+    assert find_cited_numbers(answer) == numbers
 
 
 def refusal_code(spec: PromptSpec) -> NucleusError:
@@ -133,7 +137,7 @@ def refusal_code(spec: PromptSpec) -> NucleusError:
 
 def test_refusals():
     assert refusal_code(ask(LIBRARY, "weather")).code == "passage_not_found"
-    assert refusal_code(ask("x" * (MAX_DOCUMENT + 1), "x")).details["field"] == "document"
+    assert refusal_code(ask("x" * (MAX_DOCUMENT_CHARACTERS + 1), "x")).details["field"] == "document"
     assert refusal_code(ask("bell \a", "bell")).details == {"field": "document", "character": "U+0007", "position": 6}
     for count in (0, MAX_PASSAGES + 1):
         assert refusal_code(ask(LIBRARY, "late", count)).details["field"] == "passages"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from llm_core import NucleusError, PromptSpec
 from llm_core.prompts.extraction import Extraction
 from llm_core.prompts.output_format import OutputFormat
-from llm_core.prompts.serialization import MAX_DATA, dump_prompt, load_prompt
+from llm_core.prompts.serialization import MAX_JSON_CHARACTERS, dump_prompt, load_prompt
 from llm_core.prompts.spec import MAX_CHAINS, TECHNIQUES, Example
 
 text = st.text(st.characters(exclude_categories=["Cc", "Cs"]), max_size=8)
@@ -104,7 +104,7 @@ def test_version_is_required():
 def test_limits_hold():
     assert refusal_code({"version": 1}).code == "prompt_empty"
     assert refusal_code({"version": 1, "instruction": "Hi", "chains": 10_000}).code == "setting_out_of_range"
-    values = [{"name": "x" * (MAX_DATA // 2)}] * 2
+    values = [{"name": "x" * (MAX_JSON_CHARACTERS // 2)}] * 2
     assert refusal_code({"version": 1, "instruction": "Hi", "values": values}).code == "prompt_data_too_large"
     deep: list = []
     for _ in range(100_000):

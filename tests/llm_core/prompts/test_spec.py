@@ -132,9 +132,12 @@ def test_variables_make_a_prompt_for_each_row():
     values = ({"nước": "Peru", "more": ""}, {"nước": "{{nước}}", "more": ""})
     spec = PromptSpec("Capital of {{ nước }}? \\{{x}}", values=values)
     assert spec.variables() == ("nước",)
-    assert [prompt.instruction for prompt in spec.prompts()] == ["Capital of Peru? {{x}}", "Capital of {{nước}}? {{x}}"]
-    assert PromptSpec("\\{{{x}} \\\\{{{{").prompts()[0].instruction == "{{{x}} \\{{{{"
-    assert PromptSpec("no variables {x}").prompts()[0].instruction == "no variables {x}"
+    assert [prompt.instruction for prompt in spec.variants()] == [
+        "Capital of Peru? {{x}}",
+        "Capital of {{nước}}? {{x}}",
+    ]
+    assert PromptSpec("\\{{{x}} \\\\{{{{").variants()[0].instruction == "{{{x}} \\{{{{"
+    assert PromptSpec("no variables {x}").variants()[0].instruction == "no variables {x}"
 
 
 @pytest.mark.parametrize(
@@ -148,7 +151,7 @@ def test_variables_make_a_prompt_for_each_row():
 )
 def test_variables_that_cannot_be_filled(spec, code):
     with pytest.raises(NucleusError) as caught:
-        spec.prompts()
+        spec.variants()
     assert caught.value.code == code
 
 

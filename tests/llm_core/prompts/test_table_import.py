@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from llm_core import Example, NucleusError
-from llm_core.prompts.table_import import MAX_BYTES, MAX_ROWS, read_table, to_examples, write_csv
+from llm_core.prompts.table_import import MAX_TABLE_BYTES, MAX_TABLE_ROWS, make_examples, read_table, write_csv
 
 ROWS = [{"input": "một, hai", "output": "ba"}, {"input": "x", "output": ""}]
 
@@ -46,8 +46,8 @@ def test_csv_round_trip():
         ("[1]", "row_not_object"),
         ('{"a": 1}\n{"a":', "row_not_json"),
         ("[" * 5000, "row_not_json"),
-        (b"x" * (MAX_BYTES + 1), "table_too_large"),
-        ("a\n" + "1\n" * (MAX_ROWS + 1), "table_too_long"),
+        (b"x" * (MAX_TABLE_BYTES + 1), "table_too_large"),
+        ("a\n" + "1\n" * (MAX_TABLE_ROWS + 1), "table_too_long"),
     ],
 )
 def test_refused(data, code):
@@ -58,15 +58,15 @@ def test_refused(data, code):
 
 def test_examples_by_name_by_order_and_without_repetitions():
     expected = Example("2+2", "4", "two and two")
-    assert to_examples([{"Đầu ra": "4", "suy luận": "two and two", "đầu vào": "2+2"}]) == ((expected,), 0)
-    assert to_examples([{"a": "2+2", "b": "two and two", "c": "4"}] * 3) == ((expected,), 2)
-    assert to_examples([{"a": "x", "b": "y"}]) == ((Example("x", "y"),), 0)
+    assert make_examples([{"Đầu ra": "4", "suy luận": "two and two", "đầu vào": "2+2"}]) == ((expected,), 0)
+    assert make_examples([{"a": "2+2", "b": "two and two", "c": "4"}] * 3) == ((expected,), 2)
+    assert make_examples([{"a": "x", "b": "y"}]) == ((Example("x", "y"),), 0)
 
 
 def test_incomplete_rows_are_named():
     with pytest.raises(NucleusError) as caught:
-        to_examples([{"input": "a", "output": "b"}, {"input": "a", "output": " "}])
+        make_examples([{"input": "a", "output": "b"}, {"input": "a", "output": " "}])
     assert caught.value.details == {"number": 2, "field": "output"}
     with pytest.raises(NucleusError) as caught:
-        to_examples([{"text": "a"}])
+        make_examples([{"text": "a"}])
     assert caught.value.code == "table_needs_columns"

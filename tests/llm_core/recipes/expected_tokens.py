@@ -129,7 +129,7 @@ def generate_tokens(recipe: Recipe, submit: Submit) -> list[list[int | None]]:
         run.advance()
         time.sleep(0.01)
     assert run.error is None, run.error
-    return [[event.token_id for event in each.row.events()] for each in run.recordings()]
+    return [[event.token_id for event in each.sample.events()] for each in run.recorded_samples()]
 
 
 def main() -> None:

@@ -25,14 +25,14 @@ from llm_core import (
     load_text,
 )
 from llm_core.recipes import recipe as recipe_module
-from llm_core.recipes.json_schema import SCHEMA_FILE, recipe_schema
-from llm_core.recipes.link import MAX_LINK
+from llm_core.recipes.json_schema import SCHEMA_FILE, make_recipe_schema
+from llm_core.recipes.link import MAX_LINK_CHARACTERS
 from llm_core.recipes.recipe import Limits
 from samplers import SamplerConfig
 from tests.support.recipe_strategies import recipes
 
 ROOT = Path(__file__).parents[3]
-VALIDATOR = jsonschema.Draft202012Validator(recipe_schema())
+VALIDATOR = jsonschema.Draft202012Validator(make_recipe_schema())
 
 
 @given(recipes)
@@ -64,7 +64,7 @@ def test_the_published_schema_takes_what_is_written(recipe):
 
 def test_the_published_schema_is_current():
     """`python -m llm_core.recipes.json_schema` writes it."""
-    assert json.loads((ROOT / SCHEMA_FILE).read_text(encoding="utf-8")) == recipe_schema()
+    assert json.loads((ROOT / SCHEMA_FILE).read_text(encoding="utf-8")) == make_recipe_schema()
 
 
 @pytest.mark.parametrize(
@@ -137,11 +137,11 @@ def test_yaml_written_by_hand():
 def test_a_request_becomes_a_recipe_and_a_request_again():
     rows = tuple(SampleRequest(SamplerConfig(top_p=0.9, seed=seed), 40, ("\n",)) for seed in (3, 9))
     request = GenerationRequest("builtin", PromptSpec("Hi"), rows, deadline_seconds=60.0)
-    recipe = Recipe.of(request, title="Greeting")
+    recipe = Recipe.from_request(request, title="Greeting")
     assert recipe.seeds == (3, 9)
     assert recipe.request() == request
     with pytest.raises(ValueError, match="differ in more than their seeds"):
-        Recipe.of(GenerationRequest("builtin", PromptSpec("Hi"), (rows[0], SampleRequest(SamplerConfig()))))
+        Recipe.from_request(GenerationRequest("builtin", PromptSpec("Hi"), (rows[0], SampleRequest(SamplerConfig()))))
 
 
 def test_candidates_have_seeds_of_their_own():
@@ -165,7 +165,7 @@ def test_older_versions_are_migrated_step_by_step(monkeypatch):
         Recipe.read(data)
     assert caught.value.details["place"] == "schema_version"
     assert caught.value.details["value"] == "3"
-    assert recipe_module.migrated(data) == {
+    assert recipe_module.migrate(data) == {
         "schema_version": 3,
         "prompt": {"instruction": "Hi"},
         "limits": {"max_output_tokens": 7},
@@ -186,7 +186,7 @@ def test_too_long_for_a_link():
         encode_link(Recipe(prompt=PromptSpec(words)))
     assert caught.value.code == "recipe_link_too_long"
     with pytest.raises(NucleusError) as caught:
-        decode_link("a" * (MAX_LINK + 1))
+        decode_link("a" * (MAX_LINK_CHARACTERS + 1))
     assert caught.value.code == "recipe_link_too_long"
 
 

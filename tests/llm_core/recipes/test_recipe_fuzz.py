@@ -27,10 +27,10 @@ from llm_core import (
     load_text,
 )
 from llm_core.generation.request import HostedOptions
-from llm_core.recipes.link import _WORDS
+from llm_core.recipes.link import _DICTIONARY
 from llm_core.recipes.recipe import Limits
-from llm_core.recipes.replay import RecipeRun, replayed
-from llm_core.recipes.trace import record
+from llm_core.recipes.replay import RecipeRun, replay_prompts
+from llm_core.recipes.trace import make_trace
 from samplers import SamplerConfig
 from tests.support.toy_model import toy_model
 
@@ -68,7 +68,7 @@ def full() -> Recipe:
     while run.active:
         run.advance()
     engine.close()
-    return recipe.changed(trace=record(run.recordings()))
+    return recipe.replace(trace=make_trace(run.recorded_samples()))
 
 
 def open_or_refuse(read, text: Any) -> Recipe | NucleusError:
@@ -86,7 +86,7 @@ def open_or_refuse(read, text: Any) -> Recipe | NucleusError:
     assert load_text(dump_yaml(recipe)) == recipe
     if recipe.trace:
         try:
-            shown = replayed(recipe)
+            shown = replay_prompts(recipe)
         except NucleusError as error:  # a trace of prompts that the recipe does not have
             return error
         assert all(not asking.active for asking in shown)
@@ -126,7 +126,7 @@ def test_every_value_at_every_place(full):
 
 def test_every_value_as_text(full):
     """As JSON and as YAML, where the words mean other things than in Python."""
-    data = full.changed(trace=None).data()
+    data = full.replace(trace=None).data()
     for path in iterate_leaves(data):
         for written in ("1e999", "-1e999", "NaN", "Infinity", "9" * 5000, '"\\ud800"', ".nan", ".inf", "!!int 3", "*x"):
             text = json.dumps(replace_leaf(data, path, "@@")).replace('"@@"', written)
@@ -166,7 +166,7 @@ def test_damaged_links(full):
 
 
 def make_link(data: bytes) -> str:
-    packer = zlib.compressobj(9, zdict=_WORDS)
+    packer = zlib.compressobj(9, zdict=_DICTIONARY)
     return "a" + base64.urlsafe_b64encode(packer.compress(data) + packer.flush()).decode().rstrip("=")
 
 
@@ -303,9 +303,9 @@ def test_no_key_in_any_form(full, monkeypatch, capsys):
     secret = "AIza" + "planted" * 5
     for name in ("OPENAI_API_KEY", "GEMINI_API_KEY", "VERTEX_API_KEY"):
         monkeypatch.setenv(name, secret)
-    hosted = full.changed(model={"id": "gemini:gemini-2.0-flash"}, trace=full.trace)
+    hosted = full.replace(model={"id": "gemini:gemini-2.0-flash"}, trace=full.trace)
     link = encode_link(hosted)
-    unpacked = zlib.decompressobj(zdict=_WORDS).decompress(
+    unpacked = zlib.decompressobj(zdict=_DICTIONARY).decompress(
         base64.urlsafe_b64decode(link[1:] + "=" * (-len(link[1:]) % 4))
     )
     for text in (dump_yaml(hosted), dump_json(hosted), link, unpacked.decode(), repr(hosted)):

@@ -11,26 +11,26 @@ from llm_core.generation.request import GenerationRequest, SampleRequest
 from llm_core.prompts.rendering import render
 from llm_core.prompts.serialization import dump_prompt, load_prompt
 from llm_core.prompts.spec import TECHNIQUES, PromptSpec
-from llm_core.recipes.starter_prompts import _FOLDER, APPLICATION_IDS, Entry, applications
+from llm_core.recipes.starter_prompts import _FOLDER, APPLICATION_IDS, StarterPrompt, load_applications
 from samplers import SamplerConfig
 from tests.support.toy_model import toy_model
 
-ENTRIES = {f"{entry.application}/{entry.id}": entry for each in applications() for entry in each.entries}
+ENTRIES = {f"{entry.application}/{entry.id}": entry for each in load_applications() for entry in each.entries}
 each_entry = pytest.mark.parametrize("entry", ENTRIES.values(), ids=ENTRIES)
 MAX_TOKENS = {"en": 400, "vi": 600}
 """Of a prompt, for the built-in model, whose tokens for Vietnamese are short."""
 
 
-def make_requests(entry: Entry) -> list[tuple[str, PromptSpec]]:
-    return [(language, prompt) for language, spec in entry.prompts.items() for prompt in spec.prompts()]
+def make_requests(entry: StarterPrompt) -> list[tuple[str, PromptSpec]]:
+    return [(language, prompt) for language, spec in entry.prompts.items() for prompt in spec.variants()]
 
 
 def test_every_application_and_every_technique():
-    assert [each.id for each in applications()] == list(APPLICATION_IDS)
+    assert [each.id for each in load_applications()] == list(APPLICATION_IDS)
     assert {file.stem for file in _FOLDER.iterdir()} == set(APPLICATION_IDS)
     assert len(APPLICATION_IDS) == 17
-    assert all(len(each.entries) >= 2 for each in applications())
-    assert len(ENTRIES) == sum(len(each.entries) for each in applications())
+    assert all(len(each.entries) >= 2 for each in load_applications())
+    assert len(ENTRIES) == sum(len(each.entries) for each in load_applications())
     assert {entry.technique for entry in ENTRIES.values()} == set(TECHNIQUES)
 
 
@@ -52,7 +52,7 @@ def test_every_part_of_a_prompt_is_taught_somewhere():
     assert {spec.examples_as for spec in specs} == {"turns", "text"}
 
 
-@pytest.mark.parametrize("application", applications(), ids=APPLICATION_IDS)
+@pytest.mark.parametrize("application", load_applications(), ids=APPLICATION_IDS)
 def test_applications_are_named_in_both_languages(application):
     assert application.title.keys() == {"en", "vi"}
     assert application.title["en"] != application.title["vi"]
@@ -131,4 +131,4 @@ def test_a_prompt_too_long_for_a_model_says_so():
 def test_passages_come_from_the_document():
     entry = ENTRIES["question_answering/from_passages"]
     for language, spec in entry.prompts.items():
-        assert 3 in [passage.number for passage in spec.found_passages()], f"the passage that answers, in {language}"
+        assert 3 in [passage.number for passage in spec.retrieve_passages()], f"the passage that answers, in {language}"

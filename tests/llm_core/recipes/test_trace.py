@@ -24,8 +24,8 @@ from llm_core.prompts.extraction import Extraction
 from llm_core.providers.credentials import Credentials
 from llm_core.recipes.recipe import Limits
 from llm_core.recipes.recorded_views import RecordedPool
-from llm_core.recipes.replay import RecipeRun, Verdict, compared, replay, replayed, verify
-from llm_core.recipes.trace import Trace, record
+from llm_core.recipes.replay import RecipeRun, ReplayVerdict, compare_with_trace, replay, replay_prompts, verify
+from llm_core.recipes.trace import Trace, make_trace
 from llm_core.router import Router
 from samplers import SamplerConfig
 from tests.support.fake_openai import OpenAIServer
@@ -59,12 +59,14 @@ def wait_until_ended(recipe: Recipe, engine: Engine) -> RecipeRun:
 
 
 def record_run(recipe: Recipe, engine: Engine) -> Recipe:
-    return recipe.changed(trace=record(wait_until_ended(recipe, engine).recordings(), at="2026-11-25T12:00:00+00:00"))
+    return recipe.replace(
+        trace=make_trace(wait_until_ended(recipe, engine).recorded_samples(), at="2026-11-25T12:00:00+00:00")
+    )
 
 
 def test_a_recorded_run_is_what_was_run(engine):
     run = wait_until_ended(RECIPE, engine)
-    recipe = RECIPE.changed(trace=record(run.recordings()))
+    recipe = RECIPE.replace(trace=make_trace(run.recorded_samples()))
     again = load_text(dump_yaml(recipe))
     assert again == recipe
     shown = replay(again)
@@ -72,7 +74,7 @@ def test_a_recorded_run_is_what_was_run(engine):
     assert shown.model is None
     assert (shown.recorded.model, shown.recorded.at) == (again.trace.model, again.trace.at)
     assert shown.end_ids == frozenset(again.trace.ends)
-    for old, new in zip((each.row for each in run.recordings()), shown.samples, strict=True):
+    for old, new in zip((each.sample for each in run.recorded_samples()), shown.samples, strict=True):
         assert (new.text, new.status, new.finish_reason) == (old.text, old.status, old.finish_reason)
         assert new.request == old.request
         rounded = [dataclasses.replace(event, seconds=round(event.seconds, 6)) for event in old.events()]
@@ -87,30 +89,30 @@ def test_a_run_itself_can_be_recorded(engine):
     request = RECIPE.request()
     run = engine.submit(request)
     assert run.wait(60)
-    recipe = Recipe.of(request, trace=record(run))
+    recipe = Recipe.from_request(request, trace=make_trace(run))
     assert verify(recipe, engine.submit).identical
 
 
 def test_a_run_that_goes_on_is_not_recorded(engine):
-    run = engine.submit(dataclasses.replace(RECIPE.request(), samples=RECIPE.changed(limits=Limits()).rows()))
+    run = engine.submit(dataclasses.replace(RECIPE.request(), samples=RECIPE.replace(limits=Limits()).rows()))
     with pytest.raises(ValueError, match="not ended"):
-        record(run)
+        make_trace(run)
     run.cancel()
     run.wait(60)
 
 
 def test_verify_says_that_nothing_changed(engine):
     verdict = verify(record_run(RECIPE, engine), engine.submit)
-    assert verdict == Verdict(True, 0.0)
+    assert verdict == ReplayVerdict(True, 0.0)
 
 
 def test_verify_finds_the_first_token_that_differs(engine):
     trace = record_run(RECIPE, engine).trace
-    other = RECIPE.changed(sampler=SamplerConfig(temperature=2, top_k=0), trace=trace)
+    other = RECIPE.replace(sampler=SamplerConfig(temperature=2, top_k=0), trace=trace)
     verdict = verify(other, engine.submit)
     assert not verdict.identical
     old = replay(other).samples[verdict.answer - 1].events()
-    new = list(wait_until_ended(other, engine).recordings())[verdict.answer - 1].row.events()
+    new = list(wait_until_ended(other, engine).recorded_samples())[verdict.answer - 1].sample.events()
     assert verdict.step - 1 == first_divergence(old, new)
     assert verdict.expected != verdict.found
     assert verdict.nats is not None
@@ -134,7 +136,7 @@ def test_verify_needs_a_trace_and_a_run_that_ends_well(engine):
     with pytest.raises(NucleusError) as caught:
         verify(RECIPE, engine.submit)
     assert caught.value.code == "recipe_without_trace"
-    long = record_run(RECIPE, engine).changed(sampler=SamplerConfig(top_k=10**6))
+    long = record_run(RECIPE, engine).replace(sampler=SamplerConfig(top_k=10**6))
     with pytest.raises(NucleusError) as caught:
         verify(long, engine.submit)
     assert caught.value.code == "top_k_above_vocabulary"
@@ -148,23 +150,23 @@ def test_votes_and_variables_are_recorded(engine):
         extraction=Extraction("number"),
         values=({"what": "cats"}, {"what": "dogs"}),
     )
-    recipe = record_run(RECIPE.changed(prompt=spec, seeds=(1,)), engine)
+    recipe = record_run(RECIPE.replace(prompt=spec, seeds=(1,)), engine)
     assert recipe.trace is not None
     assert [(row.prompt, row.seed) for row in recipe.trace.rows] == [(p, s) for p in (0, 1) for s in (1, 2, 3)]
-    askings = replayed(recipe)
+    askings = replay_prompts(recipe)
     assert [asking.chains for asking in askings] == [3, 3]
     assert [asking.request.prompt.instruction for asking in askings] == ["Count cats", "Count dogs"]
     for part, shown in zip(wait_until_ended(recipe, engine).parts, askings, strict=True):
         assert (shown.outcomes, shown.votes, shown.active) == (part[1].outcomes, part[1].votes, False)
-    assert compared(recipe, wait_until_ended(recipe, engine)).identical
+    assert compare_with_trace(recipe, wait_until_ended(recipe, engine)).identical
 
 
 def test_failures_are_recorded_as_words(engine):
     run = engine.submit(
-        dataclasses.replace(RECIPE.request(), samples=RECIPE.changed(sampler=SamplerConfig(top_k=10**6)).rows())
+        dataclasses.replace(RECIPE.request(), samples=RECIPE.replace(sampler=SamplerConfig(top_k=10**6)).rows())
     )
     run.wait(60)
-    shown = replay(RECIPE.changed(trace=record(run)))
+    shown = replay(RECIPE.replace(trace=make_trace(run)))
     assert shown.status == "failed"
     assert shown.error is not None
     assert "top_k=1000000" in str(shown.error)
@@ -179,17 +181,17 @@ def test_tokens_that_hosted_runs_number_for_themselves_keep_their_texts():
             return router.submit(request, Credentials(typed={f"openai:{server.address}/v1": SecretStr(KEY)}))
 
         few = HostedOptions(top_logprobs=1)  # so that the drawn tokens decide which number comes first
-        recipe = RECIPE.changed(model=ModelReference(id=server.model), sampler=SamplerConfig(), seeds=(3, 4, 5))
-        recipe = recipe.changed(hosted=few)
+        recipe = RECIPE.replace(model=ModelReference(id=server.model), sampler=SamplerConfig(), seeds=(3, 4, 5))
+        recipe = recipe.replace(hosted=few)
         run = RecipeRun(recipe, submit)
         while run.active:
             run.advance()
         assert run.error is None
-        recipe = recipe.changed(trace=record(run.recordings()))
+        recipe = recipe.replace(trace=make_trace(run.recorded_samples()))
         assert verify(recipe, submit).identical
-    [shown] = replayed(recipe)
-    for old, new in zip((each for each in run.recordings()), shown.main.samples, strict=True):
-        for one, other in zip(old.row.events(), new.events(), strict=True):
+    [shown] = replay_prompts(recipe)
+    for old, new in zip((each for each in run.recorded_samples()), shown.main.samples, strict=True):
+        for one, other in zip(old.sample.events(), new.events(), strict=True):
             texts = [
                 [run.label(token) for token in event.known_trace.candidates]
                 for run, event in ((old.run, one), (shown.main, other))
@@ -204,18 +206,18 @@ def test_tokens_that_hosted_runs_number_for_themselves_keep_their_texts():
 def test_answers_of_one_call_are_recorded_without_a_seed_of_their_own():
     with OpenAIServer("vllm", KEY) as server:
         keys = Credentials(typed={f"openai:{server.address}/v1": SecretStr(KEY)})
-        recipe = RECIPE.changed(
+        recipe = RECIPE.replace(
             model=ModelReference(id=server.model), seeds=(3,), candidates=2, hosted=HostedOptions(candidate_count=2)
         )
         run = Router(Engine(ModelStore())).submit(recipe.request(), keys)
         assert run.wait(30)
     assert [row.seed for row in run.samples] == [None, None]
-    kept = Recipe.read(recipe.changed(trace=record(run)).data())
+    kept = Recipe.read(recipe.replace(trace=make_trace(run)).data())
     assert [row.seed for row in replay(kept).samples] == [None, None]
-    [shown] = replayed(kept)
+    [shown] = replay_prompts(kept)
     assert [candidate.seed for candidate in RecordedPool(shown).candidates()] == [None, None]
 
 
 def test_a_request_alone_says_nothing_of_a_trace():
-    assert Recipe.of(GenerationRequest("builtin", PromptSpec("Hi"), RECIPE.rows())).trace is None
+    assert Recipe.from_request(GenerationRequest("builtin", PromptSpec("Hi"), RECIPE.rows())).trace is None
     assert Trace.model_fields["rows"].is_required()

@@ -10,12 +10,12 @@ from sqlalchemy import create_engine, make_url
 
 from llm_core.prompts.spec import PromptSpec
 from llm_core.recipes.recipe import Recipe
-from llm_core.storage.database import Database, owner_of
+from llm_core.storage.database import Database, hash_owner_secret
 from llm_core.storage.history import History
 from llm_core.storage.recipe_store import RecipeStore
 from tests.support.database import find_postgresql, run_postgresql
 
-ANN, BINH = owner_of("ann's secret"), owner_of("bình's secret")
+ANN, BINH = hash_owner_secret("ann's secret"), hash_owner_secret("bình's secret")
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups

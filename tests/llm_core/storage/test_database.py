@@ -30,24 +30,24 @@ ROW = {
 
 
 def test_an_empty_database_gets_the_tables_of_the_program(database: Database):
-    with database.reading() as connection:
+    with database.read_transaction() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
 
 
 def test_an_older_database_is_brought_up_and_keeps_what_it_has(url):
     database = Database(url)
-    with database.writing() as connection:
+    with database.write_transaction() as connection:
         connection.execute(insert(recipes).values(ROW))
         config = Config()
         config.set_main_option("script_location", str(Path(module.__file__).with_name("migrations")))
         config.attributes["connection"] = connection
         command.downgrade(config, "0001")
-    with pytest.raises(NucleusError), database.reading() as connection:
+    with pytest.raises(NucleusError), database.read_transaction() as connection:
         connection.execute(select(runs))
     database.close()
 
     again = Database(url)
-    with again.reading() as connection:
+    with again.read_transaction() as connection:
         assert connection.execute(select(recipes.c.title)).scalars().all() == ["t"]
         assert connection.execute(select(runs)).all() == []
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
@@ -56,7 +56,7 @@ def test_an_older_database_is_brought_up_and_keeps_what_it_has(url):
 
 def test_a_database_of_a_newer_program_is_left_alone(url):
     database = Database(url)
-    with database.writing() as connection:
+    with database.write_transaction() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     database.close()
     with pytest.raises(NucleusError) as caught:
@@ -75,7 +75,7 @@ def test_many_threads_and_processes_open_an_empty_database_at_once(url):
     for process in processes:
         _, complaint = process.communicate(timeout=60)
         assert process.returncode == 0, complaint
-    with opened[0].writing() as connection:
+    with opened[0].write_transaction() as connection:
         connection.execute(insert(recipes).values(ROW))
         assert connection.execute(text("SELECT version_num FROM alembic_version")).scalars().all() == ["0002"]
     for database in opened:
@@ -83,7 +83,7 @@ def test_many_threads_and_processes_open_an_empty_database_at_once(url):
 
 
 def write_twice(database: Database, row: dict) -> None:
-    with database.writing() as connection:
+    with database.write_transaction() as connection:
         connection.execute(insert(recipes).values(row))
         connection.execute(insert(recipes).values(row))
 
@@ -91,7 +91,7 @@ def write_twice(database: Database, row: dict) -> None:
 def test_a_failure_in_a_transaction_takes_all_of_it_back(database: Database):
     with pytest.raises(NucleusError):
         write_twice(database, ROW)
-    with database.reading() as connection:
+    with database.read_transaction() as connection:
         assert connection.execute(select(recipes)).all() == []
 
 
@@ -121,12 +121,12 @@ def test_a_server_that_is_not_there_is_named(monkeypatch):
 
 def test_a_connection_that_broke_is_made_again(postgresql_url):
     database = Database(postgresql_url)
-    with database.reading() as connection:
+    with database.read_transaction() as connection:
         mine = connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
     other = Database(postgresql_url)
-    with other.writing() as connection:
+    with other.write_transaction() as connection:
         connection.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": mine})
-    with database.reading() as connection:
+    with database.read_transaction() as connection:
         assert connection.execute(text("SELECT pg_backend_pid()")).scalar_one() != mine
     database.close()
     other.close()
@@ -153,7 +153,7 @@ def sqlite_file(tmp_path: Path) -> tuple[Database, Path]:
 
 def test_sqlite_keeps_a_log_that_survives_a_kill(tmp_path):
     database, _ = sqlite_file(tmp_path)
-    with database.reading() as connection:
+    with database.read_transaction() as connection:
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar_one() == "wal"
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar_one() == 2
         assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar_one() == 1
@@ -162,16 +162,16 @@ def test_sqlite_keeps_a_log_that_survives_a_kill(tmp_path):
 
 def test_a_full_disk_is_told_and_nothing_is_lost(tmp_path):
     database, file = sqlite_file(tmp_path)
-    with database.writing() as connection:
+    with database.write_transaction() as connection:
         connection.execute(insert(recipes).values(ROW))
-    with database.reading() as connection:  # SQLite's own limit stops it as a full disk does
+    with database.read_transaction() as connection:  # SQLite's own limit stops it as a full disk does
         pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
         connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
-    with pytest.raises(NucleusError) as caught, database.writing() as connection:
+    with pytest.raises(NucleusError) as caught, database.write_transaction() as connection:
         connection.execute(insert(recipes).values(ROW | {"id": "large", "title": "x" * 100_000}))
     assert caught.value.code == "disk_full"
     assert str(file.parent) in str(caught.value)
-    with database.reading() as connection:
+    with database.read_transaction() as connection:
         assert connection.execute(select(recipes.c.id)).scalars().all() == ["abc"]
     database.close()
 
@@ -218,11 +218,11 @@ def test_a_file_that_is_no_database_is_left_as_it_is(tmp_path):
 
 
 def test_somebody_who_does_not_stop_writing_is_told_in_time(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "WAIT_SECONDS", 0.2)
+    monkeypatch.setattr(module, "TIMEOUT_SECONDS", 0.2)
     database, file = sqlite_file(tmp_path)
     writer = sqlite3.connect(file, isolation_level=None)
     writer.execute("BEGIN IMMEDIATE")
-    with pytest.raises(NucleusError) as caught, database.writing():
+    with pytest.raises(NucleusError) as caught, database.write_transaction():
         pass
     assert caught.value.code == "database_busy"
     writer.close()

@@ -8,7 +8,7 @@ import pytest
 
 from llm_core.errors import NucleusError
 from llm_core.storage import history as module
-from llm_core.storage.history import History, history_allowed
+from llm_core.storage.history import History, is_history_enabled
 from tests.llm_core.storage.conftest import ANN, BINH, make_recipe
 
 
@@ -58,12 +58,12 @@ def test_prompt_answer_and_model_are_searched_whatever_the_marks(history: Histor
 
 
 def test_the_newest_come_first_page_by_page(history: History):
-    for number in range(module.PAGE + 2):
+    for number in range(module.PAGE_SIZE + 2):
         history.add(f"r{number}", ANN, make_recipe(), str(number), {})
     found = history.search(ANN)
-    assert found.total == module.PAGE + 2
-    assert make_answers(found)[0] == str(module.PAGE + 1)
-    assert make_answers(history.search(ANN, skip=module.PAGE)) == ["1", "0"]
+    assert found.total == module.PAGE_SIZE + 2
+    assert make_answers(found)[0] == str(module.PAGE_SIZE + 1)
+    assert make_answers(history.search(ANN, skip=module.PAGE_SIZE)) == ["1", "0"]
 
 
 def test_pruning_by_number_age_and_all(history: History, clock):
@@ -82,15 +82,15 @@ def test_pruning_by_number_age_and_all(history: History, clock):
 def test_old_runs_and_those_beyond_the_limits_go_by_themselves(history: History, clock, monkeypatch):
     monkeypatch.setattr(module, "MAX_RUNS", 3)
     history.add("old", BINH, make_recipe(), "old", {})
-    clock.advance_days(module.KEPT_DAYS + 1)
+    clock.advance_days(module.RETENTION_DAYS + 1)
     for number in range(5):
         history.add(f"r{number}", ANN, make_recipe(), str(number), {})
     assert history.search(BINH).total == 0
     assert make_answers(history.search(ANN)) == ["4", "3", "2"]
-    monkeypatch.setattr(module, "MAX_ALL", 2)
+    monkeypatch.setattr(module, "MAX_ALL_RUNS", 2)
     history.add("new", BINH, make_recipe(), "new", {})
     assert make_answers(history.search(ANN)) == ["4"]
-    monkeypatch.setattr(module, "MAX_CHARACTERS", 50)
+    monkeypatch.setattr(module, "MAX_RECIPE_CHARACTERS", 50)
     with pytest.raises(NucleusError) as caught:
         history.add("large", ANN, make_recipe("x" * 60), "", {})
     assert caught.value.code == "recipe_too_large_to_save"
@@ -100,8 +100,8 @@ def test_whatever_a_model_writes_can_be_kept(history: History):
     history.add("r1", ANN, make_recipe(), "zero \0 half \ud800 <script>alert(1)</script> '; DROP TABLE runs;--", {})
     [kept] = make_answers(history.search(ANN, "<script>"))
     assert "<script>alert(1)</script> '; DROP TABLE runs;--" in kept
-    history.add("r2", ANN, make_recipe(), "x" * (module.MAX_ANSWER + 9), {})
-    assert len(make_answers(history.search(ANN))[0]) == module.MAX_ANSWER
+    history.add("r2", ANN, make_recipe(), "x" * (module.MAX_ANSWER_CHARACTERS + 9), {})
+    assert len(make_answers(history.search(ANN))[0]) == module.MAX_ANSWER_CHARACTERS
 
 
 @pytest.mark.parametrize(
@@ -109,4 +109,4 @@ def test_whatever_a_model_writes_can_be_kept(history: History):
 )
 def test_an_installation_can_turn_it_off(monkeypatch, value, allowed):
     monkeypatch.setenv("NUCLEUS_HISTORY", value)
-    assert history_allowed() is allowed
+    assert is_history_enabled() is allowed

@@ -39,7 +39,7 @@ def titles(found) -> list[str]:
 def test_every_save_is_a_version_that_stays(store: RecipeStore):
     first = store.save(make_recipe("one", title="First"), ANN)
     second = store.save_version(first.id, make_recipe("two", title="Second"), ANN, 1)
-    assert (first.number, second.number, second.overtaken, second.changed) == (1, 2, (), True)
+    assert (first.number, second.number, second.concurrent_versions, second.changed) == (1, 2, (), True)
     assert store.recipe(first.id, 1, ANN) == make_recipe("one", title="First")
     assert store.recipe(first.id, 2, ANN) == make_recipe("two", title="Second")
     entry = store.get(first.id, ANN)
@@ -62,8 +62,8 @@ def test_two_tabs_that_save_one_recipe_lose_nothing_and_the_second_is_told(store
     saved = store.save(make_recipe("start"), ANN)
     left = store.save_version(saved.id, make_recipe("left"), ANN, 1)
     right = store.save_version(saved.id, make_recipe("right"), ANN, 1)
-    assert (left.number, left.overtaken) == (2, ())
-    assert (right.number, right.overtaken) == (3, (2,))
+    assert (left.number, left.concurrent_versions) == (2, ())
+    assert (right.number, right.concurrent_versions) == (3, (2,))
     assert [store.recipe(saved.id, number, ANN).prompt.instruction for number in (1, 2, 3)] == [
         "start",
         "left",
@@ -136,29 +136,29 @@ def test_a_deleted_recipe_can_be_brought_back_until_it_is_purged(store: RecipeSt
             use(saved.id, BINH)
     with refusal_code("recipe_gone"):
         store.save_version(saved.id, make_recipe("three"), ANN, 2)
-    clock.advance_days(recipe_store.KEPT_DAYS - 1)
+    clock.advance_days(recipe_store.RETENTION_DAYS - 1)
     assert store.purge() == 0
     store.undelete(saved.id, ANN)
     assert len(store.versions(saved.id, ANN)) == 2
     assert titles(store.search(BINH, tag="x")) == ["T"]
 
     store.delete(saved.id, ANN)
-    clock.advance_days(recipe_store.KEPT_DAYS + 1)
+    clock.advance_days(recipe_store.RETENTION_DAYS + 1)
     store.search(ANN)  # tidies
     with refusal_code("recipe_gone"):
         store.undelete(saved.id, ANN)
-    with store._database.reading() as connection:
+    with store._database.read_transaction() as connection:
         assert connection.execute(select(versions)).all() == connection.execute(select(tags)).all() == []
 
 
 def test_deleting_for_good_takes_only_what_was_deleted(store: RecipeStore):
     saved = store.save(make_recipe(title="T"), ANN)
-    store.forget(saved.id, ANN)
+    store.delete_forever(saved.id, ANN)
     assert store.search(ANN).total == 1
     store.delete(saved.id, ANN)
     with refusal_code("recipe_gone"):
-        store.forget(saved.id, BINH)
-    store.forget(saved.id, ANN)
+        store.delete_forever(saved.id, BINH)
+    store.delete_forever(saved.id, ANN)
     assert store.search(ANN, whose="deleted").total == 0
 
 
@@ -217,10 +217,10 @@ def test_tags_that_no_reader_would_tell_apart_are_one(store: RecipeStore):
 
 
 def test_pages_of_a_search_are_whole_and_do_not_overlap(store: RecipeStore):
-    for number in range(recipe_store.PAGE + 3):
+    for number in range(recipe_store.PAGE_SIZE + 3):
         store.save(make_recipe(title=f"number {number}"), ANN)
-    first, second = store.search(ANN, "number"), store.search(ANN, "number", skip=recipe_store.PAGE)
-    assert first.total == second.total == recipe_store.PAGE + 3
+    first, second = store.search(ANN, "number"), store.search(ANN, "number", skip=recipe_store.PAGE_SIZE)
+    assert first.total == second.total == recipe_store.PAGE_SIZE + 3
     assert len({entry.id for entry in (*first.entries, *second.entries)}) == first.total
     assert store.search(ANN, skip=-5).entries == store.search(ANN).entries
 
@@ -288,15 +288,15 @@ def test_sizes_and_counts_are_bounded(store: RecipeStore, monkeypatch):
     with refusal_code("recipes_full"):
         store.save(make_recipe("d"), ANN)
     store.save(make_recipe("d"), BINH)  # a bound of each owner
-    monkeypatch.setattr(recipe_store, "MAX_ALL", 2)
+    monkeypatch.setattr(recipe_store, "MAX_ALL_RECIPES", 2)
     with refusal_code("server_full"):
         store.save(make_recipe("d"), "somebody new")
     monkeypatch.setattr(recipe_store, "MAX_RECIPES", 9)
-    monkeypatch.setattr(recipe_store, "MAX_ALL", 9)
-    monkeypatch.setattr(recipe_store, "MAX_OWNED", 500)
+    monkeypatch.setattr(recipe_store, "MAX_ALL_RECIPES", 9)
+    monkeypatch.setattr(recipe_store, "MAX_OWNER_CHARACTERS", 500)
     with refusal_code("gallery_full"):
         store.save(make_recipe("d" * 400), ANN)
-    monkeypatch.setattr(recipe_store, "MAX_CHARACTERS", 100)
+    monkeypatch.setattr(recipe_store, "MAX_VERSION_CHARACTERS", 100)
     with refusal_code("recipe_too_large_to_save"):
         store.save(make_recipe("e" * 101), ANN)
     assert len(store.versions(saved.id, ANN)) == 2
@@ -319,7 +319,7 @@ def test_many_threads_save_one_recipe_and_every_save_is_there(store: RecipeStore
     kept = {store.recipe(saved.id, version.number, ANN).prompt.instruction for version in store.versions(saved.id, ANN)}
     assert kept == {str(n) for n in range(61)}
     for each in done:
-        assert each.overtaken == tuple(range(2, each.number))
+        assert each.concurrent_versions == tuple(range(2, each.number))
 
 
 WRITER = """
@@ -380,7 +380,7 @@ def test_a_kill_at_any_moment_leaves_a_readable_database_with_every_save_that_wa
     for number, name in told.items():
         assert again.recipe(saved.id, number, ANN).prompt.instruction.startswith(f"{name}x")
     if url.startswith("sqlite"):
-        with again._database.reading() as connection:
+        with again._database.read_transaction() as connection:
             assert connection.exec_driver_sql("PRAGMA integrity_check").scalar_one() == "ok"
     again.save_version(saved.id, make_recipe("after"), ANN, max(kept))
     again._database.close()

@@ -164,7 +164,7 @@ def test_a_local_judge_is_read_from_its_logits():
     [score] = rater.score(make_answers(2.0), Event())
     asked = engine.submit(
         judge_request(
-            "toy", make_request("toy"), RATING_PROMPT.filled({"question": "Which?", "answer": "I am worth 2.0"})
+            "toy", make_request("toy"), RATING_PROMPT.expand({"question": "Which?", "answer": "I am worth 2.0"})
         )
     )
     assert asked.wait(TIMEOUT_SECONDS)

@@ -81,7 +81,7 @@ def test_what_only_nucleus_has_lies_in_the_notebook(sampler, output, tmp_path, m
     run = Engine(ModelStore()).submit(recipe.request())
     assert run.wait(60)
     dumped = dump("notebook", recipe)
-    assert not [each for each in dumped.lost if each.field != "title"], dumped.lost
+    assert not [each for each in dumped.dropped if each.field != "title"], dumped.dropped
     assert len(dumped.text) < 120_000
     notebook = nbformat.reads(dumped.text, as_version=4)
     notebook.cells[

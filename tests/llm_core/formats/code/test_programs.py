@@ -94,7 +94,7 @@ def test_the_transformers_program_writes_the_engine_s_tokens(sampler, rest, alon
     assert run.error is None
     dumped = dump("python_transformers", recipe)
     assert ("samplers" not in dumped.text) == alone
-    assert bool([each for each in dumped.lost if each.reason == "needs_repository"]) != alone
+    assert bool([each for each in dumped.dropped if each.reason == "needs_repository"]) != alone
     space = run_source(dumped.text)
     for row, seed in zip(run.samples, space["SEEDS"], strict=True):
         tokens, text = space["answer"](space["PROMPTS"][0], seed)
@@ -181,7 +181,7 @@ def test_the_gemini_program_asks_what_nucleus_asks(monkeypatch):
         assert (told["maxOutputTokens"], told["stopSequences"], told["presencePenalty"]) == (9, ["END"], 0.5)
         assert last["generationConfig"]["seed"] == 4
     assert PLANTED_KEY not in dumped.text
-    assert [*dumped.lost] == [("prompt.values", "as_prompts")]
+    assert [*dumped.dropped] == [("prompt.values", "as_prompts")]
 
 
 def test_the_vertex_program_asks_what_nucleus_asks(monkeypatch, tmp_path):
@@ -215,7 +215,7 @@ def test_the_openai_program_asks_what_nucleus_asks(dialect, monkeypatch):
         assert (body["temperature"], body["top_p"], body["seed"], body["stop"]) == (0.7, 0.9, 4, ["END"])
         assert body.get("top_k") == (12 if dialect == "vllm" else None)
         assert body.get("continue_final_message") == (True if dialect == "vllm" else None)
-        assert (("sampler.top_k", "no_place") in dumped.lost) == (dialect == "openai")
+        assert (("sampler.top_k", "no_place") in dumped.dropped) == (dialect == "openai")
     assert PLANTED_KEY not in dumped.text
 
 
@@ -236,7 +236,7 @@ def test_a_stranger_s_server_is_never_sent_the_maker_s_key(form, monkeypatch):
 def test_another_provider_s_model_is_for_the_reader_to_name(form, monkeypatch):
     model = "openai:gpt-6" if form != "python_openai" else "builtin"
     dumped = dump(form, make_hosted_recipe(model))
-    assert ("model.id", "other_model") in dumped.lost
+    assert ("model.id", "other_model") in dumped.dropped
     assert 'MODEL = os.environ["MODEL"]' in dumped.text
     assert "gpt-6" not in dumped.text
 

@@ -11,7 +11,7 @@ import pytest
 
 from llm_core import PromptSpec, Recipe
 from llm_core.formats.registry import dump
-from llm_core.formats.report.html_report import ALL_STEPS, STEPS, WORDS
+from llm_core.formats.report.html_report import MAX_DRAWN_STEPS, MAX_DRAWN_STEPS_TOTAL, WORDS
 from llm_core.generation.record import TokenEvent
 
 HOSTILE = "\"'></pre></style><script>alert(1)</script><img src=x onerror=alert(2)>&lt;b"
@@ -90,11 +90,11 @@ def test_it_says_that_not_every_step_is_drawn(toy_engine, toy_recipe):
     run = toy_engine.submit(long.request())
     assert run.wait(60)
     longest = max(len(row.events()) for row in run.samples)
-    assert longest > STEPS
+    assert longest > MAX_DRAWN_STEPS
     dumped = dump("report", long, [run])
-    assert ("steps", "later_steps") in dumped.lost
-    assert f"The first {STEPS} of {longest} steps" in dumped.text
-    assert dumped.text.count('class="bar-drawn"') <= ALL_STEPS + len(run.samples)
+    assert ("steps", "later_steps") in dumped.dropped
+    assert f"The first {MAX_DRAWN_STEPS} of {longest} steps" in dumped.text
+    assert dumped.text.count('class="bar-drawn"') <= MAX_DRAWN_STEPS_TOTAL + len(run.samples)
     assert len(re.findall("<tr><td", dumped.text)) == sum(len(row.events()) for row in run.samples)
 
 
@@ -109,10 +109,10 @@ def test_it_speaks_the_reader_s_language(toy_recipe, toy_run):
 
 @pytest.mark.parametrize("name", [*WORDS])
 def test_pages_have_every_word(name):
-    from pages.ui.shell.i18n import texts
+    from pages.ui.shell.i18n import load_texts
 
     for language in ("en", "vi"):
         if name not in ("language", "decimal"):
-            assert set(re.findall(r"\{(\w+)\}", texts(language)[f"report.{name}"])) == set(
+            assert set(re.findall(r"\{(\w+)\}", load_texts(language)[f"report.{name}"])) == set(
                 re.findall(r"\{(\w+)\}", WORDS[name])
             )

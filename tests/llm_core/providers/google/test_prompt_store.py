@@ -106,7 +106,7 @@ def test_texts_and_values_survive_the_way_there_and_back(before, after, values):
     found, lost = import_prompt(message, executions, PLACE)
     assert lost == ()
     rows = values or [{"a": "1", "b c": "2"}]
-    assert [found.prompt.filled(row).messages() for row in rows] == [spec.filled(row).messages() for row in rows]
+    assert [found.prompt.expand(row).messages() for row in rows] == [spec.expand(row).messages() for row in rows]
 
 
 def test_versions_keep_what_each_one_said(prompts):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.llama_cpp import llama_server
+from benchmarks.llama_cpp import run_llama_server
 from llm_core import GenerationRequest, HostedOptions, PromptSpec, SampleRequest
 from llm_core.models.builtin import GGUF_MEMBER
 from llm_core.paths import cache_directory
@@ -29,7 +29,7 @@ def gguf(builtin) -> Path:
 
 @pytest.fixture(scope="module")
 def server(gguf):
-    with llama_server(gguf, threads=1) as running:
+    with run_llama_server(gguf, threads=1) as running:
         yield running
 
 

@@ -6,7 +6,14 @@ import plotly.graph_objects as go
 import pytest
 import torch
 
-from pages.ui.components.charts import AFTER, BARS, DRAWN, escape_control_characters, step_figure, top_candidates
+from pages.ui.components.charts import (
+    AFTER_COLOUR,
+    BAR_COUNT,
+    DRAWN_COLOUR,
+    escape_control_characters,
+    step_figure,
+    top_candidates,
+)
 from samplers import SamplerChain, SamplerConfig, summarize
 
 WORDS = {
@@ -34,7 +41,7 @@ def test_bars_before_and_after_the_sampler():
     before, after = make_figure(candidates).data
     assert list(before.x) == pytest.approx([0.5, 0.3, 0.2], abs=1e-4)
     assert list(after.x) == pytest.approx([0.625, 0.375, 0], abs=1e-4)
-    assert list(after.marker.color) == [AFTER, DRAWN, AFTER]
+    assert list(after.marker.color) == [AFTER_COLOUR, DRAWN_COLOUR, AFTER_COLOUR]
     labels = make_figure(candidates).layout.yaxis.ticktext
     assert labels == ("a", "<b>b</b>", "<s>c</s>")
     assert [note.text for note in make_figure(candidates).layout.annotations] == [
@@ -47,7 +54,7 @@ def test_bars_before_and_after_the_sampler():
 def test_the_drawn_token_is_shown_even_from_far_down():
     logits = torch.arange(100.0) / 50
     candidates = top_candidates(make_trace(logits, 0), str)
-    assert len(candidates) == BARS
+    assert len(candidates) == BAR_COUNT
     assert [c.token_id for c in candidates if c.drawn] == [0]
 
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from llm_core import GenerationRequest, PromptSpec, Run, SampleRequest
 from llm_core.generation.branches import BranchTree
 from pages.ui.playground import work_store
-from pages.ui.playground.work_store import HOURS, Work, WorkStore
+from pages.ui.playground.work_store import KEEP_HOURS, Work, WorkStore
 from samplers import SamplerConfig
 
 
@@ -60,19 +60,19 @@ def test_work_that_nobody_uses_expires():
     store = WorkStore(clock=lambda: now[0])
     mine, other = make_work(), make_work()
     old, used = store.keep("", mine), store.keep("", other)
-    now[0] = (HOURS - 1) * 3600
+    now[0] = (KEEP_HOURS - 1) * 3600
     assert store.keep(used, other) == used
-    now[0] = (HOURS + 1) * 3600
+    now[0] = (KEEP_HOURS + 1) * 3600
     assert store.open(old) is None
     assert store.open(used) is not None
-    now[0] = (3 * HOURS) * 3600
+    now[0] = (3 * KEEP_HOURS) * 3600
     assert store.open(used) is None
     assert len(store) == 0
 
 
 def test_the_number_of_works_and_of_tokens_is_bounded(monkeypatch):
     monkeypatch.setattr(work_store, "MAX_WORKS", 3)
-    monkeypatch.setattr(work_store, "MAX_TOKENS", 100)
+    monkeypatch.setattr(work_store, "MAX_STORED_TOKENS", 100)
     store = WorkStore()
     kept = [store.keep("", make_work()) for _ in range(5)]
     assert [store.open(each) is not None for each in kept] == [False, False, True, True, True]

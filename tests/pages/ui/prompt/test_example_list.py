@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from llm_core import Example
-from pages.ui.prompt.example_list import MAX_PAST, ExampleList
+from pages.ui.prompt.example_list import MAX_UNDO_STEPS, ExampleList
 
 A, B, C = Example("a", "1"), Example("b", "2"), Example("c", "3")
 
@@ -66,10 +66,10 @@ def test_nothing_is_remembered_without_a_change_or_forever():
     examples.edit(examples.drafts[0].id, "input", "a")
     examples.undo()
     assert not examples.can_undo
-    for _ in range(MAX_PAST + 10):
+    for _ in range(MAX_UNDO_STEPS + 10):
         examples.add()
     undone = 0
     while examples.can_undo:
         examples.undo()
         undone += 1
-    assert undone == MAX_PAST
+    assert undone == MAX_UNDO_STEPS

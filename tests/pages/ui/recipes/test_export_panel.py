@@ -7,9 +7,9 @@ import re
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from llm_core.formats.registry import FORMATS, REASONS
+from llm_core.formats.registry import DROP_REASONS, FORMATS
 from pages.ui.shell import i18n
-from pages.ui.shell.i18n import texts
+from pages.ui.shell.i18n import load_texts
 
 
 def _run_panel() -> None:
@@ -17,12 +17,12 @@ def _run_panel() -> None:
     import streamlit as st
 
     from llm_core import Engine, ModelStore, PromptSpec, Recipe
-    from pages.ui.recipes.export_panel import export_panel
-    from pages.ui.shell.i18n import settle_language
+    from pages.ui.recipes.export_panel import show_export_panel
+    from pages.ui.shell.i18n import sync_language
     from samplers import SamplerConfig
     from tests.support.toy_model import toy_model
 
-    settle_language()
+    sync_language()
     recipe = Recipe(
         title="Biển *đẹp* <b>",
         model={"id": "toy"},
@@ -35,7 +35,7 @@ def _run_panel() -> None:
         run = Engine(ModelStore(loader=lambda model_id, report: toy_model())).submit(recipe.request())
         run.wait(60)
         runs = [run]
-    export_panel(recipe, runs, key="x", without=("yaml",))
+    show_export_panel(recipe, runs, key="x", without=("yaml",))
 
 
 def open_panel(language: str, run: bool = False) -> AppTest:
@@ -50,8 +50,10 @@ def open_panel(language: str, run: bool = False) -> AppTest:
 
 @pytest.mark.parametrize("language", ["en", "vi"])
 def test_every_form_has_a_preview_and_says_what_it_loses(language, monkeypatch):
-    monkeypatch.setattr(i18n, "DEFAULT", language)  # the test's own side of a select box formats outside of the app
-    words = texts(language)
+    monkeypatch.setattr(
+        i18n, "DEFAULT_LANGUAGE", language
+    )  # the test's own side of a select box formats outside of the app
+    words = load_texts(language)
     app = open_panel(language, run=True)
     assert [*app.selectbox(key="x_form").options] == [
         words[f"conversions.forms.{form}"] for form in FORMATS if form != "yaml"
@@ -77,14 +79,14 @@ def test_without_a_run_only_recipes_are_offered():
     app = open_panel("en")
     offered = app.selectbox(key="x_form").options
     assert len(offered) == len([form for form, each in FORMATS.items() if not each.needs_run]) - 1
-    assert texts("en")["conversions.forms.report"] not in offered
+    assert load_texts("en")["conversions.forms.report"] not in offered
 
 
 @pytest.mark.parametrize("language", ["en", "vi"])
 def test_every_reason_and_form_has_words(language):
-    words = texts(language)
+    words = load_texts(language)
     assert {key for key in words if key.startswith("conversions.reasons.")} == {
-        f"conversions.reasons.{reason}" for reason in REASONS
+        f"conversions.reasons.{reason}" for reason in DROP_REASONS
     }
     for form in FORMATS:
         assert words[f"conversions.forms.{form}"]

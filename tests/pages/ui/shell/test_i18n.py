@@ -8,10 +8,10 @@ from pathlib import Path
 
 from llm_core.error_messages import MESSAGES
 from llm_core.prompts.spec import PARTS
-from pages.ui.components.prompt_tokens import COLOURS
+from pages.ui.components.prompt_tokens import PART_COLOURS
 from pages.ui.settings.sampler_panel import STRATEGIES
-from pages.ui.settings.stage_controls import FURTHER, GLOSSARY
-from pages.ui.shell.i18n import LANGUAGES, texts
+from pages.ui.settings.stage_controls import GLOSSARY, OPTIONAL_STAGES
+from pages.ui.shell.i18n import LANGUAGES, load_texts
 from samplers import ORDERS
 from samplers.config import STAGE_NAMES
 
@@ -25,13 +25,13 @@ def placeholder_names(text: str) -> set[str]:
 
 
 def test_same_keys():
-    assert texts("en").keys() == texts("vi").keys()
+    assert load_texts("en").keys() == load_texts("vi").keys()
 
 
 def test_same_blanks_and_really_translated():
     offenders = []
-    for key, english in texts("en").items():
-        vietnamese = texts("vi")[key]
+    for key, english in load_texts("en").items():
+        vietnamese = load_texts("vi")[key]
         if not english.strip() or not vietnamese.strip():
             offenders.append(f"{key} is empty")
         if placeholder_names(english) != placeholder_names(vietnamese):
@@ -47,8 +47,8 @@ def test_every_error_has_a_text_with_only_known_blanks():
         f"{language}: {code}"
         for language in LANGUAGES
         for code, message in MESSAGES.items()
-        if f"errors.{code}" not in texts(language)
-        or not placeholder_names(texts(language)[f"errors.{code}"]) <= placeholder_names(message)
+        if f"errors.{code}" not in load_texts(language)
+        or not placeholder_names(load_texts(language)[f"errors.{code}"]) <= placeholder_names(message)
     ]
     assert offenders == []
 
@@ -57,34 +57,36 @@ def test_every_key_in_the_code_exists():
     source = "\n".join(file.read_text(encoding="utf-8") for file in [*PAGES.rglob("*.py"), PAGES.parent / "app.py"])
     asked = set(re.findall(r"""\bt\(\s*["']([\w.]+)["']""", source)) | set(re.findall(r'page\("([\w.]+)"\)', source))
     assert len(asked) > 40
-    assert asked <= texts("en").keys()
+    assert asked <= load_texts("en").keys()
 
 
 def test_every_key_is_used():
     source = "\n".join(file.read_text(encoding="utf-8") for file in [*PAGES.rglob("*.py"), PAGES.parent / "app.py"])
     families = {f"{head}." for head in re.findall(r"""\bt\(\s*f["']([\w.]+)\.\{""", source)}
     unused = [
-        key for key in texts("en") if key not in source and not any(key.startswith(family) for family in families)
+        key for key in load_texts("en") if key not in source and not any(key.startswith(family) for family in families)
     ]
     assert not unused
 
 
 def test_every_strategy_is_explained():
     parts = ("name", "heading", "text")
-    assert {f"sampler.{name}.{part}" for name in STRATEGIES for part in parts} <= texts("vi").keys()
+    assert {f"sampler.{name}.{part}" for name in STRATEGIES for part in parts} <= load_texts("vi").keys()
 
 
 def test_every_order_is_named():
-    assert {f"orders.{name}" for name in ORDERS} <= texts("vi").keys()
+    assert {f"orders.{name}" for name in ORDERS} <= load_texts("vi").keys()
 
 
 def test_every_part_of_a_prompt_has_a_name_and_a_colour():
-    assert set(COLOURS) == set(PARTS)
-    assert {f"fields.{part}" for part in PARTS} <= texts("vi").keys()
+    assert set(PART_COLOURS) == set(PARTS)
+    assert {f"fields.{part}" for part in PARTS} <= load_texts("vi").keys()
 
 
 def test_every_stage_and_its_settings_are_in_the_glossary_and_named():
     explained = {name for group in GLOSSARY.values() for name in group}
     assert {*STAGE_NAMES, "constraint"} <= explained
     keys = {f"stages.{name}.{part}" for name in explained for part in ("name", "text")}
-    assert keys | {f"fields.{field}" for fields in FURTHER.values() for field in fields} <= texts("vi").keys()
+    assert (
+        keys | {f"fields.{field}" for fields in OPTIONAL_STAGES.values() for field in fields} <= load_texts("vi").keys()
+    )
