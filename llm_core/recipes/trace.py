@@ -118,7 +118,7 @@ class Trace(BaseModel):
 
 
 class _Budget:
-    """Unpacks data, up to a number of bytes in all."""
+    """Bound on the bytes that packed data may unpack to in all."""
 
     def __init__(self) -> None:
         self.left = MAX_UNPACKED
