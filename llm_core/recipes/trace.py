@@ -118,7 +118,7 @@ class Trace(BaseModel):
 
 
 class _Unpacker:
-    """Unpacks data, up to a number of bytes in all."""
+    """Reader of packed data that unpacks a bounded number of bytes in all."""
 
     def __init__(self) -> None:
         self.remaining_bytes = MAX_UNPACKED_BYTES

@@ -105,7 +105,7 @@ def _parse_yaml(text: str) -> object:
 
 
 class _YamlReader:
-    """Builds data from the YAML parser's events, so that nothing is built that is refused."""
+    """Reader of one YAML document, event by event, so that nothing is built that is refused."""
 
     def __init__(self, text: str) -> None:
         self._events = yaml.parse(text, Loader=_Loader)

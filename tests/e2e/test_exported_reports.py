@@ -9,6 +9,7 @@ from llm_core import Engine, ModelStore
 from llm_core.formats.registry import dump
 from tests.e2e.test_playground import EN, open_playground
 from tests.llm_core.formats.report.test_html_report import HOSTILE, make_hostile_report
+from tests.support.browser import choose_option
 from tests.support.toy_model import toy_model
 
 
@@ -120,7 +121,7 @@ def test_a_file_of_another_program_opens_in_the_playground_and_goes_out_again(se
     expect(dialog.get_by_text("Other forms")).to_be_visible()
     page.wait_for_timeout(2000)  # a list that opens while the dialog is still being drawn closes again
     dialog.get_by_role("combobox").last.click()
-    page.get_by_role("option", name="promptfoo configuration").click()
+    choose_option(page.get_by_role("option", name="promptfoo configuration"))
     with page.expect_download() as download:
         dialog.get_by_role("button", name="Download recipe.promptfoo.yaml").click()
     from llm_core.formats.registry import load

@@ -9,6 +9,7 @@ from playwright.sync_api import Page, expect
 
 from tests.e2e.test_playground import EN, open_playground, run_button, set_number
 from tests.e2e.test_playground_branches import find_button
+from tests.support.browser import choose_option
 
 SCRIPT = "<script>window.hacked = 1</script><img src=x onerror='window.hacked = 1'>"
 
@@ -64,7 +65,7 @@ def test_save_edit_save_diff_restore_delete_undo_open(page: Page, server):
     expect(page.get_by_text("+  instruction: Describe the hills.")).to_be_visible()
     expect(find_button(page, "gallery.restore")).to_be_disabled()
     page.get_by_label(EN["gallery.version"], exact=True).first.press("ArrowDown")
-    page.get_by_role("option", name=re.compile("version 1 ")).click()
+    choose_option(page.get_by_role("option", name=re.compile("version 1 ")))
     find_button(page, "gallery.restore").click()
     expect(page.get_by_text(EN["gallery.restored"].format(number=1, new=3))).to_be_visible()
     find_button(page, "gallery.delete").click()

@@ -12,6 +12,7 @@ from benchmarks.llama_cpp import run_llama_server
 from llm_core.models.builtin import GGUF_MEMBER
 from llm_core.paths import cache_directory
 from pages.ui.shell.i18n import load_texts
+from tests.support.browser import choose_option
 
 DESKTOP, PHONE = {"width": 1400, "height": 1000}, {"width": 390, "height": 844}
 
@@ -40,7 +41,7 @@ def use_server(page: Page, url: str, address: str, language: str) -> None:
     page.wait_for_timeout(2500)
     page.get_by_role("combobox", name=words["hosted.model"]).click()
     name = fetch_model_name(address).rsplit("/", 1)[-1]
-    page.get_by_role("option").filter(has_text=name).click()
+    choose_option(page.get_by_role("option").filter(has_text=name))
     page.get_by_role("button", name=words["hosted.use"], exact=True).click()
     expect(page.get_by_test_id("stCode").first).to_contain_text(name)
 

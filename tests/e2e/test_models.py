@@ -13,7 +13,7 @@ from playwright.sync_api import Page, expect
 from llm_core.paths import cache_directory
 from pages.ui.shell.i18n import load_texts
 from tests.e2e.test_playground import run_button, set_number, strip_tokens, wait_for_run
-from tests.support.browser import ROOT, run_server
+from tests.support.browser import ROOT, choose_option, run_server
 from tests.support.fake_openai import OpenAIServer
 
 EN = load_texts("en")
@@ -60,7 +60,7 @@ def test_from_an_address_to_an_answer_and_the_key_is_nowhere_else(page: Page, bu
         fetch_list(page)
         choice = page.get_by_role("combobox", name=EN["hosted.model"])
         choice.click()
-        page.get_by_role("option", name="sea", exact=True).click()
+        choose_option(page.get_by_role("option", name="sea", exact=True))
         page.get_by_role("button", name=EN["hosted.use"], exact=True).click()
         expect(page.get_by_text(f"openai:sea@{model_server.address}/v1")).to_be_visible()
         page.get_by_text(EN["hosted.capabilities"], exact=True).click()

@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 from llm_core.models.builtin import GGUF_MEMBER
 from llm_core.paths import cache_directory
 from pages.ui.shell.i18n import load_texts
-from tests.support.browser import run_server
+from tests.support.browser import choose_option, run_server
 
 EN, VI = load_texts("en"), load_texts("vi")
 
@@ -187,10 +187,10 @@ def test_the_language_switches_in_place_and_survives_a_reload(page: Page, server
     run_button(page).click()
     wait_for_run(page)
     written = strip_tokens(page).all_text_contents()
-    page.get_by_role("radio", name=EN["sampler.combined.name"], exact=True).click()
+    choose_strategy(page, "combined")
     chosen = page.get_by_test_id("stMultiSelect")
     chosen.get_by_role("combobox").click()
-    page.get_by_role("option", name=EN["stages.presence_penalty.name"], exact=True).click()
+    choose_option(page.get_by_role("option", name=EN["stages.presence_penalty.name"], exact=True))
     expect(page.get_by_label(EN["fields.presence_penalty"], exact=True)).to_be_visible()
     page.keyboard.press("Escape")
     page.get_by_role("radio", name="Tiếng Việt").click()

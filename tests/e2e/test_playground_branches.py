@@ -18,6 +18,7 @@ from tests.e2e.test_playground import (
     stop_button,
     wait_for_run,
 )
+from tests.support.browser import choose_option
 
 STORY = "Write a very long story about a ship."
 COLOUR_SCRIPT = "(node) => getComputedStyle(node).backgroundColor"
@@ -137,7 +138,7 @@ def test_continuing_with_another_token_and_going_through_the_tree_with_keys(page
     place = EN["step.place"].format(step=len(branch), count=len(branch))
     expect(page.get_by_text(place)).to_be_visible()  # drawn after the list of branches
     page.get_by_label(EN["branches.compare"], exact=True).press("ArrowDown")
-    page.get_by_role("option", name="Answer 1", exact=True).click()
+    choose_option(page.get_by_role("option", name="Answer 1", exact=True))
     expect(page.locator(".st-key-compared_left").get_by_role("option").first).to_have_text(branch[5])
     expect(page.locator(".st-key-compared_right").get_by_role("option").first).to_have_text(whole[5])
 

@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from playwright.sync_api import Locator, expect
+
 ROOT = Path(__file__).parents[2]
 BROWSER_FLAGS = [
     "--no-sandbox",
@@ -52,6 +54,18 @@ def find_free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def choose_option(option: Locator, tries: int = 6) -> None:
+    """Click an option of an open list until the list has taken it, which removes it from the page.
+
+    A rerun that ends between the press and the release replaces the list, and the click with it, on a busy machine.
+    """
+    for _ in range(tries):
+        option.click()
+        with contextlib.suppress(AssertionError):
+            return expect(option).to_have_count(0, timeout=5000)
+    raise AssertionError(f"{option} was clicked {tries} times and is still there")
 
 
 @contextlib.contextmanager

@@ -199,10 +199,10 @@ def test_rows_queue_under_the_limit_and_see_their_place(openai):
     gate = threading.Event()
     openai.replies.extend([Reply(events=[text_event("The"), text_event(" sea"), finish_event("stop")], gate=gate)] * 2)
     first = router.submit(make_request(openai.model, rows=2, session="a"), make_credentials(openai))
+    while not all(row.events() for row in first.samples):  # before another session may take the second place
+        time.sleep(0.01)
     second = router.submit(make_request(openai.model, max_output_tokens=2, session="b"), make_credentials(openai))
     third = router.submit(make_request(openai.model, max_output_tokens=2, session="c"), make_credentials(openai))
-    while not all(row.events() for row in first.samples):
-        time.sleep(0.01)
     assert len(openai.requests) == 2
     assert [router.position(run) for run in (first, second, third)] == [0, 0, 1]
     assert (second.status, third.status) == ("waiting", "waiting")
