@@ -8,7 +8,10 @@ import json
 import os
 import platform
 
-NAMES = ("best_of_n", "concurrency", "decode", "page", "repetition", "samplers", "start", "techniques")
+NAMES = (
+    *("best_of_n", "class_load", "concurrency", "decode", "page", "repetition", "samplers", "start", "stream_probe"),
+    "techniques",
+)
 
 
 def main() -> None:

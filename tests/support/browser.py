@@ -12,7 +12,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 from playwright.sync_api import Locator, expect
 
@@ -68,11 +68,25 @@ def choose_option(option: Locator, tries: int = 6) -> None:
     raise AssertionError(f"{option} was clicked {tries} times and is still there")
 
 
+class ServerProcess(NamedTuple):
+    """A running server."""
+
+    url: str
+    pid: int
+
+
 @contextlib.contextmanager
 def run_server(output: IO[bytes] | None = None, /, **environment: str) -> Iterator[str]:
     """Run a new server process on a free port and yield its URL; its output goes to `output` if given."""
+    with run_server_process("app.py", output, **environment) as server:
+        yield server.url
+
+
+@contextlib.contextmanager
+def run_server_process(script: str, output: IO[bytes] | None = None, /, **environment: str) -> Iterator[ServerProcess]:
+    """Run `script`, a path from the project's root, as a new server process on a free port and yield the server."""
     port = find_free_port()
-    command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.headless", "true"]
+    command = [sys.executable, "-m", "streamlit", "run", script, "--server.headless", "true"]
     command += ["--server.address", "127.0.0.1", "--server.port", str(port)]
     process = subprocess.Popen(command, cwd=ROOT, env=os.environ | environment, stdout=output, stderr=output)
     url = f"http://127.0.0.1:{port}"
@@ -83,7 +97,7 @@ def run_server(output: IO[bytes] | None = None, /, **environment: str) -> Iterat
             if process.poll() is not None:
                 raise RuntimeError(f"the server ended with {process.returncode}")
             time.sleep(0.1)
-        yield url
+        yield ServerProcess(url, process.pid)
     finally:
         process.terminate()
         try:
