@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from llm_core import GenerationRequest, NucleusError, SampleRequest
+from llm_core import GenerationRequest, NucleusError
 from llm_core.best_of_n.scoring import CandidateScorer
 from llm_core.experiments.candidate_pool import CandidatePool
 from llm_core.generation.request import MAX_SAMPLES_PER_REQUEST
@@ -34,11 +34,12 @@ from pages.ui.best_of_n.request_estimate import (
     show_request_estimate,
 )
 from pages.ui.best_of_n.session_state import best_of_n_state
+from pages.ui.model.request_builder import build_request
 from pages.ui.model.request_estimate import check_request_count
 from pages.ui.model.status import hosted_target, is_hosted, show_model_status
 from pages.ui.recipes.recipe_fields import recipe_deadline
 from pages.ui.recipes.save_dialog import show_save_button
-from pages.ui.settings.sampler_panel import read_settings, show_sampler_panel
+from pages.ui.settings.sampler_panel import read_sample_request, show_sampler_panel
 from pages.ui.settings.unsupported_settings import explain_unsupported
 from pages.ui.shell import i18n, services
 from pages.ui.shell.frame import page
@@ -128,11 +129,8 @@ def _show_run_buttons(kind: str, model: LanguageModel | None) -> None:
 
 def _read_template() -> GenerationRequest:
     """Return the request that each candidate is generated with. Raises `NucleusError`."""
-    state, settings = session(), read_settings()
-    row = SampleRequest(settings.sampler, settings.max_output_tokens, settings.stop_sequences)
-    deadline = recipe_deadline(best_of_n_state().opened)
-    hosted = read_best_hosted()
-    return GenerationRequest(state.model_id, read_best_prompt(), (row,), state.precision, state.id, deadline, hosted)
+    sample, deadline = read_sample_request(), recipe_deadline(best_of_n_state().opened)
+    return build_request(read_best_prompt(), sample, deadline, read_best_hosted())
 
 
 def _estimate_run() -> list[RequestGroup]:

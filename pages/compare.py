@@ -22,7 +22,8 @@ from pages.ui.compare.results import show_comparison
 from pages.ui.compare.session_state import compare_state
 from pages.ui.compare.sweep_results import show_sweep
 from pages.ui.compare.sweep_settings import read_points, read_seed_count, show_sweep_settings
-from pages.ui.model.hosted_options import read_hosted_options, show_hosted_options
+from pages.ui.model.hosted_options import show_hosted_options
+from pages.ui.model.request_builder import build_request
 from pages.ui.model.request_estimate import RequestEstimate, check_request_count, show_request_estimates
 from pages.ui.model.status import is_hosted, show_model_status
 from pages.ui.prompt.composer import read_prompt
@@ -131,9 +132,7 @@ def _read_prompt(kind: str) -> PromptSpec:
 
 
 def _make_request(prompt: PromptSpec, tokens: int, seed: int) -> GenerationRequest:
-    state = session()
-    row = SampleRequest(SamplerConfig(seed=seed), tokens)
-    return GenerationRequest(state.model_id, prompt, (row,), state.precision, state.id, hosted=read_hosted_options())
+    return build_request(prompt, SampleRequest(SamplerConfig(seed=seed), tokens))
 
 
 def _estimate_requests(kind: str) -> list[RequestEstimate]:

@@ -13,7 +13,7 @@ from pages.ui.lens.session_state import lens_state
 from pages.ui.lens.step import SelectedStep, find_selected_step, inspect_step
 from pages.ui.lens.views import VIEWS, ViewContext
 from pages.ui.playground.run_view import has_active_runs
-from pages.ui.settings.sampler_panel import read_settings, show_sampler_panel, write_settings
+from pages.ui.settings.sampler_panel import read_sample_request, show_sampler_panel, write_settings
 from pages.ui.shell import i18n
 from pages.ui.shell.frame import page
 from pages.ui.shell.i18n import format_number, format_share, t
@@ -106,7 +106,7 @@ def _show_step(place: SelectedStep) -> None:
     if looking is None:
         st.info(t("lens.waiting"), icon=":material/hourglass_top:")
         return
-    config = read_settings().sampler
+    config = read_sample_request().sampler
     event = place.events[place.step]
     scene = ViewContext(looking, place.branch.run.label, config, looking.inspect(config), event.known_trace.token_id)
     if get("lens_guess") and not show_guess(scene, place.step):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import streamlit as st
 
-from llm_core import GenerationRequest, NucleusError, PromptSpec, SampleRequest
+from llm_core import GenerationRequest, NucleusError, PromptSpec
 from llm_core.generation.request import MAX_SAMPLES_PER_REQUEST
 from llm_core.generation.technique_run import TechniqueRun
 from llm_core.models.language_model import LanguageModel
-from pages.ui.model.hosted_options import read_hosted_options, show_hosted_options
+from pages.ui.model.hosted_options import show_hosted_options
+from pages.ui.model.request_builder import build_request
 from pages.ui.model.status import hosted_target, is_hosted, show_model_status
 from pages.ui.playground.beam_view import show_beam_search
 from pages.ui.playground.open_recipe import RECIPE_SOURCE, confirm_opening, show_opened_recipe, show_restore_button
@@ -19,7 +20,7 @@ from pages.ui.playground.share_dialog import open_share_dialog, show_share_dialo
 from pages.ui.prompt.composer import read_prompt, show_composer
 from pages.ui.recipes.recipe_fields import recipe_deadline
 from pages.ui.recipes.save_dialog import show_save_button
-from pages.ui.settings.sampler_panel import read_settings, show_sampler_panel
+from pages.ui.settings.sampler_panel import read_sample_request, show_sampler_panel
 from pages.ui.settings.unsupported_settings import explain_unsupported
 from pages.ui.shell import i18n, services
 from pages.ui.shell.frame import page
@@ -73,7 +74,7 @@ def _start_run() -> None:
     state.notice = state.recipe_notice = None
     begun: list[TechniqueRun] = []
     try:
-        spec = read_prompt(read_settings().stop_sequences)
+        spec = read_prompt(read_sample_request().stop_sequences)
         prompts = spec.variants()
         if len(prompts) > MAX_SAMPLES_PER_REQUEST:
             raise NucleusError("too_many_prompts", value=len(prompts), limit=MAX_SAMPLES_PER_REQUEST)
@@ -94,10 +95,7 @@ def _start_run() -> None:
 def _make_request(prompt: PromptSpec) -> GenerationRequest:
     """Return the generation request for a prompt with the settings of the page. Raises `NucleusError` for an invalid
     field."""
-    state, settings = session(), read_settings()
-    row = SampleRequest(settings.sampler, settings.max_output_tokens, settings.stop_sequences)
-    deadline = recipe_deadline(playground_state().opened)
-    return GenerationRequest(state.model_id, prompt, (row,), state.precision, state.id, deadline, read_hosted_options())
+    return build_request(prompt, read_sample_request(), recipe_deadline(playground_state().opened))
 
 
 def _stop_runs() -> None:

@@ -17,7 +17,8 @@ from llm_core.experiments.study import GridExperiment
 from llm_core.experiments.tasks import MAX_ITEMS, Task, load_task, task_from_table, task_names
 from llm_core.generation.technique_run import count_samples
 from llm_core.prompts.spec import TECHNIQUES, Technique
-from pages.ui.model.hosted_options import read_hosted_options, show_hosted_options
+from pages.ui.model.hosted_options import show_hosted_options
+from pages.ui.model.request_builder import build_request
 from pages.ui.model.request_estimate import (
     RequestEstimate,
     check_request_count,
@@ -197,17 +198,10 @@ def _start_experiment(kind: str, task: Task, techniques: tuple[Technique, ...], 
 
 def _make_request(prompt: PromptSpec, sampler: SamplerConfig | None = None) -> GenerationRequest:
     """Return the request for a prompt: greedy by default, with temperature 0.7 where the technique takes a vote."""
-    state, method = session(), prompt.traits
+    method = prompt.traits
     sampler = sampler or SamplerConfig(temperature=0.7 if method.votes else 0)
     tokens = MAX_REASONING_TOKENS if method.reasoning else MAX_ANSWER_TOKENS
-    return GenerationRequest(
-        state.model_id,
-        prompt,
-        (SampleRequest(sampler, tokens),),
-        state.precision,
-        state.id,
-        hosted=read_hosted_options(),
-    )
+    return build_request(prompt, SampleRequest(sampler, tokens))
 
 
 def _estimate_requests(kind: str, task: Task, techniques: tuple[Technique, ...], shown: int) -> list[RequestEstimate]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple, ParamSpec, TypeVar
 from llm_core.errors import NucleusError
 from llm_core.generation.fair_queue import FairQueue
 from llm_core.generation.record import Run, SampleRecord
-from llm_core.generation.request import GenerationRequest
+from llm_core.generation.request import MAX_SAMPLES_PER_REQUEST, GenerationRequest
 from llm_core.models.store import ModelStore
 from llm_core.prompts.rendering import render
 
@@ -36,8 +36,8 @@ log = logging.getLogger(__name__)
 
 MAX_WAITING_SAMPLES = 1024
 """Largest number of waiting samples, over all sessions."""
-MAX_ACTIVE_SAMPLES = 64
-"""Largest number of samples in prefill or decoding at the same time."""
+MAX_ACTIVE_SAMPLES = MAX_SAMPLES_PER_REQUEST
+"""Largest number of samples in prefill or decoding at the same time, so that a whole request can advance together."""
 CACHE_BYTES = 2 * 1024**3
 """Bytes for keys and values of active samples, for each model and precision in use."""
 PREFIX_BYTES = 512 * 1024**2

@@ -13,6 +13,8 @@ from samplers import SamplerConfig
 Thinking = Literal["default", "off", "minimal", "low", "medium", "high"]
 THINKING: tuple[Thinking, ...] = get_args(Thinking)
 
+DEFAULT_DEADLINE_SECONDS = 900.0
+"""Seconds after which a run ends as it is, unless its request says otherwise."""
 MAX_OUTPUT_TOKENS = 100_000
 """Largest number of tokens of one answer; context windows are smaller."""
 MAX_SAMPLES_PER_REQUEST = 64
@@ -101,7 +103,7 @@ class GenerationRequest:
     precision: Precision = "float32"
     session: str = ""
     """Session whose turn the request takes: sessions take turns, however many samples each requests."""
-    deadline_seconds: float = 900.0
+    deadline_seconds: float = DEFAULT_DEADLINE_SECONDS
     """Seconds after submission; unfinished samples end then as they are."""
     hosted: HostedOptions = field(default_factory=HostedOptions)
 

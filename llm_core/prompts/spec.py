@@ -25,6 +25,7 @@ MAX_EXAMPLES = 500
 MAX_VALUES = 1_000
 """Rows of the table of values: prompts that one spec can become."""
 MAX_CHAINS = 64
+"""Chains of self-consistency: as many as one request may have samples."""
 
 Technique = Literal[
     "zero_shot",

@@ -24,6 +24,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from llm_core.decoding.precision import Precision
 from llm_core.errors import NucleusError
 from llm_core.generation.request import (
+    DEFAULT_DEADLINE_SECONDS,
     MAX_OUTPUT_TOKENS,
     MAX_SAMPLES_PER_REQUEST,
     GenerationRequest,
@@ -108,7 +109,7 @@ class Limits(BaseModel):
     stop_sequences: Annotated[
         tuple[Annotated[str, Field(min_length=1, max_length=200)], ...], Field(max_length=16)
     ] = ()
-    deadline_seconds: Annotated[float, Field(gt=0, le=86_400)] = 900.0
+    deadline_seconds: Annotated[float, Field(gt=0, le=86_400)] = DEFAULT_DEADLINE_SECONDS
 
 
 class Recipe(BaseModel):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from llm_core import GenerationRequest, NucleusError, SampleRequest
+from llm_core import GenerationRequest, NucleusError
 from llm_core.experiments.tasks import load_task, task_names
 from pages.ui.best_of_n.criteria_picker import LOCAL_ONLY_CRITERIA, criterion_name, make_criteria
 from pages.ui.best_of_n.drafts import ShownBenchmark
@@ -17,12 +17,13 @@ from pages.ui.best_of_n.scaling import n_values
 from pages.ui.best_of_n.session_state import best_of_n_state
 from pages.ui.components.live_plot import show_live_plot
 from pages.ui.model.hosted_notes import show_notices, show_queue_note
+from pages.ui.model.request_builder import build_request
 from pages.ui.model.request_estimate import check_request_count
 from pages.ui.model.status import is_hosted
-from pages.ui.settings.sampler_panel import read_settings
+from pages.ui.settings.sampler_panel import read_sample_request
 from pages.ui.shell import i18n, services
 from pages.ui.shell.i18n import format_number, t
-from pages.ui.shell.session import get, has, put, session
+from pages.ui.shell.session import get, has, put
 
 if TYPE_CHECKING:
     from llm_core.best_of_n.criteria import Criterion
@@ -89,10 +90,8 @@ def _load_task() -> Task:
 
 def _read_template() -> GenerationRequest:
     """Return the request that each candidate is generated with, for the first item. Raises `NucleusError`."""
-    state, settings = session(), read_settings()
-    row = SampleRequest(settings.sampler, settings.max_output_tokens, settings.stop_sequences)
-    prompt = _load_task().prompt("zero_shot", 0)
-    return GenerationRequest(state.model_id, prompt, (row,), state.precision, state.id, hosted=read_best_hosted())
+    sample = read_sample_request()
+    return build_request(_load_task().prompt("zero_shot", 0), sample, hosted=read_best_hosted())
 
 
 def _chosen_criteria() -> list[Criterion]:

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from llm_core import GenerationRequest, NucleusError, PromptSpec, SampleRequest
+from llm_core import NucleusError, PromptSpec, SampleRequest
+from llm_core.generation.request import HostedOptions
 from llm_core.models import builtin
 from pages.ui.best_of_n.prompt_and_check import CHECK_KEY, CRITERIA_KEY, read_check, read_equality
 from pages.ui.best_of_n.session_state import best_of_n_state
+from pages.ui.model.request_builder import build_request
 from pages.ui.model.session_state import model_state
 from pages.ui.model.status import is_hosted
 from pages.ui.shell import i18n, services
@@ -72,9 +74,7 @@ def make_criteria() -> dict[str, Criterion]:
     """Make every criterion from the fields, by id; the check of the right answer is among them if one is chosen."""
     from llm_core.best_of_n import criteria
 
-    like = GenerationRequest(
-        session().model_id, PromptSpec("?"), (SampleRequest(SamplerConfig()),), session().precision, session().id
-    )
+    like = build_request(PromptSpec("?"), SampleRequest(SamplerConfig()), hosted=HostedOptions())
     judge, submit = str(get(JUDGE_KEY) or "").strip(), services.submitter()  # judges call it from their own threads
     check = read_check(str(get(CHECK_KEY)))
     found: list[Criterion] = [

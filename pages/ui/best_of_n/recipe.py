@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from llm_core import GenerationRequest, NucleusError, PromptSpec, SampleRequest
+from llm_core import NucleusError, PromptSpec
 from llm_core.best_of_n.criteria import CRITERIA as KNOWN
 from llm_core.best_of_n.scoring import CandidateScorer
 from llm_core.generation.request import MAX_SAMPLES_PER_REQUEST
@@ -42,10 +42,11 @@ from pages.ui.best_of_n.prompt_and_check import (
 )
 from pages.ui.best_of_n.request_estimate import ONE_CALL_KEY, read_best_hosted
 from pages.ui.best_of_n.session_state import best_of_n_state
+from pages.ui.model.request_builder import build_request
 from pages.ui.recipes.opened import OpenedRecipe
 from pages.ui.recipes.provenance import format_recipe_name, show_recorded_note, show_run_weights_note, show_weights_note
 from pages.ui.recipes.recipe_fields import RecipeSource, hidden_fields, merge_edits, recipe_deadline
-from pages.ui.settings.sampler_panel import read_settings
+from pages.ui.settings.sampler_panel import read_sample_request
 from pages.ui.shell import i18n
 from pages.ui.shell.i18n import t
 from pages.ui.shell.session import get, has, put, session
@@ -168,12 +169,8 @@ RECIPE_SOURCE = RecipeSource(read_best_recipe, lambda: best_of_n_state().opened,
 
 def _read_fields() -> Recipe:
     """Return a recipe of the fields alone. Raises `NucleusError`."""
-    state, settings = session(), read_settings()
-    row = SampleRequest(settings.sampler, settings.max_output_tokens, settings.stop_sequences)
-    deadline = recipe_deadline(best_of_n_state().opened)
-    like = GenerationRequest(
-        state.model_id, read_best_prompt(), (row,), state.precision, "", deadline, read_best_hosted()
-    )
+    sample, deadline = read_sample_request(), recipe_deadline(best_of_n_state().opened)
+    like = build_request(read_best_prompt(), sample, deadline, read_best_hosted())
     return Recipe.from_request(like, candidates=max(1, read_n()), criteria=_read_weights())
 
 

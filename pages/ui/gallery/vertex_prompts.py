@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, TypeVar
 
 import streamlit as st
 
-from llm_core import GenerationRequest, SampleRequest
 from llm_core.providers.model_id import split_model_id
 from llm_core.recipes.recipe import Recipe
 from pages.ui.gallery.session_state import vertex_state
-from pages.ui.model.hosted_options import read_hosted_options
+from pages.ui.model.request_builder import build_request
 from pages.ui.playground.open_recipe import open_or_confirm, switch_to_next_page
 from pages.ui.prompt.composer import read_prompt
 from pages.ui.recipes.opened import OpenedRecipe
-from pages.ui.settings.sampler_panel import read_settings
+from pages.ui.settings.sampler_panel import read_sample_request
 from pages.ui.shell import i18n, services
 from pages.ui.shell.background_call import cancel_call, poll_call, show_call_status, start_call
 from pages.ui.shell.i18n import t
@@ -160,10 +159,8 @@ def _save_prompt() -> None:
     state.saved_prompt = None
 
     def begin() -> BackgroundCall[SavedPrompt]:
-        settings = read_settings()
-        row = SampleRequest(settings.sampler, settings.max_output_tokens, settings.stop_sequences)
-        spec = read_prompt(settings.stop_sequences)
-        request = GenerationRequest(session().model_id, spec, (row,), hosted=read_hosted_options())
+        sample = read_sample_request()
+        request = build_request(read_prompt(sample.stop_sequences), sample)
         return services.vertex_prompt_store().save(_read_place(), request, name, model, str(get(NEXT_OF) or ""))
 
     def take(kept: SavedPrompt) -> None:

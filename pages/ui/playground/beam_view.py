@@ -6,15 +6,17 @@ from typing import Any
 
 import streamlit as st
 
-from llm_core import GenerationRequest, NucleusError, SampleRequest
+from llm_core import NucleusError, SampleRequest
 from llm_core.generation.beam_search import MAX_BEAM_TOKENS, MAX_BEAMS, BeamRun, BeamSettings
+from llm_core.generation.request import HostedOptions
 from pages.ui.components import charts
 from pages.ui.components.beam_tree import BeamTreeNode, show_beam_tree
+from pages.ui.model.request_builder import build_request
 from pages.ui.playground.session_state import playground_state
 from pages.ui.prompt.composer import read_prompt
 from pages.ui.shell import i18n, services
 from pages.ui.shell.i18n import format_number, t
-from pages.ui.shell.session import get, session
+from pages.ui.shell.session import get
 from samplers import SamplerConfig
 
 REFRESH_SECONDS = 0.4
@@ -63,13 +65,10 @@ def _show_controls(active: bool) -> None:
 
 
 def _start_search() -> None:
-    state = session()
     playground_state().beam_notice = None
     try:
         prompt = read_prompt().variants()[0]
-        request = GenerationRequest(
-            state.model_id, prompt, (SampleRequest(SamplerConfig()),), state.precision, session=state.id
-        )
+        request = build_request(prompt, SampleRequest(SamplerConfig()), hosted=HostedOptions())
         settings = BeamSettings(get("beam_count"), get("beam_length"), get("beam_penalty"))
         begun = BeamRun(services.submitter(), request, settings)
     except NucleusError as error:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from llm_core import NucleusError, SampleRequest
+from llm_core import NucleusError
 from llm_core.generation.branches import Branch, BranchOrigin, build_continuation, encode_typed_text
 from pages.ui.components import charts
 from pages.ui.playground.session_state import playground_state
-from pages.ui.settings.sampler_panel import read_settings
+from pages.ui.settings.sampler_panel import read_sample_request
 from pages.ui.shell import i18n, services
 from pages.ui.shell.i18n import format_share, t
 from pages.ui.shell.session import get, has, put, session
@@ -112,14 +112,11 @@ def _start_branch(branch: Branch, step: int, forced: tuple[int, ...], origin: Br
     try:
         if len(playground_state().tree) >= MAX_BRANCHES:
             raise NucleusError("too_many_branches", limit=MAX_BRANCHES)
-        settings = read_settings()
-        sampler = settings.sampler
+        sample = read_sample_request()
         if origin == "again":
-            sampler = dataclasses.replace(
-                sampler, seed=playground_state().tree.choose_unused_seed(branch, sampler.seed)
-            )
-        row = SampleRequest(sampler, settings.max_output_tokens, settings.stop_sequences)
-        request = dataclasses.replace(build_continuation(branch, step, row, forced), session=state.id)
+            seed = playground_state().tree.choose_unused_seed(branch, sample.sampler.seed)
+            sample = dataclasses.replace(sample, sampler=dataclasses.replace(sample.sampler, seed=seed))
+        request = dataclasses.replace(build_continuation(branch, step, sample, forced), session=state.id)
         run = services.submit(request)
     except NucleusError as error:
         playground_state().branch_notice = i18n.explain(error)

@@ -12,17 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from llm_core import GenerationRequest, NucleusError, SampleRequest
+from llm_core import NucleusError
 from llm_core.models.builtin import MODEL_ID, NAME
 from llm_core.recipes.recipe import Recipe
-from pages.ui.model.hosted_options import read_hosted_options, write_hosted_options
+from pages.ui.model.hosted_options import write_hosted_options
+from pages.ui.model.request_builder import build_request
 from pages.ui.playground.session_state import playground_state
 from pages.ui.prompt.composer import is_default_prompt, read_prompt, write_prompt
 from pages.ui.recipes.export_panel import show_dropped_fields
 from pages.ui.recipes.opened import OpenedRecipe
 from pages.ui.recipes.provenance import format_recipe_name, show_weights_note
 from pages.ui.recipes.recipe_fields import RecipeSource, hidden_fields, merge_edits, recipe_deadline
-from pages.ui.settings.sampler_panel import SETTING_RANGES, read_settings, write_settings
+from pages.ui.settings.sampler_panel import SETTING_RANGES, read_sample_request, write_settings
 from pages.ui.shell import i18n
 from pages.ui.shell.i18n import t
 from pages.ui.shell.session import Key, has, put, session
@@ -232,12 +233,8 @@ def _has_fields() -> bool:
 
 def _read_fields() -> Recipe:
     """Return the recipe of the fields alone."""
-    state, settings = session(), read_settings()
-    row = SampleRequest(settings.sampler, settings.max_output_tokens, settings.stop_sequences)
-    deadline = recipe_deadline(playground_state().opened)
-    return Recipe.from_request(
-        GenerationRequest(state.model_id, read_prompt(), (row,), state.precision, "", deadline, read_hosted_options())
-    )
+    sample, deadline = read_sample_request(), recipe_deadline(playground_state().opened)
+    return Recipe.from_request(build_request(read_prompt(), sample, deadline))
 
 
 def _read_current() -> Recipe | None:

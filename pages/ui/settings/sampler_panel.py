@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from types import MappingProxyType
 
 import streamlit as st
 
 from llm_core.errors import NucleusError
-from llm_core.generation.request import MAX_OUTPUT_TOKENS
+from llm_core.generation.request import MAX_OUTPUT_TOKENS, SampleRequest
 from pages.ui.settings.stage_controls import read_stages, show_glossary, show_stage_controls, write_stages
 from pages.ui.settings.unsupported_settings import UnsupportedReasons, show_unsupported_note
 from pages.ui.shell.i18n import t
@@ -46,17 +45,8 @@ SETTING_RANGES = {
 """Lowest and highest value of the number fields. A browser holds whole numbers exactly up to 2^53 - 1."""
 
 
-@dataclass(frozen=True, slots=True)
-class PanelSettings:
-    """Values of the panel."""
-
-    sampler: SamplerConfig
-    max_output_tokens: int
-    stop_sequences: tuple[str, ...]
-
-
 def show_sampler_panel(unsupported: UnsupportedReasons = MappingProxyType({})) -> None:
-    """Draw the panel; `read_settings` returns its values.
+    """Draw the panel; `read_sample_request` returns its values.
 
     `unsupported` settings are disabled with their reasons. Their values are sent all the same, since a provider may
     begin to support them.
@@ -154,7 +144,7 @@ def show_sampler_panel(unsupported: UnsupportedReasons = MappingProxyType({})) -
     show_glossary()
 
 
-def read_settings() -> PanelSettings:
+def read_sample_request() -> SampleRequest:
     """Return the panel's values, neutral ones for settings that the strategy does not use. Raises `NucleusError` naming
     an invalid field."""
     used = STRATEGIES[get(Key.STRATEGY)]
@@ -167,7 +157,7 @@ def read_settings() -> PanelSettings:
         chosen[Key.TEMPERATURE.value] = 0
     sampler = SamplerConfig(**chosen, seed=_read_number(Key.SEED))
     stops = tuple(part.replace("\\n", "\n") for part in (get(Key.STOP_SEQUENCES) or "").split("|") if part)
-    return PanelSettings(sampler, _read_number(Key.MAX_OUTPUT_TOKENS), stops)
+    return SampleRequest(sampler, _read_number(Key.MAX_OUTPUT_TOKENS), stops)
 
 
 def write_settings(sampler: SamplerConfig, max_output_tokens: int, stop_sequences: tuple[str, ...] = ()) -> None:
@@ -199,7 +189,7 @@ def write_settings(sampler: SamplerConfig, max_output_tokens: int, stop_sequence
 def _format_stage_order() -> str:
     """Return the active stages in their order; empty while a setting is incomplete."""
     try:
-        stages = read_settings().sampler.stages
+        stages = read_sample_request().sampler.stages
     except NucleusError:
         return ""
     return t("stages.runs", order=" → ".join(t(f"stages.{name}.name") for name in stages)) if stages else ""
