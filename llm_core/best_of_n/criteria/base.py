@@ -27,7 +27,7 @@ class Score:
 
     value: float | None
     parts: Mapping[str, float | int | str] = field(default_factory=dict)
-    """Numbers and texts that the score was made of, by names that pages translate: `criteria.parts.NAME`."""
+    """Numbers and texts that the score was made of, by names that pages translate: `best.parts.NAME`."""
     error: NucleusError | None = None
     pairs: tuple[float, ...] = ()
     """For a score that is the mean of a measure between this candidate and each other one: those measures, in the order
