@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
+import hashlib
 import html.parser
 import math
 import re
@@ -71,6 +73,14 @@ def test_markup_in_every_field_stays_text(toy_engine):
     assert page.text.count("<script>alert(1)</script>") >= 12
     policy = next(attributes["content"] for tag, attributes in page.tags if attributes.get("http-equiv"))
     assert policy.startswith("default-src 'none'; style-src 'sha256-")
+
+
+def test_the_policy_admits_the_style_sheet_as_it_stands_in_the_page(toy_recipe, toy_run):
+    text = dump("report", toy_recipe, [toy_run]).text
+    style = text.partition("<style>")[2].partition("</style>")[0]
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert f"style-src 'sha256-{digest}'" in text
+    assert '"Segoe UI"' in style
 
 
 def test_figures_are_the_run_s(toy_recipe, toy_run):
