@@ -33,11 +33,11 @@ from pages.ui.shell.session import Key, get, get_number, has, put, session
 from samplers import SamplerConfig
 
 RUN_KINDS = ("columns", "sweep")
-PREFILL_KEY = "sweep_beginning"
-PROMPT_KEYS = {"columns": "compare_prompt", "sweep": "sweep_prompt"}
+PREFILL_KEY = "compare.sweep_beginning"
+PROMPT_KEYS = {"columns": "compare.prompt", "sweep": "sweep_prompt"}
 DEFAULT_SWEEP_PROMPT = "Continue this text."  # not translated: the built-in model writes English
-SEED_KEY, TOKENS_KEY, REPEATS_KEY = "compare_seed", "compare_tokens", "compare_repeats"
-_DEFAULTS = {"compare_kind": "columns", SEED_KEY: 7, TOKENS_KEY: 64, REPEATS_KEY: 1}
+SEED_KEY, TOKENS_KEY, REPEATS_KEY = "compare.seed", "compare.tokens", "compare.repeats"
+_DEFAULTS = {"compare.kind": "columns", SEED_KEY: 7, TOKENS_KEY: 64, REPEATS_KEY: 1}
 
 
 def show_compare_page() -> None:
@@ -52,7 +52,7 @@ def show_compare_page() -> None:
             list(kinds),
             required=True,
             format_func=kinds.__getitem__,
-            key="compare_kind",
+            key="compare.kind",
             persist_state="session",
         )
         st.caption(t(f"compare.kinds.{kind}.text"))
@@ -81,7 +81,7 @@ def _show_prompt_fields(kind: str) -> None:
     if not has(PREFILL_KEY):
         put(PREFILL_KEY, first_words("walden"))
     whole = has(Key.INSTRUCTION) and st.toggle(
-        t("compare.whole_prompt"), key="compare_whole_prompt", help=t("compare.whole_prompt_help")
+        t("compare.whole_prompt"), key="compare.whole_prompt", help=t("compare.whole_prompt_help")
     )
     if not whole:
         st.text_area(t("playground.prompt"), key=key, height=68, persist_state="session")
@@ -112,10 +112,10 @@ def _show_run_buttons(kind: str, model: LanguageModel | None) -> None:
     shown = state.comparison
     with st.container(horizontal=True, vertical_alignment="center"):
         start = _start_comparison if kind == "columns" else _start_sweep
-        st.button(t("playground.run"), key="compare_run", type="primary", on_click=start, shortcut="Ctrl+Enter")
+        st.button(t("playground.run"), key="compare.run", type="primary", on_click=start, shortcut="Ctrl+Enter")
         if kind == "columns":  # a sweep's Stop is beside its progress
             active = shown is not None and shown.comparison.active
-            st.button(t("playground.stop"), key="compare_stop", on_click=_stop_comparison, disabled=not active)
+            st.button(t("playground.stop"), key="compare.stop", on_click=_stop_comparison, disabled=not active)
         st.caption(t("playground.shortcut"), width="content")
         if model:
             st.space("stretch")
@@ -125,7 +125,7 @@ def _show_run_buttons(kind: str, model: LanguageModel | None) -> None:
 
 
 def _read_prompt(kind: str) -> PromptSpec:
-    if get("compare_whole_prompt") and has(Key.INSTRUCTION):
+    if get("compare.whole_prompt") and has(Key.INSTRUCTION):
         return read_prompt().variants()[0]
     return PromptSpec(get(PROMPT_KEYS[kind]) or "", prefill=(get(PREFILL_KEY) or "") if kind == "sweep" else "")
 
@@ -142,7 +142,7 @@ def _estimate_requests(kind: str) -> list[RequestEstimate]:
         prompt = _read_prompt(kind)
         characters = sum(len(message.content) for message in prompt.messages())
         if kind == "sweep":
-            tokens = int(get_number("sweep_tokens", "max_output_tokens", 1, MAX_OUTPUT_TOKENS))
+            tokens = int(get_number("compare.sweep_tokens", "max_output_tokens", 1, MAX_OUTPUT_TOKENS))
             points, *_ = read_points(tokens)
             return [RequestEstimate(session().model_id, len(points) * read_seed_count(), characters, tokens)]
         tokens = int(get_number(TOKENS_KEY, "max_output_tokens", 1, MAX_OUTPUT_TOKENS))
@@ -198,7 +198,7 @@ def _start_sweep() -> None:
     state = compare_state()
     state.compare_notice = None
     try:
-        tokens = int(get_number("sweep_tokens", "max_output_tokens", 1, MAX_OUTPUT_TOKENS))
+        tokens = int(get_number("compare.sweep_tokens", "max_output_tokens", 1, MAX_OUTPUT_TOKENS))
         points, fields, values = read_points(tokens)
         request = _make_request(
             _read_prompt("sweep"), tokens, int(get_number(SEED_KEY, "seed", 0, 2**53 - MAX_SAMPLES_PER_REQUEST))

@@ -23,19 +23,19 @@ SECTIONS = {"ready": show_starters, "saved": show_saved_recipes, "history": show
 
 def show_gallery_page() -> None:
     """Draw the selected section of the page."""
-    if not has("gallery_section"):
-        put("gallery_section", "ready")
+    if not has("gallery.section"):
+        put("gallery.section", "ready")
     names = {section: t(f"gallery.sections.{section}") for section in SECTIONS}
     st.segmented_control(
         t("gallery.title"),
         list(names),
         required=True,
         format_func=names.__getitem__,
-        key="gallery_section",
+        key="gallery.section",
         label_visibility="collapsed",
         persist_state="session",
     )
-    SECTIONS[get("gallery_section")]()
+    SECTIONS[get("gallery.section")]()
     confirm_opening()
 
 

@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 REFRESH_SECONDS = 1.0
 MAX_BENCHMARK_ITEMS = 100
 TASK_KEY, ITEM_COUNT_KEY, N_KEY, CRITERIA_KEY = (
-    "best_items_task",
-    "best_items_count",
-    "best_items_n",
-    "best_items_criteria",
+    "best_of_n.items_task",
+    "best_of_n.items_count",
+    "best_of_n.items_n",
+    "best_of_n.items_criteria",
 )
 _DEFAULTS = {
     TASK_KEY: "capitals",
@@ -137,7 +137,7 @@ def show_benchmark() -> None:
     if shown is None:
         st.caption(t("best.items_empty"))
         return
-    with st.container(border=True, key="best-items"):
+    with st.container(border=True, key="best_of_n.items_card"):
         st.markdown(f"**{t(f'tasks.{shown.task.name}')}**")
         running = shown.study.running
         st.fragment(_refresh_benchmark, run_every=REFRESH_SECONDS if running else None)(shown, running)
@@ -149,12 +149,12 @@ def _refresh_benchmark(shown: ShownBenchmark, was_running: bool) -> None:
     show_queue_note(study.runs)
     st.progress(len(study.results) / study.items, t("best.items_progress", done=len(study.results), total=study.items))
     with st.container(horizontal=True):
-        st.button(t("playground.stop"), on_click=study.stop, disabled=not study.running, key="best_items_stop")
+        st.button(t("playground.stop"), on_click=study.stop, disabled=not study.running, key="best_of_n.items_stop")
         st.button(
             t("study.resume"),
             on_click=study.resume,
             disabled=study.running or study.finished,
-            key="best_items_resume",
+            key="best_of_n.items_resume",
         )
     _show_accuracy(study)
     if errors := [result.error for result in study.results.values() if result.error]:
@@ -185,12 +185,12 @@ def _show_accuracy(study: BestOfNStudy) -> None:
     axis = (t("best.n_axis"), t("best.items_axis"))
     show_live_plot(
         scaling_figure(lines, axis, limits=(-0.04, 1.04)),
-        key="best_items_plot",
+        key="best_of_n.items_plot",
         label="; ".join(f"{line.name} {format_number(line.values[-1])}" for line in lines),
         step=str(len(study.results)),
         min_width=560,
     )
-    if st.toggle(t("step.as_table"), key="best_items_table"):
+    if st.toggle(t("step.as_table"), key="best_of_n.items_table"):
         st.dataframe(scaling_table(lines, t("best.n_axis")), hide_index=True)
     st.markdown(f"**{t('best.cost', n=study.n)}**")
     st.dataframe([_cost_row(study, way) for way in study.strategies], hide_index=True)

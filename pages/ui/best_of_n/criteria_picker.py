@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from llm_core.best_of_n.scoring import CandidateScorer
     from llm_core.experiments.candidate_pool import Candidate
 
-JUDGE_KEY, REWARD_MODEL_KEY, OPPONENTS_KEY = "best_judge", "best_reward", "best_opponents"
+JUDGE_KEY, REWARD_MODEL_KEY, OPPONENTS_KEY = "best_of_n.judge", "best_of_n.reward", "best_of_n.opponents"
 OWN_SCORE = "own"
 MAX_OPPONENTS = 8
 LOCAL_ONLY_CRITERIA = {"self_certainty": "criterion_needs_vocabulary"}
@@ -61,7 +61,7 @@ def show_criteria() -> None:
 
 def weight_key(name: str) -> str:
     """Return the key of the widget that holds a criterion's weight."""
-    return f"best_weight_{name}"
+    return f"best_of_n.weight.{name}"
 
 
 def criterion_name(name: str) -> str:

@@ -21,22 +21,27 @@ from pages.ui.shell.session import Key, get, has, put
 if TYPE_CHECKING:
     from llm_core.best_of_n.criteria import Criterion
 
-PROMPT_KEY, WHOLE_PROMPT_KEY, N_KEY, CHECK_KEY = "best_prompt", "best_whole_prompt", "best_n", "best_check"
+PROMPT_KEY, WHOLE_PROMPT_KEY, N_KEY, CHECK_KEY = (
+    "best_of_n.prompt",
+    "best_of_n.whole_prompt",
+    "best_of_n.n",
+    "best_of_n.check",
+)
 CRITERIA_KEY, EXTRACTION_KEY, ARGUMENT_KEY, EQUALITY_KEY = (
-    "best_criteria",
-    "best_extraction",
-    "best_argument",
-    "best_equality",
+    "best_of_n.criteria",
+    "best_of_n.extraction",
+    "best_of_n.argument",
+    "best_of_n.equality",
 )
 TASK_ITEM_COUNT, TASK_SEED = 40, 1
 _DEFAULTS: dict[str, Any] = {
-    "best_answer": "",
-    "best_target": 19.0,
-    "best_tolerance": 0.0,
-    "best_pattern": "",
-    "best_schema": "",
-    "best_task": task_names()[0],
-    "best_item": 1,
+    "best_of_n.answer": "",
+    "best_of_n.target": 19.0,
+    "best_of_n.tolerance": 0.0,
+    "best_of_n.pattern": "",
+    "best_of_n.schema": "",
+    "best_of_n.task": task_names()[0],
+    "best_of_n.item": 1,
     ARGUMENT_KEY: "",
     EQUALITY_KEY: False,
 }
@@ -68,7 +73,7 @@ def show_presets() -> None:
     st.caption(t("best.start_from"))
     with st.container(horizontal=True):
         for name in BEST_OF_N_PRESETS:
-            st.button(t(f"best.ready.{name}"), on_click=apply_preset, args=(name,), key=f"best_ready_{name}")
+            st.button(t(f"best.ready.{name}"), on_click=apply_preset, args=(name,), key=f"best_of_n.preset.{name}")
 
 
 def show_prompt_fields() -> None:
@@ -135,32 +140,32 @@ def _show_no_check() -> None:
 def _show_number_check() -> None:
     target, tolerance = st.columns(2)
     target.number_input(
-        t("best.target"), value=None, step=1.0, format="%.6g", key="best_target", persist_state="session"
+        t("best.target"), value=None, step=1.0, format="%.6g", key="best_of_n.target", persist_state="session"
     )
     tolerance.number_input(
-        t("best.tolerance"), value=None, step=0.1, format="%.6g", key="best_tolerance", persist_state="session"
+        t("best.tolerance"), value=None, step=0.1, format="%.6g", key="best_of_n.tolerance", persist_state="session"
     )
 
 
 def _show_exact_check() -> None:
-    st.text_input(t("best.answers"), key="best_answer", help=t("best.answers_help"), persist_state="session")
+    st.text_input(t("best.answers"), key="best_of_n.answer", help=t("best.answers_help"), persist_state="session")
 
 
 def _show_pattern_check() -> None:
-    st.text_input(t("best.pattern"), key="best_pattern", help=t("best.pattern_help"), persist_state="session")
+    st.text_input(t("best.pattern"), key="best_of_n.pattern", help=t("best.pattern_help"), persist_state="session")
 
 
 def _show_schema_check() -> None:
-    st.text_area(t("best.schema"), key="best_schema", height=90, persist_state="session")
+    st.text_area(t("best.schema"), key="best_of_n.schema", height=90, persist_state="session")
 
 
 def _show_task_check() -> None:
     names = {name: t(f"tasks.{name}") for name in task_names()}
     name, item = st.columns([2, 1])
     name.selectbox(
-        t("study.task"), list(names), format_func=names.__getitem__, key="best_task", persist_state="session"
+        t("study.task"), list(names), format_func=names.__getitem__, key="best_of_n.task", persist_state="session"
     )
-    item.number_input(t("best.item"), value=None, step=1, key="best_item", persist_state="session")
+    item.number_input(t("best.item"), value=None, step=1, key="best_of_n.item", persist_state="session")
 
 
 _CHECK_FIELDS = {
@@ -175,8 +180,8 @@ _CHECK_FIELDS = {
 
 def read_task_item() -> tuple[Task, int]:
     """Return the task and the index of its item, clamped to the items that exist."""
-    task = load_task(str(get("best_task")), TASK_ITEM_COUNT, TASK_SEED)
-    return task, min(max(int(get("best_item") or 1), 1), len(task.items)) - 1
+    task = load_task(str(get("best_of_n.task")), TASK_ITEM_COUNT, TASK_SEED)
+    return task, min(max(int(get("best_of_n.item") or 1), 1), len(task.items)) - 1
 
 
 def read_best_prompt() -> PromptSpec:
@@ -204,14 +209,14 @@ def read_check(check: str) -> Criterion | None:
     from llm_core.best_of_n import criteria
 
     if check == "number":
-        return criteria.NumericMatch(_read_float("best_target"), _read_float("best_tolerance"))
+        return criteria.NumericMatch(_read_float("best_of_n.target"), _read_float("best_of_n.tolerance"))
     if check == "exact":
-        answers = tuple(part.strip() for part in str(get("best_answer") or "").split("|") if part.strip())
+        answers = tuple(part.strip() for part in str(get("best_of_n.answer") or "").split("|") if part.strip())
         return criteria.ExactMatch(answers, read_equality())
     if check == "pattern":
-        return criteria.PatternMatch(str(get("best_pattern") or ""))
+        return criteria.PatternMatch(str(get("best_of_n.pattern") or ""))
     if check == "schema":
-        return make_schema_criterion(str(get("best_schema") or ""))
+        return make_schema_criterion(str(get("best_of_n.schema") or ""))
     if check == "task":
         return criteria.TaskVerifier(*read_task_item())
     return None

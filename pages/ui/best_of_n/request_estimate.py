@@ -28,7 +28,7 @@ from pages.ui.shell.session import get, has, put
 if TYPE_CHECKING:
     from llm_core.best_of_n.criteria import Criterion
 
-ONE_CALL_KEY = "best_one_call"
+ONE_CALL_KEY = "best_of_n.one_call"
 
 
 class RequestGroup(NamedTuple):
@@ -122,7 +122,7 @@ def show_request_estimate(read: Callable[[], list[RequestGroup]]) -> None:
 
     Always draws one container, so that the buttons keep their place.
     """
-    with st.container(key="best-requests", gap="small"):
+    with st.container(key="best_of_n.requests", gap="small"):
         try:
             found = read()
         except NucleusError:

@@ -50,11 +50,11 @@ def show_scaling(shown: ShownPool, scores: ScoresByCriterion) -> None:
     if not whole:
         st.caption(t("best.theory_needs_scores"))
         return
-    if get("best_about") not in whole:
-        put("best_about", next(iter(whole)))
+    if get("best_of_n.about") not in whole:
+        put("best_of_n.about", next(iter(whole)))
     about = str(
         st.selectbox(
-            t("best.about"), list(whole), format_func=criterion_name, key="best_about", persist_state="session"
+            t("best.about"), list(whole), format_func=criterion_name, key="best_of_n.about", persist_state="session"
         )
     )
     values = tuple(whole[about].values())
@@ -89,12 +89,12 @@ def _show_chart(
     said = "; ".join(f"{line.name}: {', '.join(format_number(value, 3) for value in line.values)}" for line in lines)
     show_live_plot(
         scaling_figure(lines, (t("best.n_axis"), axis), t("best.band"), limits),
-        key=f"best_{key}",
+        key=f"best_of_n.{key}",
         label=said,
         step=f"{len(lines)}:{len(lines[0].ns)}",
         min_width=min_width,
     )
-    if st.toggle(t("step.as_table"), key=f"best_{key}_table"):
+    if st.toggle(t("step.as_table"), key=f"best_of_n.{key}_table"):
         bounds = {"low": t("best.low"), "high": t("best.high")}
         st.dataframe(scaling_table(lines, t("best.n_axis"), bounds), hide_index=True)
 

@@ -123,7 +123,7 @@ def _round_numbers(cell: TokenCell) -> tuple:
 
 def select_colour_mode() -> ColourMode:
     """Draw the choice of the number that colours tokens. Returns the chosen mode."""
-    key = "strip_mode"
+    key = "components.strip_mode"
     if not has(key):
         put(key, COLOUR_MODES[0])
     chosen = st.segmented_control(

@@ -20,7 +20,12 @@ if TYPE_CHECKING:
     from llm_core.storage.recipe_store import RecipeEntry
 
 _OWNER_FILTERS = ("all", "mine", "deleted")
-_DEFAULTS: dict[str, Any] = {"saved_query": "", "saved_whose": "all", "saved_tag": None, "saved_language": None}
+_DEFAULTS: dict[str, Any] = {
+    "gallery.saved_query": "",
+    "gallery.saved_whose": "all",
+    "gallery.saved_tag": None,
+    "gallery.saved_language": None,
+}
 
 
 def show_saved_recipes() -> None:
@@ -35,10 +40,10 @@ def show_saved_recipes() -> None:
 
     found = services.recipe_store().search(
         current_owner(),
-        get("saved_query") or "",
-        get("saved_tag") or "",
-        get("saved_whose") or "all",
-        get("saved_language") or "",
+        get("gallery.saved_query") or "",
+        get("gallery.saved_tag") or "",
+        get("gallery.saved_whose") or "all",
+        get("gallery.saved_language") or "",
         state.skip,
     )
     if not found.total:
@@ -50,10 +55,16 @@ def show_saved_recipes() -> None:
     if found.total > PAGE_SIZE:
         with st.container(horizontal=True, horizontal_alignment="center"):
             st.button(
-                t("gallery.newer"), on_click=_turn_page, args=(-PAGE_SIZE,), disabled=not state.skip, key="saved_newer"
+                t("gallery.newer"),
+                on_click=_turn_page,
+                args=(-PAGE_SIZE,),
+                disabled=not state.skip,
+                key="gallery.saved_newer",
             )
             last = state.skip + PAGE_SIZE >= found.total
-            st.button(t("gallery.older"), on_click=_turn_page, args=(PAGE_SIZE,), disabled=last, key="saved_older")
+            st.button(
+                t("gallery.older"), on_click=_turn_page, args=(PAGE_SIZE,), disabled=last, key="gallery.saved_older"
+            )
 
 
 def _show_search_fields() -> None:
@@ -62,7 +73,7 @@ def _show_search_fields() -> None:
             put(key, value)
     st.text_input(
         t("gallery.search"),
-        key="saved_query",
+        key="gallery.saved_query",
         placeholder=t("gallery.search_placeholder"),
         icon=":material/search:",
         max_chars=200,
@@ -76,19 +87,19 @@ def _show_search_fields() -> None:
         list(names),
         required=True,
         format_func=names.__getitem__,
-        key="saved_whose",
+        key="gallery.saved_whose",
         label_visibility="collapsed",
         on_change=_go_to_first_page,
         persist_state="session",
     )
     tags = dict(services.recipe_store().tags(current_owner()))
     # Resent at every rerun: the browser identifies a choice by its label, and the count in the label may have changed.
-    put("saved_tag", get("saved_tag") if get("saved_tag") in tags else None)
+    put("gallery.saved_tag", get("gallery.saved_tag") if get("gallery.saved_tag") in tags else None)
     tag.selectbox(
         t("gallery.tag"),
         list(tags),
         format_func=lambda name: f"{name} ({tags[name]})",
-        key="saved_tag",
+        key="gallery.saved_tag",
         placeholder=t("gallery.any"),
         on_change=_go_to_first_page,
         persist_state="session",
@@ -97,7 +108,7 @@ def _show_search_fields() -> None:
         t("gallery.prompt_language"),
         list(i18n.LANGUAGES),
         format_func=i18n.LANGUAGES.__getitem__,
-        key="saved_language",
+        key="gallery.saved_language",
         placeholder=t("gallery.any"),
         on_change=_go_to_first_page,
         persist_state="session",
@@ -105,9 +116,9 @@ def _show_search_fields() -> None:
 
 
 def _show_empty() -> None:
-    searched = any(get(key) for key in ("saved_query", "saved_tag", "saved_language"))
+    searched = any(get(key) for key in ("gallery.saved_query", "gallery.saved_tag", "gallery.saved_language"))
     with st.container(border=True):
-        if searched or get("saved_whose") == "deleted":
+        if searched or get("gallery.saved_whose") == "deleted":
             st.markdown(t("gallery.none_found"))
         else:
             st.markdown(t("gallery.none_saved"))
@@ -126,17 +137,24 @@ def _show_card(entry: RecipeEntry) -> None:
             if entry.deleted_at is None:
                 st.button(
                     t("gallery.open"),
-                    key=f"open_{entry.id}",
+                    key=f"gallery.open.{entry.id}",
                     icon=":material/play_arrow:",
                     on_click=_open_recipe,
                     args=(entry.id,),
                 )
-                st.button(t("gallery.details"), key=f"details_{entry.id}", on_click=_select_recipe, args=(entry.id,))
+                st.button(
+                    t("gallery.details"), key=f"gallery.details.{entry.id}", on_click=_select_recipe, args=(entry.id,)
+                )
             else:
                 st.button(
-                    t("gallery.undelete"), key=f"undelete_{entry.id}", on_click=_undelete_recipe, args=(entry.id,)
+                    t("gallery.undelete"),
+                    key=f"gallery.undelete.{entry.id}",
+                    on_click=_undelete_recipe,
+                    args=(entry.id,),
                 )
-                st.button(t("gallery.forget"), key=f"forget_{entry.id}", on_click=_forget_recipe, args=(entry.id,))
+                st.button(
+                    t("gallery.forget"), key=f"gallery.forget.{entry.id}", on_click=_forget_recipe, args=(entry.id,)
+                )
         st.caption(format_entry(entry))
 
 

@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-NAME, MODEL, NEXT_OF, PROMPT, VERSION = (f"vertex_prompt_{part}" for part in ("name", "model", "next", "id", "version"))
+NAME, MODEL, NEXT_OF, PROMPT, VERSION = (
+    f"gallery.vertex_{part}" for part in ("name", "model", "next", "id", "version")
+)
 SAVE_CALL, OPEN_CALL = "vertex-save", "vertex-open"
 """Places of the pending calls of the two forms."""
 
@@ -87,7 +89,7 @@ def _show_save_form(saving: bool) -> None:
     st.button(
         t("vertex_prompts.save_button"),
         type="primary",
-        key="vertex_prompt_save",
+        key="gallery.vertex_save",
         on_click=_save_prompt,
         disabled=saving,
     )
@@ -111,7 +113,7 @@ def _show_open_form(asking: bool) -> None:
     state = vertex_state()
     st.button(
         t("vertex_prompts.list"),
-        key="vertex_prompt_list",
+        key="gallery.vertex_list",
         on_click=_list_prompts,
         icon=":material/refresh:",
         disabled=asking,
@@ -139,7 +141,7 @@ def _show_open_form(asking: bool) -> None:
     st.button(
         t("gallery.open"),
         type="primary",
-        key="vertex_prompt_open",
+        key="gallery.vertex_open",
         on_click=_fetch_version,
         icon=":material/play_arrow:",
         disabled=asking,
@@ -151,8 +153,8 @@ def _show_fetched() -> None:
         with st.container(border=True):
             st.markdown(t("vertex_prompts.not_opened", fields=_format_fields(fetched.dropped)))
             with st.container(horizontal=True):
-                st.button(t("vertex_prompts.yes"), key="vertex_prompt_yes", type="primary", on_click=_open_fetched)
-                st.button(t("vertex_prompts.no"), key="vertex_prompt_no", on_click=_discard_fetched)
+                st.button(t("vertex_prompts.yes"), key="gallery.vertex_yes", type="primary", on_click=_open_fetched)
+                st.button(t("vertex_prompts.no"), key="gallery.vertex_no", on_click=_discard_fetched)
 
 
 def _save_prompt() -> None:

@@ -51,18 +51,18 @@ def show_hosted_options() -> None:
             t("hosted.images"),
             type=["png", "jpg", "jpeg", "webp"],
             accept_multiple_files=True,
-            key="hosted_images",
+            key="model.images",
             help=t("hosted.images_help", known=", ".join(IMAGE_TYPES)),
         )
-        if model_state().images and not get("hosted_images"):
+        if model_state().images and not get("model.images"):
             with st.container(horizontal=True, vertical_alignment="center"):
                 st.caption(t("hosted.images_opened", count=len(model_state().images)), width="content")
-                st.button(t("hosted.images_remove"), key="remove_images", on_click=_remove_images)
+                st.button(t("hosted.images_remove"), key="model.remove_images", on_click=_remove_images)
 
 
 def read_hosted_options() -> HostedOptions:
     """Return the options as the fields have them, with the open recipe's images if no files are chosen."""
-    files = get("hosted_images") or ()
+    files = get("model.images") or ()
     bar = get(Key.SAFETY) or "default"
     return HostedOptions(
         thinking=get(Key.THINKING) or "default",

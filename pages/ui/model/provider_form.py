@@ -13,7 +13,7 @@ from pages.ui.model.session_state import model_state
 from pages.ui.shell import i18n, services
 from pages.ui.shell.background_call import cancel_call, poll_call, show_call_status, start_call
 from pages.ui.shell.i18n import format_number, t
-from pages.ui.shell.session import SECRET, Key, get, has, put, session
+from pages.ui.shell.session import Key, get, has, put, secret_key, session
 
 if TYPE_CHECKING:
     from llm_core.providers.http.background_call import BackgroundCall
@@ -93,7 +93,7 @@ def _show_key_field(chosen: str) -> None:
     st.text_input(
         t("hosted.key"),
         type="password",
-        key=f"{SECRET}{chosen}",
+        key=secret_key(chosen),
         on_change=_store_key,
         args=(chosen, name),
         placeholder=t("hosted.key_there") if name in session().keys else "",
@@ -103,7 +103,7 @@ def _show_key_field(chosen: str) -> None:
 
 
 def _store_key(chosen: str, name: str) -> None:
-    if typed := str(get(f"{SECRET}{chosen}") or "").strip():
+    if typed := str(get(secret_key(chosen)) or "").strip():
         session().keys[name] = SecretStr(typed)
     else:
         session().keys.pop(name, None)
@@ -118,17 +118,17 @@ def _show_model_field(chosen: str) -> None:
             t("hosted.model"),
             list(facts),
             index=None,
-            key=f"hosted_model_{chosen}",
+            key=f"model.name.{chosen}",
             accept_new_options=True,
             placeholder=t("hosted.model_placeholder" if listed else "hosted.model_type"),
         )
         st.button(
-            t("hosted.list"), on_click=_list_models, icon=":material/refresh:", key="hosted_list", disabled=under_way
+            t("hosted.list"), on_click=_list_models, icon=":material/refresh:", key="model.list", disabled=under_way
         )
-    name = str(get(f"hosted_model_{chosen}") or "").strip()
+    name = str(get(f"model.name.{chosen}") or "").strip()
     if fact := facts.get(name):
         st.caption(_format_model_facts(fact))
-    st.button(t("hosted.use"), type="primary", on_click=_use_model, args=(name,), disabled=not name, key="hosted_use")
+    st.button(t("hosted.use"), type="primary", on_click=_use_model, args=(name,), disabled=not name, key="model.use")
 
 
 def _format_model_facts(model: HostedModel) -> str:
@@ -206,5 +206,5 @@ def show_capabilities(model_id: str) -> None:
         on_click=services.router().hosted.forget,
         args=(model_id,),
         help=t("hosted_views.dead.again_help"),
-        key="hosted_forget",
+        key="model.forget",
     )

@@ -7,7 +7,7 @@ import streamlit as st
 from pages.ui.shell.i18n import format_number, t
 from pages.ui.shell.session import get, has, put, session
 
-SWITCH = "answers_on"
+SWITCH = "model.answers_on"
 
 
 def show_response_cache() -> None:
@@ -21,7 +21,7 @@ def show_response_cache() -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         kept = {"count": format_number(len(answers), 0), "size": format_number(answers.size / 1000, 0)}
         st.caption(t("hosted_views.cache.kept", **kept, hits=format_number(answers.hits, 0)), width="content")
-        st.button(t("hosted_views.cache.clear"), on_click=answers.clear, key="answers_clear")
+        st.button(t("hosted_views.cache.clear"), on_click=answers.clear, key="model.answers_clear")
 
 
 def _toggle_cache() -> None:

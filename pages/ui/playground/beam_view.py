@@ -45,21 +45,21 @@ def _refresh_search(following: bool) -> None:
 
 def _show_controls(active: bool) -> None:
     beams, length, penalty = st.columns(3, vertical_alignment="bottom")
-    beams.number_input(t("beam.beams"), 1, MAX_BEAMS, 3, key="beam_count", persist_state="session")
-    length.number_input(t("beam.length"), 1, MAX_BEAM_TOKENS, 12, key="beam_length", persist_state="session")
+    beams.number_input(t("beam.beams"), 1, MAX_BEAMS, 3, key="playground.beam_count", persist_state="session")
+    length.number_input(t("beam.length"), 1, MAX_BEAM_TOKENS, 12, key="playground.beam_length", persist_state="session")
     penalty.number_input(
         t("beam.penalty"),
         -10.0,
         10.0,
         1.0,
         0.25,
-        key="beam_penalty",
+        key="playground.beam_penalty",
         help=t("beam.penalty_help"),
         persist_state="session",
     )
     with st.container(horizontal=True):
-        st.button(t("beam.start"), key="beam_start", on_click=_start_search)
-        st.button(t("beam.stop"), key="beam_stop", on_click=_stop_search, disabled=not active)
+        st.button(t("beam.start"), key="playground.beam_start", on_click=_start_search)
+        st.button(t("beam.stop"), key="playground.beam_stop", on_click=_stop_search, disabled=not active)
 
 
 def _start_search() -> None:
@@ -70,7 +70,9 @@ def _start_search() -> None:
         request = GenerationRequest(
             state.model_id, prompt, (SampleRequest(SamplerConfig()),), state.precision, session=state.id
         )
-        settings = BeamSettings(get("beam_count"), get("beam_length"), get("beam_penalty"))
+        settings = BeamSettings(
+            get("playground.beam_count"), get("playground.beam_length"), get("playground.beam_penalty")
+        )
         begun = BeamRun(services.submitter(), request, settings)
     except NucleusError as error:
         playground_state().beam_notice = i18n.explain(error)
@@ -96,7 +98,7 @@ def _show_results(run: BeamRun, active: bool) -> None:
     best = finished[0].node if finished else kept[0] if kept and not nodes[kept[0]].step else -1
     words = {name: t(f"beam.{name}") for name in ("title", "step", "rank", "kept", "pruned", "finished", "image")}
     words["lang"] = i18n.language()
-    show_beam_tree(nodes, key="beam_tree", search=str(id(run)), best=best, live=active, words=words)
+    show_beam_tree(nodes, key="playground.beam_tree", search=str(id(run)), best=best, live=active, words=words)
     if finished:
         st.markdown(f"**{t('beam.best')}**")
         st.dataframe(
@@ -112,7 +114,7 @@ def _show_results(run: BeamRun, active: bool) -> None:
             ],
             hide_index=True,
         )
-    if st.toggle(t("beam.as_table"), key="beam_table"):
+    if st.toggle(t("beam.as_table"), key="playground.beam_table"):
         st.dataframe([_node_row(node, nodes) for node in nodes], hide_index=True, height=320)
 
 

@@ -29,7 +29,7 @@ def show_request(request: Callable[[PromptSpec], GenerationRequest]) -> None:
     """Draw the request body for the current prompt, without the key. It is behind a switch, since building it costs
     time at every rerun."""
     _show_token_count(request)
-    if not st.toggle(t("hosted.show_request"), key="show_request"):
+    if not st.toggle(t("hosted.show_request"), key="playground.show_request"):
         return
     try:
         asked = request(read_prompt().variants()[0])
@@ -53,7 +53,7 @@ def _show_token_count(request: Callable[[PromptSpec], GenerationRequest]) -> Non
     with st.container(horizontal=True, vertical_alignment="center"):
         st.button(
             t("hosted.count"),
-            key="count_tokens",
+            key="playground.count_tokens",
             on_click=_count_tokens,
             args=(asked,),
             icon=":material/123:",

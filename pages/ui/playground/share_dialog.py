@@ -86,7 +86,7 @@ def _show_share_tab() -> None:
     can_record = bool(state.technique_runs) and not any(asking.active for asking in state.technique_runs)
     with_run = st.toggle(
         t("share.with_run"),
-        key="share_run",
+        key="playground.share_run",
         disabled=not can_record,
         help=t("share.with_run_help") if can_record else t("share.no_run"),
     )
@@ -99,7 +99,7 @@ def _show_share_tab() -> None:
     _show_downloads(recipe)
     st.markdown(f"**{t('conversions.other_forms')}**")
     runs = [run for asking in state.technique_runs for run in asking.runs[-1:]]
-    show_export_panel(recipe, runs, key="share", without=("yaml", "json"))
+    show_export_panel(recipe, runs, key="playground.share", without=("yaml", "json"))
     st.caption(t("share.safe"))
 
 
@@ -165,7 +165,7 @@ def _show_downloads(recipe: Recipe) -> None:
                 mime=mime,
                 on_click="ignore",
                 icon=":material/download:",
-                key=f"share_{form}",
+                key=f"playground.share_{form}",
             )
 
 
@@ -175,11 +175,11 @@ def _show_open_tab() -> None:
     st.file_uploader(
         t("share.file"),
         type=["yml", *sorted({FORMATS[form].suffix.rpartition(".")[2] for form in readable_formats()})],
-        key="share_file",
+        key="playground.share_file",
         on_change=_read_file,
     )
-    st.text_area(t("share.paste"), key="share_paste", height=96, placeholder="https://…/?r=…")
-    st.button(t("share.open"), key="share_open", on_click=_read_pasted)
+    st.text_area(t("share.paste"), key="playground.share_paste", height=96, placeholder="https://…/?r=…")
+    st.button(t("share.open"), key="playground.share_open", on_click=_read_pasted)
     if state.share_notice:
         st.error(state.share_notice, icon=":material/error:")
     elif not state.sharing:  # a recipe was opened
@@ -187,12 +187,12 @@ def _show_open_tab() -> None:
 
 
 def _read_file() -> None:
-    if file := get("share_file"):
+    if file := get("playground.share_file"):
         _open_shared(file.getvalue(), file.name)
 
 
 def _read_pasted() -> None:
-    _open_shared((get("share_paste") or "").strip())
+    _open_shared((get("playground.share_paste") or "").strip())
 
 
 def _open_shared(text: str | bytes, name: str = "") -> None:

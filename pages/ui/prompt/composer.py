@@ -93,7 +93,7 @@ def show_composer(model: LanguageModel | None) -> None:
     with st.expander(t("playground.output")):
         _show_output_fields()
     # Behind a switch, since rendering costs time at every rerun.
-    if model and st.toggle(t("playground.show_rendered"), key="show_rendered"):
+    if model and st.toggle(t("playground.show_rendered"), key="prompt.show_rendered"):
         _show_rendered_prompt(model)
 
 
@@ -106,11 +106,11 @@ def is_default_prompt(spec: PromptSpec) -> bool:
 def read_prompt(stop_sequences: tuple[str, ...] = ()) -> PromptSpec:
     """Return the prompt of the fields. Raises `NucleusError` for a number field that is empty or out of range;
     `PromptSpec.validate` checks the rest."""
-    simple: dict[str, Any] = {key.value: get(key) or "" for key in _PLAIN_FIELDS}
+    simple: dict[str, Any] = {key.field: get(key) or "" for key in _PLAIN_FIELDS}
     return PromptSpec(
         **simple,
-        chains=int(get_number(Key.CHAINS, Key.CHAINS.value, 1, MAX_CHAINS)),
-        passages=int(get_number(Key.PASSAGES, Key.PASSAGES.value, 1, MAX_PASSAGES)),
+        chains=int(get_number(Key.CHAINS, Key.CHAINS.field, 1, MAX_CHAINS)),
+        passages=int(get_number(Key.PASSAGES, Key.PASSAGES.field, 1, MAX_PASSAGES)),
         examples=prompt_state().examples.examples,
         output=OutputFormat(get(Key.OUTPUT_KIND), _split_lines(get(Key.CHOICES) or ""), get(Key.SCHEMA) or ""),
         extraction=Extraction(get(Key.EXTRACTION_KIND), get(Key.EXTRACTION_ARGUMENT) or ""),
@@ -122,7 +122,7 @@ def read_prompt(stop_sequences: tuple[str, ...] = ()) -> PromptSpec:
 def write_prompt(spec: PromptSpec) -> None:
     """Fill the fields from a prompt. Call it before they are drawn, as from a button's `on_click`."""
     for key in _PLAIN_FIELDS:
-        put(key, getattr(spec, key.value))
+        put(key, getattr(spec, key.field))
     put(Key.CHAINS, spec.chains)
     put(Key.PASSAGES, spec.passages)
     put(Key.OUTPUT_KIND, spec.output.kind)
@@ -243,7 +243,7 @@ def _show_rendered_prompt(model: LanguageModel) -> None:
     show_prompt_tokens(
         cells,
         {part: (names[part], format_number(count, 0)) for part, count in counts.items()},
-        key="prompt_tokens",
+        key="prompt.tokens",
     )
     if total > _MAX_TOKENS_SHOWN:
         st.caption(t("playground.rendered_cut", shown=format_number(_MAX_TOKENS_SHOWN, 0)))

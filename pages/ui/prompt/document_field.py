@@ -20,7 +20,7 @@ def show_document_field() -> None:
         t("document.text"), key=Key.DOCUMENT, height=150, label_visibility="collapsed", persist_state="session"
     )
     file, count = st.columns([3, 1])
-    file.file_uploader(t("document.file"), type=["txt", "md"], key="document_file", on_change=_read_file)
+    file.file_uploader(t("document.file"), type=["txt", "md"], key="prompt.document_file", on_change=_read_file)
     count.number_input(
         t("document.passages"),
         value=None,
@@ -61,7 +61,7 @@ def _show_passage(passage: Passage, cited: bool) -> None:
 
 
 def _read_file() -> None:
-    file = get("document_file")
+    file = get("prompt.document_file")
     if file is None:
         return
     prompt_state().document_note = None

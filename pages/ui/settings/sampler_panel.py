@@ -81,7 +81,7 @@ def show_sampler_panel(unsupported: UnsupportedReasons = MappingProxyType({})) -
             2.0,
             step=0.05,
             key=Key.TEMPERATURE,
-            disabled=Key.TEMPERATURE not in used or Key.TEMPERATURE in unsupported,
+            disabled=Key.TEMPERATURE not in used or Key.TEMPERATURE.field in unsupported,
             help=t("settings.temperature_help"),
             persist_state="session",
         )
@@ -90,7 +90,7 @@ def show_sampler_panel(unsupported: UnsupportedReasons = MappingProxyType({})) -
             value=None,
             step=1,
             key=Key.TOP_K,
-            disabled=Key.TOP_K not in used or Key.TOP_K in unsupported,
+            disabled=Key.TOP_K not in used or Key.TOP_K.field in unsupported,
             help=t("settings.top_k_help"),
             persist_state="session",
         )
@@ -100,11 +100,13 @@ def show_sampler_panel(unsupported: UnsupportedReasons = MappingProxyType({})) -
             1.0,
             step=0.01,
             key=Key.TOP_P,
-            disabled=Key.TOP_P not in used or Key.TOP_P in unsupported,
+            disabled=Key.TOP_P not in used or Key.TOP_P.field in unsupported,
             help=t("settings.top_p_help"),
             persist_state="session",
         )
-        told_here = [key for key in used if key is not Key.ORDER] or [Key.TEMPERATURE] * (strategy == "greedy")
+        told_here = [key.field for key in used if key is not Key.ORDER] or [Key.TEMPERATURE.field] * (
+            strategy == "greedy"
+        )
         show_unsupported_note(told_here, unsupported)
         if Key.FURTHER_STAGES in used:
             show_stage_controls(unsupported)
@@ -114,12 +116,12 @@ def show_sampler_panel(unsupported: UnsupportedReasons = MappingProxyType({})) -
                 list(ORDERS),
                 format_func=lambda name: t(f"orders.{name}"),
                 key=Key.ORDER,
-                disabled=Key.ORDER in unsupported,
+                disabled=Key.ORDER.field in unsupported,
                 help=t("settings.order_help"),
                 persist_state="session",
             )
-            if Key.ORDER in unsupported:
-                show_unsupported_note([Key.ORDER], unsupported)
+            if Key.ORDER.field in unsupported:
+                show_unsupported_note([Key.ORDER.field], unsupported)
             else:
                 st.caption(_format_stage_order())
         seed, length = st.columns(2, vertical_alignment="bottom")
@@ -128,7 +130,7 @@ def show_sampler_panel(unsupported: UnsupportedReasons = MappingProxyType({})) -
             value=None,
             step=1,
             key=Key.SEED,
-            disabled=strategy == "greedy" or Key.SEED in unsupported,
+            disabled=strategy == "greedy" or Key.SEED.field in unsupported,
             help=t("settings.seed_help"),
             persist_state="session",
         )
@@ -140,7 +142,7 @@ def show_sampler_panel(unsupported: UnsupportedReasons = MappingProxyType({})) -
             persist_state="session",
         )
         if strategy != "greedy":
-            show_unsupported_note([Key.SEED], unsupported)
+            show_unsupported_note([Key.SEED.field], unsupported)
         st.text_input(
             t("settings.stop_sequences"),
             key=Key.STOP_SEQUENCES,
@@ -158,13 +160,13 @@ def read_settings() -> PanelSettings:
     """Return the panel's values, neutral ones for settings that the strategy does not use. Raises `NucleusError` naming
     an invalid field."""
     used = STRATEGIES[get(Key.STRATEGY)]
-    chosen = {key.value: _read_number(key) for key in used if key in SETTING_RANGES}
+    chosen = {key.field: _read_number(key) for key in used if key in SETTING_RANGES}
     if Key.ORDER in used:
-        chosen[Key.ORDER.value] = get(Key.ORDER)
+        chosen[Key.ORDER.field] = get(Key.ORDER)
     if Key.FURTHER_STAGES in used:
         chosen |= read_stages()
     if get(Key.STRATEGY) == "greedy":
-        chosen[Key.TEMPERATURE.value] = 0
+        chosen[Key.TEMPERATURE.field] = 0
     sampler = SamplerConfig(**chosen, seed=_read_number(Key.SEED))
     stops = tuple(part.replace("\\n", "\n") for part in (get(Key.STOP_SEQUENCES) or "").split("|") if part)
     return PanelSettings(sampler, _read_number(Key.MAX_OUTPUT_TOKENS), stops)
@@ -173,7 +175,7 @@ def read_settings() -> PanelSettings:
 def write_settings(sampler: SamplerConfig, max_output_tokens: int, stop_sequences: tuple[str, ...] = ()) -> None:
     """Fill the panel, with the nearest value where it cannot show the given one. Call it before the panel is drawn."""
     neutral = SamplerConfig()
-    used = {key for key in (Key.TOP_K, Key.TOP_P) if getattr(sampler, key.value) != getattr(neutral, key.value)}
+    used = {key for key in (Key.TOP_K, Key.TOP_P) if getattr(sampler, key.field) != getattr(neutral, key.field)}
     further = write_stages(sampler)
     strategy = "temperature"
     if further or (sampler.order != _DEFAULTS[Key.ORDER] and len(sampler.stages) > 1):
@@ -181,7 +183,7 @@ def write_settings(sampler: SamplerConfig, max_output_tokens: int, stop_sequence
     elif sampler.greedy:
         strategy = "greedy"
     elif used:
-        strategy = "combined" if len(used) > 1 else next(iter(used)).value
+        strategy = "combined" if len(used) > 1 else next(iter(used)).field
     elif sampler.temperature == neutral.temperature:
         strategy = "random"
     put(Key.STRATEGY, strategy)
@@ -190,7 +192,7 @@ def write_settings(sampler: SamplerConfig, max_output_tokens: int, stop_sequence
     put(Key.TOP_K, min(sampler.top_k, SETTING_RANGES[Key.TOP_K][1]))
     for key in (Key.TEMPERATURE, Key.TOP_P):  # sliders reject values outside their range
         low, high = SETTING_RANGES[key]
-        put(key, float(min(max(getattr(sampler, key.value), low), high)))
+        put(key, float(min(max(getattr(sampler, key.field), low), high)))
     put(Key.FURTHER_STAGES, further)
     put(Key.MAX_OUTPUT_TOKENS, max_output_tokens)
     put(Key.STOP_SEQUENCES, "|".join(stop.replace("\n", "\\n") for stop in stop_sequences))
@@ -206,4 +208,4 @@ def _format_stage_order() -> str:
 
 
 def _read_number(key: Key):
-    return get_number(key, key.value, *SETTING_RANGES[key])
+    return get_number(key, key.field, *SETTING_RANGES[key])
