@@ -34,6 +34,7 @@ from pages.ui.best_of_n.request_estimate import (
     show_request_estimate,
 )
 from pages.ui.best_of_n.session_state import best_of_n_state
+from pages.ui.components.fields import show_field
 from pages.ui.model.request_estimate import check_request_count
 from pages.ui.model.status import hosted_target, is_hosted, show_model_status
 from pages.ui.recipes.recipe_fields import recipe_deadline
@@ -78,14 +79,14 @@ def _show_setup(model: LanguageModel | None) -> str:
         st.markdown(t("best.idea"))
         names = {each: t(f"best.kinds.{each}") for each in RUN_KINDS}
         kind = str(
-            st.segmented_control(
-                t("best.kind"),
+            show_field(
+                st.segmented_control,
+                "best.kind",
+                "best_of_n.kind",
                 list(names),
                 required=True,
                 format_func=names.__getitem__,
-                key="best_of_n.kind",
                 label_visibility="collapsed",
-                persist_state="session",
             )
         )
         if kind == "candidates":

@@ -22,6 +22,7 @@ from pages.ui.compare.results import show_comparison
 from pages.ui.compare.session_state import compare_state
 from pages.ui.compare.sweep_results import show_sweep
 from pages.ui.compare.sweep_settings import read_points, read_seed_count, show_sweep_settings
+from pages.ui.components.fields import show_field
 from pages.ui.model.hosted_options import read_hosted_options, show_hosted_options
 from pages.ui.model.request_estimate import RequestEstimate, check_request_count, show_request_estimates
 from pages.ui.model.status import is_hosted, show_model_status
@@ -47,13 +48,13 @@ def show_compare_page() -> None:
     model = show_model_status()
     with st.container(border=True):
         kinds = {kind: t(f"compare.kinds.{kind}.name") for kind in RUN_KINDS}
-        kind = st.segmented_control(
-            t("compare.kind"),
+        kind = show_field(
+            st.segmented_control,
+            "compare.kind",
+            "compare.kind",
             list(kinds),
             required=True,
             format_func=kinds.__getitem__,
-            key="compare.kind",
-            persist_state="session",
         )
         st.caption(t(f"compare.kinds.{kind}.text"))
         _show_prompt_fields(str(kind))
@@ -84,27 +85,16 @@ def _show_prompt_fields(kind: str) -> None:
         t("compare.whole_prompt"), key="compare.whole_prompt", help=t("compare.whole_prompt_help")
     )
     if not whole:
-        st.text_area(t("playground.prompt"), key=key, height=68, persist_state="session")
+        show_field(st.text_area, "playground.prompt", key, height=68)
         if kind == "sweep":
-            st.text_area(
-                t("parts.prefill"), key=PREFILL_KEY, height=68, help=t("parts.prefill_help"), persist_state="session"
-            )
+            show_field(st.text_area, "parts.prefill", PREFILL_KEY, height=68)
 
 
 def _show_number_fields() -> None:
     seed, tokens, repeats = st.columns(3)
-    seed.number_input(
-        t("settings.seed"), value=None, step=1, key=SEED_KEY, help=t("compare.seed_help"), persist_state="session"
-    )
-    tokens.number_input(t("settings.max_output_tokens"), value=None, step=1, key=TOKENS_KEY, persist_state="session")
-    repeats.number_input(
-        t("compare.repeats"),
-        value=None,
-        step=1,
-        key=REPEATS_KEY,
-        help=t("compare.repeats_help"),
-        persist_state="session",
-    )
+    show_field(seed.number_input, "settings.seed", SEED_KEY, value=None, step=1, help=t("compare.seed_help"))
+    show_field(tokens.number_input, "settings.max_output_tokens", TOKENS_KEY, value=None, step=1)
+    show_field(repeats.number_input, "compare.repeats", REPEATS_KEY, value=None, step=1)
 
 
 def _show_run_buttons(kind: str, model: LanguageModel | None) -> None:

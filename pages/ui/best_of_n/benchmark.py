@@ -15,6 +15,7 @@ from pages.ui.best_of_n.figures import ScalingCurve, scaling_figure, scaling_tab
 from pages.ui.best_of_n.request_estimate import RequestGroup, estimate_requests, merge_by_model, read_best_hosted
 from pages.ui.best_of_n.scaling import n_values
 from pages.ui.best_of_n.session_state import best_of_n_state
+from pages.ui.components.fields import show_field
 from pages.ui.components.live_plot import show_live_plot
 from pages.ui.model.hosted_notes import show_notices, show_queue_note
 from pages.ui.model.request_estimate import check_request_count
@@ -61,19 +62,19 @@ def show_benchmark_settings() -> None:
             put(key, value)
     names = {name: t(f"tasks.{name}") for name in task_names()}
     task, items, n = st.columns([2, 1, 1])
-    task.selectbox(t("study.task"), list(names), format_func=names.__getitem__, key=TASK_KEY, persist_state="session")
-    items.number_input(t("study.count"), value=None, step=1, key=ITEM_COUNT_KEY, persist_state="session")
-    n.number_input(t("best.n"), value=None, step=1, key=N_KEY, persist_state="session")
+    show_field(task.selectbox, "study.task", TASK_KEY, list(names), format_func=names.__getitem__)
+    show_field(items.number_input, "study.count", ITEM_COUNT_KEY, value=None, step=1)
+    show_field(n.number_input, "best.n", N_KEY, value=None, step=1, help=None)
     without = LOCAL_ONLY_CRITERIA if is_hosted() else {}
     put(CRITERIA_KEY, [name for name in get(CRITERIA_KEY) or () if name not in without])
-    st.pills(
-        t("best.criteria"),
+    show_field(
+        st.pills,
+        "best.criteria",
+        CRITERIA_KEY,
         [name for name in BENCHMARK_CRITERIA if name not in without],
         selection_mode="multi",
         format_func=criterion_name,
-        key=CRITERIA_KEY,
         help=t("best.items_help"),
-        persist_state="session",
     )
     for name, reason in without.items():
         st.caption(f":material/block: **{criterion_name(name)}**: {i18n.explain(NucleusError(reason))}")

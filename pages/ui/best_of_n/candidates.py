@@ -17,6 +17,7 @@ from pages.ui.best_of_n.ranking import find_winners, format_score, show_agreemen
 from pages.ui.best_of_n.scaling import show_scaling
 from pages.ui.best_of_n.session_state import best_of_n_state
 from pages.ui.components.candidate_cards import CandidateCard, show_candidate_cards
+from pages.ui.components.fields import show_field
 from pages.ui.model.hosted_notes import show_queue_note
 from pages.ui.model.status import is_hosted
 from pages.ui.shell import i18n, services
@@ -58,14 +59,7 @@ def _select_order(shown: ShownPool) -> str:
     }
     if get("best_of_n.order") not in names:
         put("best_of_n.order", GENERATION_ORDER)
-    st.selectbox(
-        t("best.order"),
-        list(names),
-        format_func=names.__getitem__,
-        key="best_of_n.order",
-        width=320,
-        persist_state="session",
-    )
+    show_field(st.selectbox, "best.order", "best_of_n.order", list(names), format_func=names.__getitem__, width=320)
     return str(get("best_of_n.order"))
 
 
@@ -198,14 +192,14 @@ def _show_explanation(shown: ShownPool) -> None:
     names = {name: t(f"best.panels.{name}") for name in PANELS}
     if not has("best_of_n.panel"):
         put("best_of_n.panel", PANELS[0])
-    panel = st.segmented_control(
-        t("best.panel"),
+    panel = show_field(
+        st.segmented_control,
+        "best.panel",
+        "best_of_n.panel",
         list(names),
         required=True,
         format_func=names.__getitem__,
-        key="best_of_n.panel",
         label_visibility="collapsed",
-        persist_state="session",
     )
     with st.container(border=True, key="best_of_n.panel_card"):
         {"ranking": show_ranking, "agreement": show_agreement, "theory": show_scaling}[str(panel)](shown, scores)

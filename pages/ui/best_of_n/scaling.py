@@ -20,6 +20,7 @@ from llm_core.best_of_n.estimators import (
 from pages.ui.best_of_n.criteria_picker import criterion_name
 from pages.ui.best_of_n.drafts import ShownPool
 from pages.ui.best_of_n.figures import ScalingCurve, estimate_curve, scaling_figure, scaling_table
+from pages.ui.components.fields import show_field
 from pages.ui.components.live_plot import show_live_plot
 from pages.ui.shell.i18n import format_number, t
 from pages.ui.shell.session import get, put
@@ -52,11 +53,7 @@ def show_scaling(shown: ShownPool, scores: ScoresByCriterion) -> None:
         return
     if get("best_of_n.about") not in whole:
         put("best_of_n.about", next(iter(whole)))
-    about = str(
-        st.selectbox(
-            t("best.about"), list(whole), format_func=criterion_name, key="best_of_n.about", persist_state="session"
-        )
-    )
+    about = str(show_field(st.selectbox, "best.about", "best_of_n.about", list(whole), format_func=criterion_name))
     values = tuple(whole[about].values())
     ns = n_values(len(values))
     _show_expected_best(about, values, ns)

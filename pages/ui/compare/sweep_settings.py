@@ -13,6 +13,7 @@ from llm_core.experiments.sweep import Axis, GridPoint, expand_grid, out_of_rang
 from pages.ui.compare.column_settings import column_names
 from pages.ui.compare.session_state import compare_state
 from pages.ui.compare.statistics import statistic_name
+from pages.ui.components.fields import show_field
 from pages.ui.settings.unsupported_settings import explain_unsupported, show_unsupported_note
 from pages.ui.shell.i18n import t
 from pages.ui.shell.session import get, has, put
@@ -65,48 +66,32 @@ def show_sweep_settings() -> None:
             )
     labels = {field: axis_label(field) for field in (*NUMERIC_FIELDS, COLUMNS_AXIS, NO_AXIS)}
     first, values = st.columns([1, 2])
-    first.selectbox(
-        t("sweep.first"),
+    show_field(
+        first.selectbox,
+        "sweep.first",
+        "compare.sweep_first",
         (*NUMERIC_FIELDS, COLUMNS_AXIS),
         format_func=labels.__getitem__,
-        key="compare.sweep_first",
-        persist_state="session",
     )
     if get("compare.sweep_first") == COLUMNS_AXIS:
         values.caption(t("sweep.columns_help"))
     else:
-        values.text_input(
-            t("sweep.values"), key="compare.sweep_values", help=t("sweep.values_help"), persist_state="session"
-        )
+        show_field(values.text_input, "sweep.values", "compare.sweep_values")
         second, second_values = st.columns([1, 2])
-        second.selectbox(
-            t("sweep.second"),
+        show_field(
+            second.selectbox,
+            "sweep.second",
+            "compare.sweep_second",
             (NO_AXIS, *NUMERIC_FIELDS),
             format_func=labels.__getitem__,
-            key="compare.sweep_second",
-            persist_state="session",
         )
         if get("compare.sweep_second") != NO_AXIS:
-            second_values.text_input(
-                t("sweep.values"),
-                key="compare.sweep_second_values",
-                help=t("sweep.values_help"),
-                persist_state="session",
-            )
+            show_field(second_values.text_input, "sweep.values", "compare.sweep_second_values")
     show_unsupported_note([str(get("compare.sweep_first")), str(get("compare.sweep_second"))], explain_unsupported())
     seeds, tokens = st.columns(2)
-    seeds.number_input(
-        t("sweep.seeds"),
-        value=None,
-        step=1,
-        key="compare.sweep_seeds",
-        help=t("sweep.seeds_help"),
-        persist_state="session",
-    )
-    tokens.number_input(
-        t("settings.max_output_tokens"), value=None, step=1, key="compare.sweep_tokens", persist_state="session"
-    )
-    st.toggle(t("sweep.full"), key="compare.sweep_full", help=t("sweep.full_help"), persist_state="session")
+    show_field(seeds.number_input, "sweep.seeds", "compare.sweep_seeds", value=None, step=1)
+    show_field(tokens.number_input, "settings.max_output_tokens", "compare.sweep_tokens", value=None, step=1)
+    show_field(st.toggle, "sweep.full", "compare.sweep_full")
 
 
 def select_statistic() -> str:

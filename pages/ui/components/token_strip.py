@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 import streamlit as st
 
 from pages.ui.components.assets import read_asset
+from pages.ui.components.fields import show_field
 from pages.ui.shell.i18n import t
 from pages.ui.shell.session import get, has, put
 
@@ -126,13 +127,13 @@ def select_colour_mode() -> ColourMode:
     key = "components.strip_mode"
     if not has(key):
         put(key, COLOUR_MODES[0])
-    chosen = st.segmented_control(
-        t("strip.mode"),
+    chosen = show_field(
+        st.segmented_control,
+        "strip.mode",
+        key,
         COLOUR_MODES,
         format_func=lambda mode: t(f"strip.modes.{mode}"),
-        key=key,
         required=True,
         label_visibility="collapsed",
-        persist_state="session",
     )
     return chosen or COLOUR_MODES[0]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from llm_core.models.builtin import MODEL_ID, NAME
+from pages.ui.components.fields import show_field
 from pages.ui.gallery.actions import report_errors, show_notice
 from pages.ui.gallery.session_state import gallery_state
 from pages.ui.playground.open_recipe import open_or_confirm
@@ -49,14 +50,14 @@ def show_history() -> None:
         st.button(t("history.again"), key="gallery.history_again", on_click=_retry_recording)
     if not has("gallery.history_query"):
         put("gallery.history_query", "")
-    st.text_input(
-        t("gallery.search"),
-        key="gallery.history_query",
+    show_field(
+        st.text_input,
+        "gallery.search",
+        "gallery.history_query",
         placeholder=t("history.search_placeholder"),
         icon=":material/search:",
         max_chars=200,
         on_change=_go_to_first_page,
-        persist_state="session",
     )
     skip = gallery_state().runs_skip
     found = services.history().search(current_owner(), get("gallery.history_query") or "", skip)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
+from pages.ui.components.fields import show_field
 from pages.ui.gallery.actions import format_entry, report_errors, show_notice
 from pages.ui.gallery.recipe_detail import show_recipe
 from pages.ui.gallery.session_state import gallery_state
@@ -71,47 +72,48 @@ def _show_search_fields() -> None:
     for key, value in _DEFAULTS.items():
         if not has(key):
             put(key, value)
-    st.text_input(
-        t("gallery.search"),
-        key="gallery.saved_query",
+    show_field(
+        st.text_input,
+        "gallery.search",
+        "gallery.saved_query",
         placeholder=t("gallery.search_placeholder"),
         icon=":material/search:",
         max_chars=200,
         on_change=_go_to_first_page,
-        persist_state="session",
     )
     whose, tag, language = st.columns([1.6, 1, 1], vertical_alignment="bottom")
     names = {name: t(f"gallery.whose.{name}") for name in _OWNER_FILTERS}
-    whose.segmented_control(
-        t("gallery.whose_title"),
+    show_field(
+        whose.segmented_control,
+        "gallery.whose_title",
+        "gallery.saved_whose",
         list(names),
         required=True,
         format_func=names.__getitem__,
-        key="gallery.saved_whose",
         label_visibility="collapsed",
         on_change=_go_to_first_page,
-        persist_state="session",
     )
     tags = dict(services.recipe_store().tags(current_owner()))
     # Resent at every rerun: the browser identifies a choice by its label, and the count in the label may have changed.
     put("gallery.saved_tag", get("gallery.saved_tag") if get("gallery.saved_tag") in tags else None)
-    tag.selectbox(
-        t("gallery.tag"),
+    show_field(
+        tag.selectbox,
+        "gallery.tag",
+        "gallery.saved_tag",
         list(tags),
         format_func=lambda name: f"{name} ({tags[name]})",
-        key="gallery.saved_tag",
         placeholder=t("gallery.any"),
         on_change=_go_to_first_page,
-        persist_state="session",
     )
-    language.selectbox(
-        t("gallery.prompt_language"),
+    show_field(
+        language.selectbox,
+        "gallery.prompt_language",
+        "gallery.saved_language",
         list(i18n.LANGUAGES),
         format_func=i18n.LANGUAGES.__getitem__,
-        key="gallery.saved_language",
         placeholder=t("gallery.any"),
         on_change=_go_to_first_page,
-        persist_state="session",
+        help=None,
     )
 
 

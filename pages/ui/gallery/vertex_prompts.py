@@ -11,6 +11,7 @@ import streamlit as st
 from llm_core import GenerationRequest, SampleRequest
 from llm_core.providers.model_id import split_model_id
 from llm_core.recipes.recipe import Recipe
+from pages.ui.components.fields import show_field
 from pages.ui.gallery.session_state import vertex_state
 from pages.ui.model.hosted_options import read_hosted_options
 from pages.ui.playground.open_recipe import open_or_confirm, switch_to_next_page
@@ -44,13 +45,13 @@ def show_vertex_prompts() -> None:
         st.caption(t("vertex_prompts.about"))
         if not has(Key.VERTEX_PLACE):
             put(Key.VERTEX_PLACE, "")
-        st.text_input(
-            t("hosted.place"),
-            key=Key.VERTEX_PLACE,
+        show_field(
+            st.text_input,
+            "hosted.place",
+            Key.VERTEX_PLACE,
             max_chars=200,
             placeholder="my-project/us-central1",
             help=t("vertex_prompts.place_help"),
-            persist_state="session",
         )
         save, open_ = st.tabs([t("vertex_prompts.save"), t("vertex_prompts.open")])
         with save:
@@ -74,14 +75,14 @@ def _show_save_form(saving: bool) -> None:
     first = textwrap.shorten(str(get(Key.INSTRUCTION) or ""), 80, placeholder="…")
     st.caption(t("vertex_prompts.what", text=i18n.escape_markdown(first)))
     left, right = st.columns(2)
-    left.text_input(t("vertex_prompts.name"), key=NAME, max_chars=128, persist_state="session")
-    right.text_input(
-        t("hosted.model"),
-        key=MODEL,
+    show_field(left.text_input, "vertex_prompts.name", NAME, max_chars=128)
+    show_field(
+        right.text_input,
+        "hosted.model",
+        MODEL,
         max_chars=200,
         placeholder="gemini-3.8-flash",
         help=t("vertex_prompts.model_help"),
-        persist_state="session",
     )
     known = {entry.id: _format_prompt(entry) for entry in _listed_prompts()}
     names = {"": t("vertex_prompts.new"), **{each: t("vertex_prompts.next", name=name) for each, name in known.items()}}

@@ -10,6 +10,7 @@ import streamlit as st
 from llm_core import NucleusError
 from llm_core.generation.record import Run, SampleRecord, Usage
 from llm_core.generation.request import IMAGE_TYPES, THINKING, HostedOptions, Image
+from pages.ui.components.fields import show_field
 from pages.ui.model.session_state import model_state
 from pages.ui.shell import i18n, services
 from pages.ui.shell.i18n import format_number, t
@@ -30,23 +31,10 @@ def show_hosted_options() -> None:
         put(Key.SHOW_THOUGHTS, False)
     with st.expander(t("hosted.options")):
         levels = {level: t(f"hosted.thinking.{level}") for level in THINKING}
-        st.selectbox(
-            t("hosted.thinking_title"),
-            list(levels),
-            format_func=levels.__getitem__,
-            key=Key.THINKING,
-            persist_state="session",
-        )
-        st.toggle(t("hosted.show_thoughts"), key=Key.SHOW_THOUGHTS, persist_state="session")
+        show_field(st.selectbox, "hosted.thinking_title", Key.THINKING, list(levels), format_func=levels.__getitem__)
+        show_field(st.toggle, "hosted.show_thoughts", Key.SHOW_THOUGHTS)
         bars = {bar: t(f"hosted.safety.{bar}") for bar in SAFETY_LEVELS}
-        st.selectbox(
-            t("hosted.safety_title"),
-            list(bars),
-            format_func=bars.__getitem__,
-            key=Key.SAFETY,
-            help=t("hosted.safety_help"),
-            persist_state="session",
-        )
+        show_field(st.selectbox, "hosted.safety_title", Key.SAFETY, list(bars), format_func=bars.__getitem__)
         st.file_uploader(
             t("hosted.images"),
             type=["png", "jpg", "jpeg", "webp"],

@@ -9,6 +9,7 @@ from pydantic import SecretStr
 
 from llm_core import NucleusError
 from llm_core.providers.model_id import split_model_id
+from pages.ui.components.fields import show_field
 from pages.ui.model.session_state import model_state
 from pages.ui.shell import i18n, services
 from pages.ui.shell.background_call import cancel_call, poll_call, show_call_status, start_call
@@ -40,27 +41,27 @@ def show_provider_form() -> None:
     if not has(Key.VERTEX_PLACE):
         put(Key.VERTEX_PLACE, "")
     names = {each: t(f"hosted.providers.{each}") for each in PROVIDER_FORMS}
-    st.segmented_control(
-        t("hosted.provider"),
+    show_field(
+        st.segmented_control,
+        "hosted.provider",
+        Key.PROVIDER,
         list(names),
         format_func=names.__getitem__,
-        key=Key.PROVIDER,
         required=True,
         on_change=_clear_messages,
-        persist_state="session",
     )
     chosen = str(get(Key.PROVIDER))
     st.caption(t(f"hosted.about.{chosen}"))
     if chosen == "server":
-        st.text_input(t("hosted.url"), key=Key.SERVER_URL, max_chars=500, persist_state="session")
+        show_field(st.text_input, "hosted.url", Key.SERVER_URL, max_chars=500)
     if chosen in ("vertex", "endpoint"):
-        st.text_input(
-            t("hosted.place"),
-            key=Key.VERTEX_PLACE,
+        show_field(
+            st.text_input,
+            "hosted.place",
+            Key.VERTEX_PLACE,
             max_chars=200,
             placeholder="my-project/us-central1",
             help=t("hosted.place_help" if chosen == "vertex" else "hosted.place_needed"),
-            persist_state="session",
         )
     if chosen != "endpoint":  # an endpoint authenticates by the server's Google Cloud identity and takes no key
         _show_key_field(chosen)

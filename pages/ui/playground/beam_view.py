@@ -10,6 +10,7 @@ from llm_core import GenerationRequest, NucleusError, SampleRequest
 from llm_core.generation.beam_search import MAX_BEAM_TOKENS, MAX_BEAMS, BeamRun, BeamSettings
 from pages.ui.components import charts
 from pages.ui.components.beam_tree import BeamTreeNode, show_beam_tree
+from pages.ui.components.fields import show_field
 from pages.ui.playground.session_state import playground_state
 from pages.ui.prompt.composer import read_prompt
 from pages.ui.shell import i18n, services
@@ -45,18 +46,9 @@ def _refresh_search(following: bool) -> None:
 
 def _show_controls(active: bool) -> None:
     beams, length, penalty = st.columns(3, vertical_alignment="bottom")
-    beams.number_input(t("beam.beams"), 1, MAX_BEAMS, 3, key="playground.beam_count", persist_state="session")
-    length.number_input(t("beam.length"), 1, MAX_BEAM_TOKENS, 12, key="playground.beam_length", persist_state="session")
-    penalty.number_input(
-        t("beam.penalty"),
-        -10.0,
-        10.0,
-        1.0,
-        0.25,
-        key="playground.beam_penalty",
-        help=t("beam.penalty_help"),
-        persist_state="session",
-    )
+    show_field(beams.number_input, "beam.beams", "playground.beam_count", 1, MAX_BEAMS, 3)
+    show_field(length.number_input, "beam.length", "playground.beam_length", 1, MAX_BEAM_TOKENS, 12)
+    show_field(penalty.number_input, "beam.penalty", "playground.beam_penalty", -10.0, 10.0, 1.0, 0.25)
     with st.container(horizontal=True):
         st.button(t("beam.start"), key="playground.beam_start", on_click=_start_search)
         st.button(t("beam.stop"), key="playground.beam_stop", on_click=_stop_search, disabled=not active)

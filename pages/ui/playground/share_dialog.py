@@ -11,6 +11,7 @@ from llm_core import NucleusError
 from llm_core.formats.registry import FORMATS, make_file_name, readable_formats
 from llm_core.generation.record import Run
 from llm_core.generation.request import MAX_SAMPLES_PER_REQUEST
+from pages.ui.components.fields import show_field
 from pages.ui.model.status import loaded_revision
 from pages.ui.playground.open_recipe import open_or_confirm, read_recipe
 from pages.ui.playground.session_state import playground_state
@@ -66,22 +67,22 @@ def _show_dialog() -> None:
 def _show_share_tab() -> None:
     state = playground_state()
     title, author = st.columns(2)
-    title.text_input(t("share.recipe_title"), key=Key.SHARE_TITLE, max_chars=200, persist_state="session")
-    author.text_input(t("share.author"), key=Key.SHARE_AUTHOR, max_chars=200, persist_state="session")
-    st.text_area(
-        t("share.notes"),
-        key=Key.SHARE_NOTES,
+    show_field(title.text_input, "share.recipe_title", Key.SHARE_TITLE, max_chars=200)
+    show_field(author.text_input, "share.author", Key.SHARE_AUTHOR, max_chars=200)
+    show_field(
+        st.text_area,
+        "share.notes",
+        Key.SHARE_NOTES,
         height=80,
         max_chars=20_000,
-        persist_state="session",
-        placeholder=t("share.notes_help"),
+        placeholder=t("share.notes_placeholder"),
     )
-    st.selectbox(
-        t("share.licence"),
+    show_field(
+        st.selectbox,
+        "share.licence",
+        Key.SHARE_LICENCE,
         LICENCES,
-        key=Key.SHARE_LICENCE,
         format_func=lambda each: each or t("share.no_licence"),
-        persist_state="session",
     )
     can_record = bool(state.technique_runs) and not any(asking.active for asking in state.technique_runs)
     with_run = st.toggle(

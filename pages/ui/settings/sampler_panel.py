@@ -9,6 +9,7 @@ import streamlit as st
 
 from llm_core.errors import NucleusError
 from llm_core.generation.request import MAX_OUTPUT_TOKENS
+from pages.ui.components.fields import show_field
 from pages.ui.settings.stage_controls import read_stages, show_glossary, show_stage_controls, write_stages
 from pages.ui.settings.unsupported_settings import UnsupportedReasons, show_unsupported_note
 from pages.ui.shell.i18n import t
@@ -65,44 +66,41 @@ def show_sampler_panel(unsupported: UnsupportedReasons = MappingProxyType({})) -
         if not has(key):
             put(key, value)
     with st.container(border=True):
-        st.pills(
-            t("sampler.title"),
+        show_field(
+            st.pills,
+            "sampler.title",
+            Key.STRATEGY,
             list(STRATEGIES),
             format_func=lambda name: t(f"sampler.{name}.name"),
-            key=Key.STRATEGY,
-            persist_state="session",
             required=True,
         )
         strategy = str(get(Key.STRATEGY))
         used = STRATEGIES[strategy]
-        st.slider(
-            t("settings.temperature"),
+        show_field(
+            st.slider,
+            "settings.temperature",
+            Key.TEMPERATURE,
             0.0,
             2.0,
             step=0.05,
-            key=Key.TEMPERATURE,
             disabled=Key.TEMPERATURE not in used or Key.TEMPERATURE.field in unsupported,
-            help=t("settings.temperature_help"),
-            persist_state="session",
         )
-        st.number_input(
-            t("settings.top_k"),
+        show_field(
+            st.number_input,
+            "settings.top_k",
+            Key.TOP_K,
             value=None,
             step=1,
-            key=Key.TOP_K,
             disabled=Key.TOP_K not in used or Key.TOP_K.field in unsupported,
-            help=t("settings.top_k_help"),
-            persist_state="session",
         )
-        st.slider(
-            t("settings.top_p"),
+        show_field(
+            st.slider,
+            "settings.top_p",
+            Key.TOP_P,
             0.01,
             1.0,
             step=0.01,
-            key=Key.TOP_P,
             disabled=Key.TOP_P not in used or Key.TOP_P.field in unsupported,
-            help=t("settings.top_p_help"),
-            persist_state="session",
         )
         told_here = [key.field for key in used if key is not Key.ORDER] or [Key.TEMPERATURE.field] * (
             strategy == "greedy"
@@ -111,45 +109,31 @@ def show_sampler_panel(unsupported: UnsupportedReasons = MappingProxyType({})) -
         if Key.FURTHER_STAGES in used:
             show_stage_controls(unsupported)
         if Key.ORDER in used:
-            st.selectbox(
-                t("settings.order"),
+            show_field(
+                st.selectbox,
+                "settings.order",
+                Key.ORDER,
                 list(ORDERS),
                 format_func=lambda name: t(f"orders.{name}"),
-                key=Key.ORDER,
                 disabled=Key.ORDER.field in unsupported,
-                help=t("settings.order_help"),
-                persist_state="session",
             )
             if Key.ORDER.field in unsupported:
                 show_unsupported_note([Key.ORDER.field], unsupported)
             else:
                 st.caption(_format_stage_order())
         seed, length = st.columns(2, vertical_alignment="bottom")
-        seed.number_input(
-            t("settings.seed"),
+        show_field(
+            seed.number_input,
+            "settings.seed",
+            Key.SEED,
             value=None,
             step=1,
-            key=Key.SEED,
             disabled=strategy == "greedy" or Key.SEED.field in unsupported,
-            help=t("settings.seed_help"),
-            persist_state="session",
         )
-        length.number_input(
-            t("settings.max_output_tokens"),
-            value=None,
-            step=1,
-            key=Key.MAX_OUTPUT_TOKENS,
-            persist_state="session",
-        )
+        show_field(length.number_input, "settings.max_output_tokens", Key.MAX_OUTPUT_TOKENS, value=None, step=1)
         if strategy != "greedy":
             show_unsupported_note([Key.SEED.field], unsupported)
-        st.text_input(
-            t("settings.stop_sequences"),
-            key=Key.STOP_SEQUENCES,
-            max_chars=200,
-            help=t("settings.stop_sequences_help"),
-            persist_state="session",
-        )
+        show_field(st.text_input, "settings.stop_sequences", Key.STOP_SEQUENCES, max_chars=200)
     with st.container(border=True):
         st.markdown(f"**{t(f'sampler.{strategy}.heading')}**")
         st.markdown(t(f"sampler.{strategy}.text"))
