@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import streamlit as st
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from llm_core.best_of_n.criteria import Criterion, Score
     from llm_core.best_of_n.scoring import CandidateScorer
     from llm_core.experiments.candidate_pool import Candidate
+
+ScoresByCriterion = Mapping[str, Mapping[int, "Score"]]
+"""Scores by criterion and candidate index."""
 
 JUDGE_KEY, REWARD_MODEL_KEY, OPPONENTS_KEY = "best_of_n.judge", "best_of_n.reward", "best_of_n.opponents"
 OWN_SCORE = "own"

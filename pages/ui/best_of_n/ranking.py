@@ -12,7 +12,7 @@ import streamlit as st
 
 from llm_core.best_of_n.scoring import kendall_tau, rank_candidates, rank_correlation
 from llm_core.generation.branches import Branch
-from pages.ui.best_of_n.criteria_picker import OWN_SCORE, criterion_name
+from pages.ui.best_of_n.criteria_picker import OWN_SCORE, ScoresByCriterion, criterion_name
 from pages.ui.best_of_n.drafts import ShownPool
 from pages.ui.best_of_n.figures import agreement_figure, length_figure
 from pages.ui.best_of_n.session_state import best_of_n_state
@@ -27,7 +27,6 @@ from pages.ui.shell.session import get, put
 if TYPE_CHECKING:
     from llm_core.best_of_n.criteria import Score
 
-ScoresByCriterion = Mapping[str, Mapping[int, "Score"]]
 _WINNER_STYLE = "background-color: rgba(230, 159, 0, 0.3); font-weight: 600"
 _STRONG_TAU, _WEAK_TAU = 0.6, 0.2
 

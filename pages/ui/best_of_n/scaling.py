@@ -17,7 +17,7 @@ from llm_core.best_of_n.estimators import (
     win_rate,
     win_rate_bound,
 )
-from pages.ui.best_of_n.criteria_picker import criterion_name
+from pages.ui.best_of_n.criteria_picker import ScoresByCriterion, criterion_name
 from pages.ui.best_of_n.drafts import ShownPool
 from pages.ui.best_of_n.figures import ScalingCurve, estimate_curve, scaling_figure, scaling_table
 from pages.ui.components.fields import show_field
@@ -28,7 +28,6 @@ from pages.ui.shell.session import get, put
 if TYPE_CHECKING:
     from llm_core.best_of_n.criteria import Score
 
-ScoresByCriterion = Mapping[str, Mapping[int, "Score"]]
 N_VALUES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 MIN_CANDIDATES = 2
 _CHART_MIN_WIDTH = 560

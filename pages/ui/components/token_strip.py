@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Sequence
-from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, get_args
 
 import streamlit as st
 
@@ -16,9 +16,6 @@ from pages.ui.components.assets import read_asset
 from pages.ui.components.fields import show_field
 from pages.ui.shell.i18n import t
 from pages.ui.shell.session import get, has, put
-
-if TYPE_CHECKING:
-    pass
 
 ColourMode = Literal["probability", "rank", "entropy", "surprisal"]
 COLOUR_MODES: tuple[ColourMode, ...] = get_args(ColourMode)

@@ -9,6 +9,7 @@ import streamlit as st
 from llm_core.models.builtin import MODEL_ID, NAME
 from pages.ui.components.fields import show_field
 from pages.ui.gallery.actions import report_errors, show_notice
+from pages.ui.gallery.pagination import show_page_buttons
 from pages.ui.gallery.session_state import gallery_state
 from pages.ui.playground.open_recipe import open_or_confirm
 from pages.ui.playground.session_state import playground_state
@@ -57,7 +58,8 @@ def show_history() -> None:
         placeholder=t("history.search_placeholder"),
         icon=":material/search:",
         max_chars=200,
-        on_change=_go_to_first_page,
+        on_change=_skip_runs,
+        args=(0,),
     )
     skip = gallery_state().runs_skip
     found = services.history().search(current_owner(), get("gallery.history_query") or "", skip)
@@ -68,19 +70,7 @@ def show_history() -> None:
     st.caption(t("gallery.found", count=format_number(found.total, 0)))
     for run in found.runs:
         _show_card(run)
-    if found.total > PAGE_SIZE:
-        with st.container(horizontal=True, horizontal_alignment="center"):
-            st.button(
-                t("gallery.newer"),
-                on_click=_turn_page,
-                args=(-PAGE_SIZE,),
-                disabled=not skip,
-                key="gallery.history_newer",
-            )
-            last = skip + PAGE_SIZE >= found.total
-            st.button(
-                t("gallery.older"), on_click=_turn_page, args=(PAGE_SIZE,), disabled=last, key="gallery.history_older"
-            )
+    show_page_buttons(skip, found.total, PAGE_SIZE, _skip_runs, key="gallery.history")
 
 
 def _show_card(run: PastRun) -> None:
@@ -154,9 +144,5 @@ def _delete_run(run_id: str) -> None:
         services.history().delete(run_id, current_owner())
 
 
-def _turn_page(by: int) -> None:
-    gallery_state().runs_skip = max(0, gallery_state().runs_skip + by)
-
-
-def _go_to_first_page() -> None:
-    gallery_state().runs_skip = 0
+def _skip_runs(count: int) -> None:
+    gallery_state().runs_skip = count

@@ -8,6 +8,7 @@ import streamlit as st
 
 from pages.ui.components.fields import show_field
 from pages.ui.gallery.actions import format_entry, report_errors, show_notice
+from pages.ui.gallery.pagination import show_page_buttons
 from pages.ui.gallery.recipe_detail import show_recipe
 from pages.ui.gallery.session_state import gallery_state
 from pages.ui.playground.open_recipe import open_or_confirm
@@ -53,19 +54,7 @@ def show_saved_recipes() -> None:
     st.caption(t("gallery.found", count=format_number(found.total, 0)))
     for entry in found.entries:
         _show_card(entry)
-    if found.total > PAGE_SIZE:
-        with st.container(horizontal=True, horizontal_alignment="center"):
-            st.button(
-                t("gallery.newer"),
-                on_click=_turn_page,
-                args=(-PAGE_SIZE,),
-                disabled=not state.skip,
-                key="gallery.saved_newer",
-            )
-            last = state.skip + PAGE_SIZE >= found.total
-            st.button(
-                t("gallery.older"), on_click=_turn_page, args=(PAGE_SIZE,), disabled=last, key="gallery.saved_older"
-            )
+    show_page_buttons(state.skip, found.total, PAGE_SIZE, _skip_recipes, key="gallery.saved")
 
 
 def _show_search_fields() -> None:
@@ -79,7 +68,8 @@ def _show_search_fields() -> None:
         placeholder=t("gallery.search_placeholder"),
         icon=":material/search:",
         max_chars=200,
-        on_change=_go_to_first_page,
+        on_change=_skip_recipes,
+        args=(0,),
     )
     whose, tag, language = st.columns([1.6, 1, 1], vertical_alignment="bottom")
     names = {name: t(f"gallery.whose.{name}") for name in _OWNER_FILTERS}
@@ -91,7 +81,8 @@ def _show_search_fields() -> None:
         required=True,
         format_func=names.__getitem__,
         label_visibility="collapsed",
-        on_change=_go_to_first_page,
+        on_change=_skip_recipes,
+        args=(0,),
     )
     tags = dict(services.recipe_store().tags(current_owner()))
     # Resent at every rerun: the browser identifies a choice by its label, and the count in the label may have changed.
@@ -103,7 +94,8 @@ def _show_search_fields() -> None:
         list(tags),
         format_func=lambda name: f"{name} ({tags[name]})",
         placeholder=t("gallery.any"),
-        on_change=_go_to_first_page,
+        on_change=_skip_recipes,
+        args=(0,),
     )
     show_field(
         language.selectbox,
@@ -112,7 +104,8 @@ def _show_search_fields() -> None:
         list(i18n.LANGUAGES),
         format_func=i18n.LANGUAGES.__getitem__,
         placeholder=t("gallery.any"),
-        on_change=_go_to_first_page,
+        on_change=_skip_recipes,
+        args=(0,),
         help=None,
     )
 
@@ -180,9 +173,5 @@ def _forget_recipe(recipe_id: str) -> None:
         services.recipe_store().delete_forever(recipe_id, current_owner())
 
 
-def _turn_page(by: int) -> None:
-    gallery_state().skip = max(0, gallery_state().skip + by)
-
-
-def _go_to_first_page() -> None:
-    gallery_state().skip = 0
+def _skip_recipes(count: int) -> None:
+    gallery_state().skip = count

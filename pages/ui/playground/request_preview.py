@@ -11,6 +11,7 @@ import streamlit as st
 
 from llm_core import GenerationRequest, NucleusError, PromptSpec
 from llm_core.generation.record import Usage
+from pages.ui.model.hosted_options import format_cost
 from pages.ui.model.session_state import model_state
 from pages.ui.prompt.composer import read_prompt
 from pages.ui.shell import i18n, services
@@ -19,7 +20,6 @@ from pages.ui.shell.i18n import format_number, t
 
 if TYPE_CHECKING:
     from llm_core.providers.http.background_call import BackgroundCall
-from pages.ui.model.hosted_options import format_cost
 
 TOKEN_COUNT_CALL = "count"
 """Place of the pending call that counts a prompt's tokens."""
