@@ -117,11 +117,11 @@ def test_what_a_model_refuses_is_said_and_looks_dead(server):
     column = app.button_group(key="compare.column")
     column.set_value(session(app).columns.drafts[5].id).run()
     app.selectbox(key="compare.field").set_value("min_p").run()
-    box = next(each for each in app.number_input if each.key and each.key.endswith("_min_p"))
+    box = next(each for each in app.number_input if each.key and each.key.endswith(".min_p"))
     assert box.disabled
     assert EN["hosted_views.dead.column"].split("{")[0] + "6" in caption_text(app)
     app.selectbox(key="compare.field").set_value("top_k").run()
-    assert not next(each for each in app.number_input if each.key and each.key.endswith("_top_k")).disabled
+    assert not next(each for each in app.number_input if each.key and each.key.endswith(".top_k")).disabled
     app.switch_page("pages/playground.py").run()
     app.pills(key="settings.strategy").set_value("combined").run()
     app.multiselect(key="settings.further_stages").set_value(["min_p", "eta_cutoff", "top_n_sigma"]).run()

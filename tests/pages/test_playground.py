@@ -72,13 +72,13 @@ def test_bad_input_is_named_and_nothing_is_lost(language, field, value, code, de
     app.number_input(key="settings.max_output_tokens").set_value(2)
     wait_for_run(press_run(app))
     answer = session(app).run
-    app.text_area(key=field).set_value(value)
+    app.text_area(key=f"prompt.{field}").set_value(value)
     press_run(app)
     words = load_texts(language)
     message = words[f"errors.{code}"].format(field=words[f"fields.{field}"], **details)
     assert message in error_messages(app)
     assert session(app).run is answer
-    assert app.text_area(key=field).value == value
+    assert app.text_area(key=f"prompt.{field}").value == value
 
 
 @pytest.mark.parametrize("language", ["en", "vi"])
@@ -97,12 +97,12 @@ def test_number_fields_say_what_they_need(language, field, value, expected):
     words = load_texts(language)
     app = open_app(language)
     app.pills(key="settings.strategy").set_value("top_k").run()
-    app.number_input(key=field).set_value(value)
+    app.number_input(key=f"settings.{field}").set_value(value)
     press_run(app)
     assert any(words[f"fields.{field}"] in error for error in error_messages(app))
     assert any(words[expected].split("}")[-1].strip() in error for error in error_messages(app))
     assert session(app).run is None
-    assert app.number_input(key=field).value == value
+    assert app.number_input(key=f"settings.{field}").value == value
 
 
 def test_settings_only_the_model_can_refuse():

@@ -38,12 +38,13 @@ def show_branch_form(branch: Branch, events: list[TokenEvent], step: int) -> Non
         for token, *logprobs in zip(trace.candidates, trace.raw.logprobs, trace.final.logprobs, strict=True)
         if token != trace.token_id
     }
+    token_key = f"playground.branch_token.{place}"
     pick, go, again = st.columns([2.2, 1, 1], vertical_alignment="bottom")
     pick.selectbox(
         t("branches.token", step=step + 1),
         list(others),
         format_func=others.__getitem__,
-        key=f"playground.branch_token.{place}",
+        key=token_key,
         help=t("branches.token_help"),
     )
     go.button(
@@ -52,7 +53,7 @@ def show_branch_form(branch: Branch, events: list[TokenEvent], step: int) -> Non
         type="primary",
         width="stretch",
         on_click=_branch_with_token,
-        args=(branch, step, f"branch_token_{place}"),
+        args=(branch, step, token_key),
     )
     again.button(
         t("branches.again"),
