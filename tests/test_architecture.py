@@ -115,6 +115,7 @@ def test_every_widget_key_begins_with_its_room():
         ('class Key(StrEnum):\n    RUN = "run"', ["run"]),
         ('if has("run"):\n    put("other", 1)', ["run", "other"]),
         ('show_field(st.toggle, "a.b", "run")', ["run"]),
+        ('def show(text, key):\n    pass\nshow("a.b", "run")', ["run"]),
         ('_SECRET = "secret."\ndef secret_key(name):\n    return f"{_SECRET}{name}"', ["secret."]),
         ('sorted(rows, key=len)\nt("a.b")', []),
     ],

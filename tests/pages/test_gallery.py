@@ -239,7 +239,7 @@ def test_runs_are_kept_for_this_browser_only_and_open_again():
     assert app.number_input(key="settings.max_output_tokens").value == 3
 
     other = open_section(open_app(), "history")
-    assert not [button for button in other.button if str(button.key).startswith("open_run_")]
+    assert not [button for button in other.button if str(button.key).startswith("gallery.open_run.")]
 
     open_section(app, "history")
     app.radio(key="gallery.history_prune").set_value("all")

@@ -7,10 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-_ACCESS = {"get", "has", "put", "get_number"}
-"""Functions of `pages.ui.shell.session` whose first argument is a key."""
-_FIELD_KEY_POSITION = 2
-"""Position of the key among the arguments of `show_field`."""
+_POSITIONS = {"get": 0, "has": 0, "put": 0, "get_number": 0, "show_field": 2}
+"""Position of the key among the arguments of functions that are used in every module."""
 
 
 class WidgetKey(NamedTuple):
@@ -22,8 +20,8 @@ class WidgetKey(NamedTuple):
 
 
 def find_widget_keys(source: str) -> list[WidgetKey]:
-    """Return the keys in a module's source: arguments `key=`, keys that are read or written, constants and variables
-    whose name ends in "key", what functions with such a name return, and members of `Key`.
+    """Return the keys in a module's source: arguments for a parameter `key`, keys that are read or written, constants
+    and variables whose name ends in "key", what functions with such a name return, and members of `Key`.
 
     A key that continues the parameter `key` is left out, because the caller's argument is found instead.
     """
@@ -35,7 +33,15 @@ def find_widget_keys(source: str) -> list[WidgetKey]:
         for target in statement.targets
         if isinstance(target, ast.Name) and isinstance(statement.value.value, str)
     }
-    nodes = {id(node): node for outer in ast.walk(tree) for value in _key_values(outer) for node in _literals(value)}
+    positions = _POSITIONS | {
+        function.name: names.index("key")
+        for function in tree.body
+        if isinstance(function, ast.FunctionDef)
+        and "key" in (names := [argument.arg for argument in function.args.args])
+        and function.name != "t"  # takes the key of a text
+    }
+    values = [value for node in ast.walk(tree) for value in _key_values(node, positions)]
+    nodes = {id(node): node for value in values for node in _literals(value)}
     found = [WidgetKey(node, _beginning(node, texts)) for node in nodes.values()]
     return [key for key in found if not _continues_parameter(key.node)]
 
@@ -58,14 +64,13 @@ def rooms(pages: Path) -> set[str]:
     return folders | {file.stem for file in pages.glob("*.py") if file.stem != "__init__"}
 
 
-def _key_values(node: ast.AST) -> Iterator[ast.expr | None]:
+def _key_values(node: ast.AST, positions: dict[str, int]) -> Iterator[ast.expr | None]:
     match node:
         case ast.Call(func=function, args=arguments, keywords=keywords):
             yield from (keyword.value for keyword in keywords if keyword.arg == "key")
-            if isinstance(function, ast.Name) and function.id in _ACCESS:
-                yield from arguments[:1]
-            if isinstance(function, ast.Name) and function.id == "show_field":
-                yield from arguments[_FIELD_KEY_POSITION : _FIELD_KEY_POSITION + 1]
+            if isinstance(function, ast.Name) and function.id in positions:
+                place = positions[function.id]
+                yield from arguments[place : place + 1]
         case ast.Assign(targets=[target], value=value) if all(map(_is_key_name, _targets(target))):
             yield value
         case ast.FunctionDef(name=name) if name.endswith("_key"):

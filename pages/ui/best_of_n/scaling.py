@@ -79,18 +79,18 @@ def _finite_scores(shown: ShownPool, scores: Mapping[int, Score]) -> dict[int, f
 
 
 def _show_chart(
-    key: str, lines: Sequence[ScalingCurve], axis: str, limits: tuple[float, float] | None = None, min_width: int = 0
+    name: str, lines: Sequence[ScalingCurve], axis: str, limits: tuple[float, float] | None = None, min_width: int = 0
 ) -> None:
     """Draw the chart with a switch for its table."""
     said = "; ".join(f"{line.name}: {', '.join(format_number(value, 3) for value in line.values)}" for line in lines)
     show_live_plot(
         scaling_figure(lines, (t("best.n_axis"), axis), t("best.band"), limits),
-        key=f"best_of_n.{key}",
+        key=f"best_of_n.{name}",
         label=said,
         step=f"{len(lines)}:{len(lines[0].ns)}",
         min_width=min_width,
     )
-    if st.toggle(t("step.as_table"), key=f"best_of_n.{key}_table"):
+    if st.toggle(t("step.as_table"), key=f"best_of_n.{name}_table"):
         bounds = {"low": t("best.low"), "high": t("best.high")}
         st.dataframe(scaling_table(lines, t("best.n_axis"), bounds), hide_index=True)
 
