@@ -31,9 +31,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-NAME, MODEL, NEXT_OF, PROMPT, VERSION = (
-    f"gallery.vertex_{part}" for part in ("name", "model", "next", "id", "version")
-)
+NAME_KEY, MODEL_KEY, NEXT_OF_KEY = "gallery.vertex_name", "gallery.vertex_model", "gallery.vertex_next"
+PROMPT_KEY, VERSION_KEY = "gallery.vertex_id", "gallery.vertex_version"
 SAVE_CALL, OPEN_CALL = "vertex-save", "vertex-open"
 """Places of the pending calls of the two forms."""
 
@@ -69,24 +68,24 @@ def _show_save_form(saving: bool) -> None:
     if not has(Key.INSTRUCTION):
         st.info(t("vertex_prompts.nothing"))
         return
-    if not has(MODEL):
+    if not has(MODEL_KEY):
         target = split_model_id(session().model_id)
-        put(MODEL, target.name if target and target.scheme in ("gemini", "vertex") else "")
+        put(MODEL_KEY, target.name if target and target.scheme in ("gemini", "vertex") else "")
     first = textwrap.shorten(str(get(Key.INSTRUCTION) or ""), 80, placeholder="…")
     st.caption(t("vertex_prompts.what", text=i18n.escape_markdown(first)))
     left, right = st.columns(2)
-    show_field(left.text_input, "vertex_prompts.name", NAME, max_chars=128)
+    show_field(left.text_input, "vertex_prompts.name", NAME_KEY, max_chars=128)
     show_field(
         right.text_input,
         "hosted.model",
-        MODEL,
+        MODEL_KEY,
         max_chars=200,
         placeholder="gemini-3.8-flash",
         help=t("vertex_prompts.model_help"),
     )
     known = {entry.id: _format_prompt(entry) for entry in _listed_prompts()}
     names = {"": t("vertex_prompts.new"), **{each: t("vertex_prompts.next", name=name) for each, name in known.items()}}
-    st.selectbox(t("vertex_prompts.as"), list(names), format_func=names.__getitem__, key=NEXT_OF)
+    st.selectbox(t("vertex_prompts.as"), list(names), format_func=names.__getitem__, key=NEXT_OF_KEY)
     st.button(
         t("vertex_prompts.save_button"),
         type="primary",
@@ -129,16 +128,16 @@ def _show_open_form(asking: bool) -> None:
         list(entries),
         index=None,
         format_func=lambda each: _format_prompt(entries[each]),
-        key=PROMPT,
+        key=PROMPT_KEY,
         on_change=_list_versions,
         placeholder=t("vertex_prompts.choose"),
     )
-    chosen = str(get(PROMPT) or "")
+    chosen = str(get(PROMPT_KEY) or "")
     if not chosen:
         return
     versions = {entry.id: entry for entry in state.versions.get(chosen, ())}
     names = {"": t("vertex_prompts.newest"), **{each: _format_version(entry) for each, entry in versions.items()}}
-    st.selectbox(t("vertex_prompts.version"), list(names), format_func=names.__getitem__, key=VERSION)
+    st.selectbox(t("vertex_prompts.version"), list(names), format_func=names.__getitem__, key=VERSION_KEY)
     st.button(
         t("gallery.open"),
         type="primary",
@@ -159,7 +158,7 @@ def _show_fetched() -> None:
 
 
 def _save_prompt() -> None:
-    state, name, model = vertex_state(), str(get(NAME) or ""), str(get(MODEL) or "").strip()
+    state, name, model = vertex_state(), str(get(NAME_KEY) or ""), str(get(MODEL_KEY) or "").strip()
     state.saved_prompt = None
 
     def begin() -> BackgroundCall[SavedPrompt]:
@@ -167,7 +166,7 @@ def _save_prompt() -> None:
         row = SampleRequest(settings.sampler, settings.max_output_tokens, settings.stop_sequences)
         spec = read_prompt(settings.stop_sequences)
         request = GenerationRequest(session().model_id, spec, (row,), hosted=read_hosted_options())
-        return services.vertex_prompt_store().save(_read_place(), request, name, model, str(get(NEXT_OF) or ""))
+        return services.vertex_prompt_store().save(_read_place(), request, name, model, str(get(NEXT_OF_KEY) or ""))
 
     def take(kept: SavedPrompt) -> None:
         state.saved_prompt = kept
@@ -186,9 +185,9 @@ def _list_prompts() -> None:
 
 
 def _list_versions() -> None:
-    state, chosen = vertex_state(), str(get(PROMPT) or "")
+    state, chosen = vertex_state(), str(get(PROMPT_KEY) or "")
     state.fetched = None
-    put(VERSION, "")
+    put(VERSION_KEY, "")
 
     def take(versions: tuple[VersionEntry, ...]) -> None:
         state.versions[chosen] = versions
@@ -202,7 +201,7 @@ def _list_versions() -> None:
 def _fetch_version() -> None:
     """Fetch the chosen version, and open it unless some of its parts would be dropped, which the reader should know
     first."""
-    state, chosen, version = vertex_state(), str(get(PROMPT)), str(get(VERSION) or "")
+    state, chosen, version = vertex_state(), str(get(PROMPT_KEY)), str(get(VERSION_KEY) or "")
 
     def take(found: PromptImport) -> None:
         state.fetched = found
@@ -230,7 +229,7 @@ def _open_fetched() -> None:
     if found := state.fetched:
         names = {entry.id: entry.name for entry in state.entries}
         state.fetched = None
-        open_or_confirm(OpenedRecipe(Recipe.from_request(found.request, title=names.get(str(get(PROMPT)), ""))))
+        open_or_confirm(OpenedRecipe(Recipe.from_request(found.request, title=names.get(str(get(PROMPT_KEY)), ""))))
 
 
 def _discard_fetched() -> None:

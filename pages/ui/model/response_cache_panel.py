@@ -7,15 +7,17 @@ import streamlit as st
 from pages.ui.shell.i18n import format_number, t
 from pages.ui.shell.session import get, has, put, session
 
-SWITCH = "model.answers_on"
+SWITCH_KEY = "model.answers_on"
 
 
 def show_response_cache() -> None:
     """Draw the panel."""
     answers = session().answers
-    if not has(SWITCH):
-        put(SWITCH, answers.enabled)
-    st.toggle(t("hosted_views.cache.switch"), key=SWITCH, on_change=_toggle_cache, help=t("hosted_views.cache.help"))
+    if not has(SWITCH_KEY):
+        put(SWITCH_KEY, answers.enabled)
+    st.toggle(
+        t("hosted_views.cache.switch"), key=SWITCH_KEY, on_change=_toggle_cache, help=t("hosted_views.cache.help")
+    )
     if not len(answers):
         return
     with st.container(horizontal=True, vertical_alignment="center"):
@@ -25,4 +27,4 @@ def show_response_cache() -> None:
 
 
 def _toggle_cache() -> None:
-    session().answers.enabled = bool(get(SWITCH))
+    session().answers.enabled = bool(get(SWITCH_KEY))

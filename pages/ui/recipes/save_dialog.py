@@ -20,7 +20,7 @@ from pages.ui.shell.session import get, put
 if TYPE_CHECKING:
     from llm_core.storage.recipe_store import SaveResult
 
-_AUTHOR = "recipes.last_author"
+_AUTHOR_KEY = "recipes.last_author"
 """Key of the author who saved last in this tab."""
 
 
@@ -62,7 +62,7 @@ def _show_form(source: RecipeSource, opened: OpenedRecipe | None) -> None:
         t("desk.notes"), value=before.notes, help=t("desk.notes_help"), height=100, key="recipes.notes"
     )
     left, right = st.columns(2)
-    known = before.author or get(_AUTHOR) or ""
+    known = before.author or get(_AUTHOR_KEY) or ""
     author = left.text_input(t("desk.author"), value=known, max_chars=200, key="recipes.author")
     languages = ["", *i18n.LANGUAGES] + ([before.language] if before.language not in ("", *i18n.LANGUAGES) else [])
     language = right.selectbox(
@@ -100,7 +100,7 @@ def _show_form(source: RecipeSource, opened: OpenedRecipe | None) -> None:
     except NucleusError as error:
         st.error(i18n.explain(error), icon=":material/error:")
         return
-    put(_AUTHOR, author.strip())
+    put(_AUTHOR_KEY, author.strip())
     _close_dialog()
     st.rerun()
 

@@ -102,10 +102,8 @@ def show_sampler_panel(unsupported: UnsupportedReasons = MappingProxyType({})) -
             step=0.01,
             disabled=Key.TOP_P not in used or Key.TOP_P.field in unsupported,
         )
-        told_here = [key.field for key in used if key is not Key.ORDER] or [Key.TEMPERATURE.field] * (
-            strategy == "greedy"
-        )
-        show_unsupported_note(told_here, unsupported)
+        told_here = [Key.TEMPERATURE] if strategy == "greedy" else [key for key in used if key is not Key.ORDER]
+        show_unsupported_note([key.field for key in told_here], unsupported)
         if Key.FURTHER_STAGES in used:
             show_stage_controls(unsupported)
         if Key.ORDER in used:
