@@ -58,18 +58,20 @@ class Person:
         if self.page == "compare":
             await self.client.rerun(page="compare", timeout=180)
             for _ in range(2):  # the page begins with six samplers
-                await self.client.press("compare_remove", timeout=180)
+                await self.client.press("compare.remove", timeout=180)
         else:
-            await self.client.wait_until(lambda: "max_output_tokens" in self.client.widgets, 60)
+            await self.client.wait_until(lambda: "settings.max_output_tokens" in self.client.widgets, 60)
 
     async def run(self) -> None:
         """Press Run and wait for the end. Raises `TimeoutError` after `MAX_RUN_SECONDS`."""
         self._fresh, self._waits_for_first = not self._shown, True
         self._pressed_at = time.perf_counter()
         if self.page == "playground":
-            await self.client.press("run", [self.client.state("max_output_tokens", TOKENS)], timeout=180)
+            await self.client.press(
+                "playground.run", [self.client.state("settings.max_output_tokens", TOKENS)], timeout=180
+            )
         else:
-            await self.client.press("compare_run", timeout=180)
+            await self.client.press("compare.run", timeout=180)
         until = self._pressed_at + MAX_RUN_SECONDS
         await asyncio.sleep(1)
         while self._waits_for_first or self.client.fragments:
@@ -81,9 +83,9 @@ class Person:
         self.whole.append(time.perf_counter() - self._pressed_at)
 
     def _count_tokens(self, key: str, data: Any) -> None:
-        if key == "answer" and self.page == "playground":
+        if key == "playground.answer" and self.page == "playground":
             shown = len((data or {}).get("cells", []))
-        elif key == "compare_columns":
+        elif key == "compare.columns":
             shown = sum(len(column["cells"]) for column in (data or {}).get("columns", []))
         else:
             return

@@ -34,6 +34,7 @@ from pages.ui.best_of_n.request_estimate import (
     show_request_estimate,
 )
 from pages.ui.best_of_n.session_state import best_of_n_state
+from pages.ui.components.fields import show_field
 from pages.ui.model.request_builder import build_request
 from pages.ui.model.request_estimate import check_request_count
 from pages.ui.model.status import hosted_target, is_hosted, show_model_status
@@ -72,21 +73,21 @@ def show_best_of_n_page() -> None:
 
 def _show_setup(model: LanguageModel | None) -> str:
     """Draw the fields and the buttons of a run. Returns the kind of run: `candidates` or `items`."""
-    if not has("best_kind"):
-        put("best_kind", RUN_KINDS[0])
+    if not has("best_of_n.kind"):
+        put("best_of_n.kind", RUN_KINDS[0])
     with st.container(border=True):
         show_recipe_line()
         st.markdown(t("best.idea"))
         names = {each: t(f"best.kinds.{each}") for each in RUN_KINDS}
         kind = str(
-            st.segmented_control(
-                t("best.kind"),
+            show_field(
+                st.segmented_control,
+                "best.kind",
+                "best_of_n.kind",
                 list(names),
                 required=True,
                 format_func=names.__getitem__,
-                key="best_kind",
                 label_visibility="collapsed",
-                persist_state="session",
             )
         )
         if kind == "candidates":
@@ -110,12 +111,14 @@ def _show_run_buttons(kind: str, model: LanguageModel | None) -> None:
     shown = state.shown
     with st.container(horizontal=True, vertical_alignment="center"):
         begin = _start_run if kind == "candidates" else start_benchmark
-        st.button(t("playground.run"), key="best_run", type="primary", on_click=begin, shortcut="Ctrl+Enter")
+        st.button(t("playground.run"), key="best_of_n.run", type="primary", on_click=begin, shortcut="Ctrl+Enter")
         if kind == "candidates":
-            st.button(t("playground.stop"), key="best_stop", on_click=_stop_run, disabled=not (shown and shown.active))
+            st.button(
+                t("playground.stop"), key="best_of_n.stop", on_click=_stop_run, disabled=not (shown and shown.active)
+            )
             full = shown is None or shown.active or shown.recorded or shown.pool.requested >= MAX_SAMPLES_PER_REQUEST
             st.button(
-                t("best.grow"), key="best_grow", on_click=_add_candidates, disabled=full, help=t("best.grow_help")
+                t("best.grow"), key="best_of_n.grow", on_click=_add_candidates, disabled=full, help=t("best.grow_help")
             )
             show_save_button(RECIPE_SOURCE)
         st.space("stretch")
@@ -160,10 +163,10 @@ def _add_candidates() -> None:
     state.notice = None
     if (shown := state.shown) is None:
         return
-    wanted = int(get("best_n") or 0)
+    wanted = int(get("best_of_n.n") or 0)
     if wanted <= shown.pool.requested:
         wanted = min(MAX_SAMPLES_PER_REQUEST, 2 * shown.pool.requested)
-        put("best_n", wanted)
+        put("best_of_n.n", wanted)
     try:
         shown.pool.grow(wanted)
         shown.scorer.resume()

@@ -22,6 +22,7 @@ from pages.ui.compare.results import show_comparison
 from pages.ui.compare.session_state import compare_state
 from pages.ui.compare.sweep_results import show_sweep
 from pages.ui.compare.sweep_settings import read_points, read_seed_count, show_sweep_settings
+from pages.ui.components.fields import show_field
 from pages.ui.model.hosted_options import show_hosted_options
 from pages.ui.model.request_builder import build_request
 from pages.ui.model.request_estimate import RequestEstimate, check_request_count, show_request_estimates
@@ -34,11 +35,11 @@ from pages.ui.shell.session import Key, get, get_number, has, put, session
 from samplers import SamplerConfig
 
 RUN_KINDS = ("columns", "sweep")
-PREFILL_KEY = "sweep_beginning"
-PROMPT_KEYS = {"columns": "compare_prompt", "sweep": "sweep_prompt"}
+PREFILL_KEY = "compare.sweep_beginning"
+PROMPT_KEYS = {"columns": "compare.prompt", "sweep": "sweep_prompt"}
 DEFAULT_SWEEP_PROMPT = "Continue this text."  # not translated: the built-in model writes English
-SEED_KEY, TOKENS_KEY, REPEATS_KEY = "compare_seed", "compare_tokens", "compare_repeats"
-_DEFAULTS = {"compare_kind": "columns", SEED_KEY: 7, TOKENS_KEY: 64, REPEATS_KEY: 1}
+SEED_KEY, TOKENS_KEY, REPEATS_KEY = "compare.seed", "compare.tokens", "compare.repeats"
+_DEFAULTS = {"compare.kind": "columns", SEED_KEY: 7, TOKENS_KEY: 64, REPEATS_KEY: 1}
 
 
 def show_compare_page() -> None:
@@ -48,13 +49,13 @@ def show_compare_page() -> None:
     model = show_model_status()
     with st.container(border=True):
         kinds = {kind: t(f"compare.kinds.{kind}.name") for kind in RUN_KINDS}
-        kind = st.segmented_control(
-            t("compare.kind"),
+        kind = show_field(
+            st.segmented_control,
+            "compare.kind",
+            "compare.kind",
             list(kinds),
             required=True,
             format_func=kinds.__getitem__,
-            key="compare_kind",
-            persist_state="session",
         )
         st.caption(t(f"compare.kinds.{kind}.text"))
         _show_prompt_fields(str(kind))
@@ -82,30 +83,19 @@ def _show_prompt_fields(kind: str) -> None:
     if not has(PREFILL_KEY):
         put(PREFILL_KEY, first_words("walden"))
     whole = has(Key.INSTRUCTION) and st.toggle(
-        t("compare.whole_prompt"), key="compare_whole_prompt", help=t("compare.whole_prompt_help")
+        t("compare.whole_prompt"), key="compare.whole_prompt", help=t("compare.whole_prompt_help")
     )
     if not whole:
-        st.text_area(t("playground.prompt"), key=key, height=68, persist_state="session")
+        show_field(st.text_area, "playground.prompt", key, height=68)
         if kind == "sweep":
-            st.text_area(
-                t("parts.prefill"), key=PREFILL_KEY, height=68, help=t("parts.prefill_help"), persist_state="session"
-            )
+            show_field(st.text_area, "parts.prefill", PREFILL_KEY, height=68)
 
 
 def _show_number_fields() -> None:
     seed, tokens, repeats = st.columns(3)
-    seed.number_input(
-        t("settings.seed"), value=None, step=1, key=SEED_KEY, help=t("compare.seed_help"), persist_state="session"
-    )
-    tokens.number_input(t("settings.max_output_tokens"), value=None, step=1, key=TOKENS_KEY, persist_state="session")
-    repeats.number_input(
-        t("compare.repeats"),
-        value=None,
-        step=1,
-        key=REPEATS_KEY,
-        help=t("compare.repeats_help"),
-        persist_state="session",
-    )
+    show_field(seed.number_input, "settings.seed", SEED_KEY, value=None, step=1, help=t("compare.seed_help"))
+    show_field(tokens.number_input, "settings.max_output_tokens", TOKENS_KEY, value=None, step=1)
+    show_field(repeats.number_input, "compare.repeats", REPEATS_KEY, value=None, step=1)
 
 
 def _show_run_buttons(kind: str, model: LanguageModel | None) -> None:
@@ -113,10 +103,10 @@ def _show_run_buttons(kind: str, model: LanguageModel | None) -> None:
     shown = state.comparison
     with st.container(horizontal=True, vertical_alignment="center"):
         start = _start_comparison if kind == "columns" else _start_sweep
-        st.button(t("playground.run"), key="compare_run", type="primary", on_click=start, shortcut="Ctrl+Enter")
+        st.button(t("playground.run"), key="compare.run", type="primary", on_click=start, shortcut="Ctrl+Enter")
         if kind == "columns":  # a sweep's Stop is beside its progress
             active = shown is not None and shown.comparison.active
-            st.button(t("playground.stop"), key="compare_stop", on_click=_stop_comparison, disabled=not active)
+            st.button(t("playground.stop"), key="compare.stop", on_click=_stop_comparison, disabled=not active)
         st.caption(t("playground.shortcut"), width="content")
         if model:
             st.space("stretch")
@@ -126,7 +116,7 @@ def _show_run_buttons(kind: str, model: LanguageModel | None) -> None:
 
 
 def _read_prompt(kind: str) -> PromptSpec:
-    if get("compare_whole_prompt") and has(Key.INSTRUCTION):
+    if get("compare.whole_prompt") and has(Key.INSTRUCTION):
         return read_prompt().variants()[0]
     return PromptSpec(get(PROMPT_KEYS[kind]) or "", prefill=(get(PREFILL_KEY) or "") if kind == "sweep" else "")
 
@@ -141,7 +131,7 @@ def _estimate_requests(kind: str) -> list[RequestEstimate]:
         prompt = _read_prompt(kind)
         characters = sum(len(message.content) for message in prompt.messages())
         if kind == "sweep":
-            tokens = int(get_number("sweep_tokens", "max_output_tokens", 1, MAX_OUTPUT_TOKENS))
+            tokens = int(get_number("compare.sweep_tokens", "max_output_tokens", 1, MAX_OUTPUT_TOKENS))
             points, *_ = read_points(tokens)
             return [RequestEstimate(session().model_id, len(points) * read_seed_count(), characters, tokens)]
         tokens = int(get_number(TOKENS_KEY, "max_output_tokens", 1, MAX_OUTPUT_TOKENS))
@@ -197,7 +187,7 @@ def _start_sweep() -> None:
     state = compare_state()
     state.compare_notice = None
     try:
-        tokens = int(get_number("sweep_tokens", "max_output_tokens", 1, MAX_OUTPUT_TOKENS))
+        tokens = int(get_number("compare.sweep_tokens", "max_output_tokens", 1, MAX_OUTPUT_TOKENS))
         points, fields, values = read_points(tokens)
         request = _make_request(
             _read_prompt("sweep"), tokens, int(get_number(SEED_KEY, "seed", 0, 2**53 - MAX_SAMPLES_PER_REQUEST))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import streamlit as st
 
+from pages.ui.components.fields import show_field
 from pages.ui.gallery.history import show_history
 from pages.ui.gallery.saved_list import show_saved_recipes
 from pages.ui.gallery.starter_list import show_starters
@@ -23,19 +24,19 @@ SECTIONS = {"ready": show_starters, "saved": show_saved_recipes, "history": show
 
 def show_gallery_page() -> None:
     """Draw the selected section of the page."""
-    if not has("gallery_section"):
-        put("gallery_section", "ready")
+    if not has("gallery.section"):
+        put("gallery.section", "ready")
     names = {section: t(f"gallery.sections.{section}") for section in SECTIONS}
-    st.segmented_control(
-        t("gallery.title"),
+    show_field(
+        st.segmented_control,
+        "gallery.title",
+        "gallery.section",
         list(names),
         required=True,
         format_func=names.__getitem__,
-        key="gallery_section",
         label_visibility="collapsed",
-        persist_state="session",
     )
-    SECTIONS[get("gallery_section")]()
+    SECTIONS[get("gallery.section")]()
     confirm_opening()
 
 

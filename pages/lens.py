@@ -38,7 +38,7 @@ def _show_page(waited: bool) -> None:
     with panel:
         _show_settings(place)
     with work:
-        hidden = bool(get("lens_guess")) and place.step not in lens_state().guesses
+        hidden = bool(get("lens.guess_first")) and place.step not in lens_state().guesses
         with st.container(border=True):
             _show_answer(place, hidden)
         _show_step(place)
@@ -54,7 +54,7 @@ def _show_settings(place: SelectedStep) -> None:
         on_click=write_settings,
         args=(row.sampler, row.max_output_tokens, row.stop_sequences),
         icon=":material/settings_backup_restore:",
-        key="lens_reset",
+        key="lens.reset",
     )
     show_sampler_panel()
 
@@ -65,13 +65,13 @@ def _show_answer(place: SelectedStep, hidden: bool) -> None:
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.markdown(f"**{t('step.place', step=place.step + 1, count=count)}**", width="content")
         st.space("stretch")
-        st.toggle(t("lens.guess_first"), key="lens_guess", help=t("lens.guess_help"))
+        st.toggle(t("lens.guess_first"), key="lens.guess_first", help=t("lens.guess_help"))
         with st.container(horizontal=True, width="content", gap="small"):
             _show_step_button("lens.previous", "chevron_left", place.step - 1, place.step == 0)
             _show_step_button("lens.next", "chevron_right", place.step + 1, place.step == count - 1)
     show_token_strip(
         make_token_cells(place.branch)[: place.step if hidden else count],
-        key="lens_strip",
+        key="lens.strip",
         mode="probability",
         selected=None if hidden else place.step,
         words=strip_texts("probability", t("run.answer"), t("lens.first_step")),
@@ -84,7 +84,7 @@ def _show_answer(place: SelectedStep, hidden: bool) -> None:
 def _show_step_button(name: str, icon: str, step: int, disabled: bool) -> None:
     st.button(
         t(name),
-        key=f"icon_{name}",
+        key=f"lens.icon_{icon}",
         icon=f":material/{icon}:",
         help=t(name),
         on_click=_select_step,
@@ -109,7 +109,7 @@ def _show_step(place: SelectedStep) -> None:
     config = read_sample_request().sampler
     event = place.events[place.step]
     scene = ViewContext(looking, place.branch.run.label, config, looking.inspect(config), event.known_trace.token_id)
-    if get("lens_guess") and not show_guess(scene, place.step):
+    if get("lens.guess_first") and not show_guess(scene, place.step):
         return
     with st.container(border=True):
         names = {name: t(f"lens.views.{name}") for name in VIEWS}
@@ -117,12 +117,12 @@ def _show_step(place: SelectedStep) -> None:
             t("lens.view"),
             list(names),
             format_func=names.__getitem__,
-            key="lens_view",
+            key="lens.view",
             default="stages",
             required=True,
             label_visibility="collapsed",
         )
-        VIEWS[get("lens_view")](scene)
+        VIEWS[get("lens.view")](scene)
         _show_summary(scene)
 
 

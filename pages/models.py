@@ -6,6 +6,7 @@ import streamlit as st
 
 from llm_core.decoding.precision import PRECISIONS
 from llm_core.models import builtin
+from pages.ui.components.fields import show_field
 from pages.ui.model.provider_form import show_capabilities, show_provider_form
 from pages.ui.model.response_cache_panel import show_response_cache
 from pages.ui.model.status import is_hosted, show_model_status
@@ -43,9 +44,7 @@ def show_models_page() -> None:
         st.markdown(f"**{t('models.local')}**")
         if not has(Key.MODEL_ID):
             put(Key.MODEL_ID, "")
-        st.text_input(
-            t("models.other"), key=Key.MODEL_ID, help=t("models.other_help"), max_chars=500, persist_state="session"
-        )
+        show_field(st.text_input, "models.other", Key.MODEL_ID, max_chars=500)
         st.button(t("models.load"), type="primary", on_click=_use_typed_model)
         st.caption(t("models.rules"))
 

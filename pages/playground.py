@@ -53,12 +53,12 @@ def show_playground_page() -> None:
 
 def _show_run_buttons(model: LanguageModel | None) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.button(t("playground.run"), key="run", type="primary", on_click=_start_run, shortcut="Ctrl+Enter")
-        st.button(t("playground.stop"), key="stop", on_click=_stop_runs, disabled=not has_active_runs())
+        st.button(t("playground.run"), key="playground.run", type="primary", on_click=_start_run, shortcut="Ctrl+Enter")
+        st.button(t("playground.stop"), key="playground.stop", on_click=_stop_runs, disabled=not has_active_runs())
         st.caption(t("playground.shortcut"), width="content")
         show_save_button(RECIPE_SOURCE)
         st.space("stretch")
-        st.button(t("share.title"), key="share", icon=":material/share:", on_click=open_share_dialog)
+        st.button(t("share.title"), key="playground.share", icon=":material/share:", on_click=open_share_dialog)
         if model:
             st.caption(t("playground.model_line", model=model.name, precision=session().precision), width="content")
         elif target := hosted_target():

@@ -54,7 +54,7 @@ def show_techniques_page() -> None:
             default=EXPERIMENT_KINDS[0],
             required=True,
             format_func=lambda each: t(f"study.kinds.{each}.name"),
-            key="study_kind",
+            key="techniques.kind",
         )
         st.caption(t(f"study.kinds.{kind}.text"))
         task = _select_task()
@@ -68,7 +68,7 @@ def show_techniques_page() -> None:
     if (shown := state.studies.get(kind)) is not None:
         with st.container(border=True):
             st.markdown(f"**{i18n.escape_markdown(shown.title)}**")
-            show_experiment(shown.study, lambda: _show_results(kind, shown), key=f"study_{kind}")
+            show_experiment(shown.study, lambda: _show_results(kind, shown), key=f"techniques.study.{kind}")
 
 
 def _show_results(kind: str, shown: ShownStudy) -> None:
@@ -79,25 +79,27 @@ def _show_results(kind: str, shown: ShownStudy) -> None:
     name = _technique_name if kind == "techniques" else _order_name
     if kind == "order" and study.finished:
         _show_order_spread(study)
-    show_accuracies(study, name, lambda item: items[item].question, key=f"study_{kind}")
+    show_accuracies(study, name, lambda item: items[item].question, key=f"techniques.study.{kind}")
 
 
 def _select_task() -> Task | None:
     name, count, seed = st.columns([2, 1, 1])
     names = {each: t(f"tasks.{each}") for each in (*task_names(), OWN_TASK)}
-    chosen = name.selectbox(t("study.task"), list(names), format_func=names.__getitem__, key="study_task")
-    items = count.number_input(t("study.count"), 1, MAX_ITEMS, 20, key="study_count")
-    start = seed.number_input(t("settings.seed"), 0, 10**6, 1, key="study_seed")
+    chosen = name.selectbox(t("study.task"), list(names), format_func=names.__getitem__, key="techniques.task")
+    items = count.number_input(t("study.count"), 1, MAX_ITEMS, 20, key="techniques.count")
+    start = seed.number_input(t("settings.seed"), 0, 10**6, 1, key="techniques.seed")
     if chosen != OWN_TASK:
         return load_task(chosen, int(items), int(start))
-    st.text_input(t("playground.prompt"), key="study_instruction", max_chars=2000)
+    st.text_input(t("playground.prompt"), key="techniques.instruction", max_chars=2000)
     show_table_import("study", _import_task_table, "input,output\n2 + 2,4")
     rows = studies_state().study_rows
     if not rows:
         st.caption(t("study.own_empty"))
         return None
     try:
-        return task_from_table(rows[: int(items)], get("study_instruction") or "", prompt_state().examples.examples)
+        return task_from_table(
+            rows[: int(items)], get("techniques.instruction") or "", prompt_state().examples.examples
+        )
     except NucleusError as error:
         st.warning(i18n.explain(error))
         return None
@@ -126,7 +128,7 @@ def _show_settings(kind: str, task: Task) -> None:
             selection_mode="multi",
             default=["zero_shot", "one_shot", "few_shot", "chain_of_thought"],
             format_func=_technique_name,
-            key="study_techniques",
+            key="techniques.compared",
         )
     if kind == "bias" and not task.choices:
         st.caption(t("study.bias_needs_labels"))
@@ -134,7 +136,7 @@ def _show_settings(kind: str, task: Task) -> None:
     shown = 0
     if len(task.examples) > 1:
         shown = st.slider(
-            t("study.example_count"), 1, len(task.examples), min(4, len(task.examples)), key="study_shown"
+            t("study.example_count"), 1, len(task.examples), min(4, len(task.examples)), key="techniques.example_count"
         )
     if kind == "order" and shown < 2:
         st.caption(t("study.order_needs_examples"))
@@ -147,7 +149,7 @@ def _show_settings(kind: str, task: Task) -> None:
         type="primary",
         on_click=_start_experiment,
         args=(kind, task, tuple(chosen), shown),
-        key="study_run",
+        key="techniques.run",
     )
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.widget_keys import find_widget_keys, rooms
+
 ROOT = Path(__file__).parent.parent
 OURS = {"samplers", "llm_core", "pages", "tests", "benchmarks", "app"}
 TRANSITIVE = {"google": "google-genai", "agentplatform": "google-cloud-aiplatform"}
@@ -84,6 +86,42 @@ def test_only_the_shell_touches_session_state_and_only_pages_are_discovered():
     assert users == {"session.py"}
     discovered = {file.stem for file in pages.glob("*.py")}
     assert discovered == {"__init__", "best_of_n", "compare", "gallery", "lens", "models", "playground", "techniques"}
+
+
+def test_every_widget_key_begins_with_its_room():
+    keys = [
+        (file.relative_to(ROOT), key)
+        for file in sorted((ROOT / "pages").rglob("*.py"))
+        for key in find_widget_keys(file.read_text(encoding="utf-8"))
+    ]
+    known = rooms(ROOT / "pages")
+    offenders = [
+        f"{file}:{key.node.lineno}: {ast.unparse(key.node)}"
+        for file, key in keys
+        if not re.match(rf"({'|'.join(known)})\.", key.beginning)
+    ]
+    assert len(keys) > 300
+    assert offenders == []
+
+
+@pytest.mark.parametrize(
+    ("source", "beginnings"),
+    [
+        ('st.toggle(t("a.b"), key="run")', ["run"]),
+        ('st.toggle(t("a.b"), key=f"run_{place}")', ["run_"]),
+        ('st.toggle(t("a.b"), key=f"{place}_run")', [""]),
+        ('def show(key):\n    st.toggle(t("a.b"), key=f"{key}_run")', []),
+        ('FIRST_KEY, SECOND_KEY = "first", "second"', ["first", "second"]),
+        ('class Key(StrEnum):\n    RUN = "run"', ["run"]),
+        ('if has("run"):\n    put("other", 1)', ["run", "other"]),
+        ('show_field(st.toggle, "a.b", "run")', ["run"]),
+        ('def show(text, key):\n    pass\nshow("a.b", "run")', ["run"]),
+        ('_SECRET = "secret."\ndef secret_key(name):\n    return f"{_SECRET}{name}"', ["secret."]),
+        ('sorted(rows, key=len)\nt("a.b")', []),
+    ],
+)
+def test_widget_keys_are_found_however_they_are_written(source, beginnings):
+    assert sorted(key.beginning for key in find_widget_keys(source)) == sorted(beginnings)
 
 
 def test_no_script_or_style_sheet_lies_in_a_python_string():

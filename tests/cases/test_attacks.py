@@ -265,9 +265,9 @@ def server(builtin) -> Iterator[ServerProcess]:
 async def generate(client: StreamlitClient) -> str:
     """Run 8 tokens in the Playground and return the address under which the answer is kept."""
     await client.rerun()
-    await client.wait_until(lambda: {"run", "max_output_tokens"} <= client.widgets.keys(), 60)
+    await client.wait_until(lambda: {"playground.run", "settings.max_output_tokens"} <= client.widgets.keys(), 60)
     await client.rerun()
-    await client.press("run", [client.state("max_output_tokens", 8)])
+    await client.press("playground.run", [client.state("settings.max_output_tokens", 8)])
     await client.wait_until(lambda: client.token_count() and not client.fragments, 60)
     await client.rerun()
     return client.query
@@ -338,10 +338,14 @@ def test_pasted_recipe_leaves_the_work_of_others(server):
         before = await count_kept_tokens(server.url, address)
         async with StreamlitClient(server.url) as attacker:
             await attacker.rerun()
-            await attacker.press("share")
-            await attacker.wait_until(lambda: "share_paste" in attacker.widgets, 20)
-            text_state = (attacker.widgets["share_paste"][0], "string_value", "\n" + _recipe_with_huge_trace())
-            await attacker.press("share_open", [text_state])
+            await attacker.press("playground.share")
+            await attacker.wait_until(lambda: "playground.share_paste" in attacker.widgets, 20)
+            text_state = (
+                attacker.widgets["playground.share_paste"][0],
+                "string_value",
+                "\n" + _recipe_with_huge_trace(),
+            )
+            await attacker.press("playground.share_open", [text_state])
             with contextlib.suppress(TimeoutError):  # refused, which is right as well
                 await attacker.wait_until(attacker.token_count, 10)
             await attacker.rerun()

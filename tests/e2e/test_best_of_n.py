@@ -48,7 +48,7 @@ def test_cards_grow_in_place_and_winners_are_marked(page: Page, server):
     assert seen["replaced"] == 0
     wait_for_winners(page)
     expect(page.locator(".card.wins").first).to_be_visible()
-    winners = page.locator(".st-key-best-winners")
+    winners = page.locator(".st-key-best_of_n-winners_card")
     expect(winners.get_by_text(EN["best.criterion.sum_logprob"])).to_be_visible()
     expect(page.get_by_test_id("stException")).to_have_count(0)
 
@@ -59,7 +59,7 @@ def test_a_candidate_is_read_token_by_token_and_opened_in_the_lens(page: Page, s
     press_run(page)
     wait_for_winners(page)
     page.locator(".card").nth(1).click()
-    card = page.locator(".st-key-best-candidate")
+    card = page.locator(".st-key-best_of_n-candidate_card")
     expect(card.get_by_role("option").first).to_be_visible()
     expect(card.get_by_text(re.compile("Candidate 2"))).to_be_visible()
     page.get_by_role("button", name=EN["best.open.lens"]).click()
@@ -85,7 +85,7 @@ def test_the_panels_draw_their_charts_and_one_is_downloaded(page: Page, server):
     press_run(page)
     wait_for_winners(page)
     page.get_by_role("radio", name=EN["best.panels.agreement"], exact=True).click()
-    panel = page.locator(".st-key-best-panel")
+    panel = page.locator(".st-key-best_of_n-panel_card")
     expect(panel.locator(".nucleus-plot .main-svg").first).to_be_attached()
     expect(panel.locator(".nucleus-plot")).to_have_count(2)
     page.get_by_role("radio", name=EN["best.panels.theory"], exact=True).click()

@@ -84,7 +84,7 @@ def test_where_two_part_is_marked_explained_and_can_be_left(page: Page, server):
     set_number(page, "max_output_tokens", "24")
     press_run(page)
     wait_for_comparison(page)
-    panel = page.locator(".st-key-compare-divergence")
+    panel = page.locator(".st-key-compare-divergence_card")
     chosen = page.locator(".token.first").nth(2)
     place = chosen.get_attribute("data-place")
     chosen.click()
@@ -112,7 +112,7 @@ def test_a_cell_of_the_map_is_clicked_to_read_its_texts_and_the_chart_downloaded
     set_number(page, "max_output_tokens", "6")
     press_run(page)
     expect(page.get_by_text("50 of 50 answers")).to_be_visible(timeout=120_000)
-    plot = page.locator(".st-key-sweep-card .nucleus-plot")
+    plot = page.locator(".st-key-compare-sweep_card .nucleus-plot")
     plot.locator(".nsewdrag").first.click()  # its middle: the third of five values on both axes
     expect(page.get_by_test_id("stCode")).to_have_count(2)
     expect(page.get_by_label(EN["sweep.read"])).to_have_value("Temperature 0.9, Top-P 0.7")

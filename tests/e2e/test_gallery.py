@@ -34,7 +34,7 @@ def open_section(page: Page, section: str) -> None:
 
 def open_button(page: Page):
     """Return the first Open button of the list."""
-    return page.locator("[class*='st-key-open_'] button").first
+    return page.locator("[class*='st-key-gallery-open'] button").first
 
 
 def search(page: Page, words: str) -> None:
@@ -87,7 +87,7 @@ def test_save_edit_save_diff_restore_delete_undo_open(page: Page, server):
     other.goto(f"{link}&lang=en")
     expect(other.get_by_label(EN["playground.prompt"], exact=True)).to_have_value("Describe the sea.")
     expect(other).not_to_have_url(re.compile(r"[?&]s="))
-    expect(other.locator(".st-key-answer").get_by_role("option")).to_have_count(0)
+    expect(other.locator(".st-key-playground-answer").get_by_role("option")).to_have_count(0)
     find_button(other, "desk.save").click()
     expect(find_button(other, "desk.save_new")).to_be_visible()
     expect(find_button(other, "desk.save_version")).to_have_count(0)

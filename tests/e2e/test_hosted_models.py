@@ -79,7 +79,7 @@ def test_the_lens_and_compare_on_a_real_server(page: Page, server: str, llama: s
     expect(plot.get_by_text(words["hosted_views.rest"])).to_be_visible()
     expect(page.get_by_text(words["hosted_views.shown"].split("{count}")[0])).to_be_visible()
     before = plot.get_attribute("data-step")
-    page.locator(".st-key-temperature input[type=range]").focus()
+    page.locator(".st-key-settings-temperature input[type=range]").focus()
     page.keyboard.press("ArrowRight")
     expect(plot).not_to_have_attribute("data-step", before or "")
     for view in ("orders", "curves", "ranks", "draws", "token"):

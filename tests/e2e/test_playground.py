@@ -21,7 +21,7 @@ WATCH_SCRIPT = """() => {
   const seen = new Set(document.querySelectorAll('.nucleus-plot'));
   const w = window.watched = { nodes: seen, framesWithoutPlot: 0, frames: 0, jumps: 0, steps: new Set(), growth: 0 };
   const main = document.querySelector('[data-testid="stMain"]');
-  const strip = () => document.querySelector('.st-key-answer-card')?.getBoundingClientRect().height ?? 0;
+  const strip = () => document.querySelector('.st-key-playground-answer_card')?.getBoundingClientRect().height ?? 0;
   const start = main.scrollHeight - strip(), scroll = main.scrollTop;
   const look = () => {
     const plots = document.querySelectorAll('.nucleus-plot .main-svg');

@@ -26,7 +26,8 @@ COLOUR_SCRIPT = "(node) => getComputedStyle(node).backgroundColor"
 # The scroll position and the frames in which the page had no strip, from now until `WATCHED`.
 WATCH_SCRIPT = """() => {
   const main = document.querySelector('[data-testid="stMain"]');
-  const strip = [...document.querySelectorAll('.st-key-answer *')].find((node) => node.shadowRoot).shadowRoot;
+  const answer = document.querySelectorAll('.st-key-playground-answer *');
+  const strip = [...answer].find((node) => node.shadowRoot).shadowRoot;
   const first = strip.querySelector('[role=option]');
   const w = window.watched = { frames: 0, jumps: 0, lost: 0 };
   const scroll = main.scrollTop;
@@ -50,7 +51,7 @@ def run_prompt(page: Page, prompt: str, length: int = 16, strategy: str = "greed
 
 def answer_tokens(page: Page):
     """Return the strip of the answer that is shown."""
-    return page.locator(".st-key-answer").get_by_role("option")
+    return page.locator(".st-key-playground-answer").get_by_role("option")
 
 
 def tree_lines(page: Page):
@@ -78,7 +79,7 @@ def test_four_colours_whose_choice_outlives_the_next_run_and_details_on_hover(pa
     expect(page.get_by_text(EN["strip.at_least_bits"].format(value=10))).to_be_visible()
     assert answer_tokens(page).nth(4).evaluate(COLOUR_SCRIPT) != before
     answer_tokens(page).nth(4).hover()
-    tip = page.locator(".st-key-answer .tip")
+    tip = page.locator(".st-key-playground-answer .tip")
     expect(tip).to_contain_text("Token 5:")
     for key in ("strip.modes.probability", "strip.after", "strip.modes.rank", "strip.entropy", "strip.surprisal"):
         expect(tip).to_contain_text(EN[key])
@@ -101,11 +102,13 @@ def test_a_letter_split_over_tokens_is_whole_and_each_part_can_be_chosen(page: P
     find_button(page, "branches.take_text").click()
     expect(tree_lines(page)).to_have_count(2)
     wait_for_run(page)
-    letters = page.locator(".st-key-answer .letter")
+    letters = page.locator(".st-key-playground-answer .letter")
     expect(letters.first.locator(".whole")).to_have_text("ế")
     parts = letters.first.get_by_role("option")
     assert parts.count() > 1
-    expect(page.locator(".st-key-answer").get_by_role("listbox")).to_contain_text(re.compile("ti.*ng.*Vi.*t"))
+    expect(page.locator(".st-key-playground-answer").get_by_role("listbox")).to_contain_text(
+        re.compile("ti.*ng.*Vi.*t")
+    )
     parts.last.click()
     expect(parts.last).to_have_attribute("aria-selected", "true")
     expect(parts.first).to_have_attribute("aria-selected", "false")
@@ -129,18 +132,18 @@ def test_continuing_with_another_token_and_going_through_the_tree_with_keys(page
     tree_lines(page).nth(1).focus()
     page.keyboard.press("ArrowUp")
     expect(tree_lines(page).nth(0)).to_have_attribute("aria-selected", "true")
-    expect(page.locator(".st-key-answer .fork")).to_have_count(0)
+    expect(page.locator(".st-key-playground-answer .fork")).to_have_count(0)
     assert answer_tokens(page).all_text_contents() == whole
     page.keyboard.press("ArrowDown")
-    expect(page.locator(".st-key-answer .fork")).to_have_count(1)
+    expect(page.locator(".st-key-playground-answer .fork")).to_have_count(1)
     assert answer_tokens(page).all_text_contents() == branch
 
     place = EN["step.place"].format(step=len(branch), count=len(branch))
     expect(page.get_by_text(place)).to_be_visible()  # drawn after the list of branches
     page.get_by_label(EN["branches.compare"], exact=True).press("ArrowDown")
     choose_option(page.get_by_role("option", name="Answer 1", exact=True))
-    expect(page.locator(".st-key-compared_left").get_by_role("option").first).to_have_text(branch[5])
-    expect(page.locator(".st-key-compared_right").get_by_role("option").first).to_have_text(whole[5])
+    expect(page.locator(".st-key-playground-compared_left").get_by_role("option").first).to_have_text(branch[5])
+    expect(page.locator(".st-key-playground-compared_right").get_by_role("option").first).to_have_text(whole[5])
 
 
 def test_a_reload_half_way_follows_the_same_run_and_finds_the_tree(page: Page, server):
@@ -236,13 +239,13 @@ def test_beam_search_grows_a_tree_in_which_a_hypothesis_can_be_followed(page: Pa
     page.locator("summary").filter(has_text=EN["beam.title"]).click()
     page.wait_for_timeout(1000)  # the panel is unfolding
     find_button(page, "beam.start").click()
-    nodes = page.locator(".st-key-beam_tree").get_by_role("treeitem")
+    nodes = page.locator(".st-key-playground-beam_tree").get_by_role("treeitem")
     expect(nodes.first).to_be_attached()
     expect(page.get_by_text(EN["beam.best"])).to_be_visible(timeout=120_000)
     expect(find_button(page, "beam.stop")).to_be_disabled()
-    pruned = page.locator(".st-key-beam_tree .node.pruned")
+    pruned = page.locator(".st-key-playground-beam_tree .node.pruned")
     assert nodes.count() > pruned.count() > 12
-    told = page.locator(".st-key-beam_tree .told")
+    told = page.locator(".st-key-playground-beam_tree .told")
     expect(told).to_contain_text(EN["beam.finished"])
     nodes.nth(1).click()
     expect(told).to_contain_text(EN["beam.kept"])
@@ -250,9 +253,9 @@ def test_beam_search_grows_a_tree_in_which_a_hypothesis_can_be_followed(page: Pa
     page.keyboard.press("ArrowDown")
     page.keyboard.press("ArrowDown")
     expect(told).to_contain_text(EN["beam.pruned"])
-    expect(page.locator(".st-key-beam_tree .node.way")).to_have_count(1)
+    expect(page.locator(".st-key-playground-beam_tree .node.way")).to_have_count(1)
     with page.expect_download() as download:
-        page.locator(".st-key-beam_tree .save").click()
+        page.locator(".st-key-playground-beam_tree .save").click()
     drawing = Path(download.value.path()).read_text(encoding="utf-8")
     assert drawing.startswith("<svg")
     assert drawing.count('class="node') == nodes.count()

@@ -51,7 +51,7 @@ def test_scripts_in_every_field_stay_text(page: Page, server):
     )
     page.goto(share_url(server, recipe))
     expect(run_button(page)).to_be_visible()
-    card = page.locator(".st-key-recipe-opened")
+    card = page.locator(".st-key-playground-opened_recipe")
     for field in (recipe.title, recipe.author, recipe.licence, recipe.notes):
         expect(card.get_by_text(field, exact=False).first).to_be_visible()
     expect(prompt_field(page)).to_have_value(recipe.prompt.instruction)

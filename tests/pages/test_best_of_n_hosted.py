@@ -25,9 +25,9 @@ def open_hosted_best_of_n(server, language: str = "en", n: int = 3):
     target = services.router().target(server.model)
     session(app).model_id = server.model
     session(app).keys[f"{target.scheme}:{target.place}"] = SecretStr(KEY)
-    app.number_input(key="best_n").set_value(n).run()
-    assert app.toggle(key="best_one_call").value  # as long as nothing is known against it
-    app.toggle(key="best_one_call").set_value(False).run()
+    app.number_input(key="best_of_n.n").set_value(n).run()
+    assert app.toggle(key="best_of_n.one_call").value  # as long as nothing is known against it
+    app.toggle(key="best_of_n.one_call").set_value(False).run()
     assert not app.exception
     return app
 
@@ -44,7 +44,7 @@ def test_what_is_said_beforehand_is_what_is_sent(language, kind):
         app = open_hosted_best_of_n(server, language, 10)
         alone = words["best.plan.alone"].format(count=10, requests=10)
         assert alone in page_text(app)
-        app.toggle(key="best_one_call").set_value(True).run()
+        app.toggle(key="best_of_n.one_call").set_value(True).run()
         assert words["best.plan.candidates"].format(count=10, requests=2, each=8) in page_text(app)
         run_and_wait(app)
         pool = session(app).best.shown.pool
@@ -56,23 +56,23 @@ def test_what_is_said_beforehand_is_what_is_sent(language, kind):
 def test_judges_are_counted_too_and_too_many_requests_are_refused():
     with OpenAIServer("vllm", KEY) as server:
         app = open_hosted_best_of_n(server, n=4)
-        app.selectbox(key="best_judge").set_value(server.model).run()
-        app.button_group(key="best_criteria").set_value(["autorater", "pairwise"]).run()
+        app.selectbox(key="best_of_n.judge").set_value(server.model).run()
+        app.button_group(key="best_of_n.criteria").set_value(["autorater", "pairwise"]).run()
         names = [EN["best.criterion.autorater"], EN["best.criterion.pairwise"]]
         line = " ".join(
             EN["best.plan.judge"].format(name=name, requests=count) for name, count in zip(names, (4, 12), strict=True)
         )
         assert line in page_text(app)
         assert EN["hosted_views.plan.requests"].format(count=20, model="sea", limit=8) in page_text(app)
-        app.number_input(key="best_n").set_value(64).run()
-        app.number_input(key="best_opponents").set_value(8).run()
+        app.number_input(key="best_of_n.n").set_value(64).run()
+        app.number_input(key="best_of_n.opponents").set_value(8).run()
         press_run(app)
         assert error_messages(app) == [EN["errors.too_many_requests"].format(value=1152, limit=500)]
         assert not server.requests
-        app.button_group(key="best_kind").set_value("items").run()
-        app.number_input(key="best_items_count").set_value(3).run()
-        app.number_input(key="best_items_n").set_value(4).run()
-        app.button_group(key="best_items_criteria").set_value([]).run()
+        app.button_group(key="best_of_n.kind").set_value("items").run()
+        app.number_input(key="best_of_n.items_count").set_value(3).run()
+        app.number_input(key="best_of_n.items_n").set_value(4).run()
+        app.button_group(key="best_of_n.items_criteria").set_value([]).run()
         assert EN["best.plan.items"].format(items=3, count=4, requests=15) in page_text(app)
 
 
@@ -80,12 +80,12 @@ def test_a_refusal_leaves_the_switch_dead_with_the_reason():
     with GeminiServer(KEY) as server:
         server.refused_fields["candidateCount"] = "Multiple candidates is not enabled for this model"
         app = open_hosted_best_of_n(server)
-        app.toggle(key="best_one_call").set_value(True).run()
+        app.toggle(key="best_of_n.one_call").set_value(True).run()
         run_and_wait(app)
         assert len(session(app).best.shown.pool.candidates()) == 3
         assert candidate_counts(server) == [0, 0, 0, 3]
         app.run()
-        assert app.toggle(key="best_one_call").disabled
+        assert app.toggle(key="best_of_n.one_call").disabled
         refused = server.refused_fields["candidateCount"]
         reason = EN["errors.provider_setting_rejected"].format(setting=EN["fields.candidate_count"], detail=refused)
         assert f":material/block: {reason}" in page_text(app)
@@ -97,7 +97,7 @@ def test_fewer_than_asked_for_are_told():
     with OpenAIServer("vllm", KEY) as server:
         server.candidates = 3
         app = open_hosted_best_of_n(server, n=4)
-        app.toggle(key="best_one_call").set_value(True).run()
+        app.toggle(key="best_of_n.one_call").set_value(True).run()
         run_and_wait(app)
         reason = explain(session(app).best.shown.pool.error)
         assert "4" in reason
@@ -125,12 +125,12 @@ def test_over_items_too_what_is_left_out_and_what_did_not_come_is_told():
     with OpenAIServer("vllm", KEY) as server:
         server.candidates = 3
         app = open_hosted_best_of_n(server)
-        app.button_group(key="best_kind").set_value("items").run()
-        app.number_input(key="best_items_count").set_value(2).run()
-        app.number_input(key="best_items_n").set_value(4).run()
-        assert EN["best.criterion.self_certainty"] not in app.button_group(key="best_items_criteria").options
+        app.button_group(key="best_of_n.kind").set_value("items").run()
+        app.number_input(key="best_of_n.items_count").set_value(2).run()
+        app.number_input(key="best_of_n.items_n").set_value(4).run()
+        assert EN["best.criterion.self_certainty"] not in app.button_group(key="best_of_n.items_criteria").options
         assert EN["errors.criterion_needs_vocabulary"] in page_text(app)
-        app.toggle(key="best_one_call").set_value(True).run()
+        app.toggle(key="best_of_n.one_call").set_value(True).run()
         press_run(app)
         assert not error_messages(app)
         study = session(app).best.items.study

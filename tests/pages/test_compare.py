@@ -28,13 +28,13 @@ def open_compare(language: str = "en", kind: str = "columns"):
     app = open_app(language)
     app.switch_page("pages/compare.py").run()
     if kind == "sweep":
-        app.button_group(key="compare_kind").set_value("sweep").run()
+        app.button_group(key="compare.kind").set_value("sweep").run()
     assert not app.exception
     return app
 
 
 def press_run(app):
-    app.button(key="compare_run").click().run()
+    app.button(key="compare.run").click().run()
     assert not app.exception
     return app
 
@@ -57,8 +57,8 @@ def run_comparison(app):
 
 
 def set_column_value(app, field: str, value):
-    app.selectbox(key="compare_field").set_value(field).run()
-    key = f"compare_{app.button_group(key='compare_column').value}_{field}"
+    app.selectbox(key="compare.field").set_value(field).run()
+    key = f"compare.value.{app.button_group(key='compare.column').value}.{field}"
     box = next(each for each in (*app.number_input, *app.text_input, *app.text_area, *app.selectbox) if each.key == key)
     box.set_value(value).run()
     assert not app.exception
@@ -69,8 +69,8 @@ def set_column_value(app, field: str, value):
 def test_six_samplers_run_at_once_and_are_explained(language):
     words = load_texts(language)
     app = open_compare(language)
-    app.number_input(key="compare_tokens").set_value(8)
-    app.number_input(key="compare_repeats").set_value(2).run()
+    app.number_input(key="compare.tokens").set_value(8)
+    app.number_input(key="compare.repeats").set_value(2).run()
     run_comparison(app)
     shown = session(app).comparison
     assert [column.sampler for column in shown.comparison.columns] == list(PRESETS["samplers"])
@@ -78,7 +78,7 @@ def test_six_samplers_run_at_once_and_are_explained(language):
     events = [shown.comparison.record(place).events() for place in range(6)]
     parting = first_divergence(events[0], events[2])
     assert parting is not None
-    app.selectbox(key="compare_other").set_value(2).run()
+    app.selectbox(key="compare.other").set_value(2).run()
     model = shown.comparison.run(0).model
     drawn = [model.label(events[place][parting].token_id).strip() for place in (0, 2)]
     told = " ".join(each.value for each in app.markdown)
@@ -93,20 +93,20 @@ def test_six_samplers_run_at_once_and_are_explained(language):
 
 def test_a_column_is_duplicated_and_changed_one_setting_at_a_time():
     app = open_compare()
-    app.button_group(key="compare_column").set_value(session(app).columns.drafts[4].id).run()
-    app.button(key="compare_duplicate").click().run()
+    app.button_group(key="compare.column").set_value(session(app).columns.drafts[4].id).run()
+    app.button(key="compare.duplicate").click().run()
     drafts = session(app).columns.drafts
     assert [draft.sampler for draft in drafts[4:6]] == [SamplerConfig(top_p=0.9)] * 2
-    assert app.button_group(key="compare_column").value == drafts[5].id
+    assert app.button_group(key="compare.column").value == drafts[5].id
     set_column_value(app, "repetition_penalty", 1.3)
     set_column_value(app, "order", "gemini")
     set_column_value(app, "prompt", "Name a colour.")
     assert drafts[5].sampler == SamplerConfig(top_p=0.9, repetition_penalty=1.3, order="gemini")
     assert drafts[4].sampler == SamplerConfig(top_p=0.9)
-    app.button_group(key="compare_column").set_value(drafts[0].id).run()
-    app.button(key="compare_remove").click().run()
+    app.button_group(key="compare.column").set_value(drafts[0].id).run()
+    app.button(key="compare.remove").click().run()
     assert session(app).columns.drafts[0].sampler == SamplerConfig(temperature=0.7)
-    app.number_input(key="compare_tokens").set_value(3)
+    app.number_input(key="compare.tokens").set_value(3)
     run_comparison(app)
     shown = session(app).comparison.comparison
     assert len(shown.columns) == 6
@@ -123,11 +123,11 @@ def test_what_cannot_be_set_is_said_and_changes_nothing():
     set_column_value(app, "top_k", None)
     assert error_messages(app) == [EN["errors.setting_empty"].format(field="Top-K")]
     assert [draft.sampler for draft in session(app).columns.drafts] == before
-    app.number_input(key="compare_repeats").set_value(11).run()
+    app.number_input(key="compare.repeats").set_value(11).run()
     press_run(app)
     assert error_messages(app) == [EN["errors.rows_out_of_range"].format(value=66, limit=64)]
-    app.number_input(key="compare_repeats").set_value(1).run()
-    app.text_area(key="compare_prompt").set_value(" ").run()
+    app.number_input(key="compare.repeats").set_value(1).run()
+    app.text_area(key="compare.prompt").set_value(" ").run()
     press_run(app)
     assert error_messages(app) == [EN["errors.prompt_empty"]]
     assert session(app).comparison is None
@@ -144,12 +144,12 @@ def test_more_models_than_the_memory_holds_are_refused():
 
 def test_the_playgrounds_whole_prompt_can_be_compared():
     app = open_app()
-    app.text_area(key="instruction").set_value("Answer with a colour.").run()
-    app.text_area(key="role").set_value("You are a painter.").run()
+    app.text_area(key="prompt.instruction").set_value("Answer with a colour.").run()
+    app.text_area(key="prompt.role").set_value("You are a painter.").run()
     app.switch_page("pages/compare.py").run()
-    assert app.text_area(key="compare_prompt").value == "Answer with a colour."
-    app.toggle(key="compare_whole_prompt").set_value(True).run()
-    app.number_input(key="compare_tokens").set_value(2)
+    assert app.text_area(key="compare.prompt").value == "Answer with a colour."
+    app.toggle(key="compare.whole_prompt").set_value(True).run()
+    app.number_input(key="compare.tokens").set_value(2)
     run_comparison(app)
     assert "You are a painter." in session(app).comparison.comparison.runs[0].rendered.text
 
@@ -157,13 +157,13 @@ def test_the_playgrounds_whole_prompt_can_be_compared():
 @pytest.mark.parametrize("name", SWEEP_PRESETS)
 def test_every_ready_sweep_can_be_run_and_stopped(name):
     app = open_compare(kind="sweep")
-    app.button(key=f"sweep_ready_{name}").click().run()
-    app.number_input(key="sweep_tokens").set_value(2).run()
+    app.button(key=f"compare.sweep_preset.{name}").click().run()
+    app.number_input(key="compare.sweep_tokens").set_value(2).run()
     press_run(app)
     assert not error_messages(app)
     sweep = session(app).swept.sweep
     assert sweep.items == SWEEP_PRESETS[name].seeds
-    app.button(key="sweep_stop").click().run()
+    app.button(key="compare.sweep_stop").click().run()
     assert not sweep.running
     assert not app.exception
 
@@ -171,19 +171,19 @@ def test_every_ready_sweep_can_be_run_and_stopped(name):
 @pytest.mark.parametrize("language", ["en", "vi"])
 def test_a_map_fills_and_its_texts_can_be_read(language):
     app = open_compare(language, "sweep")
-    app.selectbox(key="sweep_second").set_value("top_k").run()
-    app.text_input(key="sweep_values").set_value("0.5 1,5; 1.5")
-    app.text_input(key="sweep_second_values").set_value("1, 20")
-    app.number_input(key="sweep_seeds").set_value(2)
-    app.number_input(key="sweep_tokens").set_value(5).run()
+    app.selectbox(key="compare.sweep_second").set_value("top_k").run()
+    app.text_input(key="compare.sweep_values").set_value("0.5 1,5; 1.5")
+    app.text_input(key="compare.sweep_second_values").set_value("1, 20")
+    app.number_input(key="compare.sweep_seeds").set_value(2)
+    app.number_input(key="compare.sweep_tokens").set_value(5).run()
     press_run(app)
     sweep = session(app).swept.sweep
     rerun_until(app, lambda: sweep.finished)
     assert list(sweep.points) == [(0.5, 1), (0.5, 20), (1.5, 1), (1.5, 20)]
     assert all(len(text.tokens) == 5 for text in sweep.texts.values())
-    app.selectbox(key="sweep_place").set_value(3).run()
+    app.selectbox(key="compare.sweep_place").set_value(3).run()
     assert [each.value for each in app.code] == [text.text for text in sweep.texts_at((1.5, 20))]
-    app.toggle(key="sweep_table").set_value(True).run()
+    app.toggle(key="compare.sweep_table").set_value(True).run()
     assert len(app.dataframe[0].value) == 4
     assert not app.exception
 
@@ -191,7 +191,7 @@ def test_a_map_fills_and_its_texts_can_be_read(language):
 @pytest.mark.parametrize(("values", "shown"), [("0.5 warm", "warm"), ("0.5 300", "300.0")])
 def test_a_bad_axis_is_named(values, shown):
     app = open_compare(kind="sweep")
-    app.text_input(key="sweep_values").set_value(values).run()
+    app.text_input(key="compare.sweep_values").set_value(values).run()
     press_run(app)
     assert error_messages(app) == [
         EN["errors.setting_out_of_range"].format(field="Temperature", value=shown, low=0, high=100)

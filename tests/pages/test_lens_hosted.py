@@ -39,8 +39,8 @@ def any_server(request):
 def open_lens_after_run(server: OpenAIServer | GeminiServer, language: str = "en"):
     """Open the Lens after a hosted run."""
     app = open_hosted_playground(server, language)
-    app.pills(key="strategy").set_value("combined").run()
-    app.number_input(key="max_output_tokens").set_value(6).run()
+    app.pills(key="settings.strategy").set_value("combined").run()
+    app.number_input(key="settings.max_output_tokens").set_value(6).run()
     wait_for_run(press_run(app))
     return go_to_lens(app)
 
@@ -53,20 +53,20 @@ def test_every_view_of_a_hosted_step_and_no_further_request(any_server, language
     assert len(cached_steps(app)) == 1
     assert words["hosted_views.shown"].split("{count}")[0] in caption_text(app)
     for view in ("orders", "curves", "ranks", "token", "draws", "stages"):
-        app.button_group(key="lens_view").set_value(view).run()
+        app.button_group(key="lens.view").set_value(view).run()
         assert not app.exception, view
         assert not error_messages(app)
-        app.slider(key="temperature").set_value(1.3 if view == "draws" else 0.7).run()
+        app.slider(key="settings.temperature").set_value(1.3 if view == "draws" else 0.7).run()
         assert not app.exception, view
     assert len(server.requests) == asked
 
 
 def test_the_table_has_all_shown_tokens_and_one_line_for_the_others(server):
     app = open_lens_after_run(server)
-    app.slider(key="temperature").set_value(1.8)
-    app.slider(key="top_p").set_value(1.0)
-    app.number_input(key="top_k").set_value(0).run()
-    app.toggle(key="lens_stages_table").set_value(True).run()
+    app.slider(key="settings.temperature").set_value(1.8)
+    app.slider(key="settings.top_p").set_value(1.0)
+    app.number_input(key="settings.top_k").set_value(0).run()
+    app.toggle(key="lens.stages_table").set_value(True).run()
     [table] = [frame.value for frame in app.dataframe]
     assert len(table) == 21
     assert table[EN["step.token"]].iloc[-1] == EN["hosted_views.rest"]
@@ -79,10 +79,10 @@ def test_a_shown_token_is_followed_and_another_has_a_limit(server):
     app = open_lens_after_run(server)
     run, step = session(app).run, session(app).lens.step
     shown = run.label(run.samples[0].events()[step].token_id).strip()
-    app.button_group(key="lens_view").set_value("token").run()
-    app.text_input(key="lens_ask").set_value(shown).run()
+    app.button_group(key="lens.view").set_value("token").run()
+    app.text_input(key="lens.question").set_value(shown).run()
     assert any(frame.value[EN["lens.rank"]][0].isdigit() for frame in app.dataframe)
-    app.text_input(key="lens_ask").set_value("xylophone").run()
+    app.text_input(key="lens.question").set_value("xylophone").run()
     assert EN["hosted_views.not_shown"].format(count=20) in caption_text(app)
     tables = [frame.value for frame in app.dataframe]
     limit = EN["hosted_views.at_most"].split("{")[0]
@@ -93,7 +93,7 @@ def test_a_shown_token_is_followed_and_another_has_a_limit(server):
 
 def test_a_stage_without_a_bound_is_named(server):
     app = open_lens_after_run(server)
-    app.multiselect(key="further_stages").set_value(["typical_p"]).run()
+    app.multiselect(key="settings.further_stages").set_value(["typical_p"]).run()
     assert not app.exception
     assert EN["stages.typical_p.name"] in caption_text(app)
     assert EN["hosted_views.unbounded"].split("{stages}")[1] in caption_text(app)
@@ -101,9 +101,9 @@ def test_a_stage_without_a_bound_is_named(server):
 
 def test_a_guess_that_was_not_shown_counts_as_at_most(server):
     app = open_lens_after_run(server)
-    app.toggle(key="lens_guess").set_value(True).run()
+    app.toggle(key="lens.guess_first").set_value(True).run()
     step = session(app).lens.step
-    app.text_input(key=f"lens_guess_{step}").set_value("xylophone")
+    app.text_input(key=f"lens.guess.{step}").set_value("xylophone")
     next(button for button in app.button if button.label == EN["lens.guess.reveal"]).click().run()
     assert not app.exception
     guess = session(app).lens.guesses[step]

@@ -19,14 +19,14 @@ def model_is_there(builtin):
 def test_a_search_shows_its_finished_answers_and_every_hypothesis(language):
     words = load_texts(language)
     app = open_app(language)
-    app.number_input(key="beam_count").set_value(2)
-    app.number_input(key="beam_length").set_value(4).run()
-    app.button(key="beam_start").click().run()
+    app.number_input(key="playground.beam_count").set_value(2)
+    app.number_input(key="playground.beam_length").set_value(4).run()
+    app.button(key="playground.beam_start").click().run()
     assert not app.exception
     run = session(app).beam
     assert run.wait(120)
     app.run()
-    app.toggle(key="beam_table").set_value(True).run()
+    app.toggle(key="playground.beam_table").set_value(True).run()
     assert not app.exception
     answers, table = (frame.value for frame in app.dataframe[:2])
     assert list(answers[words["beam.score"]]) == [round(each.score, 3) for each in run.finished]
@@ -40,11 +40,11 @@ def test_a_search_shows_its_finished_answers_and_every_hypothesis(language):
 
 def test_a_refused_prompt_is_explained_and_the_last_search_stays():
     app = open_app()
-    app.number_input(key="beam_length").set_value(1).run()
-    app.button(key="beam_start").click().run()
+    app.number_input(key="playground.beam_length").set_value(1).run()
+    app.button(key="playground.beam_start").click().run()
     run = session(app).beam
     assert run.wait(120)
-    app.text_area(key="instruction").set_value("").run()
-    app.button(key="beam_start").click().run()
+    app.text_area(key="prompt.instruction").set_value("").run()
+    app.button(key="playground.beam_start").click().run()
     assert EN["errors.prompt_empty"] in error_messages(app)
     assert session(app).beam is run

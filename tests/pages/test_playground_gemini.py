@@ -48,7 +48,7 @@ def last_config(server: GeminiServer) -> dict:
 
 
 def run_and_wait(app: AppTest) -> AppTest:
-    app.number_input(key="max_output_tokens").set_value(5)
+    app.number_input(key="settings.max_output_tokens").set_value(5)
     return wait_for_run(press_run(app))
 
 
@@ -60,11 +60,11 @@ def page_text(app: AppTest) -> str:
 def test_system_text_thinking_safety_and_pictures_are_sent(server, language):
     server.thoughts = "Let me think."
     app = open_gemini_playground(server, language)
-    app.text_area(key="system").set_value("Be brief.")
-    app.selectbox(key="thinking").set_value("low")
-    app.toggle(key="show_thoughts").set_value(True)
-    app.selectbox(key="safety").set_value("BLOCK_NONE")
-    app.file_uploader(key="hosted_images").upload("sea.png", PNG, "image/png")
+    app.text_area(key="prompt.system").set_value("Be brief.")
+    app.selectbox(key="model.thinking").set_value("low")
+    app.toggle(key="model.show_thoughts").set_value(True)
+    app.selectbox(key="model.safety").set_value("BLOCK_NONE")
+    app.file_uploader(key="model.images").upload("sea.png", PNG, "image/png")
     app.run()
     run_and_wait(app)
     words = load_texts(language)
@@ -83,11 +83,11 @@ def test_system_text_thinking_safety_and_pictures_are_sent(server, language):
 @pytest.mark.parametrize("kind", ["json", "choice"])
 def test_structured_output_is_asked_for(server, kind):
     app = open_gemini_playground(server)
-    app.segmented_control(key="output_kind").set_value(kind).run()
+    app.segmented_control(key="prompt.output_kind").set_value(kind).run()
     if kind == "json":
-        app.text_area(key="schema").set_value('{"type": "object", "properties": {"city": {"type": "string"}}}')
+        app.text_area(key="prompt.schema").set_value('{"type": "object", "properties": {"city": {"type": "string"}}}')
     else:
-        app.text_area(key="choices").set_value("yes\nno")
+        app.text_area(key="prompt.choices").set_value("yes\nno")
     run_and_wait(app)
     assert not error_messages(app)
     sent = last_config(server)
@@ -101,44 +101,48 @@ def test_structured_output_is_asked_for(server, kind):
 @pytest.mark.parametrize("language", ["en", "vi"])
 def test_tokens_are_counted_before_a_run_and_the_count_is_of_the_prompt_as_it_stands(server, language):
     app = open_gemini_playground(server, language)
-    app.text_area(key="system").set_value("Be brief.").run()
-    wait_for_calls(app.button(key="count_tokens").click().run())
+    app.text_area(key="prompt.system").set_value("Be brief.").run()
+    wait_for_calls(app.button(key="playground.count_tokens").click().run())
     told = load_texts(language)["hosted.usage.prompt"].format(value=7)
     assert server.requests[-1].path.endswith(":countTokens")
     assert last_body(server)["contents"][0]["parts"][0]["text"] == "Be brief."
     assert told in page_text(app)
-    app.text_area(key="instruction").set_value("Something else.").run()
+    app.text_area(key="prompt.instruction").set_value("Something else.").run()
     assert told not in page_text(app)
     session(app).keys.clear()
-    wait_for_calls(app.button(key="count_tokens").click().run())
+    wait_for_calls(app.button(key="playground.count_tokens").click().run())
     assert not app.exception
 
 
 def test_a_provider_of_its_own_order_makes_that_control_look_dead(server):
     app = open_gemini_playground(server)
-    app.pills(key="strategy").set_value("combined").run()
-    assert app.selectbox(key="order").disabled
+    app.pills(key="settings.strategy").set_value("combined").run()
+    assert app.selectbox(key="settings.order").disabled
     words = load_texts("en")
     stages = ("presence_penalty", "frequency_penalty", "top_k", "top_p", "temperature")
     order = " → ".join(words[f"stages.{stage}.name"] for stage in stages)
     assert words["errors.provider_order_own"].format(stages=order) in page_text(app)
     app.switch_page("pages/compare.py").run()
-    app.selectbox(key="compare_field").set_value("order").run()
-    assert next(each for each in app.selectbox if each.key and each.key.endswith("_order")).disabled
+    app.selectbox(key="compare.field").set_value("order").run()
+    assert next(
+        each
+        for each in app.selectbox
+        if each.key and each.key.endswith(".order") and each.key.startswith("compare.value.")
+    ).disabled
 
 
 def test_a_count_that_takes_long_can_be_stopped(server):
     app = open_gemini_playground(server)
     gate = threading.Event()
     server.replies.append(Reply(body={}, gate=gate))
-    app.button(key="count_tokens").click().run()
+    app.button(key="playground.count_tokens").click().run()
     while not server.requests:
         time.sleep(0.05)
-    assert app.button(key="count_tokens").disabled
-    app.button(key="stop-count").click().run()
+    assert app.button(key="playground.count_tokens").disabled
+    app.button(key="shell.stop.count").click().run()
     gate.set()
-    assert not app.button(key="count_tokens").disabled
-    wait_for_calls(app.button(key="count_tokens").click().run())
+    assert not app.button(key="playground.count_tokens").disabled
+    wait_for_calls(app.button(key="playground.count_tokens").click().run())
     assert load_texts("en")["hosted.usage.prompt"].format(value=7) in page_text(app)
 
 
@@ -176,6 +180,6 @@ def test_vertex_ai_goes_the_same_way_and_thoughts_cost_as_output(monkeypatch, tm
         cost = (9 * 1000 + (written + 5) * 100_000) / 1e6
         estimate = load_texts("en")["hosted.cost"]
         assert estimate.format(value=f"{cost:.5f}", currency="USD", date="2026-11-25") in page_text(app)
-        wait_for_calls(app.button(key="count_tokens").click().run())
+        wait_for_calls(app.button(key="playground.count_tokens").click().run())
         assert "7 prompt tokens" in page_text(app)
         assert estimate.format(value="0.00700", currency="USD", date="2026-11-25") in page_text(app)

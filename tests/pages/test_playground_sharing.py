@@ -45,7 +45,7 @@ def open_link(recipe: Recipe, **more: str) -> AppTest:
 
 
 def share_recipe(app: AppTest) -> Recipe:
-    app.button(key="share").click().run()
+    app.button(key="playground.share").click().run()
     assert not app.exception
     [link] = [code.value for code in app.code if "/?r=" in code.value]
     return decode_link(link)
@@ -53,9 +53,9 @@ def share_recipe(app: AppTest) -> Recipe:
 
 def test_a_link_fills_the_page_and_runs_nothing():
     app = open_link(RECIPE)
-    assert app.text_area(key="instruction").value == "Name it."
-    assert app.number_input(key="top_k").value == 20
-    assert app.number_input(key="seed").value == 5
+    assert app.text_area(key="prompt.instruction").value == "Name it."
+    assert app.number_input(key="settings.top_k").value == 20
+    assert app.number_input(key="settings.seed").value == 5
     assert session(app).technique_runs == []
     assert session(app).replaced_recipe is None
     again = share_recipe(app)
@@ -69,8 +69,8 @@ def test_it_runs_as_the_command_line_does():
     assert run is not None
     assert run.request.samples == RECIPE.rows()
     assert run.request.prompt == RECIPE.prompt
-    app.button(key="share").click().run()
-    app.toggle(key="share_run").set_value(True).run()
+    app.button(key="playground.share").click().run()
+    app.toggle(key="playground.share_run").set_value(True).run()
     assert not app.exception
     state = session(app)
     assert state.recorded_trace is not None
@@ -80,24 +80,24 @@ def test_it_runs_as_the_command_line_does():
 
 def test_work_is_asked_for_and_comes_back():
     app = open_app()
-    app.text_area(key="instruction").set_value("Mine").run()
-    app.number_input(key="max_output_tokens").set_value(3)
+    app.text_area(key="prompt.instruction").set_value("Mine").run()
+    app.number_input(key="settings.max_output_tokens").set_value(3)
     app = wait_for_run(press_run(app))
     mine = session(app).technique_runs
     app.query_params["r"] = encode_link(RECIPE)
     app.run()
-    assert app.text_area(key="instruction").value == "Mine"
-    app.button(key="desk_keep").click().run()
-    assert app.text_area(key="instruction").value == "Mine"
+    assert app.text_area(key="prompt.instruction").value == "Mine"
+    app.button(key="playground.cancel_open").click().run()
+    assert app.text_area(key="prompt.instruction").value == "Mine"
     assert "r" not in app.query_params
     app.query_params["r"] = encode_link(RECIPE.replace(title="Another"))
     app.run()
-    app.button(key="desk_open").click().run()
-    assert app.text_area(key="instruction").value == "Name it."
-    app.button(key="bring_back").click().run()
+    app.button(key="playground.confirm_open").click().run()
+    assert app.text_area(key="prompt.instruction").value == "Name it."
+    app.button(key="playground.bring_back").click().run()
     assert not app.exception
-    assert app.text_area(key="instruction").value == "Mine"
-    assert app.number_input(key="max_output_tokens").value == 3
+    assert app.text_area(key="prompt.instruction").value == "Mine"
+    assert app.number_input(key="settings.max_output_tokens").value == 3
     assert session(app).technique_runs == mine
 
 
@@ -105,7 +105,7 @@ def test_work_is_asked_for_and_comes_back():
 def test_a_model_that_a_stranger_names_takes_a_click(model_id):
     app = open_link(RECIPE.replace(model=ModelReference(id=model_id)))
     assert session(app).model_id == "builtin"
-    assert app.button(key="use_recipe_model").label == load_texts("en")["desk.use_model"]
+    assert app.button(key="playground.use_recipe_model").label == load_texts("en")["desk.use_model"]
 
 
 def test_what_the_page_cannot_show_is_named_and_kept():
@@ -131,4 +131,4 @@ def test_a_bad_link_is_explained(language):
     app.run()
     assert error_messages(app) == [load_texts(language)["errors.recipe_link_damaged"]]
     assert "r" not in app.query_params
-    assert app.button(key="run")
+    assert app.button(key="playground.run")

@@ -84,7 +84,7 @@ def all_text(app) -> str:
 def test_recorded_answers_stand_side_by_side(recorded, alone, language):
     words = load_texts(language)
     app = open_recipe(recorded, language)
-    app.button(key="open_in_compare").click().run()
+    app.button(key="playground.open_in_compare").click().run()
     assert not app.exception
     assert app.title[0].value == words["compare.title"]
     shown = session(app).comparison
@@ -108,7 +108,7 @@ def test_recorded_answers_stand_side_by_side(recorded, alone, language):
 def test_recorded_answers_are_candidates(recorded, alone, language):
     words = load_texts(language)
     app = open_recipe(recorded, language)
-    app.button(key="open_in_best").click().run()
+    app.button(key="playground.open_in_best_of_n").click().run()
     rerun_until(app)
     assert app.title[0].value == words["best.title"]
     shown = session(app).best.shown
@@ -122,8 +122,8 @@ def test_recorded_answers_are_candidates(recorded, alone, language):
     assert words["best.criterion.autorater"] in note
     assert "taste" in note
     assert words["fields.logit_bias"] in note
-    assert app.button(key="best_grow").disabled
-    app.button(key="best_bring_back").click().run()
+    assert app.button(key="best_of_n.grow").disabled
+    app.button(key="best_of_n.bring_back").click().run()
     assert not app.exception
     assert session(app).best.shown is None
 
@@ -131,33 +131,33 @@ def test_recorded_answers_are_candidates(recorded, alone, language):
 def test_a_record_without_certainties_says_so(recorded, alone):
     bare = recorded.replace(criteria={"mean_logprob": 1.0})
     app = open_recipe(bare.replace(trace=record_trace(bare)))
-    app.button(key="open_in_best").click().run()
+    app.button(key="playground.open_in_best_of_n").click().run()
     assert f"**{EN['best.criterion.self_certainty']}**: {EN['errors.criterion_needs_vocabulary']}" in page_text(app)
 
 
 def test_a_recipe_goes_through_the_page_unchanged(recorded):
     """What the page does not show stays with it; what is changed there is carried."""
     app = open_recipe(recorded.replace(trace=None))
-    app.button(key="open_in_best").click().run()
-    assert app.number_input(key="best_n").value == 4
-    assert app.text_area(key="best_prompt").value == "Say hello."
-    app.number_input(key="best_n").set_value(2).run()
-    app.number_input(key="best_weight_vote").set_value(3.0).run()
-    app.button(key="best_run").click().run()
+    app.button(key="playground.open_in_best_of_n").click().run()
+    assert app.number_input(key="best_of_n.n").value == 4
+    assert app.text_area(key="best_of_n.prompt").value == "Say hello."
+    app.number_input(key="best_of_n.n").set_value(2).run()
+    app.number_input(key="best_of_n.weight.vote").set_value(3.0).run()
+    app.button(key="best_of_n.run").click().run()
     assert not error_messages(app)
     rerun_until(app)
     shown = session(app).best.shown
     assert shown.pool.template.deadline_seconds == 77
-    app.button(key="save_recipe").click().run()
-    app.button(key="save_new").click().run()
+    app.button(key="recipes.save").click().run()
+    app.button(key="recipes.save_new").click().run()
     assert not app.exception
     opened = session(app).best.opened
     assert opened.id
     expected = RECIPE.replace(candidates=2, criteria=WEIGHTS | {"vote": 3.0}, language="en")
     assert opened.recipe == expected
-    app.button(key="save_recipe").click().run()
-    app.toggle(key="save_run").set_value(True).run()
-    app.button(key="save_version").click().run()
+    app.button(key="recipes.save").click().run()
+    app.toggle(key="recipes.with_run").set_value(True).run()
+    app.button(key="recipes.save_version").click().run()
     assert not app.exception
     opened = session(app).best.opened
     assert opened.version == 2
@@ -170,12 +170,12 @@ def test_more_answers_than_columns_and_other_prompts_are_told():
     spec = PromptSpec("Say {{what}}.", values=({"what": "hello"}, {"what": "goodbye"}))
     recipe = Recipe(prompt=spec, seeds=tuple(range(10)), limits=Limits(max_output_tokens=2))
     app = open_recipe(recipe.replace(trace=record_trace(recipe)))
-    app.button(key="open_in_compare").click().run()
+    app.button(key="playground.open_in_compare").click().run()
     assert not app.exception
     assert EN["recipes.first_columns"].format(count=20, limit=16) in page_text(app)
     names = list(app.dataframe[-1].value[EN["compare.column"]])
     assert (names[0], names[15]) == ("1 · prompt 1, seed 0", "16 · prompt 2, seed 5")
-    app.selectbox(key="compare_other").set_value(10).run()
+    app.selectbox(key="compare.other").set_value(10).run()
     assert not app.exception
     assert EN["compare.why.model"] in page_text(app)
     assert session(app).comparison.recorded
@@ -188,12 +188,12 @@ def test_hosted_answers_without_probabilities_are_compared_by_their_texts():
         recipe = RECIPE.replace(model=ModelReference(id=server.model), criteria={}, candidates=2)
         recipe = recipe.replace(trace=record_trace(recipe, lambda request: services.router().submit(request, keys)))
     app = open_recipe(recipe)
-    app.button(key="open_in_compare").click().run()
+    app.button(key="playground.open_in_compare").click().run()
     assert not app.exception
     assert EN["recipes.without_probabilities"] in page_text(app)
     assert EN["hosted_views.compare.no_probabilities"] in page_text(app)
     app.switch_page("pages/playground.py").run()
-    app.button(key="open_in_best").click().run()
+    app.button(key="playground.open_in_best_of_n").click().run()
     assert not app.exception
     for name in ("sum_logprob", "self_certainty"):
         assert f"block: **{EN[f'best.criterion.{name}']}**" in page_text(app)
@@ -202,8 +202,8 @@ def test_hosted_answers_without_probabilities_are_compared_by_their_texts():
 def test_a_prompt_of_several_parts_runs_as_the_playground_has_it():
     parts = PromptSpec("Name it.", technique="few_shot", question="sky", examples=(Example("grass", "green"),))
     app = open_recipe(Recipe(prompt=parts, candidates=3, limits=Limits(max_output_tokens=2)))
-    app.button(key="open_in_best").click().run()
-    app.button(key="best_run").click().run()
+    app.button(key="playground.open_in_best_of_n").click().run()
+    app.button(key="best_of_n.run").click().run()
     assert not error_messages(app)
     rerun_until(app)
     pool = session(app).best.shown.pool
@@ -224,14 +224,14 @@ def test_other_weights_are_told_before_and_after_a_run(language):
     before, after = (words[f"recipes.{name}"].split("{")[0] for name in ("other_weights", "written_with_others"))
     assert before in all_text(app)
     assert after not in all_text(app)
-    app.button(key="run").click().run()
+    app.button(key="playground.run").click().run()
     run = session(app).run
     assert run is not None
     assert run.wait(60)
     app.run()
     assert after in all_text(app)
-    app.button(key="open_in_best").click().run()
+    app.button(key="playground.open_in_best_of_n").click().run()
     assert before in all_text(app)
-    app.button(key="best_run").click().run()
+    app.button(key="best_of_n.run").click().run()
     rerun_until(app)
     assert after in all_text(app)

@@ -32,36 +32,36 @@ def rerun_until_done(app):
 @pytest.mark.parametrize("language", ["en", "vi"])
 def test_few_shot_is_composed_run_and_kept_by_another_technique(language):
     app = open_app(language)
-    app.button_group(key="technique").set_value("few_shot").run()
-    app.button(key="example_add").click().run()
+    app.button_group(key="prompt.technique").set_value("few_shot").run()
+    app.button(key="prompt.example_add").click().run()
     number = session(app).examples.drafts[0].id
-    app.text_area(key=f"example_{number}_input").set_value("Hà Nội").run()
-    app.text_area(key=f"example_{number}_output").set_value("Vietnam").run()
-    app.text_area(key="instruction").set_value("Name the country.")
-    app.text_area(key="question").set_value("Lima")
-    app.number_input(key="max_output_tokens").set_value(3)
+    app.text_area(key=f"prompt.example.{number}.input").set_value("Hà Nội").run()
+    app.text_area(key=f"prompt.example.{number}.output").set_value("Vietnam").run()
+    app.text_area(key="prompt.instruction").set_value("Name the country.")
+    app.text_area(key="prompt.question").set_value("Lima")
+    app.number_input(key="settings.max_output_tokens").set_value(3)
     wait_for_run(press_run(app))
     rendered = session(app).run.rendered.text
     assert "Name the country.\n\nHà Nội<|im_end|>\n<|im_start|>assistant\nVietnam<|im_end|>" in rendered
     assert rendered.endswith("<|im_start|>user\nLima<|im_end|>\n<|im_start|>assistant\n")
-    app.button_group(key="technique").set_value("zero_shot").run()
-    app.button_group(key="technique").set_value("few_shot").run()
+    app.button_group(key="prompt.technique").set_value("zero_shot").run()
+    app.button_group(key="prompt.technique").set_value("few_shot").run()
     assert session(app).examples.examples == (Example("Hà Nội", "Vietnam"),)
-    assert app.text_area(key=f"example_{number}_output").value == "Vietnam"
-    app.button(key=f"icon_example_remove_{number}").click().run()
+    assert app.text_area(key=f"prompt.example.{number}.output").value == "Vietnam"
+    app.button(key=f"prompt.icon_example.remove.{number}").click().run()
     assert not session(app).examples.examples
-    app.button(key="icon_example_undo").click().run()
-    assert app.text_area(key=f"example_{number}_output").value == "Vietnam"
+    app.button(key="prompt.icon_example_undo").click().run()
+    assert app.text_area(key=f"prompt.example.{number}.output").value == "Vietnam"
 
 
 def test_pasted_examples_and_a_refusal_that_loses_nothing():
     app = open_app()
-    app.button_group(key="technique").set_value("few_shot").run()
-    app.text_area(key="example_paste").set_value("input,output\na,1\nb,2\na,1\n")
-    app.button(key="example_take").click().run()
+    app.button_group(key="prompt.technique").set_value("few_shot").run()
+    app.text_area(key="prompt.example_paste").set_value("input,output\na,1\nb,2\na,1\n")
+    app.button(key="prompt.example_take").click().run()
     assert session(app).examples.examples == (Example("a", "1"), Example("b", "2"))
-    app.text_area(key="example_paste").set_value("input,output\nc,\n")
-    app.button(key="example_take").click().run()
+    app.text_area(key="prompt.example_paste").set_value("input,output\nc,\n")
+    app.button(key="prompt.example_take").click().run()
     assert load_texts("en")["errors.row_incomplete"].format(number=1, field="output") in [
         each.value for each in app.info
     ]
@@ -70,9 +70,9 @@ def test_pasted_examples_and_a_refusal_that_loses_nothing():
 
 def test_self_consistency_votes():
     app = open_app()
-    app.button_group(key="technique").set_value("self_consistency").run()
-    app.number_input(key="chains").set_value(3)
-    app.number_input(key="max_output_tokens").set_value(4)
+    app.button_group(key="prompt.technique").set_value("self_consistency").run()
+    app.number_input(key="prompt.chains").set_value(3)
+    app.number_input(key="settings.max_output_tokens").set_value(4)
     rerun_until_done(press_run(app))
     [asking] = session(app).technique_runs
     assert len(asking.outcomes) == 3
@@ -84,11 +84,11 @@ def test_self_consistency_votes():
 def test_a_document_is_looked_up_shown_and_cited():
     document = "The library opens at eight.\n\nCards are free for students.\n\nA late book costs a fine."
     app = open_app()
-    app.text_area(key="instruction").set_value("What do cards cost students?")
-    app.text_area(key="document").set_value(document)
-    app.text_input(key="prefill").set_value("It is free [2] [3].")
-    app.number_input(key="max_output_tokens").set_value(2)
-    app.number_input(key="passages").set_value(1).run()
+    app.text_area(key="prompt.instruction").set_value("What do cards cost students?")
+    app.text_area(key="prompt.document").set_value(document)
+    app.text_input(key="prompt.prefill").set_value("It is free [2] [3].")
+    app.number_input(key="settings.max_output_tokens").set_value(2)
+    app.number_input(key="prompt.passages").set_value(1).run()
     found = load_texts("en")["document.found"].format(count=1)
     assert found in [caption.value for caption in app.caption]
     assert "Cards are free for students." in [code.value for code in app.code]
@@ -97,7 +97,7 @@ def test_a_document_is_looked_up_shown_and_cited():
     assert any(load_texts("en")["document.cited"] in caption for caption in captions)
     assert load_texts("en")["document.invented"].format(numbers="[3]") in captions
     assert "[2] Cards are free" in session(app).technique_runs[0].main.rendered.text
-    app.text_area(key="instruction").set_value("Weather?").run()
+    app.text_area(key="prompt.instruction").set_value("Weather?").run()
     press_run(app)
     assert error_messages(app) == [load_texts("en")["errors.passage_not_found"]]
     assert session(app).technique_runs, "the run before is still there"
@@ -105,11 +105,11 @@ def test_a_document_is_looked_up_shown_and_cited():
 
 def test_variables_make_several_prompts_and_missing_values_are_named():
     app = open_app()
-    app.text_area(key="instruction").set_value("The capital of {{country}} is").run()
+    app.text_area(key="prompt.instruction").set_value("The capital of {{country}} is").run()
     press_run(app)
     assert error_messages(app) == [load_texts("en")["errors.variable_without_value"].format(variable="country")]
     session(app).value_table.set([{"country": "Peru"}, {"country": "Kenya"}])
-    app.number_input(key="max_output_tokens").set_value(2)
+    app.number_input(key="settings.max_output_tokens").set_value(2)
     app.run()
     rerun_until_done(press_run(app))
     asked = [asking.main.rendered.text for asking in session(app).technique_runs]
@@ -119,10 +119,10 @@ def test_variables_make_several_prompts_and_missing_values_are_named():
 def test_a_study_runs_to_its_end_and_says_what_it_found():
     app = open_app()
     app.switch_page("pages/techniques.py").run()
-    app.selectbox(key="study_task").set_value("sentiment").run()
-    app.number_input(key="study_count").set_value(3).run()
-    app.button_group(key="study_techniques").set_value(["zero_shot", "few_shot"]).run()
-    app.button(key="study_run").click().run()
+    app.selectbox(key="techniques.task").set_value("sentiment").run()
+    app.number_input(key="techniques.count").set_value(3).run()
+    app.button_group(key="techniques.compared").set_value(["zero_shot", "few_shot"]).run()
+    app.button(key="techniques.run").click().run()
     assert not app.exception
     study = session(app).studies["techniques"].study
     until = time.monotonic() + TIMEOUT_SECONDS
@@ -140,24 +140,24 @@ def test_a_study_runs_to_its_end_and_says_what_it_found():
 
 def test_every_gallery_prompt_opens_in_the_playground():
     app = open_app()
-    app.text_area(key="instruction").set_value("Mine").run()
+    app.text_area(key="prompt.instruction").set_value("Mine").run()
     app.switch_page("pages/gallery.py").run()
     for application in load_applications():
-        app.selectbox(key="gallery_application").set_value(application.id).run()
+        app.selectbox(key="gallery.application").set_value(application.id).run()
         assert not app.exception
         entry = application.entries[0]
-        app.button(key=f"open_{application.id}_{entry.id}").click().run()
+        app.button(key=f"gallery.open.{application.id}.{entry.id}").click().run()
         assert not app.exception
         if application in load_applications()[:2]:  # "Mine" is there, which nobody has saved
             assert session(app).pending_recipe is not None
-            app.button(key="desk_open").click().run()
+            app.button(key="playground.confirm_open").click().run()
         assert session(app).pending_recipe is None
         app.switch_page("pages/playground.py").run()
         assert not app.exception
         assert not error_messages(app)
-        assert app.text_area(key="instruction").value == entry.prompts["en"].instruction
+        assert app.text_area(key="prompt.instruction").value == entry.prompts["en"].instruction
         assert session(app).examples.examples == entry.prompts["en"].examples
         if application is load_applications()[0]:
-            app.button(key="bring_back").click().run()
-            assert app.text_area(key="instruction").value == "Mine"
+            app.button(key="playground.bring_back").click().run()
+            assert app.text_area(key="prompt.instruction").value == "Mine"
         app.switch_page("pages/gallery.py").run()

@@ -67,7 +67,7 @@ def session(app: AppTest) -> SessionView:
 
 
 def press_run(app: AppTest) -> AppTest:
-    app.button(key="run").click().run()
+    app.button(key="playground.run").click().run()
     assert not app.exception
     return app
 

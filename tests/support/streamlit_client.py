@@ -121,7 +121,7 @@ class StreamlitClient:
                 raise TimeoutError
             await asyncio.sleep(0.05)
 
-    def token_count(self, component: str = "answer") -> int:
+    def token_count(self, component: str = "playground.answer") -> int:
         """Return the number of tokens that the Playground's answer shows."""
         return len((self.components.get(component) or {}).get("cells", []))
 

@@ -15,6 +15,7 @@ from pages.ui.best_of_n.figures import ScalingCurve, scaling_figure, scaling_tab
 from pages.ui.best_of_n.request_estimate import RequestGroup, estimate_requests, merge_by_model, read_best_hosted
 from pages.ui.best_of_n.scaling import n_values
 from pages.ui.best_of_n.session_state import best_of_n_state
+from pages.ui.components.fields import show_field
 from pages.ui.components.live_plot import show_live_plot
 from pages.ui.model.hosted_notes import show_notices, show_queue_note
 from pages.ui.model.request_builder import build_request
@@ -33,10 +34,10 @@ if TYPE_CHECKING:
 REFRESH_SECONDS = 1.0
 MAX_BENCHMARK_ITEMS = 100
 TASK_KEY, ITEM_COUNT_KEY, N_KEY, CRITERIA_KEY = (
-    "best_items_task",
-    "best_items_count",
-    "best_items_n",
-    "best_items_criteria",
+    "best_of_n.items_task",
+    "best_of_n.items_count",
+    "best_of_n.items_n",
+    "best_of_n.items_criteria",
 )
 _DEFAULTS = {
     TASK_KEY: "capitals",
@@ -62,19 +63,19 @@ def show_benchmark_settings() -> None:
             put(key, value)
     names = {name: t(f"tasks.{name}") for name in task_names()}
     task, items, n = st.columns([2, 1, 1])
-    task.selectbox(t("study.task"), list(names), format_func=names.__getitem__, key=TASK_KEY, persist_state="session")
-    items.number_input(t("study.count"), value=None, step=1, key=ITEM_COUNT_KEY, persist_state="session")
-    n.number_input(t("best.n"), value=None, step=1, key=N_KEY, persist_state="session")
+    show_field(task.selectbox, "study.task", TASK_KEY, list(names), format_func=names.__getitem__)
+    show_field(items.number_input, "study.count", ITEM_COUNT_KEY, value=None, step=1)
+    show_field(n.number_input, "best.n", N_KEY, value=None, step=1, help=None)
     without = LOCAL_ONLY_CRITERIA if is_hosted() else {}
     put(CRITERIA_KEY, [name for name in get(CRITERIA_KEY) or () if name not in without])
-    st.pills(
-        t("best.criteria"),
+    show_field(
+        st.pills,
+        "best.criteria",
+        CRITERIA_KEY,
         [name for name in BENCHMARK_CRITERIA if name not in without],
         selection_mode="multi",
         format_func=criterion_name,
-        key=CRITERIA_KEY,
         help=t("best.items_help"),
-        persist_state="session",
     )
     for name, reason in without.items():
         st.caption(f":material/block: **{criterion_name(name)}**: {i18n.explain(NucleusError(reason))}")
@@ -136,7 +137,7 @@ def show_benchmark() -> None:
     if shown is None:
         st.caption(t("best.items_empty"))
         return
-    with st.container(border=True, key="best-items"):
+    with st.container(border=True, key="best_of_n.items_card"):
         st.markdown(f"**{t(f'tasks.{shown.task.name}')}**")
         running = shown.study.running
         st.fragment(_refresh_benchmark, run_every=REFRESH_SECONDS if running else None)(shown, running)
@@ -148,12 +149,12 @@ def _refresh_benchmark(shown: ShownBenchmark, was_running: bool) -> None:
     show_queue_note(study.runs)
     st.progress(len(study.results) / study.items, t("best.items_progress", done=len(study.results), total=study.items))
     with st.container(horizontal=True):
-        st.button(t("playground.stop"), on_click=study.stop, disabled=not study.running, key="best_items_stop")
+        st.button(t("playground.stop"), on_click=study.stop, disabled=not study.running, key="best_of_n.items_stop")
         st.button(
             t("study.resume"),
             on_click=study.resume,
             disabled=study.running or study.finished,
-            key="best_items_resume",
+            key="best_of_n.items_resume",
         )
     _show_accuracy(study)
     if errors := [result.error for result in study.results.values() if result.error]:
@@ -184,12 +185,12 @@ def _show_accuracy(study: BestOfNStudy) -> None:
     axis = (t("best.n_axis"), t("best.items_axis"))
     show_live_plot(
         scaling_figure(lines, axis, limits=(-0.04, 1.04)),
-        key="best_items_plot",
+        key="best_of_n.items_plot",
         label="; ".join(f"{line.name} {format_number(line.values[-1])}" for line in lines),
         step=str(len(study.results)),
         min_width=560,
     )
-    if st.toggle(t("step.as_table"), key="best_items_table"):
+    if st.toggle(t("step.as_table"), key="best_of_n.items_table"):
         st.dataframe(scaling_table(lines, t("best.n_axis")), hide_index=True)
     st.markdown(f"**{t('best.cost', n=study.n)}**")
     st.dataframe([_cost_row(study, way) for way in study.strategies], hide_index=True)

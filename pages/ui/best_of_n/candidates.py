@@ -17,6 +17,7 @@ from pages.ui.best_of_n.ranking import find_winners, format_score, show_agreemen
 from pages.ui.best_of_n.scaling import show_scaling
 from pages.ui.best_of_n.session_state import best_of_n_state
 from pages.ui.components.candidate_cards import CandidateCard, show_candidate_cards
+from pages.ui.components.fields import show_field
 from pages.ui.model.hosted_notes import show_queue_note
 from pages.ui.model.status import is_hosted
 from pages.ui.shell import i18n, services
@@ -56,17 +57,10 @@ def _select_order(shown: ShownPool) -> str:
     names = {GENERATION_ORDER: t("best.as_written")} | {
         name: criterion_name(name) for name in scores_by_criterion(shown.scorer)
     }
-    if get("best_order") not in names:
-        put("best_order", GENERATION_ORDER)
-    st.selectbox(
-        t("best.order"),
-        list(names),
-        format_func=names.__getitem__,
-        key="best_order",
-        width=320,
-        persist_state="session",
-    )
-    return str(get("best_order"))
+    if get("best_of_n.order") not in names:
+        put("best_of_n.order", GENERATION_ORDER)
+    show_field(st.selectbox, "best.order", "best_of_n.order", list(names), format_func=names.__getitem__, width=320)
+    return str(get("best_of_n.order"))
 
 
 def _show_cards(shown: ShownPool, order: str, drawn: tuple[bool, bool, int | None]) -> None:
@@ -76,7 +70,7 @@ def _show_cards(shown: ShownPool, order: str, drawn: tuple[bool, bool, int | Non
     show_queue_note(shown.pool.runs)
     show_candidate_cards(
         _make_cards(shown, scores, order),
-        key="best_cards",
+        key="best_of_n.cards",
         chosen=None if shown.chosen is None else str(_find_group(shown, shown.chosen)),
         name=t("best.candidates"),
         totals=_totals_text(shown),
@@ -196,18 +190,18 @@ def _show_explanation(shown: ShownPool) -> None:
     _show_winners(shown, scores)
     show_candidate(shown, scores)
     names = {name: t(f"best.panels.{name}") for name in PANELS}
-    if not has("best_panel"):
-        put("best_panel", PANELS[0])
-    panel = st.segmented_control(
-        t("best.panel"),
+    if not has("best_of_n.panel"):
+        put("best_of_n.panel", PANELS[0])
+    panel = show_field(
+        st.segmented_control,
+        "best.panel",
+        "best_of_n.panel",
         list(names),
         required=True,
         format_func=names.__getitem__,
-        key="best_panel",
         label_visibility="collapsed",
-        persist_state="session",
     )
-    with st.container(border=True, key="best-panel"):
+    with st.container(border=True, key="best_of_n.panel_card"):
         {"ranking": show_ranking, "agreement": show_agreement, "theory": show_scaling}[str(panel)](shown, scores)
 
 
@@ -226,7 +220,7 @@ def _show_winners(shown: ShownPool, scores: dict[str, dict[int, Score]]) -> None
         tie = t("best.tie", count=len(found)) if len(found) > 1 else ""
         lines.append(f"- **{criterion_name(name)}**: {t('best.winner', number=found[0] + 1)} {right} {tie}".rstrip())
     if lines:
-        with st.container(border=True, key="best-winners"):
+        with st.container(border=True, key="best_of_n.winners_card"):
             st.markdown(f"**{t('best.winners')}**\n" + "\n".join(lines))
             if OWN_SCORE in scores:
                 st.caption(t("best.own_weights"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import streamlit as st
@@ -13,6 +13,7 @@ from llm_core.generation.request import HostedOptions
 from llm_core.models import builtin
 from pages.ui.best_of_n.prompt_and_check import CHECK_KEY, CRITERIA_KEY, read_check, read_equality
 from pages.ui.best_of_n.session_state import best_of_n_state
+from pages.ui.components.fields import show_field
 from pages.ui.model.request_builder import build_request
 from pages.ui.model.session_state import model_state
 from pages.ui.model.status import is_hosted
@@ -26,7 +27,10 @@ if TYPE_CHECKING:
     from llm_core.best_of_n.scoring import CandidateScorer
     from llm_core.experiments.candidate_pool import Candidate
 
-JUDGE_KEY, REWARD_MODEL_KEY, OPPONENTS_KEY = "best_judge", "best_reward", "best_opponents"
+ScoresByCriterion = Mapping[str, Mapping[int, "Score"]]
+"""Scores by criterion and candidate index."""
+
+JUDGE_KEY, REWARD_MODEL_KEY, OPPONENTS_KEY = "best_of_n.judge", "best_of_n.reward", "best_of_n.opponents"
 OWN_SCORE = "own"
 MAX_OPPONENTS = 8
 LOCAL_ONLY_CRITERIA = {"self_certainty": "criterion_needs_vocabulary"}
@@ -42,15 +46,7 @@ def show_criteria() -> None:
     reasons = {name: reason for name, each in everything.items() if (reason := unavailable_reason(each))}
     free = [name for name in everything if name not in (*reasons, truth)]
     put(CRITERIA_KEY, [name for name in get(CRITERIA_KEY) or () if name in free])
-    st.pills(
-        t("best.criteria"),
-        free,
-        selection_mode="multi",
-        format_func=criterion_name,
-        key=CRITERIA_KEY,
-        help=t("best.criteria_help"),
-        persist_state="session",
-    )
+    show_field(st.pills, "best.criteria", CRITERIA_KEY, free, selection_mode="multi", format_func=criterion_name)
     for name, reason in reasons.items():
         st.caption(f":material/block: **{criterion_name(name)}**: {i18n.explain(reason)}")
     with st.expander(t("best.what_they_say")):
@@ -63,7 +59,7 @@ def show_criteria() -> None:
 
 def weight_key(name: str) -> str:
     """Return the key of the widget that holds a criterion's weight."""
-    return f"best_weight_{name}"
+    return f"best_of_n.weight.{name}"
 
 
 def criterion_name(name: str) -> str:
@@ -138,27 +134,16 @@ def _show_judges() -> None:
     judge, opponents = st.columns([2, 1])
     listed = (model.id for models in model_state().listed_models.values() for model in models)
     known = dict.fromkeys([session().model_id, builtin.MODEL_ID, *listed, str(get(JUDGE_KEY) or session().model_id)])
-    judge.selectbox(
-        t("best.judge"),
+    show_field(
+        judge.selectbox,
+        "best.judge",
+        JUDGE_KEY,
         list(known),
         format_func=lambda model_id: builtin.NAME if model_id == builtin.MODEL_ID else model_id,
-        key=JUDGE_KEY,
         accept_new_options=True,
-        help=t("best.judge_help"),
-        persist_state="session",
     )
-    opponents.number_input(
-        t("best.opponents"),
-        1,
-        MAX_OPPONENTS,
-        step=1,
-        key=OPPONENTS_KEY,
-        help=t("best.opponents_help"),
-        persist_state="session",
-    )
-    st.text_input(
-        t("best.reward"), key=REWARD_MODEL_KEY, max_chars=300, help=t("best.reward_help"), persist_state="session"
-    )
+    show_field(opponents.number_input, "best.opponents", OPPONENTS_KEY, 1, MAX_OPPONENTS, step=1)
+    show_field(st.text_input, "best.reward", REWARD_MODEL_KEY, max_chars=300)
     st.caption(t("best.reward_text"))
 
 
@@ -172,9 +157,7 @@ def _show_weights(names: Sequence[str]) -> None:
         key = weight_key(name)
         if not has(key):
             put(key, 0.0)
-        fields[place % 4].number_input(
-            criterion_name(name), -10.0, 10.0, step=0.5, key=key, format="%.4g", persist_state="session"
-        )
+        show_field(fields[place % 4].number_input, f"best.criterion.{name}", key, -10.0, 10.0, step=0.5, format="%.4g")
 
 
 def scores_by_criterion(scorer: CandidateScorer) -> dict[str, dict[int, Score]]:

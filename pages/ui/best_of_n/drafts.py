@@ -45,7 +45,7 @@ BEST_OF_N_PRESETS: dict[str, BestOfNPreset] = {
         ("sum_logprob", "mean_logprob", "self_certainty", "vote"),
         "number",
         "number",
-        {"best_target": 19.0, "best_tolerance": 0.0},
+        {"best_of_n.target": 19.0, "best_of_n.tolerance": 0.0},
     ),
     "json": BestOfNPreset(
         'Name a city and its country as JSON, like {"city": "Paris", "country": "France"}. Choose another city.',
@@ -53,7 +53,7 @@ BEST_OF_N_PRESETS: dict[str, BestOfNPreset] = {
         ("mean_logprob", "self_certainty", "sentiment"),
         "schema",
         "whole",
-        {"best_schema": EXAMPLE_SCHEMA},
+        {"best_of_n.schema": EXAMPLE_SCHEMA},
     ),
     "open": BestOfNPreset(
         "Write a one-sentence slogan for a small bookshop.",

@@ -14,6 +14,7 @@ from llm_core.experiments.tasks import Task, load_task, task_names
 from llm_core.generation.request import MAX_SAMPLES_PER_REQUEST
 from llm_core.prompts.extraction import Extraction, ExtractionKind
 from pages.ui.best_of_n.drafts import BEST_OF_N_PRESETS, CHECKS
+from pages.ui.components.fields import show_field
 from pages.ui.prompt.composer import read_prompt
 from pages.ui.shell.i18n import t
 from pages.ui.shell.session import Key, get, has, put
@@ -21,22 +22,27 @@ from pages.ui.shell.session import Key, get, has, put
 if TYPE_CHECKING:
     from llm_core.best_of_n.criteria import Criterion
 
-PROMPT_KEY, WHOLE_PROMPT_KEY, N_KEY, CHECK_KEY = "best_prompt", "best_whole_prompt", "best_n", "best_check"
+PROMPT_KEY, WHOLE_PROMPT_KEY, N_KEY, CHECK_KEY = (
+    "best_of_n.prompt",
+    "best_of_n.whole_prompt",
+    "best_of_n.n",
+    "best_of_n.check",
+)
 CRITERIA_KEY, EXTRACTION_KEY, ARGUMENT_KEY, EQUALITY_KEY = (
-    "best_criteria",
-    "best_extraction",
-    "best_argument",
-    "best_equality",
+    "best_of_n.criteria",
+    "best_of_n.extraction",
+    "best_of_n.argument",
+    "best_of_n.equality",
 )
 TASK_ITEM_COUNT, TASK_SEED = 40, 1
 _DEFAULTS: dict[str, Any] = {
-    "best_answer": "",
-    "best_target": 19.0,
-    "best_tolerance": 0.0,
-    "best_pattern": "",
-    "best_schema": "",
-    "best_task": task_names()[0],
-    "best_item": 1,
+    "best_of_n.answer": "",
+    "best_of_n.target": 19.0,
+    "best_of_n.tolerance": 0.0,
+    "best_of_n.pattern": "",
+    "best_of_n.schema": "",
+    "best_of_n.task": task_names()[0],
+    "best_of_n.item": 1,
     ARGUMENT_KEY: "",
     EQUALITY_KEY: False,
 }
@@ -68,7 +74,7 @@ def show_presets() -> None:
     st.caption(t("best.start_from"))
     with st.container(horizontal=True):
         for name in BEST_OF_N_PRESETS:
-            st.button(t(f"best.ready.{name}"), on_click=apply_preset, args=(name,), key=f"best_ready_{name}")
+            st.button(t(f"best.ready.{name}"), on_click=apply_preset, args=(name,), key=f"best_of_n.preset.{name}")
 
 
 def show_prompt_fields() -> None:
@@ -78,34 +84,20 @@ def show_prompt_fields() -> None:
         st.caption(t("best.task_prompt"))
         st.code(f"{task.instruction}\n{task.items[item].question}", language=None, wrap_lines=True)
         return
-    whole = has(Key.INSTRUCTION) and st.toggle(
-        t("compare.whole_prompt"), key=WHOLE_PROMPT_KEY, help=t("compare.whole_prompt_help"), persist_state="session"
-    )
+    whole = has(Key.INSTRUCTION) and show_field(st.toggle, "compare.whole_prompt", WHOLE_PROMPT_KEY)
     if not whole:
-        st.text_area(t("playground.prompt"), key=PROMPT_KEY, height=68, persist_state="session")
+        show_field(st.text_area, "playground.prompt", PROMPT_KEY, height=68)
 
 
 def show_check_fields() -> None:
     """Draw the fields of the right answer's check, of the number of candidates and of the result's extraction."""
     kinds = {kind: t(f"best.checks.{kind}") for kind in CHECKS}
     how, what, count = st.columns([1.5, 1.6, 1.1])
-    how.selectbox(
-        t("best.check"),
-        list(kinds),
-        format_func=kinds.__getitem__,
-        key=CHECK_KEY,
-        help=t("best.check_help"),
-        persist_state="session",
-    )
+    show_field(how.selectbox, "best.check", CHECK_KEY, list(kinds), format_func=kinds.__getitem__)
     with what:
         _CHECK_FIELDS[str(get(CHECK_KEY))]()
-    count.number_input(
-        t("best.n"),
-        value=None,
-        step=1,
-        key=N_KEY,
-        help=t("best.n_help", limit=MAX_SAMPLES_PER_REQUEST),
-        persist_state="session",
+    show_field(
+        count.number_input, "best.n", N_KEY, value=None, step=1, help=t("best.n_help", limit=MAX_SAMPLES_PER_REQUEST)
     )
     if get(CHECK_KEY) != "task" and not get(WHOLE_PROMPT_KEY):
         _show_extraction()
@@ -115,17 +107,10 @@ def _show_extraction() -> None:
     with st.expander(t("best.result")):
         kind, argument = st.columns(2, vertical_alignment="bottom")
         names = {name: t(f"extraction.{name}") for name in get_args(ExtractionKind)}
-        kind.selectbox(
-            t("extraction.title"),
-            list(names),
-            format_func=names.__getitem__,
-            key=EXTRACTION_KEY,
-            help=t("extraction.help"),
-            persist_state="session",
-        )
+        show_field(kind.selectbox, "extraction.title", EXTRACTION_KEY, list(names), format_func=names.__getitem__)
         if (name := get(EXTRACTION_KEY)) in ("marker", "regex", "json_path"):
-            argument.text_input(t(f"extraction.{name}_argument"), key=ARGUMENT_KEY, persist_state="session")
-        st.toggle(t("best.mathematics"), key=EQUALITY_KEY, help=t("best.mathematics_help"), persist_state="session")
+            show_field(argument.text_input, f"extraction.{name}_argument", ARGUMENT_KEY)
+        show_field(st.toggle, "best.mathematics", EQUALITY_KEY)
 
 
 def _show_no_check() -> None:
@@ -134,33 +119,27 @@ def _show_no_check() -> None:
 
 def _show_number_check() -> None:
     target, tolerance = st.columns(2)
-    target.number_input(
-        t("best.target"), value=None, step=1.0, format="%.6g", key="best_target", persist_state="session"
-    )
-    tolerance.number_input(
-        t("best.tolerance"), value=None, step=0.1, format="%.6g", key="best_tolerance", persist_state="session"
-    )
+    show_field(target.number_input, "best.target", "best_of_n.target", value=None, step=1.0, format="%.6g")
+    show_field(tolerance.number_input, "best.tolerance", "best_of_n.tolerance", value=None, step=0.1, format="%.6g")
 
 
 def _show_exact_check() -> None:
-    st.text_input(t("best.answers"), key="best_answer", help=t("best.answers_help"), persist_state="session")
+    show_field(st.text_input, "best.answers", "best_of_n.answer")
 
 
 def _show_pattern_check() -> None:
-    st.text_input(t("best.pattern"), key="best_pattern", help=t("best.pattern_help"), persist_state="session")
+    show_field(st.text_input, "best.pattern", "best_of_n.pattern")
 
 
 def _show_schema_check() -> None:
-    st.text_area(t("best.schema"), key="best_schema", height=90, persist_state="session")
+    show_field(st.text_area, "best.schema", "best_of_n.schema", height=90)
 
 
 def _show_task_check() -> None:
     names = {name: t(f"tasks.{name}") for name in task_names()}
     name, item = st.columns([2, 1])
-    name.selectbox(
-        t("study.task"), list(names), format_func=names.__getitem__, key="best_task", persist_state="session"
-    )
-    item.number_input(t("best.item"), value=None, step=1, key="best_item", persist_state="session")
+    show_field(name.selectbox, "study.task", "best_of_n.task", list(names), format_func=names.__getitem__)
+    show_field(item.number_input, "best.item", "best_of_n.item", value=None, step=1)
 
 
 _CHECK_FIELDS = {
@@ -175,8 +154,8 @@ _CHECK_FIELDS = {
 
 def read_task_item() -> tuple[Task, int]:
     """Return the task and the index of its item, clamped to the items that exist."""
-    task = load_task(str(get("best_task")), TASK_ITEM_COUNT, TASK_SEED)
-    return task, min(max(int(get("best_item") or 1), 1), len(task.items)) - 1
+    task = load_task(str(get("best_of_n.task")), TASK_ITEM_COUNT, TASK_SEED)
+    return task, min(max(int(get("best_of_n.item") or 1), 1), len(task.items)) - 1
 
 
 def read_best_prompt() -> PromptSpec:
@@ -204,14 +183,14 @@ def read_check(check: str) -> Criterion | None:
     from llm_core.best_of_n import criteria
 
     if check == "number":
-        return criteria.NumericMatch(_read_float("best_target"), _read_float("best_tolerance"))
+        return criteria.NumericMatch(_read_float("best_of_n.target"), _read_float("best_of_n.tolerance"))
     if check == "exact":
-        answers = tuple(part.strip() for part in str(get("best_answer") or "").split("|") if part.strip())
+        answers = tuple(part.strip() for part in str(get("best_of_n.answer") or "").split("|") if part.strip())
         return criteria.ExactMatch(answers, read_equality())
     if check == "pattern":
-        return criteria.PatternMatch(str(get("best_pattern") or ""))
+        return criteria.PatternMatch(str(get("best_of_n.pattern") or ""))
     if check == "schema":
-        return make_schema_criterion(str(get("best_schema") or ""))
+        return make_schema_criterion(str(get("best_of_n.schema") or ""))
     if check == "task":
         return criteria.TaskVerifier(*read_task_item())
     return None

@@ -12,7 +12,7 @@ import streamlit as st
 
 from llm_core.best_of_n.scoring import kendall_tau, rank_candidates, rank_correlation
 from llm_core.generation.branches import Branch
-from pages.ui.best_of_n.criteria_picker import OWN_SCORE, criterion_name
+from pages.ui.best_of_n.criteria_picker import OWN_SCORE, ScoresByCriterion, criterion_name
 from pages.ui.best_of_n.drafts import ShownPool
 from pages.ui.best_of_n.figures import agreement_figure, length_figure
 from pages.ui.best_of_n.session_state import best_of_n_state
@@ -27,7 +27,6 @@ from pages.ui.shell.session import get, put
 if TYPE_CHECKING:
     from llm_core.best_of_n.criteria import Score
 
-ScoresByCriterion = Mapping[str, Mapping[int, "Score"]]
 _WINNER_STYLE = "background-color: rgba(230, 159, 0, 0.3); font-weight: 600"
 _STRONG_TAU, _WEAK_TAU = 0.6, 0.2
 
@@ -48,20 +47,20 @@ def show_candidate(shown: ShownPool, scores: ScoresByCriterion) -> None:
     if shown.chosen is None or shown.chosen not in candidates:
         st.caption(t("best.choose"))
         return
-    with st.container(border=True, key="best-candidate"):
+    with st.container(border=True, key="best_of_n.candidate_card"):
         others = [index for index in candidates if index != shown.chosen]
-        if get("best_beside") not in others:
-            put("best_beside", None)
+        if get("best_of_n.beside") not in others:
+            put("best_of_n.beside", None)
         st.selectbox(
             t("best.beside"),
             others,
             index=None,
             format_func=lambda index: _candidate_name(index, scores),
-            key="best_beside",
+            key="best_of_n.beside",
             placeholder=t("best.beside_placeholder"),
         )
         mode = select_colour_mode()
-        beside = get("best_beside")
+        beside = get("best_of_n.beside")
         for box, index in zip(st.columns(1 if beside is None else 2), (shown.chosen, beside), strict=False):
             with box:
                 _show_candidate_scores(shown, scores, index, mode)
@@ -79,7 +78,7 @@ def _show_candidate_scores(shown: ShownPool, scores: ScoresByCriterion, index: i
     branch = Branch(0, run, run.samples.index(row))
     show_token_strip(
         make_token_cells(branch),
-        key=f"best_strip_{run.id}_{index}",
+        key=f"best_of_n.strip.{run.id}.{index}",
         mode=mode,
         selected=None,
         words=strip_texts(mode, _candidate_name(index, scores)),
@@ -95,7 +94,7 @@ def _show_candidate_scores(shown: ShownPool, scores: ScoresByCriterion, index: i
     )
     with st.container(horizontal=True):
         for page in ("playground", "lens"):
-            if st.button(t(f"best.open.{page}"), key=f"best_{page}_{index}"):
+            if st.button(t(f"best.open.{page}"), key=f"best_of_n.open.{page}.{index}"):
                 state = playground_state()
                 state.branch, state.selected_step = state.tree.root(run, branch.chain).id, None
                 # Not from within a fragment, because fields outside of it would lose their values.
@@ -158,7 +157,7 @@ def show_ranking(shown: ShownPool, scores: ScoresByCriterion) -> None:
     st.dataframe(style, hide_index=True, column_config=help_texts, height="auto" if len(rows) < 12 else 420)
     st.caption(t("best.table_help"))
     _show_failures(scores)
-    if st.toggle(t("best.with_parts"), key="best_parts"):
+    if st.toggle(t("best.with_parts"), key="best_of_n.parts"):
         st.dataframe(
             [
                 {t("best.number"): group.first.index + 1}
@@ -213,7 +212,7 @@ def show_agreement(shown: ShownPool, scores: ScoresByCriterion) -> None:
         ]
         show_live_plot(
             agreement_figure(names, matrix, t("best.agreement_axis"), t("best.criterion_title")),
-            key="best_agreement",
+            key="best_of_n.agreement",
             label="; ".join(_describe_agreement(pair, tau) for pair, tau in pairs.items()),
             step=f"{len(scores)}",
             min_width=140 + 62 * len(names),
@@ -224,7 +223,7 @@ def show_agreement(shown: ShownPool, scores: ScoresByCriterion) -> None:
         ]
         lines += [_describe_agreement(pair, None) for pair, tau in pairs.items() if tau is None][:2]
         st.markdown("\n".join(f"- {line}" for line in lines))
-        if st.toggle(t("step.as_table"), key="best_agreement_table"):
+        if st.toggle(t("step.as_table"), key="best_of_n.agreement_table"):
             rows = [
                 {t("best.criterion_title"): name}
                 | {other: "–" if tau is None else format_number(tau) for other, tau in zip(names, row, strict=True)}
@@ -277,13 +276,13 @@ def _show_length_bias(shown: ShownPool) -> None:
             [point[2] for point in points],
             (t("best.length_axis"), t("best.sum_axis"), t("best.mean_axis")),
         ),
-        key="best_length",
+        key="best_of_n.length",
         label=t("best.length_bias_text", **tau),
         step=f"{len(points)}",
         min_width=560,
         on_pick=_select_candidate,
     )
-    if st.toggle(t("step.as_table"), key="best_length_table"):
+    if st.toggle(t("step.as_table"), key="best_of_n.length_table"):
         st.dataframe(
             [
                 {

@@ -98,7 +98,7 @@ def open_in_best_of_n(opened: OpenedRecipe, place: int = 0) -> None:
         _restore_previous()
         raise
     here.recipe_notice = _hidden_fields_notice(recipe, here.opened.shown or recipe)
-    put("best_kind", "candidates")
+    put("best_of_n.kind", "candidates")
     state.next_page = "best_of_n"
 
 
@@ -114,7 +114,10 @@ def show_recipe_line() -> None:
                 st.markdown(f":material/menu_book: {format_recipe_name(here.opened)}", width="content")
             if here.before:
                 st.button(
-                    t("recipes.bring_back"), key="best_bring_back", icon=":material/undo:", on_click=_restore_previous
+                    t("recipes.bring_back"),
+                    key="best_of_n.bring_back",
+                    icon=":material/undo:",
+                    on_click=_restore_previous,
                 )
     shown = here.shown
     if shown:

@@ -12,6 +12,7 @@ import streamlit as st
 from llm_core import GenerationRequest, HostedOptions, NucleusError
 from llm_core.generation.request import MAX_CANDIDATES_PER_CALL, MAX_SAMPLES_PER_REQUEST
 from pages.ui.best_of_n.criteria_picker import criterion_name
+from pages.ui.components.fields import show_field
 from pages.ui.model.hosted_options import read_hosted_options
 from pages.ui.model.request_estimate import (
     CHARACTERS_PER_TOKEN,
@@ -28,7 +29,7 @@ from pages.ui.shell.session import get, has, put
 if TYPE_CHECKING:
     from llm_core.best_of_n.criteria import Criterion
 
-ONE_CALL_KEY = "best_one_call"
+ONE_CALL_KEY = "best_of_n.one_call"
 
 
 class RequestGroup(NamedTuple):
@@ -46,9 +47,7 @@ def show_one_call_field() -> None:
     if not has(ONE_CALL_KEY):
         put(ONE_CALL_KEY, True)
     dead = explain_unsupported(fields=("candidate_count",))
-    st.toggle(
-        t("best.one_call"), key=ONE_CALL_KEY, disabled=bool(dead), help=t("best.one_call_help"), persist_state="session"
-    )
+    show_field(st.toggle, "best.one_call", ONE_CALL_KEY, disabled=bool(dead))
     show_unsupported_note(dead, dead)
     if not dead:
         st.caption(t("best.one_call_on", most=MAX_CANDIDATES_PER_CALL) if get(ONE_CALL_KEY) else t("best.one_call_off"))
@@ -122,7 +121,7 @@ def show_request_estimate(read: Callable[[], list[RequestGroup]]) -> None:
 
     Always draws one container, so that the buttons keep their place.
     """
-    with st.container(key="best-requests", gap="small"):
+    with st.container(key="best_of_n.requests", gap="small"):
         try:
             found = read()
         except NucleusError:

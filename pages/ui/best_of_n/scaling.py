@@ -17,9 +17,10 @@ from llm_core.best_of_n.estimators import (
     win_rate,
     win_rate_bound,
 )
-from pages.ui.best_of_n.criteria_picker import criterion_name
+from pages.ui.best_of_n.criteria_picker import ScoresByCriterion, criterion_name
 from pages.ui.best_of_n.drafts import ShownPool
 from pages.ui.best_of_n.figures import ScalingCurve, estimate_curve, scaling_figure, scaling_table
+from pages.ui.components.fields import show_field
 from pages.ui.components.live_plot import show_live_plot
 from pages.ui.shell.i18n import format_number, t
 from pages.ui.shell.session import get, put
@@ -27,7 +28,6 @@ from pages.ui.shell.session import get, put
 if TYPE_CHECKING:
     from llm_core.best_of_n.criteria import Score
 
-ScoresByCriterion = Mapping[str, Mapping[int, "Score"]]
 N_VALUES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 MIN_CANDIDATES = 2
 _CHART_MIN_WIDTH = 560
@@ -50,13 +50,9 @@ def show_scaling(shown: ShownPool, scores: ScoresByCriterion) -> None:
     if not whole:
         st.caption(t("best.theory_needs_scores"))
         return
-    if get("best_about") not in whole:
-        put("best_about", next(iter(whole)))
-    about = str(
-        st.selectbox(
-            t("best.about"), list(whole), format_func=criterion_name, key="best_about", persist_state="session"
-        )
-    )
+    if get("best_of_n.about") not in whole:
+        put("best_of_n.about", next(iter(whole)))
+    about = str(show_field(st.selectbox, "best.about", "best_of_n.about", list(whole), format_func=criterion_name))
     values = tuple(whole[about].values())
     ns = n_values(len(values))
     _show_expected_best(about, values, ns)
@@ -83,18 +79,18 @@ def _finite_scores(shown: ShownPool, scores: Mapping[int, Score]) -> dict[int, f
 
 
 def _show_chart(
-    key: str, lines: Sequence[ScalingCurve], axis: str, limits: tuple[float, float] | None = None, min_width: int = 0
+    name: str, lines: Sequence[ScalingCurve], axis: str, limits: tuple[float, float] | None = None, min_width: int = 0
 ) -> None:
     """Draw the chart with a switch for its table."""
     said = "; ".join(f"{line.name}: {', '.join(format_number(value, 3) for value in line.values)}" for line in lines)
     show_live_plot(
         scaling_figure(lines, (t("best.n_axis"), axis), t("best.band"), limits),
-        key=f"best_{key}",
+        key=f"best_of_n.{name}",
         label=said,
         step=f"{len(lines)}:{len(lines[0].ns)}",
         min_width=min_width,
     )
-    if st.toggle(t("step.as_table"), key=f"best_{key}_table"):
+    if st.toggle(t("step.as_table"), key=f"best_of_n.{name}_table"):
         bounds = {"low": t("best.low"), "high": t("best.high")}
         st.dataframe(scaling_table(lines, t("best.n_axis"), bounds), hide_index=True)
 

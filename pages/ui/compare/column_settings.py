@@ -20,7 +20,7 @@ from pages.ui.shell.i18n import t
 from pages.ui.shell.session import get, has, put, session
 from samplers import ORDERS, SETTINGS
 
-COLUMN_KEY, FIELD_KEY = "compare_column", "compare_field"
+COLUMN_KEY, FIELD_KEY = "compare.column", "compare.field"
 _STEP_SIZES = {"temperature": 0.1, "top_k": 1, "top_p": 0.05} | {
     name: control.step for controls in OPTIONAL_STAGES.values() for name, control in controls.items()
 }
@@ -34,7 +34,7 @@ def show_column_settings() -> None:
     st.caption(t("compare.start_from"))
     with st.container(horizontal=True):
         for name in PRESETS:
-            st.button(t(f"compare.presets.{name}"), on_click=_apply_preset, args=(name,), key=f"compare_from_{name}")
+            st.button(t(f"compare.presets.{name}"), on_click=_apply_preset, args=(name,), key=f"compare.preset.{name}")
     ids = [draft.id for draft in columns.drafts]
     if get(COLUMN_KEY) not in ids:
         put(COLUMN_KEY, ids[0])
@@ -61,14 +61,14 @@ def show_column_settings() -> None:
             on_click=_duplicate_column,
             args=(draft,),
             disabled=columns.full,
-            key="compare_duplicate",
+            key="compare.duplicate",
         )
         st.button(
             t("compare.remove"),
             on_click=columns.remove,
             args=(draft,),
             disabled=len(ids) <= MIN_COLUMNS,
-            key="compare_remove",
+            key="compare.remove",
         )
     show_unsupported_note([name], dead)
     _show_unsupported_columns(columns.drafts)
@@ -135,7 +135,7 @@ def _format_chip(name: str, value: Any) -> str:
 
 def _show_value_field(draft: ColumnDraft, name: str, dead: bool) -> None:
     """Draw the field of the chosen setting of the chosen column. Its key names both, so that no value carries over."""
-    key = f"compare_{draft.id}_{name}"
+    key = f"compare.value.{draft.id}.{name}"
     if not has(key):
         current = draft.value(name)
         put(key, float(current) if name in SETTINGS and not SETTINGS[name].whole else current)

@@ -41,7 +41,7 @@ def show_divergence(
     pair = (shown.reference, shown.other)
     if not all(events[place] for place in pair):
         return
-    with st.container(border=True, key="compare-divergence"):
+    with st.container(border=True, key="compare.divergence_card"):
         parts = find_divergence(shown, events, shown.other)
         st.markdown(f"**{_heading(shown, names, events, parts)}**")
         if place is None:
@@ -64,7 +64,7 @@ def show_divergence(
         first, second = both
         if share_ids and first and second and first.trace and second.trace:
             st.caption(_format_distances(first.trace, second.trace, parts is None or place.other <= parts.other))
-        if first and second and st.toggle(t("step.as_table"), key="compare_step_table"):
+        if first and second and st.toggle(t("step.as_table"), key="compare.step_table"):
             st.dataframe(_step_table(shown, names, first, second), hide_index=True)
 
 
@@ -173,7 +173,7 @@ def _show_step_figure(run: Run, name: str, event: TokenEvent | None, step: int, 
     figure = charts.step_figure(candidates, format_share, words)
     show_live_plot(
         figure,
-        key=f"compare_step_{side}",
+        key=f"compare.step.{side}",
         label=f"{name}: "
         + ", ".join(f"{c.label} {format_number(c.raw)} → {format_number(c.after)}" for c in candidates[:5]),
         step=f"{run.id}:{step}",

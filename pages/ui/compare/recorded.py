@@ -32,7 +32,7 @@ def open_in_compare(recipe: Recipe) -> None:
         for place, column in enumerate(comparison.columns)
     )
     compare_state().comparison, compare_state().compare_notice = ShownComparison(comparison, tuple(drafts)), None
-    put("compare_kind", "columns")
+    put("compare.kind", "columns")
     state.next_page = "compare"
 
 
@@ -47,7 +47,7 @@ def show_recorded_comparison(shown: ShownComparison, recorded: RecordedCompariso
         st.caption(t("recipes.without_probabilities"))
     if compare_state().compared_before:
         st.button(
-            t("recipes.bring_back"), key="compare_bring_back", icon=":material/undo:", on_click=_restore_comparison
+            t("recipes.bring_back"), key="compare.bring_back", icon=":material/undo:", on_click=_restore_comparison
         )
 
 

@@ -70,7 +70,7 @@ def _show_answers(shown: ShownComparison, names: Sequence[str], drawn: _ViewStat
     place = find_selected_point(shown, events)
     show_answer_columns(
         [_answer_column(shown, column, name, events, not now.active) for column, name in enumerate(names)],
-        key="compare_columns",
+        key="compare.columns",
         selected=None if place is None else (shown.other, place.other),
         legend=[
             ("first", "abc", t("compare.legend_first", reference=names[shown.reference])),
@@ -113,7 +113,7 @@ def _show_column_choice(shown: ShownComparison, names: Sequence[str]) -> None:
     choices = [("reference", t("compare.reference")), ("other", t("compare.other"))]
     boxes = st.columns(2 + (shown.comparison.repeats > 1))
     for box, (field, label) in zip(boxes, choices, strict=False):
-        key = f"compare_{field}"
+        key = f"compare.{field}"
         if get(key) != getattr(shown, field):
             put(key, getattr(shown, field))
         box.selectbox(label, range(len(names)), format_func=names.__getitem__, key=key, on_change=_apply_column_choice)
@@ -123,7 +123,7 @@ def _show_column_choice(shown: ShownComparison, names: Sequence[str]) -> None:
             range(shown.comparison.repeats),
             index=shown.repeat,
             format_func=lambda repeat: t("compare.seed_of", seed=_repeat_seed(shown, repeat)),
-            key="compare_repeat",
+            key="compare.repeat",
             on_change=_apply_column_choice,
         )
 
@@ -132,8 +132,8 @@ def _apply_column_choice() -> None:
     shown = compare_state().comparison
     if shown is None:
         return
-    shown.reference, shown.other = get("compare_reference"), get("compare_other")
-    shown.repeat, shown.step = get("compare_repeat") or 0, None
+    shown.reference, shown.other = get("compare.reference"), get("compare.other")
+    shown.repeat, shown.step = get("compare.repeat") or 0, None
 
 
 def _toggle_step(column: int, step: int) -> None:
@@ -143,7 +143,7 @@ def _toggle_step(column: int, step: int) -> None:
         return
     again = (shown.other, shown.step) == (column, step)
     shown.other, shown.step = column, None if again else step
-    put("compare_other", column)
+    put("compare.other", column)
 
 
 def _repeat_seed(shown: ShownComparison, repeat: int) -> int:

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from pages.ui.compare.drafts import ColumnList, ShownComparison, ShownSweep
 from pages.ui.shell.session import session_slice
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass

@@ -21,7 +21,7 @@ _REFERENCE_STATISTICS = ("kl", "jaccard")
 
 
 def show_statistics(shown: ShownComparison, names: Sequence[str]) -> None:
-    with st.container(border=True, key="compare-statistics"):
+    with st.container(border=True, key="compare.statistics_card"):
         st.markdown(f"**{t('compare.statistics', count=shown.comparison.repeats)}**")
         rows = [_statistics_row(shown, place, name) for place, name in enumerate(names)]
         hosted = any(is_hosted(run.request.model_id) for run in shown.comparison.runs)
@@ -104,11 +104,11 @@ def _show_entropy(shown: ShownComparison, names: Sequence[str]) -> None:
     st.caption(t("compare.entropy_text"))
     show_live_plot(
         entropy_figure(lines, t("compare.position"), t("compare.entropy_axis")),
-        key="compare_entropy",
+        key="compare.entropy",
         label=", ".join(f"{name}: {format_number(sum(each) / max(1, len(each)))}" for name, each in lines.items()),
         step=f"{shown.comparison.runs[0].id}:{shown.repeat}",
     )
-    if st.toggle(t("step.as_table"), key="compare_entropy_table"):
+    if st.toggle(t("step.as_table"), key="compare.entropy_table"):
         longest = max(map(len, lines.values()))
         st.dataframe(
             [

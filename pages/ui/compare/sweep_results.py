@@ -30,9 +30,9 @@ def show_sweep() -> None:
     if shown is None:
         st.caption(t("sweep.empty"))
         return
-    with st.container(border=True, key="sweep-card"):
+    with st.container(border=True, key="compare.sweep_card"):
         statistic = select_statistic()
-        show_experiment(shown.sweep, lambda: _show_results(shown, statistic), key="sweep")
+        show_experiment(shown.sweep, lambda: _show_results(shown, statistic), key="compare.sweep")
 
 
 def _show_results(shown: ShownSweep, statistic: str) -> None:
@@ -43,7 +43,7 @@ def _show_results(shown: ShownSweep, statistic: str) -> None:
         _sweep_curve(shown, statistic, figures, texts)
         if len(shown.fields) == 1
         else _sweep_heatmap(shown, statistic, figures),
-        key=f"sweep_plot_{len(shown.fields)}",
+        key=f"compare.sweep_plot.{len(shown.fields)}",
         label=f"{statistic_name(statistic)}: "
         + ", ".join(
             f"{name} {format_statistic(statistic, figure)}"
@@ -59,7 +59,7 @@ def _show_results(shown: ShownSweep, statistic: str) -> None:
         st.caption(t("sweep.real_texts"))
     if is_hosted(sweep.model_id):
         st.caption(t("hosted_views.compare.figures"))
-    if st.toggle(t("step.as_table"), key="sweep_table"):
+    if st.toggle(t("step.as_table"), key="compare.sweep_table"):
         st.dataframe(_results_table(shown, statistic), hide_index=True)
     _show_texts(shown, statistic)
 
@@ -118,25 +118,25 @@ def _results_table(shown: ShownSweep, statistic: str) -> list[dict]:
 def _select_point(place: int) -> None:
     if (shown := compare_state().swept) is not None:
         shown.place = place
-        put("sweep_place", place)
+        put("compare.sweep_place", place)
 
 
 def _apply_point_choice() -> None:
     if (shown := compare_state().swept) is not None:
-        shown.place = get("sweep_place")
+        shown.place = get("compare.sweep_place")
 
 
 def _show_texts(shown: ShownSweep, statistic: str) -> None:
     """Draw the texts of the grid point that was chosen by a click in the chart or from the list."""
     names = _point_names(shown)
-    if get("sweep_place") != shown.place:
-        put("sweep_place", shown.place)
+    if get("compare.sweep_place") != shown.place:
+        put("compare.sweep_place", shown.place)
     st.selectbox(
         t("sweep.read"),
         range(len(names)),
         index=None,
         format_func=names.__getitem__,
-        key="sweep_place",
+        key="compare.sweep_place",
         placeholder=t("sweep.read_placeholder"),
         on_change=_apply_point_choice,
     )

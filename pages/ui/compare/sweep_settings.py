@@ -13,6 +13,7 @@ from llm_core.experiments.sweep import Axis, GridPoint, expand_grid, out_of_rang
 from pages.ui.compare.column_settings import column_names
 from pages.ui.compare.session_state import compare_state
 from pages.ui.compare.statistics import statistic_name
+from pages.ui.components.fields import show_field
 from pages.ui.settings.unsupported_settings import explain_unsupported, show_unsupported_note
 from pages.ui.shell.i18n import t
 from pages.ui.shell.session import get, has, put
@@ -54,53 +55,51 @@ SWEEP_PRESETS: dict[str, SweepPreset] = {
 
 def show_sweep_settings() -> None:
     """Draw the presets and the fields that they fill."""
-    if not has("sweep_first"):
+    if not has("compare.sweep_first"):
         _apply_preset("repetition_temperature")
-        put("sweep_full", True)
+        put("compare.sweep_full", True)
     st.caption(t("sweep.ready_title"))
     with st.container(horizontal=True):
         for name in SWEEP_PRESETS:
-            st.button(t(f"sweep.ready.{name}"), on_click=_apply_preset, args=(name,), key=f"sweep_ready_{name}")
+            st.button(
+                t(f"sweep.ready.{name}"), on_click=_apply_preset, args=(name,), key=f"compare.sweep_preset.{name}"
+            )
     labels = {field: axis_label(field) for field in (*NUMERIC_FIELDS, COLUMNS_AXIS, NO_AXIS)}
     first, values = st.columns([1, 2])
-    first.selectbox(
-        t("sweep.first"),
+    show_field(
+        first.selectbox,
+        "sweep.first",
+        "compare.sweep_first",
         (*NUMERIC_FIELDS, COLUMNS_AXIS),
         format_func=labels.__getitem__,
-        key="sweep_first",
-        persist_state="session",
     )
-    if get("sweep_first") == COLUMNS_AXIS:
+    if get("compare.sweep_first") == COLUMNS_AXIS:
         values.caption(t("sweep.columns_help"))
     else:
-        values.text_input(t("sweep.values"), key="sweep_values", help=t("sweep.values_help"), persist_state="session")
+        show_field(values.text_input, "sweep.values", "compare.sweep_values")
         second, second_values = st.columns([1, 2])
-        second.selectbox(
-            t("sweep.second"),
+        show_field(
+            second.selectbox,
+            "sweep.second",
+            "compare.sweep_second",
             (NO_AXIS, *NUMERIC_FIELDS),
             format_func=labels.__getitem__,
-            key="sweep_second",
-            persist_state="session",
         )
-        if get("sweep_second") != NO_AXIS:
-            second_values.text_input(
-                t("sweep.values"), key="sweep_second_values", help=t("sweep.values_help"), persist_state="session"
-            )
-    show_unsupported_note([str(get("sweep_first")), str(get("sweep_second"))], explain_unsupported())
+        if get("compare.sweep_second") != NO_AXIS:
+            show_field(second_values.text_input, "sweep.values", "compare.sweep_second_values")
+    show_unsupported_note([str(get("compare.sweep_first")), str(get("compare.sweep_second"))], explain_unsupported())
     seeds, tokens = st.columns(2)
-    seeds.number_input(
-        t("sweep.seeds"), value=None, step=1, key="sweep_seeds", help=t("sweep.seeds_help"), persist_state="session"
-    )
-    tokens.number_input(
-        t("settings.max_output_tokens"), value=None, step=1, key="sweep_tokens", persist_state="session"
-    )
-    st.toggle(t("sweep.full"), key="sweep_full", help=t("sweep.full_help"), persist_state="session")
+    show_field(seeds.number_input, "sweep.seeds", "compare.sweep_seeds", value=None, step=1)
+    show_field(tokens.number_input, "settings.max_output_tokens", "compare.sweep_tokens", value=None, step=1)
+    show_field(st.toggle, "sweep.full", "compare.sweep_full")
 
 
 def select_statistic() -> str:
     """Draw the choice of the statistic and return it. A change needs no new run."""
     names = {name: statistic_name(name) for name in STATISTICS}
-    chosen = st.selectbox(t("sweep.statistic"), list(names), format_func=names.__getitem__, key="sweep_statistic")
+    chosen = st.selectbox(
+        t("sweep.statistic"), list(names), format_func=names.__getitem__, key="compare.sweep_statistic"
+    )
     st.caption(t(f"compare.means.{chosen}"))
     return str(chosen)
 
@@ -112,8 +111,8 @@ def read_points(
 
     With equal lengths chosen, every text has at least `tokens` tokens. Raises `NucleusError` naming the wrong field.
     """
-    base = SamplerConfig(min_new_tokens=tokens if get("sweep_full") else 0)
-    first, second = str(get("sweep_first")), str(get("sweep_second"))
+    base = SamplerConfig(min_new_tokens=tokens if get("compare.sweep_full") else 0)
+    first, second = str(get("compare.sweep_first")), str(get("compare.sweep_second"))
     if first == COLUMNS_AXIS:
         drafts = compare_state().columns.drafts
         names = column_names(drafts)
@@ -123,16 +122,16 @@ def read_points(
             for name, draft in zip(names, drafts, strict=True)
         }
         return points, (COLUMNS_AXIS,), (tuple(names),)
-    axes = [_read_axis(first, "sweep_values")]
+    axes = [_read_axis(first, "compare.sweep_values")]
     if second not in (NO_AXIS, first):
-        axes.append(_read_axis(second, "sweep_second_values"))
+        axes.append(_read_axis(second, "compare.sweep_second_values"))
     points = expand_grid(base, axes)
     return points, tuple(axis.field for axis in axes), tuple(axis.values for axis in axes)
 
 
 def read_seed_count() -> int:
     """Return the number of seeds; 0 while the field is empty, which every sweep refuses."""
-    return int(get("sweep_seeds") or 0)
+    return int(get("compare.sweep_seeds") or 0)
 
 
 def axis_label(field: str) -> str:
@@ -161,13 +160,13 @@ def _read_axis(field: str, key: str) -> Axis:
 def _apply_preset(name: str) -> None:
     ready = SWEEP_PRESETS[name]
     fields = {
-        "sweep_first": ready.first,
-        "sweep_values": ready.values,
-        "sweep_second": ready.second,
-        "sweep_second_values": ready.second_values,
-        "sweep_statistic": ready.statistic,
-        "sweep_seeds": ready.seeds,
-        "sweep_tokens": ready.tokens,
+        "compare.sweep_first": ready.first,
+        "compare.sweep_values": ready.values,
+        "compare.sweep_second": ready.second,
+        "compare.sweep_second_values": ready.second_values,
+        "compare.sweep_statistic": ready.statistic,
+        "compare.sweep_seeds": ready.seeds,
+        "compare.sweep_tokens": ready.tokens,
     }
     for key, value in fields.items():
         put(key, value)

@@ -49,7 +49,7 @@ def show_live_plot(
     drawn.
     """
     data: dict[str, Any] = {"figure": figure, "url": plotly_js.url(), "label": label, "step": step}
-    data |= {"min_width": min_width, "name": f"nucleus-{key}"}
+    data |= {"min_width": min_width, "name": f"nucleus-{key.replace('.', '-')}"}
     data |= {"failed": t("charts.failed"), "save": t("charts.save")}
 
     def picked() -> None:

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Sequence
-from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, get_args
 
 import streamlit as st
 
 from pages.ui.components.assets import read_asset
+from pages.ui.components.fields import show_field
 from pages.ui.shell.i18n import t
 from pages.ui.shell.session import get, has, put
-
-if TYPE_CHECKING:
-    pass
 
 ColourMode = Literal["probability", "rank", "entropy", "surprisal"]
 COLOUR_MODES: tuple[ColourMode, ...] = get_args(ColourMode)
@@ -123,16 +121,16 @@ def _round_numbers(cell: TokenCell) -> tuple:
 
 def select_colour_mode() -> ColourMode:
     """Draw the choice of the number that colours tokens. Returns the chosen mode."""
-    key = "strip_mode"
+    key = "components.strip_mode"
     if not has(key):
         put(key, COLOUR_MODES[0])
-    chosen = st.segmented_control(
-        t("strip.mode"),
+    chosen = show_field(
+        st.segmented_control,
+        "strip.mode",
+        key,
         COLOUR_MODES,
         format_func=lambda mode: t(f"strip.modes.{mode}"),
-        key=key,
         required=True,
         label_visibility="collapsed",
-        persist_state="session",
     )
     return chosen or COLOUR_MODES[0]

@@ -56,7 +56,7 @@ def show_notice() -> None:
             st.markdown(t("gallery.deleted", title=i18n.escape_markdown(title or t("desk.untitled"))), width="content")
             st.button(
                 t("gallery.undo"),
-                key="undo_delete",
+                key="gallery.undo_delete",
                 icon=":material/undo:",
                 on_click=_undelete_recipe,
                 args=(recipe_id,),

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from llm_core.models.builtin import MODEL_ID, NAME
+from pages.ui.components.fields import show_field
 from pages.ui.gallery.actions import report_errors, show_notice
+from pages.ui.gallery.pagination import show_page_buttons
 from pages.ui.gallery.session_state import gallery_state
 from pages.ui.playground.open_recipe import open_or_confirm
 from pages.ui.playground.session_state import playground_state
@@ -37,41 +39,38 @@ def show_history() -> None:
     if not is_history_enabled():
         st.info(t("history.off_here"), icon=":material/history_toggle_off:")
         return
-    if not has("history_on"):
-        put("history_on", state.history_on)
+    if not has("gallery.history_on"):
+        put("gallery.history_on", state.history_on)
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.toggle(t("history.on"), key="history_on", on_change=_toggle_recording)
+        st.toggle(t("history.on"), key="gallery.history_on", on_change=_toggle_recording)
         st.space("stretch")
         _show_pruning()
     st.caption(t("history.where", days=RETENTION_DAYS, runs=format_number(MAX_RUNS, 0)))
     if state.history_notice:
         st.error(state.history_notice, icon=":material/error:")
-        st.button(t("history.again"), key="history_again", on_click=_retry_recording)
-    if not has("history_query"):
-        put("history_query", "")
-    st.text_input(
-        t("gallery.search"),
-        key="history_query",
+        st.button(t("history.again"), key="gallery.history_again", on_click=_retry_recording)
+    if not has("gallery.history_query"):
+        put("gallery.history_query", "")
+    show_field(
+        st.text_input,
+        "gallery.search",
+        "gallery.history_query",
         placeholder=t("history.search_placeholder"),
         icon=":material/search:",
         max_chars=200,
-        on_change=_go_to_first_page,
-        persist_state="session",
+        on_change=_skip_runs,
+        args=(0,),
     )
     skip = gallery_state().runs_skip
-    found = services.history().search(current_owner(), get("history_query") or "", skip)
+    found = services.history().search(current_owner(), get("gallery.history_query") or "", skip)
     if not found.total:
         with st.container(border=True):
-            st.markdown(t("gallery.none_found" if get("history_query") else "history.none"))
+            st.markdown(t("gallery.none_found" if get("gallery.history_query") else "history.none"))
         return
     st.caption(t("gallery.found", count=format_number(found.total, 0)))
     for run in found.runs:
         _show_card(run)
-    if found.total > PAGE_SIZE:
-        with st.container(horizontal=True, horizontal_alignment="center"):
-            st.button(t("gallery.newer"), on_click=_turn_page, args=(-PAGE_SIZE,), disabled=not skip, key="runs_newer")
-            last = skip + PAGE_SIZE >= found.total
-            st.button(t("gallery.older"), on_click=_turn_page, args=(PAGE_SIZE,), disabled=last, key="runs_older")
+    show_page_buttons(skip, found.total, PAGE_SIZE, _skip_runs, key="gallery.history")
 
 
 def _show_card(run: PastRun) -> None:
@@ -81,14 +80,14 @@ def _show_card(run: PastRun) -> None:
             st.space("stretch")
             st.button(
                 t("gallery.open"),
-                key=f"open_run_{run.id}",
+                key=f"gallery.open_run.{run.id}",
                 icon=":material/play_arrow:",
                 on_click=_open_run,
                 args=(run.id,),
             )
             st.button(
                 t("history.delete"),
-                key=f"icon_delete_run_{run.id}",
+                key=f"gallery.icon_delete_run.{run.id}",
                 icon=":material/delete:",
                 help=t("history.delete"),
                 on_click=_delete_run,
@@ -112,13 +111,13 @@ def _show_card(run: PastRun) -> None:
 def _show_pruning() -> None:
     with st.popover(t("history.prune"), icon=":material/delete_sweep:"):
         names = {name: t(f"history.prunes.{name}") for name in _PRUNE_OPTIONS}
-        st.radio(t("history.prune_title"), list(names), format_func=names.__getitem__, key="history_prune")
-        st.button(t("history.prune_now"), type="primary", key="history_prune_now", on_click=_prune_history)
+        st.radio(t("history.prune_title"), list(names), format_func=names.__getitem__, key="gallery.history_prune")
+        st.button(t("history.prune_now"), type="primary", key="gallery.history_prune_now", on_click=_prune_history)
 
 
 def _prune_history() -> None:
     with report_errors():
-        which = _PRUNE_OPTIONS[get("history_prune")]
+        which = _PRUNE_OPTIONS[get("gallery.history_prune")]
         if "days" in which:
             gone = services.history().prune(current_owner(), days=which["days"])
         else:
@@ -128,7 +127,7 @@ def _prune_history() -> None:
 
 
 def _toggle_recording() -> None:
-    playground_state().history_on = bool(get("history_on"))
+    playground_state().history_on = bool(get("gallery.history_on"))
 
 
 def _retry_recording() -> None:
@@ -145,9 +144,5 @@ def _delete_run(run_id: str) -> None:
         services.history().delete(run_id, current_owner())
 
 
-def _turn_page(by: int) -> None:
-    gallery_state().runs_skip = max(0, gallery_state().runs_skip + by)
-
-
-def _go_to_first_page() -> None:
-    gallery_state().runs_skip = 0
+def _skip_runs(count: int) -> None:
+    gallery_state().runs_skip = count

@@ -23,12 +23,10 @@ if TYPE_CHECKING:
     from llm_core.recipes.recipe import Recipe
     from llm_core.storage.recipe_store import RecipeEntry, RecipeVersion
 
-_LISTED = "recipe_listed"
-
 
 def show_recipe(recipe_id: str) -> None:
     """Draw the view of one recipe."""
-    st.button(t("gallery.back"), key="gallery_back", icon=":material/arrow_back:", on_click=_close_recipe)
+    st.button(t("gallery.back"), key="gallery.back", icon=":material/arrow_back:", on_click=_close_recipe)
     store = services.recipe_store()
     try:
         entry = store.get(recipe_id, current_owner())
@@ -49,7 +47,7 @@ def show_recipe(recipe_id: str) -> None:
         with st.expander(t("gallery.as_file")):
             st.code(dump_yaml(recipe), language="yaml", wrap_lines=True)
         with st.expander(t("conversions.other_forms")):
-            show_export_panel(recipe, _recorded_runs(recipe), key=f"export_{entry.id}")
+            show_export_panel(recipe, _recorded_runs(recipe), key=f"gallery.export.{entry.id}")
     with st.container(border=True):
         st.markdown(f"**{t('gallery.versions')}**")
         _show_changes(entry, versions)
@@ -78,14 +76,19 @@ def _show_heading(entry: RecipeEntry) -> None:
         origin, number = entry.origin
         with st.container(horizontal=True, vertical_alignment="center"):
             st.caption(t("gallery.copy_of", number=number), width="content")
-            st.button(t("gallery.origin"), key="show_origin", on_click=_select_recipe, args=(origin,), type="tertiary")
+            st.button(
+                t("gallery.origin"), key="gallery.show_origin", on_click=_select_recipe, args=(origin,), type="tertiary"
+            )
 
 
 def _select_version(entry: RecipeEntry, versions: tuple[RecipeVersion, ...]) -> int:
     """Draw the choice of a version. Returns its number."""
     names = {version.number: _version_name(version) for version in versions}
     return st.selectbox(
-        t("gallery.version"), list(names), format_func=names.__getitem__, key=f"version_{entry.id}_{entry.latest}"
+        t("gallery.version"),
+        list(names),
+        format_func=names.__getitem__,
+        key=f"gallery.version.{entry.id}.{entry.latest}",
     )
 
 
@@ -93,7 +96,7 @@ def _show_actions(entry: RecipeEntry, chosen: int) -> None:
     with st.container(horizontal=True):
         st.button(
             t("gallery.open"),
-            key="recipe_open",
+            key="gallery.recipe_open",
             type="primary",
             icon=":material/play_arrow:",
             on_click=_open_version,
@@ -101,7 +104,7 @@ def _show_actions(entry: RecipeEntry, chosen: int) -> None:
         )
         st.button(
             t("gallery.fork"),
-            key="recipe_fork",
+            key="gallery.recipe_fork",
             icon=":material/content_copy:",
             help=t("gallery.fork_help"),
             on_click=_fork_version,
@@ -110,7 +113,7 @@ def _show_actions(entry: RecipeEntry, chosen: int) -> None:
         if entry.mine:
             st.button(
                 t("gallery.restore"),
-                key="recipe_restore",
+                key="gallery.recipe_restore",
                 icon=":material/history:",
                 help=t("gallery.restore_help"),
                 disabled=chosen == entry.latest,
@@ -119,7 +122,7 @@ def _show_actions(entry: RecipeEntry, chosen: int) -> None:
             )
             st.button(
                 t("gallery.delete"),
-                key="recipe_delete",
+                key="gallery.recipe_delete",
                 icon=":material/delete:",
                 on_click=_delete_recipe,
                 args=(entry.id, entry.title),
@@ -134,12 +137,19 @@ def _show_changes(entry: RecipeEntry, versions: tuple[RecipeVersion, ...]) -> No
     names = {version.number: _version_name(version) for version in versions}
     numbers = list(names)
     left, right = st.columns(2)
-    key = f"{entry.id}_{entry.latest}"
     old = left.selectbox(
-        t("gallery.from_version"), numbers, index=1, format_func=names.__getitem__, key=f"diff_old_{key}"
+        t("gallery.from_version"),
+        numbers,
+        index=1,
+        format_func=names.__getitem__,
+        key=f"gallery.diff_old.{entry.id}.{entry.latest}",
     )
     new = right.selectbox(
-        t("gallery.to_version"), numbers, index=0, format_func=names.__getitem__, key=f"diff_new_{key}"
+        t("gallery.to_version"),
+        numbers,
+        index=0,
+        format_func=names.__getitem__,
+        key=f"gallery.diff_new.{entry.id}.{entry.latest}",
     )
     changed = services.recipe_store().diff(entry.id, old, new, current_owner())
     if changed:
@@ -153,7 +163,7 @@ def _show_sharing(entry: RecipeEntry) -> None:
     st.caption(t("gallery.link_help"))
     st.code(recipe_url(entry.id), language=None, wrap_lines=True)
     if entry.mine:
-        key = f"{_LISTED}_{entry.id}"
+        key = f"gallery.listed.{entry.id}"
         if not has(key):
             put(key, entry.listed)
         st.toggle(t("desk.listed"), key=key, help=t("desk.listed_help"), on_change=_set_listed, args=(entry.id, key))

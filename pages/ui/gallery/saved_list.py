@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
+from pages.ui.components.fields import show_field
 from pages.ui.gallery.actions import format_entry, report_errors, show_notice
+from pages.ui.gallery.pagination import show_page_buttons
 from pages.ui.gallery.recipe_detail import show_recipe
 from pages.ui.gallery.session_state import gallery_state
 from pages.ui.playground.open_recipe import open_or_confirm
@@ -20,7 +22,12 @@ if TYPE_CHECKING:
     from llm_core.storage.recipe_store import RecipeEntry
 
 _OWNER_FILTERS = ("all", "mine", "deleted")
-_DEFAULTS: dict[str, Any] = {"saved_query": "", "saved_whose": "all", "saved_tag": None, "saved_language": None}
+_DEFAULTS: dict[str, Any] = {
+    "gallery.saved_query": "",
+    "gallery.saved_whose": "all",
+    "gallery.saved_tag": None,
+    "gallery.saved_language": None,
+}
 
 
 def show_saved_recipes() -> None:
@@ -35,10 +42,10 @@ def show_saved_recipes() -> None:
 
     found = services.recipe_store().search(
         current_owner(),
-        get("saved_query") or "",
-        get("saved_tag") or "",
-        get("saved_whose") or "all",
-        get("saved_language") or "",
+        get("gallery.saved_query") or "",
+        get("gallery.saved_tag") or "",
+        get("gallery.saved_whose") or "all",
+        get("gallery.saved_language") or "",
         state.skip,
     )
     if not found.total:
@@ -47,67 +54,66 @@ def show_saved_recipes() -> None:
     st.caption(t("gallery.found", count=format_number(found.total, 0)))
     for entry in found.entries:
         _show_card(entry)
-    if found.total > PAGE_SIZE:
-        with st.container(horizontal=True, horizontal_alignment="center"):
-            st.button(
-                t("gallery.newer"), on_click=_turn_page, args=(-PAGE_SIZE,), disabled=not state.skip, key="saved_newer"
-            )
-            last = state.skip + PAGE_SIZE >= found.total
-            st.button(t("gallery.older"), on_click=_turn_page, args=(PAGE_SIZE,), disabled=last, key="saved_older")
+    show_page_buttons(state.skip, found.total, PAGE_SIZE, _skip_recipes, key="gallery.saved")
 
 
 def _show_search_fields() -> None:
     for key, value in _DEFAULTS.items():
         if not has(key):
             put(key, value)
-    st.text_input(
-        t("gallery.search"),
-        key="saved_query",
+    show_field(
+        st.text_input,
+        "gallery.search",
+        "gallery.saved_query",
         placeholder=t("gallery.search_placeholder"),
         icon=":material/search:",
         max_chars=200,
-        on_change=_go_to_first_page,
-        persist_state="session",
+        on_change=_skip_recipes,
+        args=(0,),
     )
     whose, tag, language = st.columns([1.6, 1, 1], vertical_alignment="bottom")
     names = {name: t(f"gallery.whose.{name}") for name in _OWNER_FILTERS}
-    whose.segmented_control(
-        t("gallery.whose_title"),
+    show_field(
+        whose.segmented_control,
+        "gallery.whose_title",
+        "gallery.saved_whose",
         list(names),
         required=True,
         format_func=names.__getitem__,
-        key="saved_whose",
         label_visibility="collapsed",
-        on_change=_go_to_first_page,
-        persist_state="session",
+        on_change=_skip_recipes,
+        args=(0,),
     )
     tags = dict(services.recipe_store().tags(current_owner()))
     # Resent at every rerun: the browser identifies a choice by its label, and the count in the label may have changed.
-    put("saved_tag", get("saved_tag") if get("saved_tag") in tags else None)
-    tag.selectbox(
-        t("gallery.tag"),
+    put("gallery.saved_tag", get("gallery.saved_tag") if get("gallery.saved_tag") in tags else None)
+    show_field(
+        tag.selectbox,
+        "gallery.tag",
+        "gallery.saved_tag",
         list(tags),
         format_func=lambda name: f"{name} ({tags[name]})",
-        key="saved_tag",
         placeholder=t("gallery.any"),
-        on_change=_go_to_first_page,
-        persist_state="session",
+        on_change=_skip_recipes,
+        args=(0,),
     )
-    language.selectbox(
-        t("gallery.prompt_language"),
+    show_field(
+        language.selectbox,
+        "gallery.prompt_language",
+        "gallery.saved_language",
         list(i18n.LANGUAGES),
         format_func=i18n.LANGUAGES.__getitem__,
-        key="saved_language",
         placeholder=t("gallery.any"),
-        on_change=_go_to_first_page,
-        persist_state="session",
+        on_change=_skip_recipes,
+        args=(0,),
+        help=None,
     )
 
 
 def _show_empty() -> None:
-    searched = any(get(key) for key in ("saved_query", "saved_tag", "saved_language"))
+    searched = any(get(key) for key in ("gallery.saved_query", "gallery.saved_tag", "gallery.saved_language"))
     with st.container(border=True):
-        if searched or get("saved_whose") == "deleted":
+        if searched or get("gallery.saved_whose") == "deleted":
             st.markdown(t("gallery.none_found"))
         else:
             st.markdown(t("gallery.none_saved"))
@@ -126,17 +132,24 @@ def _show_card(entry: RecipeEntry) -> None:
             if entry.deleted_at is None:
                 st.button(
                     t("gallery.open"),
-                    key=f"open_{entry.id}",
+                    key=f"gallery.open.{entry.id}",
                     icon=":material/play_arrow:",
                     on_click=_open_recipe,
                     args=(entry.id,),
                 )
-                st.button(t("gallery.details"), key=f"details_{entry.id}", on_click=_select_recipe, args=(entry.id,))
+                st.button(
+                    t("gallery.details"), key=f"gallery.details.{entry.id}", on_click=_select_recipe, args=(entry.id,)
+                )
             else:
                 st.button(
-                    t("gallery.undelete"), key=f"undelete_{entry.id}", on_click=_undelete_recipe, args=(entry.id,)
+                    t("gallery.undelete"),
+                    key=f"gallery.undelete.{entry.id}",
+                    on_click=_undelete_recipe,
+                    args=(entry.id,),
                 )
-                st.button(t("gallery.forget"), key=f"forget_{entry.id}", on_click=_forget_recipe, args=(entry.id,))
+                st.button(
+                    t("gallery.forget"), key=f"gallery.forget.{entry.id}", on_click=_forget_recipe, args=(entry.id,)
+                )
         st.caption(format_entry(entry))
 
 
@@ -160,9 +173,5 @@ def _forget_recipe(recipe_id: str) -> None:
         services.recipe_store().delete_forever(recipe_id, current_owner())
 
 
-def _turn_page(by: int) -> None:
-    gallery_state().skip = max(0, gallery_state().skip + by)
-
-
-def _go_to_first_page() -> None:
-    gallery_state().skip = 0
+def _skip_recipes(count: int) -> None:
+    gallery_state().skip = count

@@ -19,7 +19,7 @@ def show_starters() -> None:
     reader: Language = "vi" if i18n.language() == "vi" else "en"
     names = {each.id: each.title[reader] for each in load_applications()}
     chosen = st.selectbox(
-        t("gallery.application"), list(names), format_func=names.__getitem__, key="gallery_application"
+        t("gallery.application"), list(names), format_func=names.__getitem__, key="gallery.application"
     )
     language = st.segmented_control(
         t("gallery.prompt_language"),
@@ -28,7 +28,7 @@ def show_starters() -> None:
         required=True,
         format_func=i18n.LANGUAGES.__getitem__,
         help=t("gallery.prompt_language_help"),
-        key="gallery_language",
+        key="gallery.language",
     )
     [application] = (each for each in load_applications() if each.id == chosen)
     for entry in application.entries:
@@ -44,7 +44,7 @@ def _show_card(entry: StarterPrompt, language: Language, reader: Language) -> No
             st.space("stretch")
             st.button(
                 t("gallery.open"),
-                key=f"open_{entry.application}_{entry.id}",
+                key=f"gallery.open.{entry.application}.{entry.id}",
                 icon=":material/play_arrow:",
                 on_click=_open_starter,
                 args=(entry, language),

@@ -10,6 +10,7 @@ import streamlit as st
 
 from llm_core.providers.model_id import split_model_id
 from llm_core.recipes.recipe import Recipe
+from pages.ui.components.fields import show_field
 from pages.ui.gallery.session_state import vertex_state
 from pages.ui.model.request_builder import build_request
 from pages.ui.playground.open_recipe import open_or_confirm, switch_to_next_page
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-NAME, MODEL, NEXT_OF, PROMPT, VERSION = (f"vertex_prompt_{part}" for part in ("name", "model", "next", "id", "version"))
+NAME_KEY, MODEL_KEY, NEXT_OF_KEY = "gallery.vertex_name", "gallery.vertex_model", "gallery.vertex_next"
+PROMPT_KEY, VERSION_KEY = "gallery.vertex_id", "gallery.vertex_version"
 SAVE_CALL, OPEN_CALL = "vertex-save", "vertex-open"
 """Places of the pending calls of the two forms."""
 
@@ -41,13 +43,13 @@ def show_vertex_prompts() -> None:
         st.caption(t("vertex_prompts.about"))
         if not has(Key.VERTEX_PLACE):
             put(Key.VERTEX_PLACE, "")
-        st.text_input(
-            t("hosted.place"),
-            key=Key.VERTEX_PLACE,
+        show_field(
+            st.text_input,
+            "hosted.place",
+            Key.VERTEX_PLACE,
             max_chars=200,
             placeholder="my-project/us-central1",
             help=t("vertex_prompts.place_help"),
-            persist_state="session",
         )
         save, open_ = st.tabs([t("vertex_prompts.save"), t("vertex_prompts.open")])
         with save:
@@ -65,28 +67,28 @@ def _show_save_form(saving: bool) -> None:
     if not has(Key.INSTRUCTION):
         st.info(t("vertex_prompts.nothing"))
         return
-    if not has(MODEL):
+    if not has(MODEL_KEY):
         target = split_model_id(session().model_id)
-        put(MODEL, target.name if target and target.scheme in ("gemini", "vertex") else "")
+        put(MODEL_KEY, target.name if target and target.scheme in ("gemini", "vertex") else "")
     first = textwrap.shorten(str(get(Key.INSTRUCTION) or ""), 80, placeholder="…")
     st.caption(t("vertex_prompts.what", text=i18n.escape_markdown(first)))
     left, right = st.columns(2)
-    left.text_input(t("vertex_prompts.name"), key=NAME, max_chars=128, persist_state="session")
-    right.text_input(
-        t("hosted.model"),
-        key=MODEL,
+    show_field(left.text_input, "vertex_prompts.name", NAME_KEY, max_chars=128)
+    show_field(
+        right.text_input,
+        "hosted.model",
+        MODEL_KEY,
         max_chars=200,
         placeholder="gemini-3.8-flash",
         help=t("vertex_prompts.model_help"),
-        persist_state="session",
     )
     known = {entry.id: _format_prompt(entry) for entry in _listed_prompts()}
     names = {"": t("vertex_prompts.new"), **{each: t("vertex_prompts.next", name=name) for each, name in known.items()}}
-    st.selectbox(t("vertex_prompts.as"), list(names), format_func=names.__getitem__, key=NEXT_OF)
+    st.selectbox(t("vertex_prompts.as"), list(names), format_func=names.__getitem__, key=NEXT_OF_KEY)
     st.button(
         t("vertex_prompts.save_button"),
         type="primary",
-        key="vertex_prompt_save",
+        key="gallery.vertex_save",
         on_click=_save_prompt,
         disabled=saving,
     )
@@ -110,7 +112,7 @@ def _show_open_form(asking: bool) -> None:
     state = vertex_state()
     st.button(
         t("vertex_prompts.list"),
-        key="vertex_prompt_list",
+        key="gallery.vertex_list",
         on_click=_list_prompts,
         icon=":material/refresh:",
         disabled=asking,
@@ -125,20 +127,20 @@ def _show_open_form(asking: bool) -> None:
         list(entries),
         index=None,
         format_func=lambda each: _format_prompt(entries[each]),
-        key=PROMPT,
+        key=PROMPT_KEY,
         on_change=_list_versions,
         placeholder=t("vertex_prompts.choose"),
     )
-    chosen = str(get(PROMPT) or "")
+    chosen = str(get(PROMPT_KEY) or "")
     if not chosen:
         return
     versions = {entry.id: entry for entry in state.versions.get(chosen, ())}
     names = {"": t("vertex_prompts.newest"), **{each: _format_version(entry) for each, entry in versions.items()}}
-    st.selectbox(t("vertex_prompts.version"), list(names), format_func=names.__getitem__, key=VERSION)
+    st.selectbox(t("vertex_prompts.version"), list(names), format_func=names.__getitem__, key=VERSION_KEY)
     st.button(
         t("gallery.open"),
         type="primary",
-        key="vertex_prompt_open",
+        key="gallery.vertex_open",
         on_click=_fetch_version,
         icon=":material/play_arrow:",
         disabled=asking,
@@ -150,18 +152,18 @@ def _show_fetched() -> None:
         with st.container(border=True):
             st.markdown(t("vertex_prompts.not_opened", fields=_format_fields(fetched.dropped)))
             with st.container(horizontal=True):
-                st.button(t("vertex_prompts.yes"), key="vertex_prompt_yes", type="primary", on_click=_open_fetched)
-                st.button(t("vertex_prompts.no"), key="vertex_prompt_no", on_click=_discard_fetched)
+                st.button(t("vertex_prompts.yes"), key="gallery.vertex_yes", type="primary", on_click=_open_fetched)
+                st.button(t("vertex_prompts.no"), key="gallery.vertex_no", on_click=_discard_fetched)
 
 
 def _save_prompt() -> None:
-    state, name, model = vertex_state(), str(get(NAME) or ""), str(get(MODEL) or "").strip()
+    state, name, model = vertex_state(), str(get(NAME_KEY) or ""), str(get(MODEL_KEY) or "").strip()
     state.saved_prompt = None
 
     def begin() -> BackgroundCall[SavedPrompt]:
         sample = read_sample_request()
         request = build_request(read_prompt(sample.stop_sequences), sample)
-        return services.vertex_prompt_store().save(_read_place(), request, name, model, str(get(NEXT_OF) or ""))
+        return services.vertex_prompt_store().save(_read_place(), request, name, model, str(get(NEXT_OF_KEY) or ""))
 
     def take(kept: SavedPrompt) -> None:
         state.saved_prompt = kept
@@ -180,9 +182,9 @@ def _list_prompts() -> None:
 
 
 def _list_versions() -> None:
-    state, chosen = vertex_state(), str(get(PROMPT) or "")
+    state, chosen = vertex_state(), str(get(PROMPT_KEY) or "")
     state.fetched = None
-    put(VERSION, "")
+    put(VERSION_KEY, "")
 
     def take(versions: tuple[VersionEntry, ...]) -> None:
         state.versions[chosen] = versions
@@ -196,7 +198,7 @@ def _list_versions() -> None:
 def _fetch_version() -> None:
     """Fetch the chosen version, and open it unless some of its parts would be dropped, which the reader should know
     first."""
-    state, chosen, version = vertex_state(), str(get(PROMPT)), str(get(VERSION) or "")
+    state, chosen, version = vertex_state(), str(get(PROMPT_KEY)), str(get(VERSION_KEY) or "")
 
     def take(found: PromptImport) -> None:
         state.fetched = found
@@ -224,7 +226,7 @@ def _open_fetched() -> None:
     if found := state.fetched:
         names = {entry.id: entry.name for entry in state.entries}
         state.fetched = None
-        open_or_confirm(OpenedRecipe(Recipe.from_request(found.request, title=names.get(str(get(PROMPT)), ""))))
+        open_or_confirm(OpenedRecipe(Recipe.from_request(found.request, title=names.get(str(get(PROMPT_KEY)), ""))))
 
 
 def _discard_fetched() -> None:

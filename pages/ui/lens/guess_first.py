@@ -20,7 +20,7 @@ def show_guess(scene: ViewContext, step: int) -> bool:
             _show_guess_result(scene, guesses[step])
             return True
         with st.form("lens_guess_form", border=False):
-            st.text_input(t("lens.guess.ask"), key=f"lens_guess_{step}", help=t("lens.guess.help"))
+            st.text_input(t("lens.guess.ask"), key=f"lens.guess.{step}", help=t("lens.guess.help"))
             st.form_submit_button(t("lens.guess.reveal"), on_click=_record_guess, args=(scene, step), type="primary")
         return False
 
@@ -31,7 +31,7 @@ def _record_guess(scene: ViewContext, step: int) -> None:
     Whether a word begins with a space is known to the tokenizer, not to the learner.
     """
     raw = scene.view.raw
-    found = scene.lens.find(get(f"lens_guess_{step}") or "")
+    found = scene.lens.find(get(f"lens.guess.{step}") or "")
     firsts = [each.token_id for each in found if each.token_id is not None]
     guess = max(firsts, key=raw.probability, default=None)
     if guess is not None:

@@ -54,7 +54,7 @@ class ViewContext:
 def show_stages(scene: ViewContext) -> None:
     """Draw the waterfall: one panel for each stage, in the order in which the stages run."""
     columns = {stage.name: stage for stage in scene.view.stages}
-    _show_waterfall(scene, columns, stage_title, _stage_summary, "lens_stages")
+    _show_waterfall(scene, columns, stage_title, _stage_summary, "lens.stages")
     st.caption(t("lens.stages_help"))
 
 
@@ -64,7 +64,7 @@ def show_orders(scene: ViewContext) -> None:
     own = _edit_own_order(scene.config)
     views = scene.lens.inspect_orders(scene.config, own)
     finals = {name: view.final for name, view in views.items()}
-    _show_waterfall(scene, finals, lambda name: t(f"lens.order_names.{name}"), _final_summary, "lens_orders")
+    _show_waterfall(scene, finals, lambda name: t(f"lens.order_names.{name}"), _final_summary, "lens.orders")
     kept = {name: view.final.possible for name, view in views.items()}
     if len(set(kept.values())) == 1:
         st.caption(t("lens.orders_same"))
@@ -97,7 +97,7 @@ def _edit_own_order(config: SamplerConfig) -> tuple[str, ...]:
                 help=t("lens.earlier", stage=stage_title(name)),
                 on_click=_move_stage_earlier,
                 args=(order, place),
-                key=f"lens_own_{name}",
+                key=f"lens.own.{name}",
             )
     return order
 
@@ -118,18 +118,18 @@ def show_cumulative(scene: ViewContext) -> None:
     words["beyond"] = t("hosted_views.beyond")
     top_p = scene.config.top_p if scene.config.top_p < 1 else None
     words["top_p"] = t("lens.curve.top_p", value=format_number(scene.config.top_p))
-    _show_plot(scene, figures.cumulative_figure(scene.view, words, top_p), "lens_cumulative", t("lens.views.curves"))
+    _show_plot(scene, figures.cumulative_figure(scene.view, words, top_p), "lens.cumulative", t("lens.views.curves"))
     st.caption(t("lens.curves_help"))
-    _show_table_switch("lens_curve_table", lambda: _rank_table(scene, words))
+    _show_table_switch("lens.curve_table", lambda: _rank_table(scene, words))
 
 
 def show_ranks(scene: ViewContext) -> None:
     """Draw probability by rank, both logarithmic."""
     words = {name: t(f"lens.curve.{name}") for name in ("raw", "after", "rank", "probability")}
     words["beyond"] = t("hosted_views.beyond_most")
-    _show_plot(scene, figures.rank_probability_figure(scene.view, words), "lens_ranks", t("lens.views.ranks"))
+    _show_plot(scene, figures.rank_probability_figure(scene.view, words), "lens.ranks", t("lens.views.ranks"))
     st.caption(t("lens.ranks_help"))
-    _show_table_switch("lens_rank_table", lambda: _rank_table(scene, words))
+    _show_table_switch("lens.rank_table", lambda: _rank_table(scene, words))
 
 
 def _rank_table(scene: ViewContext, words: dict[str, str]) -> list[dict]:
@@ -150,7 +150,7 @@ def _rank_table(scene: ViewContext, words: dict[str, str]) -> list[dict]:
 
 def show_token(scene: ViewContext) -> None:
     """Draw the probability and rank of a token, asked for by its text, at every stage."""
-    text = st.text_input(t("lens.ask"), key="lens_ask", placeholder=t("lens.ask_example"), help=t("lens.ask_help"))
+    text = st.text_input(t("lens.ask"), key="lens.question", placeholder=t("lens.ask_example"), help=t("lens.ask_help"))
     if not text:
         return
     for found in scene.lens.find(text):
@@ -194,14 +194,14 @@ def show_draws(scene: ViewContext) -> None:
         format_func=counts.__getitem__,
         default=1_000,
         required=True,
-        key="lens_draw_count",
+        key="lens.draw_count",
     )
-    seed = int(st.number_input(t("settings.seed"), 0, 10**6, 0, key="lens_draw_seed"))
+    seed = int(st.number_input(t("settings.seed"), 0, 10**6, 0, key="lens.draw_seed"))
     drawn = _count_draws(scene, count or 1_000, seed)
     words = {name: t(f"lens.draw.{name}") for name in ("counted", "predicted", "count")}
     words["rest"] = rest_label(scene.view)
     labels = [scene.label(token) for token in drawn.token_ids[: figures.MAX_TOKENS_SHOWN]]
-    _show_plot(scene, figures.draws_figure(drawn, labels, words), "lens_draws", t("lens.views.draws"))
+    _show_plot(scene, figures.draws_figure(drawn, labels, words), "lens.draws", t("lens.views.draws"))
     if drawn.fit.degrees:
         fit = {
             "statistic": format_number(drawn.fit.statistic),
@@ -212,7 +212,7 @@ def show_draws(scene: ViewContext) -> None:
     else:
         st.markdown(t("lens.fit_none"))
     _show_table_switch(
-        "lens_draw_table",
+        "lens.draw_table",
         lambda: [
             {t("step.token"): label, words["predicted"]: round(expected, 1), words["counted"]: observed}
             for label, expected, observed in zip(labels, drawn.expected, drawn.observed, strict=False)

@@ -24,7 +24,7 @@ def show_queue_note(runs: Collection[Run]) -> None:
     """
     hosted = services.router().hosted
     waiting = hosted.queue_state(runs)
-    with st.container(key="queue-note"):
+    with st.container(key="model.queue_note"):
         if waiting.own:
             words = t("hosted_views.queue.waiting", count=waiting.own, limit=hosted.parallel)
             others = t("hosted_views.queue.others", count=waiting.ahead) if waiting.ahead else ""

@@ -10,6 +10,7 @@ import streamlit as st
 from llm_core import NucleusError
 from llm_core.generation.record import Run, SampleRecord, Usage
 from llm_core.generation.request import IMAGE_TYPES, THINKING, HostedOptions, Image
+from pages.ui.components.fields import show_field
 from pages.ui.model.session_state import model_state
 from pages.ui.shell import i18n, services
 from pages.ui.shell.i18n import format_number, t
@@ -30,39 +31,26 @@ def show_hosted_options() -> None:
         put(Key.SHOW_THOUGHTS, False)
     with st.expander(t("hosted.options")):
         levels = {level: t(f"hosted.thinking.{level}") for level in THINKING}
-        st.selectbox(
-            t("hosted.thinking_title"),
-            list(levels),
-            format_func=levels.__getitem__,
-            key=Key.THINKING,
-            persist_state="session",
-        )
-        st.toggle(t("hosted.show_thoughts"), key=Key.SHOW_THOUGHTS, persist_state="session")
+        show_field(st.selectbox, "hosted.thinking_title", Key.THINKING, list(levels), format_func=levels.__getitem__)
+        show_field(st.toggle, "hosted.show_thoughts", Key.SHOW_THOUGHTS)
         bars = {bar: t(f"hosted.safety.{bar}") for bar in SAFETY_LEVELS}
-        st.selectbox(
-            t("hosted.safety_title"),
-            list(bars),
-            format_func=bars.__getitem__,
-            key=Key.SAFETY,
-            help=t("hosted.safety_help"),
-            persist_state="session",
-        )
+        show_field(st.selectbox, "hosted.safety_title", Key.SAFETY, list(bars), format_func=bars.__getitem__)
         st.file_uploader(
             t("hosted.images"),
             type=["png", "jpg", "jpeg", "webp"],
             accept_multiple_files=True,
-            key="hosted_images",
+            key="model.images",
             help=t("hosted.images_help", known=", ".join(IMAGE_TYPES)),
         )
-        if model_state().images and not get("hosted_images"):
+        if model_state().images and not get("model.images"):
             with st.container(horizontal=True, vertical_alignment="center"):
                 st.caption(t("hosted.images_opened", count=len(model_state().images)), width="content")
-                st.button(t("hosted.images_remove"), key="remove_images", on_click=_remove_images)
+                st.button(t("hosted.images_remove"), key="model.remove_images", on_click=_remove_images)
 
 
 def read_hosted_options() -> HostedOptions:
     """Return the options as the fields have them, with the open recipe's images if no files are chosen."""
-    files = get("hosted_images") or ()
+    files = get("model.images") or ()
     bar = get(Key.SAFETY) or "default"
     return HostedOptions(
         thinking=get(Key.THINKING) or "default",

@@ -9,11 +9,12 @@ from pydantic import SecretStr
 
 from llm_core import NucleusError
 from llm_core.providers.model_id import split_model_id
+from pages.ui.components.fields import show_field
 from pages.ui.model.session_state import model_state
 from pages.ui.shell import i18n, services
 from pages.ui.shell.background_call import cancel_call, poll_call, show_call_status, start_call
 from pages.ui.shell.i18n import format_number, t
-from pages.ui.shell.session import SECRET, Key, get, has, put, session
+from pages.ui.shell.session import Key, get, has, put, secret_key, session
 
 if TYPE_CHECKING:
     from llm_core.providers.http.background_call import BackgroundCall
@@ -40,27 +41,27 @@ def show_provider_form() -> None:
     if not has(Key.VERTEX_PLACE):
         put(Key.VERTEX_PLACE, "")
     names = {each: t(f"hosted.providers.{each}") for each in PROVIDER_FORMS}
-    st.segmented_control(
-        t("hosted.provider"),
+    show_field(
+        st.segmented_control,
+        "hosted.provider",
+        Key.PROVIDER,
         list(names),
         format_func=names.__getitem__,
-        key=Key.PROVIDER,
         required=True,
         on_change=_clear_messages,
-        persist_state="session",
     )
     chosen = str(get(Key.PROVIDER))
     st.caption(t(f"hosted.about.{chosen}"))
     if chosen == "server":
-        st.text_input(t("hosted.url"), key=Key.SERVER_URL, max_chars=500, persist_state="session")
+        show_field(st.text_input, "hosted.url", Key.SERVER_URL, max_chars=500)
     if chosen in ("vertex", "endpoint"):
-        st.text_input(
-            t("hosted.place"),
-            key=Key.VERTEX_PLACE,
+        show_field(
+            st.text_input,
+            "hosted.place",
+            Key.VERTEX_PLACE,
             max_chars=200,
             placeholder="my-project/us-central1",
             help=t("hosted.place_help" if chosen == "vertex" else "hosted.place_needed"),
-            persist_state="session",
         )
     if chosen != "endpoint":  # an endpoint authenticates by the server's Google Cloud identity and takes no key
         _show_key_field(chosen)
@@ -93,7 +94,7 @@ def _show_key_field(chosen: str) -> None:
     st.text_input(
         t("hosted.key"),
         type="password",
-        key=f"{SECRET}{chosen}",
+        key=secret_key(chosen),
         on_change=_store_key,
         args=(chosen, name),
         placeholder=t("hosted.key_there") if name in session().keys else "",
@@ -103,7 +104,7 @@ def _show_key_field(chosen: str) -> None:
 
 
 def _store_key(chosen: str, name: str) -> None:
-    if typed := str(get(f"{SECRET}{chosen}") or "").strip():
+    if typed := str(get(secret_key(chosen)) or "").strip():
         session().keys[name] = SecretStr(typed)
     else:
         session().keys.pop(name, None)
@@ -118,17 +119,17 @@ def _show_model_field(chosen: str) -> None:
             t("hosted.model"),
             list(facts),
             index=None,
-            key=f"hosted_model_{chosen}",
+            key=f"model.name.{chosen}",
             accept_new_options=True,
             placeholder=t("hosted.model_placeholder" if listed else "hosted.model_type"),
         )
         st.button(
-            t("hosted.list"), on_click=_list_models, icon=":material/refresh:", key="hosted_list", disabled=under_way
+            t("hosted.list"), on_click=_list_models, icon=":material/refresh:", key="model.list", disabled=under_way
         )
-    name = str(get(f"hosted_model_{chosen}") or "").strip()
+    name = str(get(f"model.name.{chosen}") or "").strip()
     if fact := facts.get(name):
         st.caption(_format_model_facts(fact))
-    st.button(t("hosted.use"), type="primary", on_click=_use_model, args=(name,), disabled=not name, key="hosted_use")
+    st.button(t("hosted.use"), type="primary", on_click=_use_model, args=(name,), disabled=not name, key="model.use")
 
 
 def _format_model_facts(model: HostedModel) -> str:
@@ -206,5 +207,5 @@ def show_capabilities(model_id: str) -> None:
         on_click=services.router().hosted.forget,
         args=(model_id,),
         help=t("hosted_views.dead.again_help"),
-        key="hosted_forget",
+        key="model.forget",
     )

@@ -27,7 +27,7 @@ def show_model_status() -> LanguageModel | None:
     it loads, after an error, and for a hosted model."""
     # One container in every state: if it disappeared, elements below would move up, be drawn anew and lose half-typed
     # text.
-    place = st.container(key="model-status")
+    place = st.container(key="model.status")
     if is_hosted():
         return None
     entry = services.model_store().request(session().model_id)

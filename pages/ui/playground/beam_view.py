@@ -11,6 +11,7 @@ from llm_core.generation.beam_search import MAX_BEAM_TOKENS, MAX_BEAMS, BeamRun,
 from llm_core.generation.request import HostedOptions
 from pages.ui.components import charts
 from pages.ui.components.beam_tree import BeamTreeNode, show_beam_tree
+from pages.ui.components.fields import show_field
 from pages.ui.model.request_builder import build_request
 from pages.ui.playground.session_state import playground_state
 from pages.ui.prompt.composer import read_prompt
@@ -47,21 +48,12 @@ def _refresh_search(following: bool) -> None:
 
 def _show_controls(active: bool) -> None:
     beams, length, penalty = st.columns(3, vertical_alignment="bottom")
-    beams.number_input(t("beam.beams"), 1, MAX_BEAMS, 3, key="beam_count", persist_state="session")
-    length.number_input(t("beam.length"), 1, MAX_BEAM_TOKENS, 12, key="beam_length", persist_state="session")
-    penalty.number_input(
-        t("beam.penalty"),
-        -10.0,
-        10.0,
-        1.0,
-        0.25,
-        key="beam_penalty",
-        help=t("beam.penalty_help"),
-        persist_state="session",
-    )
+    show_field(beams.number_input, "beam.beams", "playground.beam_count", 1, MAX_BEAMS, 3)
+    show_field(length.number_input, "beam.length", "playground.beam_length", 1, MAX_BEAM_TOKENS, 12)
+    show_field(penalty.number_input, "beam.penalty", "playground.beam_penalty", -10.0, 10.0, 1.0, 0.25)
     with st.container(horizontal=True):
-        st.button(t("beam.start"), key="beam_start", on_click=_start_search)
-        st.button(t("beam.stop"), key="beam_stop", on_click=_stop_search, disabled=not active)
+        st.button(t("beam.start"), key="playground.beam_start", on_click=_start_search)
+        st.button(t("beam.stop"), key="playground.beam_stop", on_click=_stop_search, disabled=not active)
 
 
 def _start_search() -> None:
@@ -69,7 +61,9 @@ def _start_search() -> None:
     try:
         prompt = read_prompt().variants()[0]
         request = build_request(prompt, SampleRequest(SamplerConfig()), hosted=HostedOptions())
-        settings = BeamSettings(get("beam_count"), get("beam_length"), get("beam_penalty"))
+        settings = BeamSettings(
+            get("playground.beam_count"), get("playground.beam_length"), get("playground.beam_penalty")
+        )
         begun = BeamRun(services.submitter(), request, settings)
     except NucleusError as error:
         playground_state().beam_notice = i18n.explain(error)
@@ -95,7 +89,7 @@ def _show_results(run: BeamRun, active: bool) -> None:
     best = finished[0].node if finished else kept[0] if kept and not nodes[kept[0]].step else -1
     words = {name: t(f"beam.{name}") for name in ("title", "step", "rank", "kept", "pruned", "finished", "image")}
     words["lang"] = i18n.language()
-    show_beam_tree(nodes, key="beam_tree", search=str(id(run)), best=best, live=active, words=words)
+    show_beam_tree(nodes, key="playground.beam_tree", search=str(id(run)), best=best, live=active, words=words)
     if finished:
         st.markdown(f"**{t('beam.best')}**")
         st.dataframe(
@@ -111,7 +105,7 @@ def _show_results(run: BeamRun, active: bool) -> None:
             ],
             hide_index=True,
         )
-    if st.toggle(t("beam.as_table"), key="beam_table"):
+    if st.toggle(t("beam.as_table"), key="playground.beam_table"):
         st.dataframe([_node_row(node, nodes) for node in nodes], hide_index=True, height=320)
 
 

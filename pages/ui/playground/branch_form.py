@@ -38,32 +38,33 @@ def show_branch_form(branch: Branch, events: list[TokenEvent], step: int) -> Non
         for token, *logprobs in zip(trace.candidates, trace.raw.logprobs, trace.final.logprobs, strict=True)
         if token != trace.token_id
     }
+    token_key = f"playground.branch_token.{place}"
     pick, go, again = st.columns([2.2, 1, 1], vertical_alignment="bottom")
     pick.selectbox(
         t("branches.token", step=step + 1),
         list(others),
         format_func=others.__getitem__,
-        key=f"branch_token_{place}",
+        key=token_key,
         help=t("branches.token_help"),
     )
     go.button(
         t("branches.take"),
-        key="branch_take",
+        key="playground.branch_take",
         type="primary",
         width="stretch",
         on_click=_branch_with_token,
-        args=(branch, step, f"branch_token_{place}"),
+        args=(branch, step, token_key),
     )
     again.button(
         t("branches.again"),
-        key="branch_again",
+        key="playground.branch_again",
         width="stretch",
         help=t("branches.again_help"),
         on_click=_branch_with_new_seed,
         args=(branch, step),
     )
     with st.expander(t("branches.type")):
-        text_key = f"branch_text_{place}"
+        text_key = f"playground.branch_text.{place}"
         if not has(text_key):
             rest = events[step:-1] if events[-1].token_id in model.end_ids else events[step:]
             put(text_key, "".join(event.piece for event in rest)[:MAX_TYPED_CHARACTERS])
@@ -71,7 +72,10 @@ def show_branch_form(branch: Branch, events: list[TokenEvent], step: int) -> Non
             t("branches.text"), key=text_key, height=90, max_chars=MAX_TYPED_CHARACTERS, help=t("branches.text_help")
         )
         st.button(
-            t("branches.take_text"), key="branch_take_text", on_click=_branch_with_text, args=(branch, step, text_key)
+            t("branches.take_text"),
+            key="playground.branch_take_text",
+            on_click=_branch_with_text,
+            args=(branch, step, text_key),
         )
     if playground_state().branch_notice:
         st.error(playground_state().branch_notice, icon=":material/error:")

@@ -25,16 +25,16 @@ def show_branches(shown: Branch, mode: ColourMode) -> None:
     state = playground_state()
     if len(state.tree) < 2 and not state.pruned:
         return
-    with st.container(border=True, key="branches-card"):
+    with st.container(border=True, key="playground.branches_card"):
         st.markdown(f"**{t('branches.title')}**")
         outline = state.tree.list_in_order()
         marks = outline_guides([depth for _, depth in outline])
         lines = [_make_entry(branch, depth, mark, shown) for (branch, depth), mark in zip(outline, marks, strict=True)]
-        show_tree_list(lines, key="branches", label=t("branches.title"), on_pick=select_branch)
+        show_tree_list(lines, key="playground.branches", label=t("branches.title"), on_pick=select_branch)
         _show_controls(shown, [branch for branch, _ in outline])
         if other := state.tree.get(state.compared):
             _show_comparison(shown, other, mode)
-        if st.toggle(t("branches.as_table"), key="branches_table"):
+        if st.toggle(t("branches.as_table"), key="playground.branches_table"):
             st.dataframe([_branch_row(branch) for branch, _ in outline], hide_index=True)
 
 
@@ -104,7 +104,7 @@ def _show_controls(shown: Branch, branches: list[Branch]) -> None:
     state = playground_state()
     name, other, prune, back = st.columns([1.4, 1.4, 0.8, 0.8], vertical_alignment="bottom")
     if shown in state.tree:
-        key = f"branch_name_{shown.id}"
+        key = f"playground.branch_name.{shown.id}"
         if not has(key):
             put(key, shown.name)
         name.text_input(
@@ -117,7 +117,7 @@ def _show_controls(shown: Branch, branches: list[Branch]) -> None:
         )
         names = {branch.id: branch_name(branch) for branch in branches if branch is not shown}
         if names:
-            compare_key = f"branch_compare_{shown.id}"
+            compare_key = f"playground.branch_compare.{shown.id}"
             put(compare_key, state.compared if state.compared in names else None)
             other.selectbox(
                 t("branches.compare"),
@@ -131,7 +131,7 @@ def _show_controls(shown: Branch, branches: list[Branch]) -> None:
             )
         prune.button(
             t("branches.prune"),
-            key="branch_prune",
+            key="playground.branch_prune",
             width="stretch",
             disabled=any(shown.run in asking.runs for asking in state.technique_runs),
             help=t("branches.prune_help"),
@@ -139,7 +139,7 @@ def _show_controls(shown: Branch, branches: list[Branch]) -> None:
             args=(shown,),
         )
     if state.pruned:
-        back.button(t("branches.restore"), key="branch_restore", width="stretch", on_click=_restore_branches)
+        back.button(t("branches.restore"), key="playground.branch_restore", width="stretch", on_click=_restore_branches)
 
 
 def _rename_branch(branch: Branch, key: str) -> None:
@@ -175,7 +175,9 @@ def _show_comparison(shown: Branch, other: Branch, mode: ColourMode) -> None:
     """Draw two answers side by side, from where they diverge."""
     shared = compare_branches(shown, other).shared
     st.markdown(t("branches.shared", count=shared))
-    for column, branch, key in zip(st.columns(2), (shown, other), ("compared_left", "compared_right"), strict=True):
+    for column, branch, key in zip(
+        st.columns(2), (shown, other), ("playground.compared_left", "playground.compared_right"), strict=True
+    ):
         with column, st.container(border=True):
             cells = make_token_cells(branch)[shared:]
             show_token_strip(

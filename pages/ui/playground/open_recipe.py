@@ -101,7 +101,9 @@ def open_recipe(opened: OpenedRecipe) -> None:
 def show_restore_button() -> None:
     """Draw the button that restores what was replaced, if there is any."""
     if playground_state().replaced_recipe:
-        st.button(t("playground.bring_back"), on_click=_restore_replaced, icon=":material/undo:", key="bring_back")
+        st.button(
+            t("playground.bring_back"), on_click=_restore_replaced, icon=":material/undo:", key="playground.bring_back"
+        )
 
 
 def confirm_opening() -> None:
@@ -125,7 +127,7 @@ def show_opened_recipe() -> None:
         getattr(st, kind)(words)
     if (opened := state.opened) is None:
         return
-    with st.container(key="recipe-opened"):
+    with st.container(key="playground.opened_recipe"):
         _show_opened(opened)
 
 
@@ -143,7 +145,7 @@ def _show_opened(opened: OpenedRecipe) -> None:
         with st.container(horizontal=True, vertical_alignment="center"):
             name = NAME if wanted == MODEL_ID else wanted
             st.caption(t("desk.other_model", model=i18n.escape_markdown(name)), width="content")
-            st.button(t("desk.use_model"), on_click=_use_model, args=(wanted,), key="use_recipe_model")
+            st.button(t("desk.use_model"), on_click=_use_model, args=(wanted,), key="playground.use_recipe_model")
 
 
 def _show_description(recipe: Recipe) -> None:
@@ -164,8 +166,10 @@ def _show_other_pages(opened: OpenedRecipe) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.caption(t("recipes.also", count=max(recorded, recipe.count)), width="content")
         if recorded > 1:
-            st.button(t("recipes.in_compare"), key="open_in_compare", on_click=_open_in_compare, args=(recipe,))
-        st.button(t("recipes.in_best"), key="open_in_best", on_click=_open_in_best_of_n, args=(opened,))
+            st.button(
+                t("recipes.in_compare"), key="playground.open_in_compare", on_click=_open_in_compare, args=(recipe,)
+            )
+        st.button(t("recipes.in_best"), key="playground.open_in_best_of_n", on_click=_open_in_best_of_n, args=(opened,))
 
 
 def _open_in_compare(recipe: Recipe) -> None:
@@ -197,9 +201,11 @@ def _show_confirmation(opened: OpenedRecipe) -> None:
     st.markdown(t("desk.replace", title=i18n.escape_markdown(title)))
     with st.container(horizontal=True):
         # Opened by `on_click`, before the whole page reruns; opened in the dialog, fields outside would lose values.
-        if st.button(t("desk.open"), type="primary", key="desk_open", on_click=open_recipe, args=(opened,)):
+        if st.button(
+            t("desk.open"), type="primary", key="playground.confirm_open", on_click=open_recipe, args=(opened,)
+        ):
             st.rerun()
-        if st.button(t("desk.keep"), key="desk_keep", on_click=_cancel_opening):
+        if st.button(t("desk.keep"), key="playground.cancel_open", on_click=_cancel_opening):
             st.rerun()
 
 

@@ -11,6 +11,7 @@ import streamlit as st
 
 from llm_core import GenerationRequest, NucleusError, PromptSpec
 from llm_core.generation.record import Usage
+from pages.ui.model.hosted_options import format_cost
 from pages.ui.model.session_state import model_state
 from pages.ui.prompt.composer import read_prompt
 from pages.ui.shell import i18n, services
@@ -19,7 +20,6 @@ from pages.ui.shell.i18n import format_number, t
 
 if TYPE_CHECKING:
     from llm_core.providers.http.background_call import BackgroundCall
-from pages.ui.model.hosted_options import format_cost
 
 TOKEN_COUNT_CALL = "count"
 """Place of the pending call that counts a prompt's tokens."""
@@ -29,7 +29,7 @@ def show_request(request: Callable[[PromptSpec], GenerationRequest]) -> None:
     """Draw the request body for the current prompt, without the key. It is behind a switch, since building it costs
     time at every rerun."""
     _show_token_count(request)
-    if not st.toggle(t("hosted.show_request"), key="show_request"):
+    if not st.toggle(t("hosted.show_request"), key="playground.show_request"):
         return
     try:
         asked = request(read_prompt().variants()[0])
@@ -53,7 +53,7 @@ def _show_token_count(request: Callable[[PromptSpec], GenerationRequest]) -> Non
     with st.container(horizontal=True, vertical_alignment="center"):
         st.button(
             t("hosted.count"),
-            key="count_tokens",
+            key="playground.count_tokens",
             on_click=_count_tokens,
             args=(asked,),
             icon=":material/123:",

@@ -65,7 +65,7 @@ def _refresh_run(following: bool) -> None:
     selected = state.selected_step
     step = len(events) - 1 if selected is None else min(selected, len(events) - 1)
     show_queue_note([run for each in state.technique_runs for run in each.runs if run.active])
-    with st.container(border=True, key="answer-card"):
+    with st.container(border=True, key="playground.answer_card"):
         mode = _show_answer(branch, events, step)
         if asking and branch and branch.run is asking.main:
             _show_result(asking)
@@ -103,7 +103,7 @@ def _show_overview(places: list[tuple[int, int]]) -> None:
     """Draw the choice of the shown answer, and a table of all answers."""
     state = playground_state()
     names = {place: _answer_name(place) for place in places}
-    key = f"shown_{state.technique_runs[0].runs[0].id}"
+    key = f"playground.shown.{state.technique_runs[0].runs[0].id}"
     if has(key):  # a branch of another answer may have been chosen meanwhile
         put(key, state.shown)
     with st.container(border=True):
@@ -193,7 +193,7 @@ def _show_answer(branch: Branch | None, events: list[TokenEvent], step: int) -> 
     title = branch_name(branch) if branch and len(state.tree) > 1 else t("run.answer")
     show_token_strip(
         cells[: len(events)],
-        key="answer",
+        key="playground.answer",
         mode=mode,
         selected=step if events else None,
         words=strip_texts(mode, title, _status_text(branch.run if branch else None)),
@@ -211,8 +211,8 @@ def _show_answer(branch: Branch | None, events: list[TokenEvent], step: int) -> 
         return mode
     st.caption(" · ".join(_format_statistics(branch, events)))
     with st.container(horizontal=True):
-        as_text = not running and st.toggle(t("run.as_text"), key="as_text")
-        as_table = st.toggle(t("strip.as_table"), key="strip_table")
+        as_text = not running and st.toggle(t("run.as_text"), key="playground.as_text")
+        as_table = st.toggle(t("strip.as_table"), key="playground.strip_table")
     if as_text:
         st.code(branch.text, language=None, wrap_lines=True)
     if as_table:
@@ -250,7 +250,7 @@ def _show_step(branch: Branch | None, events: list[TokenEvent], step: int) -> No
     words["axis"] = t("charts.probability")
     show_live_plot(
         charts.step_figure(candidates, format_share, words),
-        key="step_plot",
+        key="playground.step_plot",
         label=_describe_chart(candidates),
         step=f"{run.id if run else ''}:{step}",
     )
@@ -265,7 +265,7 @@ def _show_step(branch: Branch | None, events: list[TokenEvent], step: int) -> No
         t("step.surprisal", value=format_number(trace.surprisal_bits)),
     ]
     st.caption(" · ".join(figures))
-    if st.toggle(t("step.as_table"), key="as_table"):
+    if st.toggle(t("step.as_table"), key="playground.step_table"):
         st.dataframe(_candidate_table(candidates), hide_index=True)
 
 

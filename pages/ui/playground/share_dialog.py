@@ -11,6 +11,7 @@ from llm_core import NucleusError
 from llm_core.formats.registry import FORMATS, make_file_name, readable_formats
 from llm_core.generation.record import Run
 from llm_core.generation.request import MAX_SAMPLES_PER_REQUEST
+from pages.ui.components.fields import show_field
 from pages.ui.model.status import loaded_revision
 from pages.ui.playground.open_recipe import open_or_confirm, read_recipe
 from pages.ui.playground.session_state import playground_state
@@ -66,27 +67,27 @@ def _show_dialog() -> None:
 def _show_share_tab() -> None:
     state = playground_state()
     title, author = st.columns(2)
-    title.text_input(t("share.recipe_title"), key=Key.SHARE_TITLE, max_chars=200, persist_state="session")
-    author.text_input(t("share.author"), key=Key.SHARE_AUTHOR, max_chars=200, persist_state="session")
-    st.text_area(
-        t("share.notes"),
-        key=Key.SHARE_NOTES,
+    show_field(title.text_input, "share.recipe_title", Key.SHARE_TITLE, max_chars=200)
+    show_field(author.text_input, "share.author", Key.SHARE_AUTHOR, max_chars=200)
+    show_field(
+        st.text_area,
+        "share.notes",
+        Key.SHARE_NOTES,
         height=80,
         max_chars=20_000,
-        persist_state="session",
-        placeholder=t("share.notes_help"),
+        placeholder=t("share.notes_placeholder"),
     )
-    st.selectbox(
-        t("share.licence"),
+    show_field(
+        st.selectbox,
+        "share.licence",
+        Key.SHARE_LICENCE,
         LICENCES,
-        key=Key.SHARE_LICENCE,
         format_func=lambda each: each or t("share.no_licence"),
-        persist_state="session",
     )
     can_record = bool(state.technique_runs) and not any(asking.active for asking in state.technique_runs)
     with_run = st.toggle(
         t("share.with_run"),
-        key="share_run",
+        key="playground.share_run",
         disabled=not can_record,
         help=t("share.with_run_help") if can_record else t("share.no_run"),
     )
@@ -99,7 +100,7 @@ def _show_share_tab() -> None:
     _show_downloads(recipe)
     st.markdown(f"**{t('conversions.other_forms')}**")
     runs = [run for asking in state.technique_runs for run in asking.runs[-1:]]
-    show_export_panel(recipe, runs, key="share", without=("yaml", "json"))
+    show_export_panel(recipe, runs, key="playground.share", without=("yaml", "json"))
     st.caption(t("share.safe"))
 
 
@@ -165,7 +166,7 @@ def _show_downloads(recipe: Recipe) -> None:
                 mime=mime,
                 on_click="ignore",
                 icon=":material/download:",
-                key=f"share_{form}",
+                key=f"playground.share_{form}",
             )
 
 
@@ -175,11 +176,11 @@ def _show_open_tab() -> None:
     st.file_uploader(
         t("share.file"),
         type=["yml", *sorted({FORMATS[form].suffix.rpartition(".")[2] for form in readable_formats()})],
-        key="share_file",
+        key="playground.share_file",
         on_change=_read_file,
     )
-    st.text_area(t("share.paste"), key="share_paste", height=96, placeholder="https://…/?r=…")
-    st.button(t("share.open"), key="share_open", on_click=_read_pasted)
+    st.text_area(t("share.paste"), key="playground.share_paste", height=96, placeholder="https://…/?r=…")
+    st.button(t("share.open"), key="playground.share_open", on_click=_read_pasted)
     if state.share_notice:
         st.error(state.share_notice, icon=":material/error:")
     elif not state.sharing:  # a recipe was opened
@@ -187,12 +188,12 @@ def _show_open_tab() -> None:
 
 
 def _read_file() -> None:
-    if file := get("share_file"):
+    if file := get("playground.share_file"):
         _open_shared(file.getvalue(), file.name)
 
 
 def _read_pasted() -> None:
-    _open_shared((get("share_paste") or "").strip())
+    _open_shared((get("playground.share_paste") or "").strip())
 
 
 def _open_shared(text: str | bytes, name: str = "") -> None:

@@ -17,6 +17,7 @@ from llm_core.prompts.output_format import OutputFormat, OutputKind
 from llm_core.prompts.rendering import render
 from llm_core.prompts.retrieval import MAX_PASSAGES
 from llm_core.prompts.spec import MAX_CHAINS, TECHNIQUES
+from pages.ui.components.fields import show_field
 from pages.ui.components.prompt_tokens import PromptToken, show_prompt_tokens
 from pages.ui.prompt.document_field import has_document, show_document_field, show_passages
 from pages.ui.prompt.example_editor import show_example_editor
@@ -48,52 +49,50 @@ def show_composer(model: LanguageModel | None) -> None:
     if not has(Key.INSTRUCTION):
         words: dict[str, Any] = {field: t(f"first_prompt.{field}") for field in _PREFILLED_FIELDS}
         write_prompt(PromptSpec(t("playground.first_prompt"), **words))
-    st.pills(
-        t("techniques.title"),
+    show_field(
+        st.pills,
+        "techniques.title",
+        Key.TECHNIQUE,
         list(TECHNIQUES),
         format_func=lambda name: t(f"techniques.{name}.name"),
-        key=Key.TECHNIQUE,
         required=True,
-        persist_state="session",
     )
     technique = str(get(Key.TECHNIQUE))
     method = TECHNIQUES[get(Key.TECHNIQUE)]
     shows_examples = method.examples != 0
     about_an_input = shows_examples or bool(get(Key.QUESTION))
     st.caption(t(f"techniques.{technique}.text"))
-    st.text_area(t("playground.prompt"), key=Key.INSTRUCTION, height=100, persist_state="session")
+    show_field(st.text_area, "playground.prompt", Key.INSTRUCTION, height=100)
     if about_an_input:
-        _show_question_field()
+        show_field(st.text_area, "parts.question", Key.QUESTION, height=68)
     if method.steps_back:
-        _show_text_line("step_back_question", Key.STEP_BACK_QUESTION)
+        show_field(st.text_input, "parts.step_back_question", Key.STEP_BACK_QUESTION)
     if method.votes:
-        st.number_input(t("parts.chains"), value=None, step=1, key=Key.CHAINS, persist_state="session")
+        show_field(st.number_input, "parts.chains", Key.CHAINS, value=None, step=1)
         st.caption(t("techniques.chains_help"))
     if method.reasoning:
         left, right = st.columns([3, 2])
-        with left:
-            _show_text_line("trigger", Key.TRIGGER)
-        with right:
-            _show_text_line("answer_marker", Key.ANSWER_MARKER)
+        show_field(left.text_input, "parts.trigger", Key.TRIGGER)
+        show_field(right.text_input, "parts.answer_marker", Key.ANSWER_MARKER)
     if shows_examples:
         show_example_editor(method.reasoning)
         _show_example_style()
     if variables := _prompt_variables():
         show_value_table(variables)
     with st.expander(t("playground.parts")):
-        _show_text_area("role", Key.ROLE)
-        _show_text_area("system", Key.SYSTEM)
-        _show_text_area("context", Key.CONTEXT)
+        show_field(st.text_area, "parts.role", Key.ROLE, height=68)
+        show_field(st.text_area, "parts.system", Key.SYSTEM, height=68)
+        show_field(st.text_area, "parts.context", Key.CONTEXT, height=68)
         if not about_an_input:
-            _show_question_field()
-        _show_text_line("prefill", Key.PREFILL)
+            show_field(st.text_area, "parts.question", Key.QUESTION, height=68)
+        show_field(st.text_input, "parts.prefill", Key.PREFILL)
     with st.expander(t("document.title")):
         show_document_field()
         _show_passages()
     with st.expander(t("playground.output")):
         _show_output_fields()
     # Behind a switch, since rendering costs time at every rerun.
-    if model and st.toggle(t("playground.show_rendered"), key="show_rendered"):
+    if model and st.toggle(t("playground.show_rendered"), key="prompt.show_rendered"):
         _show_rendered_prompt(model)
 
 
@@ -106,11 +105,11 @@ def is_default_prompt(spec: PromptSpec) -> bool:
 def read_prompt(stop_sequences: tuple[str, ...] = ()) -> PromptSpec:
     """Return the prompt of the fields. Raises `NucleusError` for a number field that is empty or out of range;
     `PromptSpec.validate` checks the rest."""
-    simple: dict[str, Any] = {key.value: get(key) or "" for key in _PLAIN_FIELDS}
+    simple: dict[str, Any] = {key.field: get(key) or "" for key in _PLAIN_FIELDS}
     return PromptSpec(
         **simple,
-        chains=int(get_number(Key.CHAINS, Key.CHAINS.value, 1, MAX_CHAINS)),
-        passages=int(get_number(Key.PASSAGES, Key.PASSAGES.value, 1, MAX_PASSAGES)),
+        chains=int(get_number(Key.CHAINS, Key.CHAINS.field, 1, MAX_CHAINS)),
+        passages=int(get_number(Key.PASSAGES, Key.PASSAGES.field, 1, MAX_PASSAGES)),
         examples=prompt_state().examples.examples,
         output=OutputFormat(get(Key.OUTPUT_KIND), _split_lines(get(Key.CHOICES) or ""), get(Key.SCHEMA) or ""),
         extraction=Extraction(get(Key.EXTRACTION_KIND), get(Key.EXTRACTION_ARGUMENT) or ""),
@@ -122,7 +121,7 @@ def read_prompt(stop_sequences: tuple[str, ...] = ()) -> PromptSpec:
 def write_prompt(spec: PromptSpec) -> None:
     """Fill the fields from a prompt. Call it before they are drawn, as from a button's `on_click`."""
     for key in _PLAIN_FIELDS:
-        put(key, getattr(spec, key.value))
+        put(key, getattr(spec, key.field))
     put(Key.CHAINS, spec.chains)
     put(Key.PASSAGES, spec.passages)
     put(Key.OUTPUT_KIND, spec.output.kind)
@@ -143,66 +142,37 @@ def _show_passages() -> None:
             st.caption(i18n.explain(error))
 
 
-def _show_question_field() -> None:
-    st.text_area(
-        t("parts.question"), key=Key.QUESTION, height=68, help=t("parts.question_help"), persist_state="session"
-    )
-
-
-def _show_text_area(name: str, key: Key) -> None:
-    st.text_area(t(f"parts.{name}"), key=key, height=68, help=t(f"parts.{name}_help"), persist_state="session")
-
-
-def _show_text_line(name: str, key: Key) -> None:
-    st.text_input(t(f"parts.{name}"), key=key, help=t(f"parts.{name}_help"), persist_state="session")
-
-
-def _show_choice(title: str, names: dict[str, str], key: Key, text: str) -> None:
-    st.segmented_control(
-        title,
-        list(names),
-        format_func=names.__getitem__,
-        key=key,
-        required=True,
-        help=text,
-        persist_state="session",
-    )
+def _show_choice(text: str, key: Key, names: dict[str, str]) -> None:
+    show_field(st.segmented_control, text, key, list(names), format_func=names.__getitem__, required=True)
 
 
 def _show_example_style() -> None:
     styles = {style: t(f"examples.as_{style}") for style in ("turns", "text")}
-    _show_choice(t("examples.as"), styles, Key.EXAMPLES_AS, t("examples.as_help"))
+    _show_choice("examples.as", Key.EXAMPLES_AS, styles)
     if get(Key.EXAMPLES_AS) == "text":
         before, after = st.columns(2)
-        before.text_input(t("examples.input_label"), key=Key.INPUT_LABEL, persist_state="session")
-        after.text_input(t("examples.output_label"), key=Key.OUTPUT_LABEL, persist_state="session")
+        show_field(before.text_input, "examples.input_label", Key.INPUT_LABEL)
+        show_field(after.text_input, "examples.output_label", Key.OUTPUT_LABEL)
 
 
 def _show_output_fields() -> None:
     kinds = {kind: t(f"output.{kind}") for kind in get_args(OutputKind)}
-    _show_choice(t("output.title"), kinds, Key.OUTPUT_KIND, t("output.help"))
+    _show_choice("output.title", Key.OUTPUT_KIND, kinds)
     if get(Key.OUTPUT_KIND) == "choice":
-        st.text_area(t("output.choices"), key=Key.CHOICES, height=100, persist_state="session")
+        show_field(st.text_area, "output.choices", Key.CHOICES, height=100)
     if get(Key.OUTPUT_KIND) == "json":
-        st.text_area(
-            t("output.schema"),
-            key=Key.SCHEMA,
+        show_field(
+            st.text_area,
+            "output.schema",
+            Key.SCHEMA,
             height=150,
             placeholder='{"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}',
-            persist_state="session",
         )
     kind, argument = st.columns([1, 1], vertical_alignment="bottom")
     names = {name: t(f"extraction.{name}") for name in get_args(ExtractionKind)}
-    kind.selectbox(
-        t("extraction.title"),
-        list(names),
-        format_func=names.__getitem__,
-        key=Key.EXTRACTION_KIND,
-        help=t("extraction.help"),
-        persist_state="session",
-    )
+    show_field(kind.selectbox, "extraction.title", Key.EXTRACTION_KIND, list(names), format_func=names.__getitem__)
     if (name := get(Key.EXTRACTION_KIND)) in ("marker", "regex", "json_path"):
-        argument.text_input(t(f"extraction.{name}_argument"), key=Key.EXTRACTION_ARGUMENT, persist_state="session")
+        show_field(argument.text_input, f"extraction.{name}_argument", Key.EXTRACTION_ARGUMENT)
 
 
 def _split_lines(text: str) -> tuple[str, ...]:
@@ -243,7 +213,7 @@ def _show_rendered_prompt(model: LanguageModel) -> None:
     show_prompt_tokens(
         cells,
         {part: (names[part], format_number(count, 0)) for part, count in counts.items()},
-        key="prompt_tokens",
+        key="prompt.tokens",
     )
     if total > _MAX_TOKENS_SHOWN:
         st.caption(t("playground.rendered_cut", shown=format_number(_MAX_TOKENS_SHOWN, 0)))

@@ -7,6 +7,7 @@ import streamlit as st
 from llm_core import NucleusError, PromptSpec
 from llm_core.prompts.retrieval import MAX_DOCUMENT_CHARACTERS, MAX_PASSAGES, Passage, find_cited_numbers
 from llm_core.prompts.table_import import decode_text_file
+from pages.ui.components.fields import show_field
 from pages.ui.prompt.session_state import prompt_state
 from pages.ui.shell import i18n
 from pages.ui.shell.i18n import format_number, t
@@ -16,18 +17,16 @@ from pages.ui.shell.session import Key, get, has, put
 def show_document_field() -> None:
     """Draw the fields of `Key.DOCUMENT` and `Key.PASSAGES`."""
     st.caption(t("document.help"))
-    st.text_area(
-        t("document.text"), key=Key.DOCUMENT, height=150, label_visibility="collapsed", persist_state="session"
-    )
+    show_field(st.text_area, "document.text", Key.DOCUMENT, height=150, label_visibility="collapsed")
     file, count = st.columns([3, 1])
-    file.file_uploader(t("document.file"), type=["txt", "md"], key="document_file", on_change=_read_file)
-    count.number_input(
-        t("document.passages"),
+    file.file_uploader(t("document.file"), type=["txt", "md"], key="prompt.document_file", on_change=_read_file)
+    show_field(
+        count.number_input,
+        "document.passages",
+        Key.PASSAGES,
         value=None,
         step=1,
-        key=Key.PASSAGES,
         help=t("document.passages_help", limit=MAX_PASSAGES),
-        persist_state="session",
     )
     if note := prompt_state().document_note:
         st.warning(note)
@@ -61,7 +60,7 @@ def _show_passage(passage: Passage, cited: bool) -> None:
 
 
 def _read_file() -> None:
-    file = get("document_file")
+    file = get("prompt.document_file")
     if file is None:
         return
     prompt_state().document_note = None

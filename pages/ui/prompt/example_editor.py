@@ -27,10 +27,14 @@ def show_example_editor(reasoning: bool) -> None:
             return
         page = 0
         if pages > 1:
-            if (get("example_page") or 1) > pages:
-                put("example_page", pages)
+            if (get("prompt.example_page") or 1) > pages:
+                put("prompt.example_page", pages)
             chosen = st.segmented_control(
-                t("examples.pages"), range(1, pages + 1), default=1, key="example_page", label_visibility="collapsed"
+                t("examples.pages"),
+                range(1, pages + 1),
+                default=1,
+                key="prompt.example_page",
+                label_visibility="collapsed",
             )
             page = (chosen or 1) - 1
         for place in range(page * CARDS_PER_PAGE, min(len(drafts), (page + 1) * CARDS_PER_PAGE)):
@@ -42,18 +46,18 @@ def _show_toolbar() -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(f"**{t('examples.title')}** ({len(examples)})", width="content")
         st.space("stretch")
-        st.button(t("examples.add"), icon=":material/add:", on_click=examples.add, key="example_add")
+        st.button(t("examples.add"), icon=":material/add:", on_click=examples.add, key="prompt.example_add")
         st.button(
             t("examples.undo"),
             icon=":material/undo:",
             help=t("examples.undo"),
             on_click=examples.undo,
             disabled=not examples.can_undo,
-            key="icon_example_undo",
+            key="prompt.icon_example_undo",
         )
         with st.popover(t("examples.shuffle"), icon=":material/shuffle:", disabled=len(examples) < 2):
-            seed = st.number_input(t("examples.shuffle_seed"), min_value=0, step=1, value=1, key="shuffle_seed")
-            st.button(t("examples.shuffle"), on_click=examples.shuffle, args=(seed,), key="example_shuffle")
+            seed = st.number_input(t("examples.shuffle_seed"), min_value=0, step=1, value=1, key="prompt.shuffle_seed")
+            st.button(t("examples.shuffle"), on_click=examples.shuffle, args=(seed,), key="prompt.example_shuffle")
         show_table_import("example", _import_examples, "input,output\n2 + 2,4")
         if len(examples):
             st.download_button(
@@ -63,7 +67,7 @@ def _show_toolbar() -> None:
                 "text/csv",
                 help=t("examples.download"),
                 icon=":material/download:",
-                key="icon_example_download",
+                key="prompt.icon_example_download",
             )
 
 
@@ -80,7 +84,7 @@ def _import_examples(rows: list[dict[str, str]]) -> str:
 def _show_card(place: int, reasoning: bool) -> None:
     examples = prompt_state().examples
     draft = examples.drafts[place]
-    with st.container(border=True, key=f"example_card_{draft.id}", gap="small"):
+    with st.container(border=True, key=f"prompt.example_card.{draft.id}", gap="small"):
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
             st.caption(t("examples.number", number=place + 1), width="content")
             st.space("stretch")
@@ -103,7 +107,7 @@ def _show_icon_button(icon: str, name: str, number: int, action, args: tuple, di
     st.button(
         t(f"examples.{name}"),
         icon=f":material/{icon}:",
-        key=f"icon_example_{name}_{number}",
+        key=f"prompt.icon_example.{name}.{number}",
         help=t(f"examples.{name}"),
         on_click=action,
         args=args,
@@ -113,7 +117,7 @@ def _show_icon_button(icon: str, name: str, number: int, action, args: tuple, di
 
 
 def _show_text_field(number: int, part: str, value: str) -> None:
-    key = f"example_{number}_{part}"
+    key = f"prompt.example.{number}.{part}"
     put(key, value)  # the list is the source of truth: an undo changes it without the field
     st.text_area(t(f"examples.{part}"), key=key, height=68, on_change=_store_edit, args=(key, number, part))
 

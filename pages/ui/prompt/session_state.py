@@ -3,17 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
-from typing import TYPE_CHECKING
 
 from pages.ui.prompt.example_list import ExampleList
 from pages.ui.shell.session import session_slice
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass

@@ -25,18 +25,18 @@ def show_table_import(name: str, on_import: Callable[[list[dict[str, str]]], str
         st.file_uploader(
             t("import.file"),
             type=["csv", "tsv", "txt", "json", "jsonl"],
-            key=f"{name}_file",
+            key=f"prompt.{name}_file",
             on_change=_read_file,
             args=(name, on_import),
         )
-        st.text_area(t("import.paste"), key=f"{name}_paste", height=110, placeholder=example)
-        st.button(t("import.take_pasted"), on_click=_read_pasted, args=(name, on_import), key=f"{name}_take")
+        st.text_area(t("import.paste"), key=f"prompt.{name}_paste", height=110, placeholder=example)
+        st.button(t("import.take_pasted"), on_click=_read_pasted, args=(name, on_import), key=f"prompt.{name}_take")
         if note := prompt_state().import_notes.get(name):
             st.info(note)
 
 
 def _read_file(name: str, on_import: Callable[[list[dict[str, str]]], str]) -> None:
-    file = get(f"{name}_file")
+    file = get(f"prompt.{name}_file")
     if file is None:
         return
     if file.size > MAX_TABLE_BYTES:  # checked before a large file is copied in memory
@@ -47,7 +47,7 @@ def _read_file(name: str, on_import: Callable[[list[dict[str, str]]], str]) -> N
 
 
 def _read_pasted(name: str, on_import: Callable[[list[dict[str, str]]], str]) -> None:
-    _import_table(name, on_import, get(f"{name}_paste") or "")
+    _import_table(name, on_import, get(f"prompt.{name}_paste") or "")
 
 
 def _import_table(name: str, on_import: Callable[[list[dict[str, str]]], str], data: bytes | str) -> None:

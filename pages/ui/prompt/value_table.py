@@ -32,7 +32,7 @@ def show_value_table(variables: Sequence[str]) -> None:
             num_rows="dynamic",
             hide_index=True,
             width="stretch",
-            key=f"value_table_{table.version}",
+            key=f"prompt.value_table.{table.version}",
         )
         table.rows = [
             {name: "" if value is None else str(value) for name, value in row.items()}

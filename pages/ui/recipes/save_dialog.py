@@ -20,7 +20,7 @@ from pages.ui.shell.session import get, put
 if TYPE_CHECKING:
     from llm_core.storage.recipe_store import SaveResult
 
-_AUTHOR = "kept_author"
+_AUTHOR_KEY = "recipes.last_author"
 """Key of the author who saved last in this tab."""
 
 
@@ -28,7 +28,7 @@ def show_save_button(source: RecipeSource) -> None:
     """Draw the button, and the dialog while it is open."""
     st.button(
         t("desk.save"),
-        key="save_recipe",
+        key="recipes.save",
         icon=":material/bookmark_add:",
         help=t("desk.save_help"),
         on_click=_open_dialog,
@@ -55,29 +55,33 @@ def _show_form(source: RecipeSource, opened: OpenedRecipe | None) -> None:
         return
     own = opened is not None and opened.mine and bool(opened.id)
     title = st.text_input(
-        t("desk.title"), value=before.title or _suggest_title(before), max_chars=200, key="save_title"
+        t("desk.title"), value=before.title or _suggest_title(before), max_chars=200, key="recipes.title"
     )
-    tags = st.text_input(t("desk.tags"), value=", ".join(before.tags), help=t("desk.tags_help"), key="save_tags")
-    notes = st.text_area(t("desk.notes"), value=before.notes, help=t("desk.notes_help"), height=100, key="save_notes")
+    tags = st.text_input(t("desk.tags"), value=", ".join(before.tags), help=t("desk.tags_help"), key="recipes.tags")
+    notes = st.text_area(
+        t("desk.notes"), value=before.notes, help=t("desk.notes_help"), height=100, key="recipes.notes"
+    )
     left, right = st.columns(2)
-    known = before.author or get(_AUTHOR) or ""
-    author = left.text_input(t("desk.author"), value=known, max_chars=200, key="save_author")
+    known = before.author or get(_AUTHOR_KEY) or ""
+    author = left.text_input(t("desk.author"), value=known, max_chars=200, key="recipes.author")
     languages = ["", *i18n.LANGUAGES] + ([before.language] if before.language not in ("", *i18n.LANGUAGES) else [])
     language = right.selectbox(
         t("desk.language"),
         languages,
         index=languages.index(before.language or i18n.language()),
         format_func=lambda code: i18n.LANGUAGES.get(code, code) or t("desk.no_language"),
-        key="save_language",
+        key="recipes.language",
     )
-    with_run = source.can_record() and st.toggle(t("share.with_run"), help=t("share.with_run_help"), key="save_run")
+    with_run = source.can_record() and st.toggle(
+        t("share.with_run"), help=t("share.with_run_help"), key="recipes.with_run"
+    )
     if left_out := source.unsaved_note():
         st.caption(left_out)
     if not own:
-        listed = st.toggle(t("desk.listed"), value=False, help=t("desk.listed_help"), key="save_listed")
+        listed = st.toggle(t("desk.listed"), value=False, help=t("desk.listed_help"), key="recipes.listed")
     with st.container(horizontal=True):
-        version = own and st.button(t("desk.save_version"), type="primary", key="save_version")
-        new = st.button(t("desk.save_new"), type="secondary" if own else "primary", key="save_new")
+        version = own and st.button(t("desk.save_version"), type="primary", key="recipes.save_version")
+        new = st.button(t("desk.save_new"), type="secondary" if own else "primary", key="recipes.save_new")
     if not (version or new):
         return
     about = {"title": title.strip(), "notes": notes, "author": author.strip(), "language": language}
@@ -96,7 +100,7 @@ def _show_form(source: RecipeSource, opened: OpenedRecipe | None) -> None:
     except NucleusError as error:
         st.error(i18n.explain(error), icon=":material/error:")
         return
-    put(_AUTHOR, author.strip())
+    put(_AUTHOR_KEY, author.strip())
     _close_dialog()
     st.rerun()
 

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from pages.ui.shell.session import session_slice
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass

@@ -8,6 +8,7 @@ import streamlit as st
 
 from llm_core.errors import NucleusError
 from llm_core.generation.request import MAX_OUTPUT_TOKENS, SampleRequest
+from pages.ui.components.fields import show_field
 from pages.ui.settings.stage_controls import read_stages, show_glossary, show_stage_controls, write_stages
 from pages.ui.settings.unsupported_settings import UnsupportedReasons, show_unsupported_note
 from pages.ui.shell.i18n import t
@@ -55,89 +56,72 @@ def show_sampler_panel(unsupported: UnsupportedReasons = MappingProxyType({})) -
         if not has(key):
             put(key, value)
     with st.container(border=True):
-        st.pills(
-            t("sampler.title"),
+        show_field(
+            st.pills,
+            "sampler.title",
+            Key.STRATEGY,
             list(STRATEGIES),
             format_func=lambda name: t(f"sampler.{name}.name"),
-            key=Key.STRATEGY,
-            persist_state="session",
             required=True,
         )
         strategy = str(get(Key.STRATEGY))
         used = STRATEGIES[strategy]
-        st.slider(
-            t("settings.temperature"),
+        show_field(
+            st.slider,
+            "settings.temperature",
+            Key.TEMPERATURE,
             0.0,
             2.0,
             step=0.05,
-            key=Key.TEMPERATURE,
-            disabled=Key.TEMPERATURE not in used or Key.TEMPERATURE in unsupported,
-            help=t("settings.temperature_help"),
-            persist_state="session",
+            disabled=Key.TEMPERATURE not in used or Key.TEMPERATURE.field in unsupported,
         )
-        st.number_input(
-            t("settings.top_k"),
+        show_field(
+            st.number_input,
+            "settings.top_k",
+            Key.TOP_K,
             value=None,
             step=1,
-            key=Key.TOP_K,
-            disabled=Key.TOP_K not in used or Key.TOP_K in unsupported,
-            help=t("settings.top_k_help"),
-            persist_state="session",
+            disabled=Key.TOP_K not in used or Key.TOP_K.field in unsupported,
         )
-        st.slider(
-            t("settings.top_p"),
+        show_field(
+            st.slider,
+            "settings.top_p",
+            Key.TOP_P,
             0.01,
             1.0,
             step=0.01,
-            key=Key.TOP_P,
-            disabled=Key.TOP_P not in used or Key.TOP_P in unsupported,
-            help=t("settings.top_p_help"),
-            persist_state="session",
+            disabled=Key.TOP_P not in used or Key.TOP_P.field in unsupported,
         )
-        told_here = [key for key in used if key is not Key.ORDER] or [Key.TEMPERATURE] * (strategy == "greedy")
-        show_unsupported_note(told_here, unsupported)
+        told_here = [Key.TEMPERATURE] if strategy == "greedy" else [key for key in used if key is not Key.ORDER]
+        show_unsupported_note([key.field for key in told_here], unsupported)
         if Key.FURTHER_STAGES in used:
             show_stage_controls(unsupported)
         if Key.ORDER in used:
-            st.selectbox(
-                t("settings.order"),
+            show_field(
+                st.selectbox,
+                "settings.order",
+                Key.ORDER,
                 list(ORDERS),
                 format_func=lambda name: t(f"orders.{name}"),
-                key=Key.ORDER,
-                disabled=Key.ORDER in unsupported,
-                help=t("settings.order_help"),
-                persist_state="session",
+                disabled=Key.ORDER.field in unsupported,
             )
-            if Key.ORDER in unsupported:
-                show_unsupported_note([Key.ORDER], unsupported)
+            if Key.ORDER.field in unsupported:
+                show_unsupported_note([Key.ORDER.field], unsupported)
             else:
                 st.caption(_format_stage_order())
         seed, length = st.columns(2, vertical_alignment="bottom")
-        seed.number_input(
-            t("settings.seed"),
+        show_field(
+            seed.number_input,
+            "settings.seed",
+            Key.SEED,
             value=None,
             step=1,
-            key=Key.SEED,
-            disabled=strategy == "greedy" or Key.SEED in unsupported,
-            help=t("settings.seed_help"),
-            persist_state="session",
+            disabled=strategy == "greedy" or Key.SEED.field in unsupported,
         )
-        length.number_input(
-            t("settings.max_output_tokens"),
-            value=None,
-            step=1,
-            key=Key.MAX_OUTPUT_TOKENS,
-            persist_state="session",
-        )
+        show_field(length.number_input, "settings.max_output_tokens", Key.MAX_OUTPUT_TOKENS, value=None, step=1)
         if strategy != "greedy":
-            show_unsupported_note([Key.SEED], unsupported)
-        st.text_input(
-            t("settings.stop_sequences"),
-            key=Key.STOP_SEQUENCES,
-            max_chars=200,
-            help=t("settings.stop_sequences_help"),
-            persist_state="session",
-        )
+            show_unsupported_note([Key.SEED.field], unsupported)
+        show_field(st.text_input, "settings.stop_sequences", Key.STOP_SEQUENCES, max_chars=200)
     with st.container(border=True):
         st.markdown(f"**{t(f'sampler.{strategy}.heading')}**")
         st.markdown(t(f"sampler.{strategy}.text"))
@@ -148,13 +132,13 @@ def read_sample_request() -> SampleRequest:
     """Return the panel's values, neutral ones for settings that the strategy does not use. Raises `NucleusError` naming
     an invalid field."""
     used = STRATEGIES[get(Key.STRATEGY)]
-    chosen = {key.value: _read_number(key) for key in used if key in SETTING_RANGES}
+    chosen = {key.field: _read_number(key) for key in used if key in SETTING_RANGES}
     if Key.ORDER in used:
-        chosen[Key.ORDER.value] = get(Key.ORDER)
+        chosen[Key.ORDER.field] = get(Key.ORDER)
     if Key.FURTHER_STAGES in used:
         chosen |= read_stages()
     if get(Key.STRATEGY) == "greedy":
-        chosen[Key.TEMPERATURE.value] = 0
+        chosen[Key.TEMPERATURE.field] = 0
     sampler = SamplerConfig(**chosen, seed=_read_number(Key.SEED))
     stops = tuple(part.replace("\\n", "\n") for part in (get(Key.STOP_SEQUENCES) or "").split("|") if part)
     return SampleRequest(sampler, _read_number(Key.MAX_OUTPUT_TOKENS), stops)
@@ -163,7 +147,7 @@ def read_sample_request() -> SampleRequest:
 def write_settings(sampler: SamplerConfig, max_output_tokens: int, stop_sequences: tuple[str, ...] = ()) -> None:
     """Fill the panel, with the nearest value where it cannot show the given one. Call it before the panel is drawn."""
     neutral = SamplerConfig()
-    used = {key for key in (Key.TOP_K, Key.TOP_P) if getattr(sampler, key.value) != getattr(neutral, key.value)}
+    used = {key for key in (Key.TOP_K, Key.TOP_P) if getattr(sampler, key.field) != getattr(neutral, key.field)}
     further = write_stages(sampler)
     strategy = "temperature"
     if further or (sampler.order != _DEFAULTS[Key.ORDER] and len(sampler.stages) > 1):
@@ -171,7 +155,7 @@ def write_settings(sampler: SamplerConfig, max_output_tokens: int, stop_sequence
     elif sampler.greedy:
         strategy = "greedy"
     elif used:
-        strategy = "combined" if len(used) > 1 else next(iter(used)).value
+        strategy = "combined" if len(used) > 1 else next(iter(used)).field
     elif sampler.temperature == neutral.temperature:
         strategy = "random"
     put(Key.STRATEGY, strategy)
@@ -180,7 +164,7 @@ def write_settings(sampler: SamplerConfig, max_output_tokens: int, stop_sequence
     put(Key.TOP_K, min(sampler.top_k, SETTING_RANGES[Key.TOP_K][1]))
     for key in (Key.TEMPERATURE, Key.TOP_P):  # sliders reject values outside their range
         low, high = SETTING_RANGES[key]
-        put(key, float(min(max(getattr(sampler, key.value), low), high)))
+        put(key, float(min(max(getattr(sampler, key.field), low), high)))
     put(Key.FURTHER_STAGES, further)
     put(Key.MAX_OUTPUT_TOKENS, max_output_tokens)
     put(Key.STOP_SEQUENCES, "|".join(stop.replace("\n", "\\n") for stop in stop_sequences))
@@ -196,4 +180,4 @@ def _format_stage_order() -> str:
 
 
 def _read_number(key: Key):
-    return get_number(key, key.value, *SETTING_RANGES[key])
+    return get_number(key, key.field, *SETTING_RANGES[key])

@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 import streamlit as st
 
+from pages.ui.components.fields import show_field
 from pages.ui.settings.unsupported_settings import UnsupportedReasons, show_unsupported_note, stage_switch
 from pages.ui.shell.i18n import t
 from pages.ui.shell.session import Key, get, get_number, has, put, setting_key
@@ -60,14 +61,13 @@ GLOSSARY: dict[str, tuple[str, ...]] = {
 
 def show_stage_controls(unsupported: UnsupportedReasons = MappingProxyType({})) -> None:
     """Draw the list to add stages from and the settings of added stages; those of `unsupported` stages are disabled."""
-    chosen = st.multiselect(
-        t("stages.more"),
+    chosen = show_field(
+        st.multiselect,
+        "stages.more",
+        Key.FURTHER_STAGES,
         list(OPTIONAL_STAGES),
         format_func=lambda name: t(f"stages.{name}.name"),
-        key=Key.FURTHER_STAGES,
         placeholder=t("stages.more_placeholder"),
-        help=t("stages.more_help"),
-        persist_state="session",
     )
     for name in chosen:
         columns = st.columns(len(OPTIONAL_STAGES[name]), vertical_alignment="bottom")
@@ -75,14 +75,14 @@ def show_stage_controls(unsupported: UnsupportedReasons = MappingProxyType({})) 
             key = setting_key(field)
             if not has(key):
                 put(key, control.start)
-            column.number_input(
-                t(f"fields.{field}"),
+            show_field(
+                column.number_input,
+                f"fields.{field}",
+                key,
                 value=None,
                 step=control.step,
                 format=None if isinstance(control.step, int) else "%.3g",
-                key=key,
                 disabled=stage_switch(name) in unsupported,
-                persist_state="session",
             )
         show_unsupported_note([stage_switch(name)], unsupported)
         st.caption(t(f"stages.{name}.text"))

@@ -72,7 +72,7 @@ def show_call_status(place: str) -> None:
     Draws exactly one container in every state, so that elements below keep their position.
     """
     wait = session().pending_calls.get(place)
-    with st.container(key=f"waiting-{place}"):
+    with st.container(key=f"shell.waiting.{place}"):
         if wait is None:
             return
         if wait.call and wait.call.active:
@@ -88,4 +88,4 @@ def _show_call_progress(place: str, label: str, call: BackgroundCall) -> None:
         st.rerun()
     with st.container(horizontal=True, vertical_alignment="center"):
         st.progress(call.fraction, text=t("waiting.since", words=label, seconds=format_number(call.seconds, 0)))
-        st.button(t("waiting.stop"), key=f"stop-{place}", on_click=call.stop, icon=":material/stop_circle:")
+        st.button(t("waiting.stop"), key=f"shell.stop.{place}", on_click=call.stop, icon=":material/stop_circle:")

@@ -25,7 +25,7 @@ _render = st.components.v2.component(
 def sync_owner_cookie() -> None:
     """Draw the invisible component that stores the secret in the browser's cookie if it has none. Call it once per
     rerun."""
-    _render(key="nucleus_owner", data={"name": COOKIE, "secret": _owner_secret()}, on_held_change=_adopt_secret)
+    _render(key="shell.owner", data={"name": COOKIE, "secret": _owner_secret()}, on_held_change=_adopt_secret)
 
 
 def current_owner() -> str:
@@ -46,6 +46,6 @@ def _owner_secret() -> str:
 
 
 def _adopt_secret() -> None:
-    held = (get("nucleus_owner") or {}).get("held")
+    held = (get("shell.owner") or {}).get("held")
     if isinstance(held, str) and re.fullmatch("[0-9a-f]{32}", held):
         session().owner_secret = held

@@ -29,51 +29,56 @@ T = TypeVar("T")
 
 
 class Key(StrEnum):
-    """Keys of widgets that more than one module reads or writes."""
+    """Keys of widgets that more than one module reads or writes: the room or page that draws it, and the field."""
 
-    LANGUAGE = "language"
-    TECHNIQUE = "technique"
-    INSTRUCTION = "instruction"
-    QUESTION = "question"
-    SYSTEM = "system"
-    ROLE = "role"
-    CONTEXT = "context"
-    EXAMPLES_AS = "examples_as"
-    INPUT_LABEL = "input_label"
-    OUTPUT_LABEL = "output_label"
-    TRIGGER = "trigger"
-    ANSWER_MARKER = "answer_marker"
-    STEP_BACK_QUESTION = "step_back_question"
-    CHAINS = "chains"
-    PREFILL = "prefill"
-    DOCUMENT = "document"
-    PASSAGES = "passages"
-    OUTPUT_KIND = "output_kind"
-    CHOICES = "choices"
-    SCHEMA = "schema"
-    EXTRACTION_KIND = "extraction_kind"
-    EXTRACTION_ARGUMENT = "extraction_argument"
-    STRATEGY = "strategy"
-    TEMPERATURE = "temperature"
-    TOP_K = "top_k"
-    TOP_P = "top_p"
-    ORDER = "order"
-    FURTHER_STAGES = "further_stages"
-    SEED = "seed"
-    MAX_OUTPUT_TOKENS = "max_output_tokens"
-    STOP_SEQUENCES = "stop_sequences"
-    MODEL_ID = "model_id"
-    PRECISION = "precision"
-    PROVIDER = "provider"
-    SERVER_URL = "server_url"
-    VERTEX_PLACE = "vertex_place"
-    THINKING = "thinking"
-    SHOW_THOUGHTS = "show_thoughts"
-    SAFETY = "safety"
-    SHARE_TITLE = "share_title"
-    SHARE_AUTHOR = "share_author"
-    SHARE_LICENCE = "share_licence"
-    SHARE_NOTES = "share_notes"
+    LANGUAGE = "shell.language"
+    TECHNIQUE = "prompt.technique"
+    INSTRUCTION = "prompt.instruction"
+    QUESTION = "prompt.question"
+    SYSTEM = "prompt.system"
+    ROLE = "prompt.role"
+    CONTEXT = "prompt.context"
+    EXAMPLES_AS = "prompt.examples_as"
+    INPUT_LABEL = "prompt.input_label"
+    OUTPUT_LABEL = "prompt.output_label"
+    TRIGGER = "prompt.trigger"
+    ANSWER_MARKER = "prompt.answer_marker"
+    STEP_BACK_QUESTION = "prompt.step_back_question"
+    CHAINS = "prompt.chains"
+    PREFILL = "prompt.prefill"
+    DOCUMENT = "prompt.document"
+    PASSAGES = "prompt.passages"
+    OUTPUT_KIND = "prompt.output_kind"
+    CHOICES = "prompt.choices"
+    SCHEMA = "prompt.schema"
+    EXTRACTION_KIND = "prompt.extraction_kind"
+    EXTRACTION_ARGUMENT = "prompt.extraction_argument"
+    STRATEGY = "settings.strategy"
+    TEMPERATURE = "settings.temperature"
+    TOP_K = "settings.top_k"
+    TOP_P = "settings.top_p"
+    ORDER = "settings.order"
+    FURTHER_STAGES = "settings.further_stages"
+    SEED = "settings.seed"
+    MAX_OUTPUT_TOKENS = "settings.max_output_tokens"
+    STOP_SEQUENCES = "settings.stop_sequences"
+    MODEL_ID = "model.id"
+    PRECISION = "model.precision"
+    PROVIDER = "model.provider"
+    SERVER_URL = "model.server_url"
+    VERTEX_PLACE = "model.vertex_place"
+    THINKING = "model.thinking"
+    SHOW_THOUGHTS = "model.show_thoughts"
+    SAFETY = "model.safety"
+    SHARE_TITLE = "playground.share_title"
+    SHARE_AUTHOR = "playground.share_author"
+    SHARE_LICENCE = "playground.share_licence"
+    SHARE_NOTES = "playground.share_notes"
+
+    @property
+    def field(self) -> str:
+        """Name of the field without its room, as prompts, settings and error messages spell it."""
+        return self.partition(".")[2]
 
 
 @dataclass
@@ -119,10 +124,10 @@ class Session:
 
 def session_slice(kind: type[T]) -> T:
     """Return one room's values of this tab, created on first use. `kind` is the room's dataclass."""
-    key = f"nucleus.{kind.__name__}"
-    if key not in st.session_state:
-        st.session_state[key] = kind()
-    return st.session_state[key]
+    name = f"nucleus.{kind.__name__}"
+    if name not in st.session_state:
+        st.session_state[name] = kind()
+    return st.session_state[name]
 
 
 def session() -> Session:
@@ -130,13 +135,18 @@ def session() -> Session:
     return session_slice(Session)
 
 
-SECRET = "api_key_"
+_SECRET = "model.api_key."
 """Prefix of the keys of widgets that take a provider's key."""
+
+
+def secret_key(provider: str) -> str:
+    """Return the key of the widget that takes a provider's key, whose value is never sent back to the browser."""
+    return f"{_SECRET}{provider}"
 
 
 def setting_key(field: str) -> str:
     """Return the widget key of a sampler setting without a key of its own in `Key`."""
-    return f"setting_{field}"
+    return f"settings.{field}"
 
 
 def put(key: str, value: object) -> None:
@@ -151,7 +161,7 @@ def resend_widget_values() -> None:
     count as no choice. Provider keys are never sent back.
     """
     for key, value in list(st.session_state.items()):
-        if str(key).startswith(SECRET):  # a key is never sent back to the browser
+        if str(key).startswith(_SECRET):  # a key is never sent back to the browser
             continue
         if isinstance(value, str) or (
             isinstance(value, list) and value and all(isinstance(each, str) for each in value)

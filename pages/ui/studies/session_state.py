@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
 
 from llm_core.experiments.study import GridExperiment
 from llm_core.experiments.tasks import Task
-
-if TYPE_CHECKING:
-    pass
-from dataclasses import field
-from typing import TYPE_CHECKING
-
 from pages.ui.shell.session import session_slice
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass

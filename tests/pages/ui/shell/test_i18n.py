@@ -14,6 +14,7 @@ from pages.ui.settings.stage_controls import GLOSSARY, OPTIONAL_STAGES
 from pages.ui.shell.i18n import LANGUAGES, load_texts
 from samplers import ORDERS
 from samplers.config import STAGE_NAMES
+from tests.support.widget_keys import blank_widget_keys
 
 PAGES = Path(__file__).parents[4] / "pages"
 UNTRANSLATED_KEYS = {"playground.first_prompt", "playground.shortcut", "settings.order_help"}
@@ -22,6 +23,12 @@ UNTRANSLATED_KEYS = {"playground.first_prompt", "playground.shortcut", "settings
 
 def placeholder_names(text: str) -> set[str]:
     return {name for _, name, _, _ in string.Formatter().parse(text) if name}
+
+
+def read_source() -> str:
+    """Return the source of all pages without the keys of widgets, some of which are spelled like keys of texts."""
+    files = [*PAGES.rglob("*.py"), PAGES.parent / "app.py"]
+    return "\n".join(blank_widget_keys(file.read_text(encoding="utf-8")) for file in files)
 
 
 def test_same_keys():
@@ -53,18 +60,28 @@ def test_every_error_has_a_text_with_only_known_blanks():
     assert offenders == []
 
 
+ASKS_FOR = r"""\b(?:t\(|show_field\(\s*[^"']*?,)\s*"""
+"""What stands before a text's key in the code: the call of `t`, or that of `show_field` with its first argument."""
+
+
 def test_every_key_in_the_code_exists():
-    source = "\n".join(file.read_text(encoding="utf-8") for file in [*PAGES.rglob("*.py"), PAGES.parent / "app.py"])
-    asked = set(re.findall(r"""\bt\(\s*["']([\w.]+)["']""", source)) | set(re.findall(r'page\("([\w.]+)"\)', source))
+    source = read_source()
+    asked = set(re.findall(ASKS_FOR + r"""["']([\w.]+)["']""", source)) | set(re.findall(r'page\("([\w.]+)"\)', source))
     assert len(asked) > 40
     assert asked <= load_texts("en").keys()
+    assert {"settings.temperature", "best.answers", "hosted.show_thoughts"} <= asked  # labels of fields
 
 
 def test_every_key_is_used():
-    source = "\n".join(file.read_text(encoding="utf-8") for file in [*PAGES.rglob("*.py"), PAGES.parent / "app.py"])
-    families = {f"{head}." for head in re.findall(r"""\bt\(\s*f["']([\w.]+)\.\{""", source)}
+    source = read_source()
+    families = {f"{head}." for head in re.findall(ASKS_FOR + r"""f["']([\w.]+)\.\{""", source)}
+    labels = set(re.findall(r"""\bshow_field\(\s*[^"']*?,\s*["']([\w.]+)["']""", source))
     unused = [
-        key for key in load_texts("en") if key not in source and not any(key.startswith(family) for family in families)
+        key
+        for key in load_texts("en")
+        if key not in source
+        and key.removesuffix("_help") not in labels
+        and not any(key.startswith(family) for family in families)
     ]
     assert not unused
 
