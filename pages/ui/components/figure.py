@@ -49,7 +49,7 @@ def make_figure(
 
 
 def make_axis(title: str, **settings: Any) -> Figure:
-    """Build an axis with a title, which names its unit, and without a line at zero."""
+    """Build an axis with a title, which names its unit, and without a line at zero unless `settings` ask for it."""
     return {"title": {"text": title}, "zeroline": False, **settings}
 
 

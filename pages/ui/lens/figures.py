@@ -280,7 +280,7 @@ def draws_figure(draws: DrawCounts, labels: Sequence[str], words: dict[str, str]
         height=96 + 24 * len(rows),
         margin=(LABEL_WIDTH, 16, 34, 44),
         legend=_LEGEND_ABOVE,
-        xaxis=make_axis(words["count"], rangemode="tozero", fixedrange=True),
+        xaxis=make_axis(words["count"], rangemode="tozero", fixedrange=True, zeroline=True),
         yaxis=make_token_axis(ticks),
     )
 
