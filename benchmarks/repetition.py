@@ -125,7 +125,7 @@ def draw_plot(results: dict, target: Path) -> None:
 
 
 def _make_figure(results: dict) -> dict:
-    from pages.ui.compare.figures import COLOURS
+    from pages.ui.components.figure import COLOURS
 
     def curve(setting: str, place: int) -> dict:
         names = [name for name in results if name.startswith(f"{setting} ")]

@@ -10,10 +10,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from llm_core.best_of_n.estimators import MeanEstimate
-from pages.ui.compare.figures import COLOURS
-from pages.ui.components.charts import RAW_COLOUR, escape_label
+from pages.ui.components.figure import (
+    COLOURS,
+    RAW_COLOUR,
+    Figure,
+    escape_label,
+    fade_colour,
+    make_axis,
+    make_figure,
+    make_heatmap,
+)
 
-_TRANSPARENT = {"paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)"}
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "cross", "star", "hexagon")
 _AXIS_TICKS = (1, 2, 4, 8, 16, 32, 64)
@@ -33,15 +40,15 @@ class ScalingCurve:
 
 def scaling_figure(
     lines: Sequence[ScalingCurve], titles: tuple[str, str], band: str = "", limits: tuple[float, float] | None = None
-) -> dict:
+) -> Figure:
     """Return curves over n on a logarithmic axis; `band` names the confidence band of a curve that has one."""
-    data: list[dict] = []
+    traces: list[Figure] = []
     coloured = [line for line in lines if not line.reference]
     for line in lines:
         place = coloured.index(line) if not line.reference else 0
         colour = RAW_COLOUR if line.reference else COLOURS[place % 6]
         if line.low:
-            data.append(
+            traces.append(
                 {
                     "type": "scatter",
                     "mode": "lines",
@@ -49,13 +56,13 @@ def scaling_figure(
                     "x": [*line.ns, *reversed(line.ns)],
                     "y": [*line.high, *reversed(line.low)],
                     "fill": "toself",
-                    "fillcolor": _fade_colour(colour),
+                    "fillcolor": fade_colour(colour, 0.18),
                     "line": {"width": 0},
                     "hoverinfo": "skip",
                     "showlegend": bool(band),
                 }
             )
-        data.append(
+        traces.append(
             {
                 "type": "scatter",
                 "mode": "lines" if line.reference else "lines+markers",
@@ -72,28 +79,16 @@ def scaling_figure(
             }
         )
     most = max((n for line in lines for n in line.ns), default=1)
-    return {
-        "data": data,
-        "layout": {
-            "height": 350 + 22 * ((len(lines) + 1) // 2),
-            "margin": {"l": 62, "r": 14, "t": 34, "b": 70 + 22 * ((len(lines) + 1) // 2)},
-            "xaxis": {
-                "title": {"text": titles[0]},
-                "type": "log",
-                "tickvals": [n for n in _AXIS_TICKS if n <= most],
-                "ticktext": [str(n) for n in _AXIS_TICKS if n <= most],
-                "zeroline": False,
-            },
-            "yaxis": {
-                "title": {"text": titles[1]},
-                "zeroline": False,
-                **({"range": list(limits)} if limits else {}),
-            },
-            "legend": {"orientation": "h", "yref": "container", "y": 0.01, "yanchor": "bottom"},
-            "showlegend": True,
-            **_TRANSPARENT,
-        },
-    }
+    ticks = [n for n in _AXIS_TICKS if n <= most]
+    legend_height = 22 * ((len(lines) + 1) // 2)
+    return make_figure(
+        traces,
+        height=350 + legend_height,
+        margin=(62, 14, 34, 70 + legend_height),
+        legend={"orientation": "h", "yref": "container", "y": 0.01, "yanchor": "bottom"},
+        xaxis=make_axis(titles[0], type="log", tickvals=ticks, ticktext=list(map(str, ticks))),
+        yaxis=make_axis(titles[1], **({"range": list(limits)} if limits else {})),
+    )
 
 
 def estimate_curve(name: str, ns: Sequence[int], values: Sequence[MeanEstimate]) -> ScalingCurve:
@@ -102,43 +97,28 @@ def estimate_curve(name: str, ns: Sequence[int], values: Sequence[MeanEstimate])
     )
 
 
-def agreement_figure(names: Sequence[str], matrix: Sequence[Sequence[float | None]], axis: str, title: str) -> dict:
+def agreement_figure(names: Sequence[str], matrix: Sequence[Sequence[float | None]], axis: str, title: str) -> Figure:
     """Return rank correlations, in [-1, 1], as a map with their numbers; None where a pair has none."""
     shown = [escape_label(name) for name in names]
-    return {
-        "data": [
-            {
-                "type": "heatmap",
-                "x": shown,
-                "y": shown,
-                "z": [list(row) for row in matrix],
-                "zmin": -1,
-                "zmax": 1,
-                "colorscale": [[0, "#b35900"], [0.5, "#f3f3f3"], [1, "#0072b2"]],
-                "colorbar": {"title": {"text": axis, "side": "right"}, "thickness": 14, "outlinewidth": 0},
-                "xgap": 2,
-                "ygap": 2,
-                "hoverongaps": False,
-                "text": [["–" if tau is None else f"{tau:.2f}".replace("-", "−") for tau in row] for row in matrix],
-                "texttemplate": "%{text}",
-                "textfont": {"size": 12},
-                "hovertemplate": "%{x}<br>%{y}<br>%{text}<extra></extra>",
-            }
-        ],
-        "layout": {
-            "height": 190 + 38 * max(3, len(names)),
-            "margin": {"l": 10, "r": 10, "t": 34, "b": 10},
-            "xaxis": {"title": {"text": title}, "type": "category", "automargin": True, "showgrid": False},
-            "yaxis": {
-                "title": {"text": title},
-                "type": "category",
-                "automargin": True,
-                "autorange": "reversed",
-                "showgrid": False,
-            },
-            **_TRANSPARENT,
-        },
-    }
+    trace = make_heatmap(
+        shown,
+        shown,
+        [list(row) for row in matrix],
+        [["–" if tau is None else f"{tau:.2f}".replace("-", "−") for tau in row] for row in matrix],
+        title=axis,
+        zmin=-1,
+        zmax=1,
+        colorscale=[[0, "#b35900"], [0.5, "#f3f3f3"], [1, COLOURS[0]]],
+        hovertemplate="%{x}<br>%{y}<br>%{text}<extra></extra>",
+    )
+    axis_style = make_axis(title, type="category", automargin=True, showgrid=False)
+    return make_figure(
+        [trace],
+        height=190 + 38 * max(3, len(names)),
+        margin=(10, 10, 34, 10),
+        xaxis=axis_style,
+        yaxis=axis_style | {"autorange": "reversed"},
+    )
 
 
 def length_figure(
@@ -146,15 +126,15 @@ def length_figure(
     values: tuple[Sequence[float], Sequence[float]],
     indices: Sequence[int],
     titles: tuple[str, str, str],
-) -> dict:
+) -> Figure:
     """Return two scores of each candidate over its length, side by side, the highest of each as a star.
 
     Points carry the candidate's index.
     """
-    data = []
+    traces = []
     for place, column in enumerate(values):
         best = max(column)
-        data.append(
+        traces.append(
             {
                 "type": "scatter",
                 "mode": "markers",
@@ -172,20 +152,15 @@ def length_figure(
                 "hovertemplate": "%{text}: %{x}, %{y:.3g}<extra></extra>",
             }
         )
-    axis = {"title": {"text": titles[0]}, "zeroline": False}
-    return {
-        "data": data,
-        "layout": {
-            "height": 320,
-            "margin": {"l": 62, "r": 14, "t": 34, "b": 52},
-            "xaxis": {**axis, "domain": [0, 0.43]},
-            "xaxis2": {**axis, "domain": [0.57, 1], "anchor": "y2"},
-            "yaxis": {"title": {"text": titles[1]}, "zeroline": False},
-            "yaxis2": {"title": {"text": titles[2]}, "zeroline": False, "anchor": "x2"},
-            "showlegend": False,
-            **_TRANSPARENT,
-        },
-    }
+    return make_figure(
+        traces,
+        height=320,
+        margin=(62, 14, 34, 52),
+        xaxis=make_axis(titles[0], domain=[0, 0.43]),
+        xaxis2=make_axis(titles[0], domain=[0.57, 1], anchor="y2"),
+        yaxis=make_axis(titles[1]),
+        yaxis2=make_axis(titles[2], anchor="x2"),
+    )
 
 
 def scaling_table(lines: Sequence[ScalingCurve], n_title: str, show: Mapping[str, str] | None = None) -> list[dict]:
@@ -203,8 +178,3 @@ def scaling_table(lines: Sequence[ScalingCurve], n_title: str, show: Mapping[str
                     row[f"{line.name} ({show['high']})"] = round(line.high[at], 4)
         rows.append(row)
     return rows
-
-
-def _fade_colour(colour: str) -> str:
-    red, green, blue = (int(colour[at : at + 2], 16) for at in (1, 3, 5))
-    return f"rgba({red},{green},{blue},0.18)"

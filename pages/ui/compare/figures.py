@@ -8,43 +8,46 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from pages.ui.components.charts import RAW_COLOUR
+from pages.ui.components.figure import (
+    COLOURS,
+    RAW_COLOUR,
+    Figure,
+    escape_label,
+    fade_colour,
+    make_axis,
+    make_figure,
+    make_heatmap,
+    make_horizontal_line,
+)
 
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f8998", "#a6761d")
 _DASHES = ("solid", "dash")
-_TRANSPARENT = {"paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)"}
 _LOG_SCALE_RATIO = 30
 _MAX_NUMBERED_CELLS = 100
 """Most cells of a map in which their numbers are written."""
 
 
-def entropy_figure(lines: Mapping[str, Sequence[float]], position: str, bits: str) -> dict:
+def entropy_figure(lines: Mapping[str, Sequence[float]], position: str, bits: str) -> Figure:
     """Return the model's entropy along each text, in bits, by token position."""
-    return {
-        "data": [
+    return make_figure(
+        [
             {
                 "type": "scatter",
                 "mode": "lines",
-                "name": _escape_tags(name),
+                "name": escape_label(name),
                 "x": list(range(1, len(values) + 1)),
                 "y": [round(value, 3) for value in values],
                 "line": {"color": COLOURS[place % 8], "dash": _DASHES[place // 8 % 2], "width": 2},
             }
             for place, (name, values) in enumerate(lines.items())
         ],
-        "layout": {
-            "height": 330 + 20 * math.ceil(len(lines) / 3),
-            "margin": {"l": 56, "r": 12, "t": 30, "b": 48},
-            "xaxis": {"title": {"text": position}, "zeroline": False},
-            "yaxis": {"title": {"text": bits}, "rangemode": "tozero", "zeroline": False},
-            "legend": {"orientation": "h", "y": -0.28, "yanchor": "top"},
-            "hovermode": "x unified",
-            "showlegend": True,
-            **_TRANSPARENT,
-        },
-    }
+        height=330 + 20 * math.ceil(len(lines) / 3),
+        margin=(56, 12, 30, 48),
+        legend={"orientation": "h", "y": -0.28, "yanchor": "top"},
+        xaxis=make_axis(position),
+        yaxis=make_axis(bits, rangemode="tozero"),
+        hovermode="x unified",
+    )
 
 
 def curve_figure(
@@ -54,7 +57,7 @@ def curve_figure(
     lines: Mapping[str, float],
     titles: tuple[str, str],
     chosen: int | None,
-) -> dict:
+) -> Figure:
     """Return one statistic over one setting.
 
     A line passes through the grid points that have a value, with a dot for each seed and horizontal lines for reference
@@ -64,11 +67,11 @@ def curve_figure(
     dots = [(place, value) for place, each in enumerate(seeds) for value in each]
     numbers = [value for value in values if not isinstance(value, str)]
     named = len(numbers) < len(values)
-    xs = [_escape_tags(str(value)) for value in values] if named else list(values)
+    xs = [escape_label(str(value)) for value in values] if named else list(values)
     everything = [*(figure for figure in figures if figure is not None), *lines.values(), *(y for _, y in dots)]
     wide = _needs_log_scale(everything)
-    return {
-        "data": [
+    return make_figure(
+        [
             {
                 "type": "scatter",
                 "mode": "markers",
@@ -93,42 +96,33 @@ def curve_figure(
                 "hovertemplate": "%{x}: %{y:.3g}<extra></extra>",
             },
         ],
-        "layout": {
-            "height": 380,
-            "margin": {"l": 66, "r": 16, "t": 30, "b": 60},
-            "xaxis": {
-                "title": {"text": titles[0]},
-                "zeroline": False,
-                "automargin": True,
-                **({"type": "category", "categoryarray": xs} if named else {"range": _padded_range(numbers)}),
-            },
-            "yaxis": {
-                "title": {"text": titles[1]},
-                "zeroline": False,
-                **({"type": "log", "dtick": 1} if wide else {"rangemode": "tozero"}),
-                **({} if everything else {"range": [0, 1]}),
-            },
-            "shapes": [
-                {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": y, "y1": y, "line": _reference_line_style()}
-                for y in lines.values()
-            ],
-            "annotations": [
-                {
-                    "xref": "paper",
-                    "x": 1,
-                    "xanchor": "right",
-                    "y": math.log10(y) if wide else y,
-                    "yanchor": "bottom",
-                    "text": name,
-                    "showarrow": False,
-                    "font": {"size": 11},
-                }
-                for name, y in _merge_close_labels(lines, everything, wide)
-            ],
-            "showlegend": False,
-            **_TRANSPARENT,
-        },
-    }
+        height=380,
+        margin=(66, 16, 30, 60),
+        xaxis=make_axis(
+            titles[0],
+            automargin=True,
+            **({"type": "category", "categoryarray": xs} if named else {"range": _padded_range(numbers)}),
+        ),
+        yaxis=make_axis(
+            titles[1],
+            **({"type": "log", "dtick": 1} if wide else {"rangemode": "tozero"}),
+            **({} if everything else {"range": [0, 1]}),
+        ),
+        shapes=[make_horizontal_line(y, {"color": COLOURS[1], "width": 1.5, "dash": "dot"}) for y in lines.values()],
+        annotations=[
+            {
+                "xref": "paper",
+                "x": 1,
+                "xanchor": "right",
+                "y": math.log10(y) if wide else y,
+                "yanchor": "bottom",
+                "text": name,
+                "showarrow": False,
+                "font": {"size": 11},
+            }
+            for name, y in _merge_close_labels(lines, everything, wide)
+        ],
+    )
 
 
 def heatmap_figure(
@@ -136,12 +130,12 @@ def heatmap_figure(
     figures: Sequence[Sequence[float | None]],
     titles: tuple[str, str, str],
     chosen: tuple[int, int] | None,
-) -> dict:
+) -> Figure:
     """Return one statistic over two settings: `figures[down][across]`, None where no value is known yet.
 
     Cells carry the index of their grid point: `values[1]` varies fastest.
     """
-    across, down = ([_escape_tags(str(value)) for value in each] for each in values)
+    across, down = ([escape_label(str(value)) for value in each] for each in values)
     shapes = []
     if chosen:
         x, y = chosen
@@ -149,50 +143,37 @@ def heatmap_figure(
             {
                 "type": "rect",
                 **{"x0": x - 0.5, "x1": x + 0.5, "y0": y - 0.5, "y1": y + 0.5},
-                "line": {"color": "#d55e00", "width": 3},
+                "line": {"color": COLOURS[1], "width": 3},
             }
         ]
     everything = [figure for row in figures for figure in row if figure is not None]
     wide = _needs_log_scale(everything)
-    bar: dict[str, Any] = {"title": {"text": titles[2], "side": "right"}, "thickness": 14, "outlinewidth": 0}
+    colorbar = None
     if wide:
         ticks = [10**power for power in range(math.floor(math.log10(min(everything))), 10)]
         ticks = [tick for tick in ticks if min(everything) <= tick <= max(everything)]
-        bar |= {"tickvals": [math.log10(tick) for tick in ticks], "ticktext": [f"{tick:g}" for tick in ticks]}
-    cells: dict[str, Any] = {}
-    if len(across) * len(down) <= _MAX_NUMBERED_CELLS:
-        cells = {"texttemplate": "%{text}", "textfont": {"size": 12}}
-    return {
-        "data": [
-            {
-                "type": "heatmap",
-                "x": across,
-                "y": down,
-                "z": [
-                    [None if figure is None else math.log10(figure) if wide else figure for figure in row]
-                    for row in figures
-                ],
-                "text": [["" if figure is None else _format_short(figure) for figure in row] for row in figures],
-                "customdata": [[x * len(down) + y for x in range(len(across))] for y in range(len(down))],
-                "colorscale": "Cividis",
-                "colorbar": bar,
-                "xgap": 2,
-                "ygap": 2,
-                "hoverongaps": False,
-                "hovertemplate": f"{titles[0]} %{{x}}<br>{titles[1]} %{{y}}<br>{titles[2]}: %{{text}}<extra></extra>",
-                **cells,
-            }
-        ],
-        "layout": {
-            "height": 130 + 44 * max(4, len(down)),
-            "margin": {"l": 70, "r": 10, "t": 30, "b": 56},
-            "xaxis": {"title": {"text": titles[0]}, "type": "category", "showgrid": False, "categoryarray": across},
-            "yaxis": {"title": {"text": titles[1]}, "type": "category", "showgrid": False, "categoryarray": down},
-            "shapes": shapes,
-            **_TRANSPARENT,
-            "plot_bgcolor": "rgba(127,137,152,0.16)",  # shows through cells without a value
-        },
-    }
+        colorbar = {"tickvals": [math.log10(tick) for tick in ticks], "ticktext": [f"{tick:g}" for tick in ticks]}
+    trace = make_heatmap(
+        across,
+        down,
+        [[None if figure is None else math.log10(figure) if wide else figure for figure in row] for row in figures],
+        [["" if figure is None else _format_short(figure) for figure in row] for row in figures],
+        title=titles[2],
+        colorbar=colorbar,
+        write_text=len(across) * len(down) <= _MAX_NUMBERED_CELLS,
+        customdata=[[x * len(down) + y for x in range(len(across))] for y in range(len(down))],
+        colorscale="Cividis",
+        hovertemplate=f"{titles[0]} %{{x}}<br>{titles[1]} %{{y}}<br>{titles[2]}: %{{text}}<extra></extra>",
+    )
+    return make_figure(
+        [trace],
+        height=130 + 44 * max(4, len(down)),
+        margin=(70, 10, 30, 56),
+        xaxis=make_axis(titles[0], type="category", showgrid=False, categoryarray=across),
+        yaxis=make_axis(titles[1], type="category", showgrid=False, categoryarray=down),
+        shapes=shapes,
+        plot_bgcolor=fade_colour(RAW_COLOUR, 0.16),  # shows through cells without a value
+    )
 
 
 def _padded_range(values: Sequence[float]) -> list[float]:
@@ -226,12 +207,3 @@ def _merge_close_labels(lines: Mapping[str, float], everything: Sequence[float],
 def _format_short(value: float) -> str:
     """Format a value with two or three digits, without a power of ten."""
     return f"{value:.0f}" if abs(value) >= 10 else f"{value:.2g}"
-
-
-def _reference_line_style() -> dict:
-    return {"color": COLOURS[1], "width": 1.5, "dash": "dot"}
-
-
-def _escape_tags(text: str) -> str:
-    """Escape the characters that plotly would read as tags, because names may hold what people typed."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

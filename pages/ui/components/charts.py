@@ -1,8 +1,4 @@
-"""Build figures from traces as plain plotly JSON. Free of Streamlit, so charts are tested without a page.
-
-The figures are dictionaries and not `plotly.graph_objects`: a live chart is redrawn several times a second for every
-reader, and building a validated figure costs milliseconds each time. A test validates them with `go.Figure`.
-"""
+"""Build the charts of one step and of accuracies as plotly JSON, without Streamlit."""
 
 from __future__ import annotations
 
@@ -12,14 +8,22 @@ from dataclasses import dataclass
 
 from llm_core.analysis.significance import Proportion
 from llm_core.generation.token_text import escape_control_characters
+from pages.ui.components.figure import (
+    AFTER_COLOUR,
+    DRAWN_COLOUR,
+    RAW_COLOUR,
+    TRANSPARENT,
+    Figure,
+    escape_label,
+    make_axis,
+    make_figure,
+    make_token_axis,
+    shorten_label,
+)
 from samplers import StepTrace
-
-RAW_COLOUR, AFTER_COLOUR, DRAWN_COLOUR = "#7f8998", "#2f6fd6", "#d05a0a"
-"""Grey, blue and orange: distinguishable with every common form of colour blindness, on light and on dark."""
 
 BAR_COUNT = 12
 FIGURE_HEIGHT = 398
-_MAX_LABEL_LENGTH = 14
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +61,7 @@ def top_candidates(trace: StepTrace, label: Callable[[int], str], count: int = B
     ]
 
 
-def step_figure(candidates: list[StepCandidate], number: Callable[[float], str], words: dict[str, str]) -> dict:
+def step_figure(candidates: list[StepCandidate], number: Callable[[float], str], words: dict[str, str]) -> Figure:
     """Return a bar chart of one step: wide grey bars before the sampler, narrow coloured ones after it, excluded tokens
     struck out.
 
@@ -70,7 +74,7 @@ def step_figure(candidates: list[StepCandidate], number: Callable[[float], str],
         f"{escape_label(c.label)}<br>{words['raw']}: {c.raw:.4f}<br>{words['after']}: {c.after:.4f}" for c in candidates
     ]
 
-    def bars(name: str, values: list[float], width: float, color: object) -> dict:
+    def bars(name: str, values: list[float], width: float, color: object) -> Figure:
         return {
             "type": "bar",
             "orientation": "h",
@@ -83,64 +87,32 @@ def step_figure(candidates: list[StepCandidate], number: Callable[[float], str],
             "hoverinfo": "text",
         }
 
-    return {
-        "data": [
+    after_colours = [DRAWN_COLOUR if c.drawn else AFTER_COLOUR for c in candidates]
+    return make_figure(
+        [
             bars(words["raw"], [c.raw for c in candidates], 0.78, RAW_COLOUR),
-            bars(
-                words["after"],
-                [c.after for c in candidates],
-                0.4,
-                [DRAWN_COLOUR if c.drawn else AFTER_COLOUR for c in candidates],
-            ),
+            bars(words["after"], [c.after for c in candidates], 0.4, after_colours),
         ],
-        "layout": {
-            "height": FIGURE_HEIGHT,
-            "margin": {"l": 118, "r": 104, "t": 34, "b": 52},
-            "barmode": "overlay",
-            "showlegend": False,
-            "paper_bgcolor": "rgba(0,0,0,0)",
-            "plot_bgcolor": "rgba(0,0,0,0)",
-            "xaxis": {
-                "title": {"text": words["axis"]},
-                "range": [0, 1],
-                "fixedrange": True,
-                "tickformat": ".1f",
-                "dtick": 0.2,
-                "zeroline": False,
-            },
-            "yaxis": {
-                "range": [BAR_COUNT - 0.5, -0.5],
-                "fixedrange": True,
-                "showgrid": False,
-                "zeroline": False,
-                "ticks": "outside",
-                "ticklen": 6,
-                "tickcolor": "rgba(0,0,0,0)",
-                "tickmode": "array",
-                "tickvals": rows,
-                "ticktext": [_format_tick(c) for c in candidates],
-            },
-            "annotations": [_right_annotation(row, text) for row, text in zip(rows, numbers, strict=True)]
-            or [_centre_annotation(words["empty"])],
-        },
-    }
+        height=FIGURE_HEIGHT,
+        margin=(118, 104, 34, 52),
+        barmode="overlay",
+        xaxis=make_axis(words["axis"], range=[0, 1], fixedrange=True, tickformat=".1f", dtick=0.2),
+        yaxis=make_token_axis(
+            [_format_tick(c) for c in candidates], BAR_COUNT, ticks="outside", ticklen=6, tickcolor=TRANSPARENT
+        ),
+        annotations=[_right_annotation(row, text) for row, text in zip(rows, numbers, strict=True)]
+        or [_centre_annotation(words["empty"])],
+    )
 
 
 def _format_tick(candidate: StepCandidate) -> str:
-    label = candidate.label
-    label = label if len(label) <= _MAX_LABEL_LENGTH else label[: _MAX_LABEL_LENGTH - 1] + "…"
-    text = escape_label(label)
+    text = escape_label(shorten_label(candidate.label))
     if candidate.excluded:
         return f"<s>{text}</s>"
     return f"<b>{text}</b>" if candidate.drawn else text
 
 
-def escape_label(text: str) -> str:
-    """Escape a label, because model output is untrusted and plotly interprets tags in labels."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-
-
-def _right_annotation(row: int, text: str) -> dict:
+def _right_annotation(row: int, text: str) -> Figure:
     return {
         "xref": "paper",
         "x": 1.01,
@@ -152,15 +124,15 @@ def _right_annotation(row: int, text: str) -> dict:
     }
 
 
-def _centre_annotation(text: str) -> dict:
+def _centre_annotation(text: str) -> Figure:
     return {"xref": "paper", "yref": "paper", "x": 0.5, "y": 0.5, "text": text, "showarrow": False}
 
 
-def accuracy_figure(shares: list[tuple[str, Proportion]], axis: str) -> dict:
+def accuracy_figure(shares: list[tuple[str, Proportion]], axis: str) -> Figure:
     """Return accuracies as dots with their intervals, one line each, from 0 to 100 %."""
     known = [(name, share) for name, share in shares if share.n]
-    return {
-        "data": [
+    return make_figure(
+        [
             {
                 "type": "scatter",
                 "mode": "markers",
@@ -178,26 +150,15 @@ def accuracy_figure(shares: list[tuple[str, Proportion]], axis: str) -> dict:
                 "hovertemplate": "%{y}: %{x:.0f} %<extra></extra>",
             }
         ],
-        "layout": {
-            "height": 140 + 34 * len(shares),
-            "margin": {"l": 8, "r": 16, "t": 34, "b": 56},
-            "xaxis": {
-                "title": {"text": axis},
-                "range": [-2, 102],
-                "ticksuffix": " %",
-                "zeroline": False,
-                "fixedrange": True,
-            },
-            "yaxis": {
-                "automargin": True,
-                "autorange": "reversed",
-                "type": "category",  # plotly would parse names made of digits as numbers
-                "categoryorder": "array",
-                "categoryarray": [name for name, _ in shares],
-                "fixedrange": True,
-            },
-            "paper_bgcolor": "rgba(0,0,0,0)",
-            "plot_bgcolor": "rgba(0,0,0,0)",
-            "showlegend": False,
+        height=140 + 34 * len(shares),
+        margin=(8, 16, 34, 56),
+        xaxis=make_axis(axis, range=[-2, 102], ticksuffix=" %", fixedrange=True),
+        yaxis={
+            "automargin": True,
+            "autorange": "reversed",
+            "type": "category",  # plotly would parse names made of digits as numbers
+            "categoryorder": "array",
+            "categoryarray": [name for name, _ in shares],
+            "fixedrange": True,
         },
-    }
+    )

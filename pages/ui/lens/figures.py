@@ -8,9 +8,21 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from pages.ui.components.charts import AFTER_COLOUR, DRAWN_COLOUR, RAW_COLOUR, escape_label
+from pages.ui.components.figure import (
+    AFTER_COLOUR,
+    DRAWN_COLOUR,
+    RAW_COLOUR,
+    Figure,
+    escape_label,
+    fade_colour,
+    make_axis,
+    make_figure,
+    make_horizontal_line,
+    make_token_axis,
+    shorten_label,
+)
 from samplers.top_logprobs import MAX_VOCABULARY_SIZE
 
 if TYPE_CHECKING:
@@ -28,8 +40,7 @@ _MIN_LOG_PROBABILITY = 1e-6
 _MIN_VISIBLE_ERROR = 5e-4
 _HEADROOM_FACTOR = 1.45
 """Factor beyond the longest bar, which leaves room for its number."""
-_TRANSPARENT = {"paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)"}
-Figure = dict[str, Any]
+_LEGEND_ABOVE = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +74,14 @@ def waterfall_figure(
     longest = max((max(*column.values, column.rest) for column in columns), default=1.0)
     end = 1.0 if logarithmic else min(1.0, longest) * _HEADROOM_FACTOR
     head = _HEAD_HEIGHT + _LINE_HEIGHT * max(0, max((len(column.lines) for column in columns), default=0) - 3)
-    figure: Figure = {"data": [], "layout": _waterfall_layout(names, marked, head)}
+    traces: list[Figure] = []
+    axes: Figure = {}
+    headings: list[Figure] = []
     gap, width = 0.018, 1 / max(1, len(columns))
     for place, column in enumerate(columns):
         axis = "" if place == 0 else str(place + 1)
         domain = [place * width + (gap / 2 if place else 0), (place + 1) * width - gap / 2]
-        figure["layout"][f"xaxis{axis}"] = {
+        axes[f"xaxis{axis}"] = {
             "domain": domain,
             "range": [math.log10(_MIN_LOG_PROBABILITY), 0.9] if logarithmic else [0, end],
             "type": "log" if logarithmic else "linear",
@@ -77,9 +90,20 @@ def waterfall_figure(
             "showgrid": False,
             "fixedrange": True,
         }
-        figure["data"] += _column_traces(column, names, f"x{axis}", marked, logarithmic, end, number, words)
-        figure["layout"]["annotations"].append(_column_heading(column, domain))
-    return figure
+        traces += _column_traces(column, names, f"x{axis}", marked, logarithmic, end, number, words)
+        headings.append(_column_heading(column, domain))
+    ticks = [escape_label(shorten_label(name)) for name in names]
+    if marked is not None:
+        ticks[marked] = f"<b>{ticks[marked]}</b>"
+    return make_figure(
+        traces,
+        height=head + 12 + _ROW_HEIGHT * len(names),
+        margin=(LABEL_WIDTH, 4, head, 12),
+        barmode="overlay",
+        yaxis=make_token_axis(ticks),
+        annotations=headings,
+        **axes,
+    )
 
 
 def waterfall_width(columns: int) -> int:
@@ -126,8 +150,8 @@ def _column_traces(
             "x": [far] * len(cut),
             "y": cut,
             "marker": {
-                "color": "rgba(127,137,152,0.10)",
-                "pattern": {"shape": "/", "size": 6, "fgcolor": "rgba(127,137,152,0.45)"},
+                "color": fade_colour(RAW_COLOUR, 0.1),
+                "pattern": {"shape": "/", "size": 6, "fgcolor": fade_colour(RAW_COLOUR, 0.45)},
             },
             "hovertext": [f"{escape_label(names[row])}<br>{words['cut']}" for row in cut],
             "hoverinfo": "text",
@@ -151,7 +175,7 @@ def _error_bars(errors: Sequence[float]) -> Figure:
     """Return error bars, or nothing where they would be too small to see."""
     if max(errors) < _MIN_VISIBLE_ERROR:
         return {}
-    return {"error_x": {"type": "data", "array": list(errors), "thickness": 1.2, "width": 3, "color": "#7f8998"}}
+    return {"error_x": {"type": "data", "array": list(errors), "thickness": 1.2, "width": 3, "color": RAW_COLOUR}}
 
 
 def _column_heading(column: WaterfallColumn, domain: list[float]) -> Figure:
@@ -170,29 +194,6 @@ def _column_heading(column: WaterfallColumn, domain: list[float]) -> Figure:
     }
 
 
-def _waterfall_layout(names: Sequence[str], marked: int | None, head: int) -> Figure:
-    labels = [escape_label(name if len(name) <= 14 else name[:13] + "…") for name in names]
-    if marked is not None:
-        labels[marked] = f"<b>{labels[marked]}</b>"
-    return {
-        "height": head + 12 + _ROW_HEIGHT * len(names),
-        "margin": {"l": LABEL_WIDTH, "r": 4, "t": head, "b": 12},
-        "barmode": "overlay",
-        "showlegend": False,
-        "yaxis": {
-            "range": [len(names) - 0.5, -0.5],
-            "tickmode": "array",
-            "tickvals": list(range(len(names))),
-            "ticktext": labels,
-            "showgrid": False,
-            "zeroline": False,
-            "fixedrange": True,
-        },
-        "annotations": [],
-        **_TRANSPARENT,
-    }
-
-
 def cumulative_figure(view: StepView, words: dict[str, str], top_p: float | None) -> Figure:
     """Return cumulative probability by rank, before and after the sampler, with `top_p` as a line."""
     figure = _curve_figure(
@@ -207,8 +208,8 @@ def cumulative_figure(view: StepView, words: dict[str, str], top_p: float | None
         figure["data"] += _cumulative_band(stage, colour, words["beyond"])
     figure["layout"]["yaxis"]["range"] = [0, 1.03]
     if top_p is not None:
-        line = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": top_p, "y1": top_p}
-        figure["layout"]["shapes"] = [line | {"line": {"color": DRAWN_COLOUR, "dash": "dash", "width": 2}}]
+        style = {"color": DRAWN_COLOUR, "dash": "dash", "width": 2}
+        figure["layout"]["shapes"] = [make_horizontal_line(top_p, style)]
         figure["layout"]["annotations"] = [
             {
                 "xref": "paper",
@@ -249,11 +250,9 @@ def draws_figure(draws: DrawCounts, labels: Sequence[str], words: dict[str, str]
     expected = [*draws.expected[:shown], math.fsum(draws.expected[shown:])]
     observed = [*draws.observed[:shown], sum(draws.observed[shown:])]
     rows = list(range(shown + 1))
-    names = [
-        escape_label(label if len(label) <= 14 else label[:13] + "…") for label in (*labels[:shown], words["rest"])
-    ]
-    return {
-        "data": [
+    ticks = [escape_label(shorten_label(label)) for label in (*labels[:shown], words["rest"])]
+    return make_figure(
+        [
             {
                 "type": "bar",
                 "orientation": "h",
@@ -278,27 +277,17 @@ def draws_figure(draws: DrawCounts, labels: Sequence[str], words: dict[str, str]
                 },
             },
         ],
-        "layout": {
-            "height": 96 + 24 * len(rows),
-            "margin": {"l": LABEL_WIDTH, "r": 16, "t": 34, "b": 44},
-            "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
-            "xaxis": {"title": {"text": words["count"]}, "rangemode": "tozero", "fixedrange": True},
-            "yaxis": {
-                "range": [len(rows) - 0.5, -0.5],
-                "tickmode": "array",
-                "tickvals": rows,
-                "ticktext": names,
-                "fixedrange": True,
-                "showgrid": False,
-            },
-            **_TRANSPARENT,
-        },
-    }
+        height=96 + 24 * len(rows),
+        margin=(LABEL_WIDTH, 16, 34, 44),
+        legend=_LEGEND_ABOVE,
+        xaxis=make_axis(words["count"], rangemode="tozero", fixedrange=True, zeroline=True),
+        yaxis=make_token_axis(ticks),
+    )
 
 
 def _curve_figure(lines: list[tuple[str, str, list[int], list[float]]], x: str, y: str) -> Figure:
-    return {
-        "data": [
+    return make_figure(
+        [
             {
                 "type": "scatter",
                 "mode": "lines+markers" if len(xs) < 12 else "lines",
@@ -309,15 +298,12 @@ def _curve_figure(lines: list[tuple[str, str, list[int], list[float]]], x: str, 
             }
             for name, colour, xs, ys in lines
         ],
-        "layout": {
-            "height": 380,
-            "margin": {"l": 64, "r": 16, "t": 34, "b": 52},
-            "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
-            "xaxis": {"type": "log", "title": {"text": x}, "fixedrange": True, "exponentformat": "none"},
-            "yaxis": {"title": {"text": y}, "fixedrange": True, "zeroline": False},
-            **_TRANSPARENT,
-        },
-    }
+        height=380,
+        margin=(64, 16, 34, 52),
+        legend=_LEGEND_ABOVE,
+        xaxis=make_axis(x, type="log", fixedrange=True, exponentformat="none"),
+        yaxis=make_axis(y, fixedrange=True),
+    )
 
 
 def _unseen_ranks(stage: StageView) -> list[int]:
@@ -342,7 +328,8 @@ def _cumulative_band(stage: StageView, colour: str, name: str) -> list[Figure]:
     shared = {"type": "scatter", "mode": "lines", "x": ranks, "line": {"width": 0, "color": colour}}
     return [
         shared | {"y": least, "showlegend": False, "hoverinfo": "skip"},
-        shared | {"y": most, "name": name, "fill": "tonexty", "fillcolor": f"{colour}33", "hoverinfo": "skip"},
+        shared
+        | {"y": most, "name": name, "fill": "tonexty", "fillcolor": fade_colour(colour, 0.2), "hoverinfo": "skip"},
     ]
 
 

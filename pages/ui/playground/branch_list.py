@@ -9,6 +9,7 @@ import streamlit as st
 
 from llm_core.generation.branches import Branch, compare_branches, sum_logprobs
 from pages.ui.components import charts
+from pages.ui.components.figure import shorten_label
 from pages.ui.components.token_cells import make_token_cells, strip_texts
 from pages.ui.components.token_strip import ColourMode, show_token_strip
 from pages.ui.components.tree_list import TreeEntry, outline_guides, show_tree_list
@@ -85,14 +86,10 @@ def _format_fork(branch: Branch) -> str:
     if branch.parent is None:
         return ""
     before, after = (make_token_cells(each)[branch.step : branch.step + 1] for each in (branch.parent, branch))
-    labels = [_shorten_label(cells[0].label) if cells else "…" for cells in (before, after)]
+    labels = [shorten_label(cells[0].label, _MAX_LABEL_LENGTH) if cells else "…" for cells in (before, after)]
     if branch.origin == "again":
         return t("branches.left_again", step=branch.step + 1, seed=branch.row.request.sampler.seed)
     return t("branches.left", step=branch.step + 1, old=labels[0], new=labels[1])
-
-
-def _shorten_label(label: str) -> str:
-    return label if len(label) <= _MAX_LABEL_LENGTH else label[: _MAX_LABEL_LENGTH - 1] + "…"
 
 
 def _mean_logprob(branch: Branch) -> float:

@@ -7,13 +7,12 @@ import pytest
 import torch
 
 from pages.ui.components.charts import (
-    AFTER_COLOUR,
     BAR_COUNT,
-    DRAWN_COLOUR,
     escape_control_characters,
     step_figure,
     top_candidates,
 )
+from pages.ui.components.figure import AFTER_COLOUR, DRAWN_COLOUR
 from samplers import SamplerChain, SamplerConfig, summarize
 
 WORDS = {
@@ -32,19 +31,19 @@ def make_trace(logits: torch.Tensor, token_id: int, **settings):
     return summarize(recording, [token_id])[0]
 
 
-def make_figure(candidates) -> go.Figure:
+def make_step_figure(candidates) -> go.Figure:
     return go.Figure(step_figure(candidates, lambda value: f"{value:.2f}", WORDS))
 
 
 def test_bars_before_and_after_the_sampler():
     candidates = top_candidates(make_trace(torch.tensor([0.5, 0.3, 0.2]).log(), 1, top_k=2), "abc".__getitem__)
-    before, after = make_figure(candidates).data
+    before, after = make_step_figure(candidates).data
     assert list(before.x) == pytest.approx([0.5, 0.3, 0.2], abs=1e-4)
     assert list(after.x) == pytest.approx([0.625, 0.375, 0], abs=1e-4)
     assert list(after.marker.color) == [AFTER_COLOUR, DRAWN_COLOUR, AFTER_COLOUR]
-    labels = make_figure(candidates).layout.yaxis.ticktext
+    labels = make_step_figure(candidates).layout.yaxis.ticktext
     assert labels == ("a", "<b>b</b>", "<s>c</s>")
-    assert [note.text for note in make_figure(candidates).layout.annotations] == [
+    assert [note.text for note in make_step_figure(candidates).layout.annotations] == [
         "0.50 → 0.62",
         "0.30 → 0.38",
         "0.20 → cut",
@@ -76,7 +75,7 @@ def test_whitespace_is_visible():
 
 
 def test_an_empty_chart_has_the_same_frame():
-    empty, full = make_figure([]), make_figure(top_candidates(make_trace(torch.zeros(20), 0), str))
+    empty, full = make_step_figure([]), make_step_figure(top_candidates(make_trace(torch.zeros(20), 0), str))
     assert empty.layout.annotations[0].text == "nothing yet"
     for part in ("height", "margin"):
         assert empty.layout[part] == full.layout[part]
