@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -17,7 +18,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Choose how many examples Hypothesis tries: few by default, many with `--thorough`."""
+    """Choose how many examples Hypothesis tries: few by default, many with `--thorough`.
+
+    Workers, and the servers and commands that they start, compute with one thread each: two workers whose engines take
+    every core wait for each other at every small operation.
+    """
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # before the workers start, which inherit it
     settings.register_profile("quick", max_examples=30, deadline=None)
     settings.register_profile("thorough", max_examples=300, deadline=None)
     settings.load_profile("thorough" if config.option.thorough else "quick")

@@ -32,7 +32,11 @@ PROMPTS = [
 ]
 
 
-@pytest.mark.parametrize("text", PROMPTS, ids=lambda text: f"{len(text)} characters")
+@pytest.mark.parametrize(
+    "text",
+    [*PROMPTS[:4], pytest.param(PROMPTS[4], marks=pytest.mark.thorough)],
+    ids=lambda text: f"{len(text)} characters",
+)
 def test_greedy_equals_transformers(builtin, text):
     ids = render(PromptSpec(text), builtin).token_ids
     theirs = builtin.model.generate(

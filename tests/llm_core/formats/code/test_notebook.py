@@ -62,7 +62,11 @@ def test_the_cells_run_in_a_real_kernel_and_give_the_answer(tmp_path, monkeypatc
     ("sampler", "output"),
     [
         (SamplerConfig(temperature=0.9, top_n_sigma=1.5, dry_multiplier=0.8, mirostat_tau=4.0), OutputFormat()),
-        (SamplerConfig(), OutputFormat("json", schema='{"type": "object", "properties": {"a": {"type": "integer"}}}')),
+        pytest.param(
+            SamplerConfig(),
+            OutputFormat("json", schema='{"type": "object", "properties": {"a": {"type": "integer"}}}'),
+            marks=pytest.mark.thorough,
+        ),
     ],
 )
 def test_what_only_nucleus_has_lies_in_the_notebook(sampler, output, tmp_path, monkeypatch):
