@@ -147,8 +147,8 @@ def _convert_recipe(options: argparse.Namespace) -> int:
     recipe = _read_recipe(options.source)
     form = options.to or ("yaml" if options.target == "-" else registry.find_format_by_suffix(options.target, recipe))
     dumped = registry.dump(form, recipe, _replay_runs(recipe))
-    for lost in dumped.dropped:
-        _print_to_stderr(f"{lost.field}: {lost.reason}")
+    for dropped in dumped.dropped:
+        _print_to_stderr(f"{dropped.field}: {dropped.reason}")
     _write(options.target, dumped.text)
     return DONE
 
@@ -183,7 +183,7 @@ def _replay_runs(recipe: Recipe) -> list[Run]:
     """Return the recorded runs, for formats that show a run; empty without a trace."""
     from llm_core.recipes.replay import replay_prompts
 
-    return [asking.main for asking in replay_prompts(recipe)] if recipe.trace else []
+    return [technique_run.main for technique_run in replay_prompts(recipe)] if recipe.trace else []
 
 
 def _run_to_end(recipe: Recipe) -> tuple[RecipeRun, bool]:
@@ -264,7 +264,7 @@ def _format_answers(run: RecipeRun) -> str:
         + f"\n{_answer_text(each)}"
         for number, each in enumerate(recordings, 1)
     ]
-    votes = [asking.votes for _, asking in run.parts if asking.chains > 1]
+    votes = [technique_run.votes for _, technique_run in run.parts if technique_run.chains > 1]
     parts += [f"--- result: {result} ({count} votes)" for [(result, count), *_] in filter(None, votes)]
     return "\n".join(parts)
 
@@ -311,8 +311,8 @@ def _read_recipe(source: str) -> Recipe:
     except OSError as error:
         raise NucleusError("recipe_file_unreadable", path=source, detail=error.strerror or error) from error
     loaded = registry.load(data, source)
-    for lost in loaded.dropped:
-        _print_to_stderr(f"{source}: {lost.field}: {lost.reason}")
+    for dropped in loaded.dropped:
+        _print_to_stderr(f"{source}: {dropped.field}: {dropped.reason}")
     return loaded.recipe
 
 

@@ -80,8 +80,8 @@ def _start_run() -> None:
             raise NucleusError("too_many_prompts", value=len(prompts), limit=MAX_SAMPLES_PER_REQUEST)
         begun = [TechniqueRun(services.submit, _make_request(prompt)) for prompt in prompts]
     except NucleusError as error:
-        for asking in begun:
-            asking.stop()
+        for technique_run in begun:
+            technique_run.stop()
         state.notice = i18n.explain(error)
         return
     _stop_runs()
@@ -100,8 +100,8 @@ def _make_request(prompt: PromptSpec) -> GenerationRequest:
 
 def _stop_runs() -> None:
     """Stop all runs and branches."""
-    for asking in playground_state().technique_runs:
-        asking.stop()
+    for technique_run in playground_state().technique_runs:
+        technique_run.stop()
     for branch, _ in playground_state().tree.list_in_order():
         branch.run.cancel()
 

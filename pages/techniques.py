@@ -210,12 +210,12 @@ def _estimate_requests(kind: str, task: Task, techniques: tuple[Technique, ...],
     """Estimate the provider requests of the experiment from the prompts of its first item."""
     examples = task.examples[: shown or None]
     if kind == "techniques":
-        asked = [(task.prompt(technique, 0, examples), len(task.items)) for technique in techniques]
+        prompts = [(task.prompt(technique, 0, examples), len(task.items)) for technique in techniques]
     elif kind == "order":
-        asked = [(task.prompt("few_shot", 0, examples), len(task.items) * len(_example_orders(len(examples))))]
+        prompts = [(task.prompt("few_shot", 0, examples), len(task.items) * len(_example_orders(len(examples))))]
     else:
         ways = itertools.product(("zero_shot", "few_shot"), CONTENT_FREE_INPUTS)
-        asked = [(_content_free_prompt(task, way, examples), SAMPLES_PER_INPUT) for way in ways]  # type: ignore[arg-type]
+        prompts = [(_content_free_prompt(task, way, examples), SAMPLES_PER_INPUT) for way in ways]  # type: ignore[arg-type]
     plans = [
         RequestEstimate(
             session().model_id,
@@ -223,7 +223,7 @@ def _estimate_requests(kind: str, task: Task, techniques: tuple[Technique, ...],
             sum(len(message.content) for message in prompt.messages()),
             _make_request(prompt).samples[0].max_output_tokens,
         )
-        for prompt, count in asked
+        for prompt, count in prompts
     ]
     return merge_estimates(plans)
 

@@ -342,10 +342,10 @@ def tokenize_spellings(model: LanguageModel, text: str) -> dict[str, tuple[int, 
 def make_step_request(request: GenerationRequest, row: SampleRequest, answer: Sequence[int]) -> GenerationRequest:
     """Return the request for the logits of the step after the tokens `answer`, counted from the beginning of the
     answer: one token of that sample, with its logits kept."""
-    asked = dataclasses.replace(
+    sample = dataclasses.replace(
         row, prefix_ids=tuple(answer), forced_ids=(), max_output_tokens=1, stop_sequences=(), keep_logits=True
     )
-    return dataclasses.replace(request, samples=(asked,))
+    return dataclasses.replace(request, samples=(sample,))
 
 
 def make_step_inspector(run: Run) -> StepInspector:

@@ -71,13 +71,13 @@ class GridExperiment(Generic[Variant]):
     @property
     def runs(self) -> list[Run]:
         """Active runs."""
-        return [run for asking in self._active.values() for run in asking.runs if run.active]
+        return [run for technique_run in self._active.values() for run in technique_run.runs if run.active]
 
     def stop(self) -> None:
         """Stop the active cells; they are requested again on `resume`."""
         self.running = False
-        for asking in self._active.values():
-            asking.stop()
+        for technique_run in self._active.values():
+            technique_run.stop()
         self._active.clear()
 
     def resume(self) -> None:
@@ -87,13 +87,15 @@ class GridExperiment(Generic[Variant]):
     def advance(self) -> None:
         """Collect finished cells and request more. All variants of an item come before the next item, so that every
         variant has been asked about the same ones."""
-        for place, asking in list(self._active.items()):
-            asking.advance()
-            if not asking.active:
+        for place, technique_run in list(self._active.items()):
+            technique_run.advance()
+            if not technique_run.active:
                 del self._active[place]
-                if not (asking.error and asking.error.code == "run_abandoned"):  # nobody followed it: requested again
-                    self.cells[place] = self._make_cell(place, asking)
-                    self._record_notices(asking)
+                if not (
+                    technique_run.error and technique_run.error.code == "run_abandoned"
+                ):  # nobody followed it: requested again
+                    self.cells[place] = self._make_cell(place, technique_run)
+                    self._record_notices(technique_run)
         if self.finished:
             self.running = False
         missing = ((way, item) for item in range(self.items) for way in self.variants)

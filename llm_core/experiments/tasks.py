@@ -129,17 +129,17 @@ def _make_gym_task(name: str, count: int, seed: int) -> Task:
 
     dataset = reasoning_gym.create_dataset(name, size=count + _GYM_EXAMPLE_COUNT, seed=seed)
     entries: list[dict[str, Any]] = [dataset[place] for place in range(count + _GYM_EXAMPLE_COUNT)]
-    shown, asked = entries[:_GYM_EXAMPLE_COUNT], entries[_GYM_EXAMPLE_COUNT:]
+    shown, items = entries[:_GYM_EXAMPLE_COUNT], entries[_GYM_EXAMPLE_COUNT:]
     questions = {entry["question"] for entry in shown}
-    asked = [entry for entry in asked if entry["question"] not in questions]
+    items = [entry for entry in items if entry["question"] not in questions]
 
     def verify(item: int, answer: str) -> float:
-        return float(dataset.score_answer(answer=answer, entry=asked[item]) >= 1.0)
+        return float(dataset.score_answer(answer=answer, entry=items[item]) >= 1.0)
 
     return Task(
         name,
         "Solve the task. Give the result only.",
-        tuple(TaskItem(entry["question"], (str(entry["answer"]),)) for entry in asked),
+        tuple(TaskItem(entry["question"], (str(entry["answer"]),)) for entry in items),
         tuple(Example(entry["question"], str(entry["answer"])) for entry in shown),
         extraction=Extraction(GYM_TASKS[name]),
         verify=verify,

@@ -45,8 +45,10 @@ def dump_csv(runs: Sequence[Run]) -> ExportResult:
         safe = [_guard_formula(cell) if isinstance(cell, str) else cell for cell in cells]
         guarded |= safe != cells
         writer.writerow(safe)
-    lost = [DroppedField("recipe", "not_in_results"), DroppedField("events", "not_in_results")]
-    return ExportResult("\ufeff" + out.getvalue(), (*lost, *([DroppedField("answer", "guarded")] if guarded else [])))
+    dropped = [DroppedField("recipe", "not_in_results"), DroppedField("events", "not_in_results")]
+    return ExportResult(
+        "\ufeff" + out.getvalue(), (*dropped, *([DroppedField("answer", "guarded")] if guarded else []))
+    )
 
 
 def dump_jsonl(runs: Sequence[Run]) -> ExportResult:

@@ -50,11 +50,11 @@ def dump(recipe: Recipe) -> ExportResult:
     front, template = _write_native(recipe, turns)
     read = _read_native(front, template)[0]
     more = extra_fields(recipe, read)
-    lost = [*nucleus_only_fields(more, recipe.prompt), *dropped_trace(recipe)]
+    dropped = [*nucleus_only_fields(more, recipe.prompt), *dropped_trace(recipe)]
     if not handlebars.is_expressible(turns):
-        lost.append(DroppedField("prompt", "unsafe_there"))
+        dropped.append(DroppedField("prompt", "unsafe_there"))
     front |= {f"{NAMESPACE}{key}": value for key, value in to_namespace(more).items()}
-    return ExportResult(f"---\n{dump_data(front)}---\n{template}\n", tuple(lost))
+    return ExportResult(f"---\n{dump_data(front)}---\n{template}\n", tuple(dropped))
 
 
 def is_dotprompt(text: str) -> bool:
@@ -70,17 +70,17 @@ def load(text: str) -> ImportResult:
     if not isinstance(front, Mapping):
         raise NucleusError("import_wrong", format="dotprompt", detail="its front matter is not a mapping")
     template = (found["body"] or "").strip()
-    read, lost = _read_native(front, template)
+    read, dropped = _read_native(front, template)
     keyed = {key.removeprefix(NAMESPACE): value for key, value in front.items() if key.startswith(NAMESPACE)}
     more, unknown = from_namespace(keyed)
-    lost += [DroppedField(f"{NAMESPACE}{key}", "unknown_here") for key in unknown]
+    dropped += [DroppedField(f"{NAMESPACE}{key}", "unknown_here") for key in unknown]
     recipe = add_extras(read, more)
     stale = _find_stale_parts(recipe, front, template)
     if stale:
-        lost += [DroppedField(f"{NAMESPACE}{name}", "edited") for name in more if name.partition(".")[0] in stale]
+        dropped += [DroppedField(f"{NAMESPACE}{name}", "edited") for name in more if name.partition(".")[0] in stale]
         more = {name: value for name, value in more.items() if name.partition(".")[0] not in stale}
         recipe = add_extras(read, more)
-    return ImportResult(recipe, tuple(lost))
+    return ImportResult(recipe, tuple(dropped))
 
 
 def _find_stale_parts(recipe: Recipe, front: Mapping[str, Any], template: str) -> set[str]:
@@ -120,7 +120,7 @@ def _write_native(recipe: Recipe, turns: tuple[Turn, ...]) -> tuple[dict[str, An
 
 def _read_native(front: Mapping[str, Any], template: str) -> tuple[Recipe, list[DroppedField]]:
     """Return the recipe as any program would read it from the file, and the fields that Nucleus has no place for."""
-    lost = [
+    dropped = [
         DroppedField(key, "unknown_here") for key in front if key not in _KNOWN_KEYS and not key.startswith(NAMESPACE)
     ]
     try:
@@ -132,43 +132,43 @@ def _read_native(front: Mapping[str, Any], template: str) -> tuple[Recipe, list[
     if plugin in _SCHEMES and name:
         more["model.id"] = Target(_SCHEMES[plugin], name).model_id
     elif front.get("model"):
-        lost.append(DroppedField("model", "unknown_here"))
+        dropped.append(DroppedField("model", "unknown_here"))
     for key, value in _require_mapping(front, "config").items():
         if key in _CONFIG:
             more[_CONFIG[key]] = value
         else:
-            lost.append(DroppedField(f"config.{key}", "unknown_here"))
+            dropped.append(DroppedField(f"config.{key}", "unknown_here"))
     given = _require_mapping(front, "input")
-    lost += [DroppedField(f"input.{key}", "unknown_here") for key in given if key not in ("default", "schema")]
+    dropped += [DroppedField(f"input.{key}", "unknown_here") for key in given if key not in ("default", "schema")]
     default = _require_mapping(given, "default")
     values = {name: str(default[name]) for name in spec.variables() if name in default}
-    lost += [DroppedField(f"input.default.{name}", "unknown_here") for name in default if name not in values]
+    dropped += [DroppedField(f"input.default.{name}", "unknown_here") for name in default if name not in values]
     if values:
         more["prompt.values"] = [values]
     output, unread = _read_output(_require_mapping(front, "output"))
-    lost += unread
+    dropped += unread
     if output.kind != "text":
         more["prompt.output"] = {"kind": output.kind, "choices": list(output.choices), "schema": output.schema}
-    return add_extras(Recipe(prompt=spec), more), lost
+    return add_extras(Recipe(prompt=spec), more), dropped
 
 
 def _read_output(output: Mapping[str, Any]) -> tuple[OutputFormat, list[DroppedField]]:
     kind, schema = output.get("format"), output.get("schema")
-    lost = [DroppedField(f"output.{key}", "unknown_here") for key in output if key not in ("format", "schema")]
+    dropped = [DroppedField(f"output.{key}", "unknown_here") for key in output if key not in ("format", "schema")]
     allowed = schema.get("enum") if isinstance(schema, Mapping) else None
     if isinstance(allowed, list) and all(isinstance(each, str) for each in allowed) and kind in ("enum", None):
-        return OutputFormat("choice", tuple(allowed)), lost
+        return OutputFormat("choice", tuple(allowed)), dropped
     if (
         isinstance(schema, Mapping)
         and kind in ("json", None)
         and ({"type", "properties", "$ref"} & schema.keys() or not schema)
     ):
-        return OutputFormat("json", schema=json.dumps(schema, ensure_ascii=False)), lost
+        return OutputFormat("json", schema=json.dumps(schema, ensure_ascii=False)), dropped
     if schema is not None:  # Picoschema, or a name
-        lost.append(DroppedField("output.schema", "unknown_here"))
+        dropped.append(DroppedField("output.schema", "unknown_here"))
     elif kind not in (None, "text"):
-        lost.append(DroppedField("output.format", "unknown_here"))
-    return OutputFormat(), lost
+        dropped.append(DroppedField("output.format", "unknown_here"))
+    return OutputFormat(), dropped
 
 
 def _require_mapping(data: Mapping[str, Any], key: str) -> Mapping[str, Any]:

@@ -68,12 +68,12 @@ def dump(recipe: Recipe) -> ExportResult:
     native, unsafe = _write_native(recipe)
     read = _read_native(native)[0]
     more = extra_fields(recipe, read)
-    lost = [*nucleus_only_fields(more, recipe.prompt), *dropped_trace(recipe), *unsafe]
+    dropped = [*nucleus_only_fields(more, recipe.prompt), *dropped_trace(recipe), *unsafe]
     if recipe.local:
-        lost.append(DroppedField("model.id", "other_model"))
+        dropped.append(DroppedField("model.id", "other_model"))
     if more:
         native["metadata"] = {"nucleus": _dump_inert_json(to_namespace(more))}
-    return ExportResult(SCHEMA + dump_data(native), tuple(dict.fromkeys(lost)))
+    return ExportResult(SCHEMA + dump_data(native), tuple(dict.fromkeys(dropped)))
 
 
 def is_promptfoo(data: object) -> bool:
@@ -84,11 +84,11 @@ def load(text: str) -> ImportResult:
     data = load_data(text)
     if not isinstance(data, Mapping):
         raise _make_error("it is not a mapping")
-    read, lost = _read_native(data)
+    read, dropped = _read_native(data)
     metadata = data.get("metadata") or {}
     kept = metadata.get("nucleus") if isinstance(metadata, Mapping) else None
     if not isinstance(kept, str):
-        return ImportResult(read, tuple(lost))
+        return ImportResult(read, tuple(dropped))
     try:
         keyed = load_data(kept) if kept.lstrip()[:1] == "{" else None
     except NucleusError as error:
@@ -96,16 +96,18 @@ def load(text: str) -> ImportResult:
     if not isinstance(keyed, Mapping):
         raise _make_error("metadata.nucleus is not JSON")
     more, unknown = from_namespace(keyed)
-    lost += [DroppedField(f"metadata.nucleus.{key}", "unknown_here") for key in unknown]
+    dropped += [DroppedField(f"metadata.nucleus.{key}", "unknown_here") for key in unknown]
     recipe = add_extras(read, more)
     again = _write_native(recipe)[0]
     stale = {"model"} if again["providers"][0]["id"] != _first_provider(data)[0] else set()
     if any(again.get(name) != data.get(name) for name in ("prompts", "tests")):
         stale.add("prompt")
     if stale:
-        lost += [DroppedField(f"metadata.nucleus.{name}", "edited") for name in more if name.partition(".")[0] in stale]
+        dropped += [
+            DroppedField(f"metadata.nucleus.{name}", "edited") for name in more if name.partition(".")[0] in stale
+        ]
         recipe = add_extras(read, {name: each for name, each in more.items() if name.partition(".")[0] not in stale})
-    return ImportResult(recipe, tuple(lost))
+    return ImportResult(recipe, tuple(dropped))
 
 
 def _write_native(recipe: Recipe) -> tuple[dict[str, Any], list[DroppedField]]:
@@ -208,13 +210,13 @@ def _replace_braces(data: Any, brace: str) -> Any:
 def _read_native(data: Mapping[str, Any]) -> tuple[Recipe, list[DroppedField]]:
     """Return the recipe as any program would read it from the configuration, and the fields that Nucleus has no place
     for."""
-    lost = [DroppedField(str(key), "unknown_here") for key in data if key not in _KNOWN_KEYS]
+    dropped = [DroppedField(str(key), "unknown_here") for key in data if key not in _KNOWN_KEYS]
     prompts = data.get("prompts")
     prompts = [prompts] if isinstance(prompts, str) else prompts
     if not isinstance(prompts, list) or not prompts:
         raise _make_error("it has no prompts")
     if len(prompts) > 1:
-        lost.append(DroppedField("prompts", "not_read"))
+        dropped.append(DroppedField("prompts", "not_read"))
     first = prompts[0].get("raw") if isinstance(prompts[0], Mapping) else prompts[0]
     if not isinstance(first, str) or first.startswith("file://"):
         raise _make_error("its prompt is not in the file itself")
@@ -224,11 +226,11 @@ def _read_native(data: Mapping[str, Any]) -> tuple[Recipe, list[DroppedField]]:
         raise _make_error(str(error)) from error
     more: dict[str, Any] = {"title": data["description"]} if isinstance(data.get("description"), str) else {}
     rows, unread = _read_rows(data.get("tests"), set(spec.variables()))
-    lost += unread
+    dropped += unread
     if rows:
         more["prompt.values"] = rows
-    lost += _read_provider(data, more)
-    return add_extras(Recipe(prompt=spec), more), lost
+    dropped += _read_provider(data, more)
+    return add_extras(Recipe(prompt=spec), more), dropped
 
 
 def _parse_turns(raw: str) -> list[Turn]:
@@ -273,20 +275,20 @@ def _read_rows(tests: object, names: set[str]) -> tuple[list[dict[str, str]], li
         return [], []
     if not isinstance(tests, list):
         return [], [DroppedField("tests", "not_read")]
-    rows, lost = [], []
+    rows, dropped = [], []
     for test in tests:
         given = test.get("vars", {}) if isinstance(test, Mapping) else None
         if not isinstance(given, Mapping) or not all(isinstance(each, str | int | float) for each in given.values()):
-            lost.append(DroppedField("tests.vars", "not_read"))
+            dropped.append(DroppedField("tests.vars", "not_read"))
             continue
-        lost += [DroppedField(f"tests.{key}", "unknown_here") for key in test if key != "vars"]
-        lost += [DroppedField(f"tests.vars.{key}", "unknown_here") for key in given if key not in names]
+        dropped += [DroppedField(f"tests.{key}", "unknown_here") for key in test if key != "vars"]
+        dropped += [DroppedField(f"tests.vars.{key}", "unknown_here") for key in given if key not in names]
         row = {name: str(given[name]) for name in given if name in names}
         if any(value.startswith("file://") for value in row.values()):
-            lost.append(DroppedField("tests.vars", "not_read"))
+            dropped.append(DroppedField("tests.vars", "not_read"))
         elif row:
             rows.append(row)
-    return rows, list(dict.fromkeys(lost))
+    return rows, list(dict.fromkeys(dropped))
 
 
 def _first_provider(data: Mapping[str, Any]) -> tuple[str, Mapping[str, Any], list[DroppedField]]:
@@ -295,9 +297,9 @@ def _first_provider(data: Mapping[str, Any]) -> tuple[str, Mapping[str, Any], li
     providers = data.get("providers")
     listed = providers if isinstance(providers, list) else [providers]
     first = listed[0] if listed else None
-    lost = [DroppedField("providers", "not_read")] if len(listed) > 1 else []
+    dropped = [DroppedField("providers", "not_read")] if len(listed) > 1 else []
     if isinstance(first, str):
-        return first, {}, lost
+        return first, {}, dropped
     if not isinstance(first, Mapping) or not isinstance(first.get("id"), str):
         raise _make_error("its provider has no id")
     config = first.get("config") or {}
@@ -306,19 +308,19 @@ def _first_provider(data: Mapping[str, Any]) -> tuple[str, Mapping[str, Any], li
     return (
         first["id"],
         config,
-        [*lost, *(DroppedField(f"providers.{key}", "unknown_here") for key in first if key not in _PROVIDER_KEYS)],
+        [*dropped, *(DroppedField(f"providers.{key}", "unknown_here") for key in first if key not in _PROVIDER_KEYS)],
     )
 
 
 def _read_provider(data: Mapping[str, Any], more: dict[str, Any]) -> list[DroppedField]:
-    name, config, lost = _first_provider(data)
+    name, config, dropped = _first_provider(data)
     if name == "echo":
-        return lost
+        return dropped
     provider, _, model = name.partition(":")
     if provider == "openai":
         model = model.removeprefix("chat:")
     if provider not in _SCHEMES or not model or _TEMPLATE_OR_PATH.search(model):
-        return [*lost, DroppedField("providers.id", "unknown_here")]
+        return [*dropped, DroppedField("providers.id", "unknown_here")]
     place = ""
     if provider == "openai" and isinstance(config.get("apiBaseUrl"), str):
         place = config["apiBaseUrl"]
@@ -334,14 +336,14 @@ def _read_provider(data: Mapping[str, Any], more: dict[str, Any]) -> list[Droppe
             more[names[key]] = value
         elif key == "passthrough" and isinstance(value, Mapping):
             more |= {f"sampler.{each}": value[each] for each in value if each in _PASSTHROUGH_SETTINGS}
-            lost += [
+            dropped += [
                 DroppedField(f"providers.config.passthrough.{each}", "unknown_here")
                 for each in value
                 if each not in _PASSTHROUGH_SETTINGS
             ]
         elif key not in used:
-            lost.append(DroppedField(f"providers.config.{key}", "unknown_here"))
-    return lost
+            dropped.append(DroppedField(f"providers.config.{key}", "unknown_here"))
+    return dropped
 
 
 def _make_error(detail: str) -> NucleusError:

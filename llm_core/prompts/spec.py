@@ -279,12 +279,12 @@ class PromptSpec:
 
     def make_step_back_prompt(self) -> PromptSpec:
         """Return the first prompt of a step-back: the general question about this one."""
-        asked = SEPARATOR.join(filter(str.strip, (self.instruction, self.question)))
+        query = SEPARATOR.join(filter(str.strip, (self.instruction, self.question)))
         return dataclasses.replace(
             self,
             technique="zero_shot",
             instruction=self.step_back_question,
-            question=asked,
+            question=query,
             prefill="",
             output=OutputFormat(),
             extraction=Extraction(),

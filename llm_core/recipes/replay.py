@@ -64,8 +64,8 @@ def _rebuild_run(
     recipe: Recipe, trace: Trace, prompt: PromptSpec, rows: Sequence[RowTrace], labels: dict[int, str]
 ) -> RecordedTechniqueRun:
     like = recipe.rows()[0]
-    asked = tuple(dataclasses.replace(like, sampler=dataclasses.replace(like.sampler, seed=row.seed)) for row in rows)
-    run = Run(dataclasses.replace(recipe.request(prompt=prompt), samples=asked))
+    samples = tuple(dataclasses.replace(like, sampler=dataclasses.replace(like.sampler, seed=row.seed)) for row in rows)
+    run = Run(dataclasses.replace(recipe.request(prompt=prompt), samples=samples))
     run.recorded = ReplayInfo(trace.model, trace.at, frozenset(trace.ends))
     run.labels = labels
     for record, row in zip(run.samples, rows, strict=True):
@@ -115,22 +115,22 @@ class RecipeRun:
 
     @property
     def active(self) -> bool:
-        return any(asking.active for _, asking in self.parts)
+        return any(technique_run.active for _, technique_run in self.parts)
 
     @property
     def error(self) -> NucleusError | None:
         """First error that an answer failed with, or None."""
-        errors = (asking.error or asking.main.error for _, asking in self.parts)
+        errors = (technique_run.error or technique_run.main.error for _, technique_run in self.parts)
         return next(filter(None, errors), None)
 
     def advance(self) -> None:
-        for _, asking in self.parts:
-            asking.advance()
+        for _, technique_run in self.parts:
+            technique_run.advance()
 
     def stop(self) -> None:
         """Stop the answers under way. What was written stays."""
-        for _, asking in self.parts:
-            asking.stop()
+        for _, technique_run in self.parts:
+            technique_run.stop()
 
     def recorded_samples(self) -> Iterator[RecordedSample]:
         """Yield every answer with what belongs to it, in the recipe's order."""
@@ -139,10 +139,10 @@ class RecipeRun:
 
 def iterate_recorded_samples(parts: Iterable[tuple[int, TechniqueRun]]) -> Iterator[RecordedSample]:
     """Yield every answer with what belongs to it, for `trace.make_trace`. `parts` have the prompt's number, from 0."""
-    for place, asking in parts:
-        for number, row in enumerate(asking.main.samples):
-            outcome = asking.outcomes[number] if number < len(asking.outcomes) else None
-            yield RecordedSample(asking.main, row, outcome, place)
+    for place, technique_run in parts:
+        for number, row in enumerate(technique_run.main.samples):
+            outcome = technique_run.outcomes[number] if number < len(technique_run.outcomes) else None
+            yield RecordedSample(technique_run.main, row, outcome, place)
 
 
 class ReplayVerdict(NamedTuple):

@@ -101,18 +101,20 @@ class History:
     def search(self, owner: str, query: str = "", skip: int = 0) -> RunPage:
         """Return the owner's runs with every word of `query` in prompt, answer, title or model's name."""
         wanted = [runs.c.owner == owner, *match_words(runs.c.found_by, query)]
-        asked = select(runs.c.id, runs.c.title, runs.c.model, runs.c.answer, runs.c.summary, runs.c.ended_at)
-        asked = asked.where(*wanted).order_by(runs.c.ended_at.desc(), runs.c.id).limit(PAGE_SIZE).offset(max(0, skip))
+        statement = select(runs.c.id, runs.c.title, runs.c.model, runs.c.answer, runs.c.summary, runs.c.ended_at)
+        statement = (
+            statement.where(*wanted).order_by(runs.c.ended_at.desc(), runs.c.id).limit(PAGE_SIZE).offset(max(0, skip))
+        )
         with self._database.read_transaction() as connection:
             total = connection.execute(select(func.count()).select_from(runs).where(*wanted)).scalar_one()
-            rows = connection.execute(asked).all()
+            rows = connection.execute(statement).all()
         found = (PastRun(r.id, r.title, r.model, r.answer, json.loads(r.summary), r.ended_at) for r in rows)
         return RunPage(tuple(found), total)
 
     def recipe(self, run_id: str, owner: str) -> Recipe:
-        asked = select(runs.c.recipe).where(runs.c.id == run_id, runs.c.owner == owner)
+        statement = select(runs.c.recipe).where(runs.c.id == run_id, runs.c.owner == owner)
         with self._database.read_transaction() as connection:
-            text = connection.execute(asked).scalar_one_or_none()
+            text = connection.execute(statement).scalar_one_or_none()
         if text is None:
             raise NucleusError("run_unknown")
         return Recipe.read(json.loads(text))

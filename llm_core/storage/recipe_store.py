@@ -135,8 +135,8 @@ class RecipeStore:
         c = versions.c
         with self._database.read_transaction() as connection:
             _get_visible_row(connection, recipe_id, owner)
-            asked = select(c.recipe).where(c.recipe_id == recipe_id, c.number == number)
-            text = connection.execute(asked).scalar_one_or_none()
+            statement = select(c.recipe).where(c.recipe_id == recipe_id, c.number == number)
+            text = connection.execute(statement).scalar_one_or_none()
         if text is None:
             raise NucleusError("version_unknown", id=recipe_id, number=number)
         return Recipe.read(json.loads(text))
@@ -155,19 +155,19 @@ class RecipeStore:
     def owner(self, recipe_id: str) -> str:
         """Return the owner of a recipe, deleted or not: for whoever runs the server, who may act in the owner's
         place."""
-        asked = select(recipes.c.owner).where(recipes.c.id == sanitize_text(recipe_id[:40]))
+        statement = select(recipes.c.owner).where(recipes.c.id == sanitize_text(recipe_id[:40]))
         with self._database.read_transaction() as connection:
-            if (found := connection.execute(asked).scalar_one_or_none()) is None:
+            if (found := connection.execute(statement).scalar_one_or_none()) is None:
                 raise NucleusError("recipe_gone", id=sanitize_text(recipe_id[:40]))
         return str(found)
 
     def versions(self, recipe_id: str, owner: str) -> tuple[RecipeVersion, ...]:
         """Return all versions of a recipe, the latest first."""
         c = versions.c
-        asked = select(c.number, c.title, c.base, c.restored, c.saved_at).where(c.recipe_id == recipe_id)
+        statement = select(c.number, c.title, c.base, c.restored, c.saved_at).where(c.recipe_id == recipe_id)
         with self._database.read_transaction() as connection:
             _get_visible_row(connection, recipe_id, owner)
-            return tuple(RecipeVersion(*row) for row in connection.execute(asked.order_by(c.number.desc())))
+            return tuple(RecipeVersion(*row) for row in connection.execute(statement.order_by(c.number.desc())))
 
     def search(
         self, owner: str, query: str = "", tag: str = "", whose: SearchScope = "all", language: str = "", skip: int = 0
@@ -184,18 +184,18 @@ class RecipeStore:
         if language:
             wanted.append(recipes.c.language == sanitize_text(language))
         in_title = and_(true(), *match_words(recipes.c.found_title, query))
-        asked: Select[Any] = select(recipes).where(*wanted)
+        statement: Select[Any] = select(recipes).where(*wanted)
         order = (case((in_title, 0), else_=1), recipes.c.saved_at.desc(), recipes.c.id)
         with self._database.read_transaction() as connection:
             total = connection.execute(select(func.count()).select_from(recipes).where(*wanted)).scalar_one()
-            rows = connection.execute(asked.order_by(*order).limit(PAGE_SIZE).offset(max(0, skip))).all()
+            rows = connection.execute(statement.order_by(*order).limit(PAGE_SIZE).offset(max(0, skip))).all()
             named = _read_tags(connection, [row.id for row in rows])
         return RecipePage(tuple(_make_entry(row, named.get(row.id, ()), owner) for row in rows), total)
 
     def tags(self, owner: str) -> list[tuple[str, int]]:
         """Return the tags of the recipes that `owner` sees, with the number of recipes, the most frequent first."""
         count = func.count()
-        asked = (
+        statement = (
             select(func.min(tags.c.tag), count)
             .join(recipes, recipes.c.id == tags.c.recipe_id)
             .where(_visible_to(owner, "all"))
@@ -204,7 +204,7 @@ class RecipeStore:
             .limit(100)
         )
         with self._database.read_transaction() as connection:
-            return [(tag, number) for tag, number in connection.execute(asked)]
+            return [(tag, number) for tag, number in connection.execute(statement)]
 
     def set_listed(self, recipe_id: str, listed: bool, owner: str) -> None:
         """Set whether other people's searches find the recipe."""
@@ -326,8 +326,8 @@ def _update_statement(recipe_id: str):
 
 def _read_tags(connection: Connection, ids: list[str]) -> dict[str, tuple[str, ...]]:
     found: dict[str, tuple[str, ...]] = {}
-    asked = select(tags.c.recipe_id, tags.c.tag).where(tags.c.recipe_id.in_(ids)).order_by(tags.c.folded)
-    for recipe_id, tag in connection.execute(asked):
+    statement = select(tags.c.recipe_id, tags.c.tag).where(tags.c.recipe_id.in_(ids)).order_by(tags.c.folded)
+    for recipe_id, tag in connection.execute(statement):
         found[recipe_id] = (*found.get(recipe_id, ()), tag)
     return found
 

@@ -93,8 +93,8 @@ def test_from_an_address_to_an_answer_and_the_key_is_nowhere_else(page: Page, bu
     ]
     # compiled tests hold it themselves
     assert not [file for file in written if KEY.encode() in file.read_bytes() and file.suffix != ".pyc"]
-    assert any(KEY in asked.headers.get("authorization", "") for asked in model_server.requests)
-    assert all(KEY not in asked.path + str(asked.body) for asked in model_server.requests)
+    assert any(KEY in request.headers.get("authorization", "") for request in model_server.requests)
+    assert all(KEY not in request.path + str(request.body) for request in model_server.requests)
 
 
 def read_storage(page: Page) -> list[str]:

@@ -33,7 +33,7 @@ def open_hosted_best_of_n(server, language: str = "en", n: int = 3):
 
 
 def candidate_counts(server) -> list[int | None]:
-    bodies = [asked.body for asked in server.requests if asked.method == "POST"]
+    bodies = [request.body for request in server.requests if request.method == "POST"]
     return sorted((body.get("n") or body.get("generationConfig", {}).get("candidateCount") or 0) for body in bodies)
 
 

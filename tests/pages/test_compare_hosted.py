@@ -44,7 +44,7 @@ def page_text(app) -> str:
 
 
 def count_completions(server) -> int:
-    return sum(asked.path.endswith("completions") for asked in server.requests)
+    return sum(request.path.endswith("completions") for request in server.requests)
 
 
 @pytest.mark.parametrize("language", ["en", "vi"])
@@ -162,12 +162,12 @@ def test_techniques_on_a_hosted_model(server):
     app = open_hosted_playground(server)
     app.switch_page("pages/techniques.py").run()
     app.number_input(key="techniques.count").set_value(2).run()
-    asked = next(caption.value for caption in app.caption if "cloud_upload" in caption.value)
+    request = next(caption.value for caption in app.caption if "cloud_upload" in caption.value)
     app.button(key="techniques.run").click().run()
     study = session(app).studies["techniques"].study
     rerun_until(app, lambda: study.finished)
     assert not [cell.error for cell in study.cells.values() if cell.error]
-    assert EN["hosted_views.plan.requests"].format(count=count_completions(server), model="sea", limit=8) in asked
+    assert EN["hosted_views.plan.requests"].format(count=count_completions(server), model="sea", limit=8) in request
     app.button(key="techniques.run").click().run()
     again = session(app).studies["techniques"].study
     assert again is not study
@@ -180,7 +180,7 @@ def test_techniques_on_a_hosted_model(server):
 def test_the_queue_is_seen_and_stop_empties_it(server):
     gate = threading.Event()
     answer = server.answer
-    server.answer = lambda asked: _hold_reply(answer(asked), gate)
+    server.answer = lambda request: _hold_reply(answer(request), gate)
     app = open_compare(server)
     app.number_input(key="compare.tokens").set_value(4)
     app.number_input(key="compare.repeats").set_value(3).run()

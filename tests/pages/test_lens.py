@@ -139,11 +139,11 @@ def test_the_panel_shows_every_setting_of_a_run():
     app.selectbox(key="settings.order").set_value("llama_cpp")
     app.number_input(key="settings.max_output_tokens").set_value(3).run()
     wait_for_run(press_run(app))
-    asked = session(app).run.samples[0].request.sampler
+    request = session(app).run.samples[0].request.sampler
     go_to_lens(app)
     app.pills(key="settings.strategy").set_value("greedy").run()
     app.button(key="lens.reset").click().run()
     assert app.pills(key="settings.strategy").value == "combined"
     assert set(app.multiselect(key="settings.further_stages").value) == {"min_p", "mirostat"}
-    assert app.number_input(key="settings.min_p").value == asked.min_p == 0.2
+    assert app.number_input(key="settings.min_p").value == request.min_p == 0.2
     assert app.selectbox(key="settings.order").value == "llama_cpp"

@@ -49,7 +49,7 @@ def open_lens_after_run(server: OpenAIServer | GeminiServer, language: str = "en
 def test_every_view_of_a_hosted_step_and_no_further_request(any_server, language):
     server = any_server
     app = open_lens_after_run(server, language)
-    words, asked = load_texts(language), len(server.requests)
+    words, count = load_texts(language), len(server.requests)
     assert len(cached_steps(app)) == 1
     assert words["hosted_views.shown"].split("{count}")[0] in caption_text(app)
     for view in ("orders", "curves", "ranks", "token", "draws", "stages"):
@@ -58,7 +58,7 @@ def test_every_view_of_a_hosted_step_and_no_further_request(any_server, language
         assert not error_messages(app)
         app.slider(key="settings.temperature").set_value(1.3 if view == "draws" else 0.7).run()
         assert not app.exception, view
-    assert len(server.requests) == asked
+    assert len(server.requests) == count
 
 
 def test_the_table_has_all_shown_tokens_and_one_line_for_the_others(server):

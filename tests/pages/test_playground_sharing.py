@@ -74,8 +74,8 @@ def test_it_runs_as_the_command_line_does():
     assert not app.exception
     state = session(app)
     assert state.recorded_trace is not None
-    [asking] = replay_prompts(RECIPE.replace(trace=state.recorded_trace[1]))
-    assert asking.main.samples[0].text == run.samples[0].text
+    [technique_run] = replay_prompts(RECIPE.replace(trace=state.recorded_trace[1]))
+    assert technique_run.main.samples[0].text == run.samples[0].text
 
 
 def test_work_is_asked_for_and_comes_back():

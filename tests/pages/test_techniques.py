@@ -22,7 +22,7 @@ def model_is_there(builtin):
 def rerun_until_done(app):
     """Rerun until every request is done, as the page's fragment does."""
     until = time.monotonic() + TIMEOUT_SECONDS
-    while any(asking.active for asking in session(app).technique_runs) and time.monotonic() < until:
+    while any(technique_run.active for technique_run in session(app).technique_runs) and time.monotonic() < until:
         time.sleep(0.1)
         app.run()
     assert not app.exception
@@ -74,10 +74,12 @@ def test_self_consistency_votes():
     app.number_input(key="prompt.chains").set_value(3)
     app.number_input(key="settings.max_output_tokens").set_value(4)
     rerun_until_done(press_run(app))
-    [asking] = session(app).technique_runs
-    assert len(asking.outcomes) == 3
-    assert [outcome.result for outcome in asking.outcomes] == [row.text.strip() for row in asking.main.samples]
-    assert sum(count for _, count in asking.votes) == 3
+    [technique_run] = session(app).technique_runs
+    assert len(technique_run.outcomes) == 3
+    assert [outcome.result for outcome in technique_run.outcomes] == [
+        row.text.strip() for row in technique_run.main.samples
+    ]
+    assert sum(count for _, count in technique_run.votes) == 3
     assert len(app.dataframe[0].value) == 3
 
 
@@ -112,8 +114,8 @@ def test_variables_make_several_prompts_and_missing_values_are_named():
     app.number_input(key="settings.max_output_tokens").set_value(2)
     app.run()
     rerun_until_done(press_run(app))
-    asked = [asking.main.rendered.text for asking in session(app).technique_runs]
-    assert ["Peru" in asked[0], "Kenya" in asked[1], len(asked)] == [True, True, 2]
+    request = [technique_run.main.rendered.text for technique_run in session(app).technique_runs]
+    assert ["Peru" in request[0], "Kenya" in request[1], len(request)] == [True, True, 2]
 
 
 def test_a_study_runs_to_its_end_and_says_what_it_found():

@@ -20,11 +20,11 @@ def make_batch(model: LanguageModel, precision: str = "float32", prefix_bytes: i
 
 
 def generate_all(
-    batch: Batch, model: LanguageModel, asked: Sequence[tuple[Sequence[int], SampleRequest]]
+    batch: Batch, model: LanguageModel, requests: Sequence[tuple[Sequence[int], SampleRequest]]
 ) -> list[SampleRecord]:
     """Generate one sample for each `(prompt ids, request)`, all in one batch at the same time."""
-    records = [SampleRecord(request) for _, request in asked]
-    for (ids, _), record in zip(asked, records, strict=True):
+    records = [SampleRecord(request) for _, request in requests]
+    for (ids, _), record in zip(requests, records, strict=True):
         answer = ActiveSequence(model, ids, record)
         if not answer.finished:
             batch.join(answer)

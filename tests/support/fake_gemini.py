@@ -82,20 +82,20 @@ class GeminiServer(FakeServer):
         project, location = self.vertex.split("/")
         return f"/v1beta1/projects/{project}/locations/{location}/publishers/google/models"
 
-    def check(self, asked: ReceivedRequest) -> Reply | None:
-        if asked.path == "/token":
+    def check(self, request: ReceivedRequest) -> Reply | None:
+        if request.path == "/token":
             return None
         if self.vertex and self.vertex != "express":
-            if asked.headers.get("authorization") != f"Bearer {ACCESS_TOKEN}":
+            if request.headers.get("authorization") != f"Bearer {ACCESS_TOKEN}":
                 return error_reply(401, "Request had invalid authentication credentials.", "UNAUTHENTICATED")
-        elif asked.headers.get("x-goog-api-key") != self.key:
+        elif request.headers.get("x-goog-api-key") != self.key:
             reason = {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "API_KEY_INVALID"}
             return error_reply(400, "API key not valid. Please pass a valid API key.", "INVALID_ARGUMENT", reason)
-        path, _, query = asked.path.partition("?")
-        if asked.method == "GET" and path in (self._models, "/v1beta1/publishers/google/models"):
+        path, _, query = request.path.partition("?")
+        if request.method == "GET" and path in (self._models, "/v1beta1/publishers/google/models"):
             return None
         found = re.fullmatch(re.escape(self._models) + "/" + ACTION_PATTERN, path)
-        if not found or asked.method != "POST":
+        if not found or request.method != "POST":
             return Reply(
                 404, "<html><title>Error 404 (Not Found)!!1</title></html>", headers={"Content-Type": "text/html"}
             )
@@ -103,9 +103,9 @@ class GeminiServer(FakeServer):
             return error_reply(400, "Expected alt=sse", "INVALID_ARGUMENT")
         if found["model"] != "sea":
             return error_reply(404, f"models/{found['model']} is not found for API version v1beta", "NOT_FOUND")
-        if not isinstance(asked.body, dict):
+        if not isinstance(request.body, dict):
             return error_reply(400, "Invalid JSON payload received.", "INVALID_ARGUMENT")
-        return self._check_fields(asked.body, found["action"])
+        return self._check_fields(request.body, found["action"])
 
     def _check_fields(self, body: dict[str, Any], action: str) -> Reply | None:
         config = {to_camel_case(name): value for name, value in body.get("generationConfig", {}).items()}
@@ -133,14 +133,14 @@ class GeminiServer(FakeServer):
                 return error_reply(400, self.refused_fields[name], "INVALID_ARGUMENT")
         return None
 
-    def answer(self, asked: ReceivedRequest) -> Reply:
-        if asked.path == "/token":
+    def answer(self, request: ReceivedRequest) -> Reply:
+        if request.path == "/token":
             return TOKEN_REPLY
-        if asked.method == "GET":
+        if request.method == "GET":
             return self._listing()
-        if "countTokens" in asked.path:
+        if "countTokens" in request.path:
             return Reply(body={"totalTokens": 7})
-        config = {to_camel_case(name): value for name, value in asked.body["generationConfig"].items()}
+        config = {to_camel_case(name): value for name, value in request.body["generationConfig"].items()}
         count = min(config.get("candidateCount", 1), self.candidates)
         answers = [self._answer_events(config, place) for place in range(count)]
         events = [set_candidate(place, event) for place, event in interleave(answers)]

@@ -67,24 +67,24 @@ class OpenAIServer(FakeServer):
     def model(self) -> str:
         return f"openai:sea@{self.address}/v1"
 
-    def record_request(self, asked: ReceivedRequest) -> None:
-        if asked.path.endswith("/detokenize"):
-            self.detokenized_ids += asked.body["tokens"]
+    def record_request(self, request: ReceivedRequest) -> None:
+        if request.path.endswith("/detokenize"):
+            self.detokenized_ids += request.body["tokens"]
         else:
-            super().record_request(asked)
+            super().record_request(request)
 
-    def check(self, asked: ReceivedRequest) -> Reply | None:
-        if asked.path == "/detokenize" and self.dialect == "vllm" and self.has_detokenizer:
+    def check(self, request: ReceivedRequest) -> Reply | None:
+        if request.path == "/detokenize" and self.dialect == "vllm" and self.has_detokenizer:
             return None
-        if asked.path not in ("/v1/chat/completions", "/v1/completions", "/v1/models"):
-            return error_reply(404, f"Invalid URL ({asked.method} {asked.path})")
-        if self.key and asked.headers.get("authorization") != f"Bearer {self.key}":
+        if request.path not in ("/v1/chat/completions", "/v1/completions", "/v1/models"):
+            return error_reply(404, f"Invalid URL ({request.method} {request.path})")
+        if self.key and request.headers.get("authorization") != f"Bearer {self.key}":
             return error_reply(401, "Incorrect API key provided.", code="invalid_api_key")
-        if asked.path == "/v1/models":
-            return None if asked.method == "GET" else error_reply(405, "Method not allowed")
-        if not isinstance(asked.body, dict):
+        if request.path == "/v1/models":
+            return None if request.method == "GET" else error_reply(405, "Method not allowed")
+        if not isinstance(request.body, dict):
             return error_reply(400, "We could not parse the JSON body of your request.")
-        return self._check_fields(asked.path, asked.body)
+        return self._check_fields(request.path, request.body)
 
     def _check_fields(self, path: str, body: dict[str, Any]) -> Reply | None:
         if ("messages" in body) != (path == "/v1/chat/completions") or ("prompt" in body) == ("messages" in body):
@@ -112,13 +112,13 @@ class OpenAIServer(FakeServer):
             return error_reply(400, "As of transformers v4.44, default chat template is no longer allowed.")
         return None
 
-    def answer(self, asked: ReceivedRequest) -> Reply:
-        if asked.path == "/v1/models":
+    def answer(self, request: ReceivedRequest) -> Reply:
+        if request.path == "/v1/models":
             meta = {"meta": {"n_vocab": len(WORDS), "n_ctx": 4096}} if self.dialect == "llama_cpp" else {}
             return Reply(body={"object": "list", "data": [{"id": "sea", "object": "model", **meta}]})
-        if asked.path == "/detokenize":
-            return Reply(body={"prompt": "".join(WORDS[token] for token in asked.body["tokens"])})
-        body = asked.body
+        if request.path == "/detokenize":
+            return Reply(body={"prompt": "".join(WORDS[token] for token in request.body["tokens"])})
+        body = request.body
         most = body.get("max_tokens") or body["max_completion_tokens"]
         chat = "messages" in body
         count = min(body.get("n", 1), self.candidates)

@@ -91,10 +91,10 @@ class FakeServer:
                     body = json.loads(raw) if raw and "json" in headers.get("content-type", "") else raw.decode()
                 except ValueError:
                     body = raw.decode()
-                asked = ReceivedRequest(self.command, self.path, headers, body)
-                outer.record_request(asked)
+                request = ReceivedRequest(self.command, self.path, headers, body)
+                outer.record_request(request)
                 with suppress(OSError):
-                    self._send(outer._reply(asked))
+                    self._send(outer._reply(request))
 
             def _send(self, reply: Reply) -> None:
                 if reply.events is not None:
@@ -164,21 +164,21 @@ class FakeServer:
         file.write_text(json.dumps(account))
         return file
 
-    def record_request(self, asked: ReceivedRequest) -> None:
+    def record_request(self, request: ReceivedRequest) -> None:
         """Append the request to those that tests read."""
-        self.requests.append(asked)
+        self.requests.append(request)
 
-    def _reply(self, asked: ReceivedRequest) -> Reply:
-        refusal = self.check(asked)
+    def _reply(self, request: ReceivedRequest) -> Reply:
+        refusal = self.check(request)
         if refusal is not None:
             return refusal
-        return self.replies.popleft() if self.replies else self.answer(asked)
+        return self.replies.popleft() if self.replies else self.answer(request)
 
-    def check(self, asked: ReceivedRequest) -> Reply | None:
+    def check(self, request: ReceivedRequest) -> Reply | None:
         """Return the error that the real service would send for a wrong request, or None."""
         raise NotImplementedError
 
-    def answer(self, asked: ReceivedRequest) -> Reply:
+    def answer(self, request: ReceivedRequest) -> Reply:
         raise NotImplementedError
 
 

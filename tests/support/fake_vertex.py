@@ -43,32 +43,32 @@ class VertexServer(FakeServer):
         self.scores: dict[str, Any] = {}
         """Score by answer text, or a reply to send instead."""
 
-    def check(self, asked: ReceivedRequest) -> Reply | None:
-        path, _, query = asked.path.partition("?")
+    def check(self, request: ReceivedRequest) -> Reply | None:
+        path, _, query = request.path.partition("?")
         if path == "/token":
             return None
-        if asked.headers.get("authorization") != f"Bearer {ACCESS_TOKEN}":
+        if request.headers.get("authorization") != f"Bearer {ACCESS_TOKEN}":
             return error_reply(401, "Request had invalid authentication credentials.", "UNAUTHENTICATED")
-        if path == f"/v1beta1/{PARENT}/:evaluateInstances" and asked.method == "POST":
-            return self._check_instance(asked.body)
+        if path == f"/v1beta1/{PARENT}/:evaluateInstances" and request.method == "POST":
+            return self._check_instance(request.body)
         found = PATH_PATTERN.fullmatch(path)
         if not found:
-            return error_reply(404, f"Not found: {asked.method} {path}", "NOT_FOUND")
+            return error_reply(404, f"Not found: {request.method} {path}", "NOT_FOUND")
         if found["id"] and found["id"] not in self.datasets:
             return error_reply(404, f"The Dataset {found['id']} does not exist.", "NOT_FOUND")
         if found["part"] == "datasetVersions" and found["item"]:
-            if asked.method != "GET" or found["item"] not in self.versions[found["id"]]:
+            if request.method != "GET" or found["item"] not in self.versions[found["id"]]:
                 return error_reply(404, "The DatasetVersion does not exist.", "NOT_FOUND")
             return None
-        match asked.method:
+        match request.method:
             case "GET":
                 return self._check_query(query, bool(found["id"]))
             case "PATCH" if found["id"] and not found["part"]:
-                return _check_dataset(asked.body, update=True)
+                return _check_dataset(request.body, update=True)
             case "POST" if not found["id"]:
-                return _check_dataset(asked.body, update=False)
+                return _check_dataset(request.body, update=False)
             case "POST" if found["part"] == "datasetVersions":
-                return None if set(asked.body) == {"displayName"} else _invalid_argument("displayName is expected")
+                return None if set(request.body) == {"displayName"} else _invalid_argument("displayName is expected")
         return error_reply(405, "Method not allowed", "UNIMPLEMENTED")
 
     def _check_query(self, query: str, inner: bool) -> Reply | None:
@@ -98,20 +98,20 @@ class VertexServer(FakeServer):
             return _invalid_argument(f"Unknown instance: {sorted(instance)}")
         return None
 
-    def answer(self, asked: ReceivedRequest) -> Reply:
-        path, _, query = asked.path.partition("?")
+    def answer(self, request: ReceivedRequest) -> Reply:
+        path, _, query = request.path.partition("?")
         if path == "/token":
             return TOKEN_REPLY
         if path.endswith(":evaluateInstances"):
-            return self._evaluate(asked.body)
+            return self._evaluate(request.body)
         found = PATH_PATTERN.fullmatch(path)
         assert found
         number, part, item = found["id"], found["part"], found["item"]
-        if asked.method == "PATCH":
-            self.datasets[number] |= {name: asked.body[name] for name in asked.body if name != "name"}
+        if request.method == "PATCH":
+            self.datasets[number] |= {name: request.body[name] for name in request.body if name != "name"}
             return Reply(body=self.datasets[number])
-        if asked.method == "POST":
-            return self._create_version(number, asked.body) if part else self._create_dataset(asked.body)
+        if request.method == "POST":
+            return self._create_version(number, request.body) if part else self._create_dataset(request.body)
         if part == "operations":
             return self._poll_operation(item)
         if part == "datasetVersions":

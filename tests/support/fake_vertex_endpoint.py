@@ -29,22 +29,22 @@ class EndpointServer(OpenAIServer):
     def model(self) -> str:
         return f"endpoint:{self.endpoint}@{PLACE}"
 
-    def check(self, asked: ReceivedRequest) -> Reply | None:
-        path = asked.path.partition("?")[0]
+    def check(self, request: ReceivedRequest) -> Reply | None:
+        path = request.path.partition("?")[0]
         if path == "/token":
             return None
-        if asked.headers.get("authorization") != f"Bearer {ACCESS_TOKEN}":
+        if request.headers.get("authorization") != f"Bearer {ACCESS_TOKEN}":
             return error_reply(401, "Request had invalid authentication credentials.", "UNAUTHENTICATED")
-        if asked.method == "GET" and re.fullmatch(f"{ENDPOINTS}(/({DEDICATED}|{SHARED}))?", path):
+        if request.method == "GET" and re.fullmatch(f"{ENDPOINTS}(/({DEDICATED}|{SHARED}))?", path):
             return None
         if path == f"{ENDPOINTS}/{SHARED}:predict":
-            return self._check_instances(asked.body)
+            return self._check_instances(request.body)
         if not path.startswith(f"{ENDPOINTS}/{DEDICATED}/invoke/"):
             return error_reply(404, "The Endpoint does not exist.", "NOT_FOUND")
         inner = path.removeprefix(f"{ENDPOINTS}/{DEDICATED}/invoke")
         if inner == "/detokenize":
             return None
-        return self._check_chat(inner, asked.body)
+        return self._check_chat(inner, request.body)
 
     def _check_instances(self, body: Any) -> Reply | None:
         if set(body) != {"instances"} or len(body["instances"]) != 1:
@@ -59,17 +59,19 @@ class EndpointServer(OpenAIServer):
             return error_reply(404, "Not Found", "NOT_FOUND")
         return self._check_fields(path, body | {"model": "sea"})
 
-    def answer(self, asked: ReceivedRequest) -> Reply:
-        path = asked.path.partition("?")[0]
+    def answer(self, request: ReceivedRequest) -> Reply:
+        path = request.path.partition("?")[0]
         if path == "/token":
             return TOKEN_REPLY
         if path == ENDPOINTS:
             return Reply(body={"endpoints": [self._entry(each) for each in (DEDICATED, SHARED, EMPTY)]})
-        if asked.method == "GET":
+        if request.method == "GET":
             return Reply(body=self._entry(path.rpartition("/")[2]))
         if path.endswith(":predict"):
-            return self._prediction(asked.body["instances"][0])
-        return super().answer(ReceivedRequest(asked.method, path.partition("/invoke")[2], asked.headers, asked.body))
+            return self._prediction(request.body["instances"][0])
+        return super().answer(
+            ReceivedRequest(request.method, path.partition("/invoke")[2], request.headers, request.body)
+        )
 
     def _entry(self, endpoint: str) -> dict[str, Any]:
         entry: dict[str, Any] = {"name": ENDPOINTS[4:] + f"/{endpoint}", "displayName": f"gemma {endpoint}"}

@@ -54,11 +54,11 @@ def dump(recipe: Recipe) -> ExportResult:
         "nbformat_minor": 5,
     }
     kept = ("other_model", "as_chat", "as_prompts", "one_step")
-    lost = [each for each in made.dropped if each.reason != "needs_repository" and each.field != "trace"]
-    lost = [each if each.reason in kept else each._replace(reason="nucleus_only") for each in lost] + dropped_trace(
-        recipe
-    )
-    return ExportResult(json.dumps(document, ensure_ascii=False, indent=1) + "\n", tuple(lost))
+    dropped = [each for each in made.dropped if each.reason != "needs_repository" and each.field != "trace"]
+    dropped = [
+        each if each.reason in kept else each._replace(reason="nucleus_only") for each in dropped
+    ] + dropped_trace(recipe)
+    return ExportResult(json.dumps(document, ensure_ascii=False, indent=1) + "\n", tuple(dropped))
 
 
 def is_notebook(data: object) -> bool:

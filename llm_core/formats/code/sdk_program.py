@@ -79,25 +79,25 @@ def make_gemini_program(recipe: Recipe) -> Program:
     """Write a program for the Gemini Developer API, by `google-genai`."""
     target = _target_of_scheme(recipe, "gemini")
     place = target.place if target else ""
-    body, lost = _write_google_cells(recipe, target)
+    body, dropped = _write_google_cells(recipe, target)
     key = SERVER_KEY_VARIABLE if place else "GEMINI_API_KEY"
     options = f"base_url={literal(place)}, timeout=TIMEOUT" if place else "timeout=TIMEOUT"
     client = f"genai.Client(api_key=os.environ[{key!r}], http_options=types.HttpOptions({options}))"
-    return Program(("google-genai>=2.34",), (*body, _GOOGLE_ANSWERS.replace("CLIENT", client), _PRINT), lost)
+    return Program(("google-genai>=2.34",), (*body, _GOOGLE_ANSWERS.replace("CLIENT", client), _PRINT), dropped)
 
 
 def make_vertex_program(recipe: Recipe) -> Program:
     """Write a program for Gemini on Vertex AI, with application-default credentials."""
     target = _target_of_scheme(recipe, "vertex")
     project, _, location = (target.place if target else "").partition("/")
-    body, lost = _write_google_cells(recipe, target)
+    body, dropped = _write_google_cells(recipe, target)
     where = (
         f"project={literal(project)}, location={literal(location)}"
         if project
         else 'project=os.environ["GOOGLE_CLOUD_PROJECT"], location=os.environ.get("GOOGLE_CLOUD_LOCATION", "global")'
     )
     client = f"genai.Client(\n        vertexai=True, {where}, http_options=types.HttpOptions(timeout=TIMEOUT)\n    )"
-    return Program(("google-genai>=2.34",), (*body, _GOOGLE_ANSWERS.replace("CLIENT", client), _PRINT), lost)
+    return Program(("google-genai>=2.34",), (*body, _GOOGLE_ANSWERS.replace("CLIENT", client), _PRINT), dropped)
 
 
 def make_openai_program(recipe: Recipe) -> Program:
@@ -148,9 +148,9 @@ def _write_google_cells(recipe: Recipe, target: Target | None) -> tuple[list[str
     carried |= {"hosted.thinking", "hosted.show_thoughts", "hosted.safety", "hosted.images"}
     if recipe.sampler.order == "gemini":
         carried.add("sampler.order")
-    lost = []
+    dropped = []
     if len(calls[0].row.stop_sequences) > len(config.get("stop_sequences", ())):
-        lost.append(DroppedField("limits.stop_sequences", "first_few"))
+        dropped.append(DroppedField("limits.stop_sequences", "first_few"))
     head = "import base64\nimport os\n\nfrom google import genai\nfrom google.genai import types\n"
     values = write_constants(
         recipe,
@@ -160,19 +160,19 @@ def _write_google_cells(recipe: Recipe, target: Target | None) -> tuple[list[str
         SEEDS=_provider_seeds(recipe),
         TIMEOUT=int(recipe.limits.deadline_seconds * 1000),
     )
-    return [head, values], (*lost, *_dropped_fields(recipe, target, carried))
+    return [head, values], (*dropped, *_dropped_fields(recipe, target, carried))
 
 
 def _dropped_fields(recipe: Recipe, target: Target | None, carried: set[str]) -> tuple[DroppedField, ...]:
-    lost = (
+    dropped = (
         dropped_prompt_fields(recipe.prompt)
         if target
         else [DroppedField("model.id", "other_model"), *dropped_prompt_fields(recipe.prompt)]
     )
     if recipe.prompt.values and recipe.prompt.variables():
-        lost.append(DroppedField("prompt.values", "as_prompts"))
+        dropped.append(DroppedField("prompt.values", "as_prompts"))
     carried |= {"prompt.extraction", "prompt.stop_sequences"}  # spoken of by `prompt_losses`; merged by `rows`
-    return tuple(dict.fromkeys([*lost, *dropped_fields(recipe, carried)]))
+    return tuple(dict.fromkeys([*dropped, *dropped_fields(recipe, carried)]))
 
 
 def _target_of_scheme(recipe: Recipe, scheme: str) -> Target | None:

@@ -86,15 +86,17 @@ def make_transformers_program(recipe: Recipe) -> Program:
     carried |= {"model.id", "prompt.output", "prompt.extraction", "prompt.stop_sequences"}
     carried |= {name for name in ("precision",) if recipe.precision == dtype}
     carried |= {f"sampler.{name}" for name in SamplerConfig.__dataclass_fields__}
-    lost = [] if local else [DroppedField("model.id", "other_model")]
-    lost += dropped_prompt_fields(recipe.prompt)
+    dropped = [] if local else [DroppedField("model.id", "other_model")]
+    dropped += dropped_prompt_fields(recipe.prompt)
     if not alone:
         own = [f"sampler.{STAGE_FIELDS[name]}" for name in stages if name not in _PROCESSORS]
-        lost += [DroppedField(name, "needs_repository") for name in [*own, *(["prompt.output"] if formatted else [])]]
+        dropped += [
+            DroppedField(name, "needs_repository") for name in [*own, *(["prompt.output"] if formatted else [])]
+        ]
     if recipe.prompt.values and recipe.prompt.variables():
-        lost.append(DroppedField("prompt.values", "as_prompts"))
+        dropped.append(DroppedField("prompt.values", "as_prompts"))
     cells = (head, values, load, _PROMPT, chooser, _ANSWERS, _PRINT)
-    return Program(packages, cells, tuple(dict.fromkeys([*lost, *dropped_fields(recipe, carried)])), modules)
+    return Program(packages, cells, tuple(dict.fromkeys([*dropped, *dropped_fields(recipe, carried)])), modules)
 
 
 def _write_builtin_loader() -> str:

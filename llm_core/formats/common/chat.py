@@ -62,7 +62,7 @@ def turns_to_spec(turns: Sequence[Turn]) -> PromptSpec:
     if not left or [role for role, _ in left] != ["user", "assistant"] * (len(left) // 2) + ["user"]:
         raise ValueError("its turns are not a system text, then user and assistant in turn, then a question")
     pairs = zip(left[:-1:2], left[1::2], strict=True)
-    examples = tuple(Example(asked, answered) for (_, asked), (_, answered) in pairs)
+    examples = tuple(Example(question, answered) for (_, question), (_, answered) in pairs)
     last = left[-1][1]
     if examples:
         return PromptSpec(system=system, question=last, examples=examples, technique="few_shot", prefill=prefill)

@@ -58,8 +58,8 @@ class CandidateDemultiplexer:
             if not self.shared or not self._arrived or place in self._arrived:
                 answer.close()
             elif self.supports_several is not False:
-                came, asked = len(self._arrived), len(self.answers)
-                answer.fail(NucleusError("provider_candidates_fewer", came=came, asked=asked))
+                came, requested = len(self._arrived), len(self.answers)
+                answer.fail(NucleusError("provider_candidates_fewer", came=came, asked=requested))
 
     def record_usage(self) -> None:
         """Record the provider's token counts once: on the sample that they belong to, or on the run if they cover

@@ -86,41 +86,41 @@ def export_prompt(request: GenerationRequest, model: str) -> PromptExport:
         rows = spec.values or ({},)
         data["variables"] = [{name: {"text": str(values.get(name, ""))} for name in names} for values in rows]
     own = split_model_id(request.model_id)
-    lost = [] if own and own.name == model else ["model"]
-    lost += _dropped_fields(request, names, config)
-    return PromptExport(data, tuple(_merged_fields(spec)), tuple(dict.fromkeys(lost)))
+    dropped = [] if own and own.name == model else ["model"]
+    dropped += _dropped_fields(request, names, config)
+    return PromptExport(data, tuple(_merged_fields(spec)), tuple(dict.fromkeys(dropped)))
 
 
 def import_prompt(message: Mapping[str, Any], executions: Sequence[Mapping[str, Any]], place: str) -> PromptImport:
     """Return the request that a prompt stands for, from `prompt_message` and `executions` of its schema."""
-    lost: list[str] = []
+    dropped: list[str] = []
     rows = _read_values(executions)
     names = tuple(
         name for name in dict.fromkeys(name for row in rows for name in row) if _VARIABLE_NAME.fullmatch(name)
     )
     if any(name not in names for row in rows for name in row):
-        lost.append("values")
-    turns = [(turn.get("role") or "user", _read_text(turn, names, lost)) for turn in message.get("contents") or ()]
-    spec = _build_spec(turns, lost)
-    sampler, limits, options, output = _read_settings(dict(message.get("generation_config") or {}), lost)
-    lost += [name for name in ("tools", "tool_config") if message.get(name)]
+        dropped.append("values")
+    turns = [(turn.get("role") or "user", _read_text(turn, names, dropped)) for turn in message.get("contents") or ()]
+    spec = _build_spec(turns, dropped)
+    sampler, limits, options, output = _read_settings(dict(message.get("generation_config") or {}), dropped)
+    dropped += [name for name in ("tools", "tool_config") if message.get(name)]
     safety, system = message.get("safety_settings") or (), message.get("system_instruction") or {}
     values = tuple({name: row.get(name, "") for name in names} for row in rows)
     spec = dataclasses.replace(
         spec,
-        system=_read_text(system, names, lost),
+        system=_read_text(system, names, dropped),
         output=output,
         stop_sequences=limits["stop_sequences"],
         values=values if any(any(row.values()) for row in values) else (),
     )
     count = limits.pop("candidate_count")
     drawn = [dataclasses.replace(sampler, seed=sampler.seed + place) for place in range(count)]
-    hosted = dataclasses.replace(options, safety=tuple(_read_safety(safety, lost)))
+    hosted = dataclasses.replace(options, safety=tuple(_read_safety(safety, dropped)))
     name = str(message.get("model") or "").rpartition("models/")[2] or "unnamed"
     request = GenerationRequest(
         f"vertex:{name}@{place}", spec, tuple(SampleRequest(each, **limits) for each in drawn), hosted=hosted
     )
-    return PromptImport(request, tuple(dict.fromkeys(lost)))
+    return PromptImport(request, tuple(dict.fromkeys(dropped)))
 
 
 def _merged_fields(spec: PromptSpec) -> Iterator[str]:
@@ -173,10 +173,10 @@ def _build_spec(turns: list[tuple[str, str]], dropped: list[str]) -> PromptSpec:
     prefill = turns.pop()[1] if turns and turns[-1][0] == "model" else ""
     final = turns.pop()[1] if turns else ""
     pairs = list(zip(turns[::2], turns[1::2], strict=False))
-    if len(turns) % 2 or any((asked[0], said[0]) != ("user", "model") for asked, said in pairs):
+    if len(turns) % 2 or any((user[0], said[0]) != ("user", "model") for user, said in pairs):
         dropped.append("contents")
         pairs = []
-    examples = tuple(Example(asked[1], said[1]) for asked, said in pairs)
+    examples = tuple(Example(user[1], said[1]) for user, said in pairs)
     return PromptSpec(final, technique="few_shot" if examples else "zero_shot", examples=examples, prefill=prefill)
 
 

@@ -184,10 +184,10 @@ def _sampling_fields(config: SamplerConfig) -> dict[str, Any]:
 
 
 def _logprob_fields(call: Call) -> dict[str, Any]:
-    asked = call.options.top_logprobs
-    if not asked or "logprobs" in call.omitted:
+    requested = call.options.top_logprobs
+    if not requested or "logprobs" in call.omitted:
         return {}
-    count = min(asked, REDUCED_TOP_LOGPROBS) if "top_logprobs" in call.omitted else asked
+    count = min(requested, REDUCED_TOP_LOGPROBS) if "top_logprobs" in call.omitted else requested
     sent: dict[str, Any] = {"logprobs": True, "top_logprobs": count}
     if "messages" in call.omitted:
         sent = {"logprobs": count}

@@ -180,12 +180,12 @@ def _score_value(score: Score | None) -> float | None:
 
 def _show_failures(scores: ScoresByCriterion) -> None:
     """List the scores that are missing, with the reason; candidates with the same reason are named together."""
-    lost: dict[tuple[str, str], list[int]] = {}
+    dropped: dict[tuple[str, str], list[int]] = {}
     for name, each in scores.items():
         for index, score in each.items():
             if score.error:
-                lost.setdefault((name, i18n.explain(score.error)), []).append(index + 1)
-    for (name, reason), numbers in lost.items():
+                dropped.setdefault((name, i18n.explain(score.error)), []).append(index + 1)
+    for (name, reason), numbers in dropped.items():
         which = ", ".join(map(str, numbers))
         st.markdown(f":material/error: **{criterion_name(name)}** ({t('best.failed_for', numbers=which)}): {reason}")
 

@@ -61,7 +61,7 @@ def _recorded_runs(recipe: Recipe) -> list[Run]:
     from llm_core.recipes.replay import replay_prompts
 
     try:
-        return [asking.main for asking in replay_prompts(recipe)] if recipe.trace else []
+        return [technique_run.main for technique_run in replay_prompts(recipe)] if recipe.trace else []
     except NucleusError:
         return []
 

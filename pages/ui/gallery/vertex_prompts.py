@@ -38,7 +38,7 @@ SAVE_CALL, OPEN_CALL = "vertex-save", "vertex-open"
 
 def show_vertex_prompts() -> None:
     """Draw the panel. Calls to Vertex AI run in the background and can be stopped."""
-    saving, asking = poll_call(SAVE_CALL), poll_call(OPEN_CALL)
+    saving, opening = poll_call(SAVE_CALL), poll_call(OPEN_CALL)
     with st.container(border=True):
         st.caption(t("vertex_prompts.about"))
         if not has(Key.VERTEX_PLACE):
@@ -57,7 +57,7 @@ def show_vertex_prompts() -> None:
             show_call_status(SAVE_CALL)
             _show_saved()
         with open_:
-            _show_open_form(asking)
+            _show_open_form(opening)
             show_call_status(OPEN_CALL)
             _show_fetched()
     switch_to_next_page()
@@ -108,14 +108,14 @@ def _show_saved() -> None:
                 st.info(t(f"vertex_prompts.{kind}", fields=_format_fields(fields)))
 
 
-def _show_open_form(asking: bool) -> None:
+def _show_open_form(opening: bool) -> None:
     state = vertex_state()
     st.button(
         t("vertex_prompts.list"),
         key="gallery.vertex_list",
         on_click=_list_prompts,
         icon=":material/refresh:",
-        disabled=asking,
+        disabled=opening,
     )
     entries = {entry.id: entry for entry in _listed_prompts()}
     if not entries:
@@ -143,7 +143,7 @@ def _show_open_form(asking: bool) -> None:
         key="gallery.vertex_open",
         on_click=_fetch_version,
         icon=":material/play_arrow:",
-        disabled=asking,
+        disabled=opening,
     )
 
 

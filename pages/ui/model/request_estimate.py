@@ -77,6 +77,6 @@ def show_request_estimates(plans: Iterable[RequestEstimate]) -> None:
 def check_request_count(plans: Iterable[RequestEstimate]) -> None:
     """Raise `NucleusError` if the hosted requests are more than `MAX_REQUESTS_PER_RUN`."""
     router = services.router()
-    asked = sum(plan.requests for plan in plans if router.target(plan.model_id) is not None)
-    if asked > MAX_REQUESTS_PER_RUN:
-        raise NucleusError("too_many_requests", value=asked, limit=MAX_REQUESTS_PER_RUN)
+    total = sum(plan.requests for plan in plans if router.target(plan.model_id) is not None)
+    if total > MAX_REQUESTS_PER_RUN:
+        raise NucleusError("too_many_requests", value=total, limit=MAX_REQUESTS_PER_RUN)

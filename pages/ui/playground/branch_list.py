@@ -53,8 +53,8 @@ def select_branch(branch_id: int) -> None:
     if state.compared == branch_id:
         state.compared = None
     branch = state.tree.get(branch_id)
-    for place, asking in enumerate(state.technique_runs):
-        if branch and asking.main is branch.root.run:
+    for place, technique_run in enumerate(state.technique_runs):
+        if branch and technique_run.main is branch.root.run:
             state.shown = (place, branch.root.chain)
 
 
@@ -130,7 +130,7 @@ def _show_controls(shown: Branch, branches: list[Branch]) -> None:
             t("branches.prune"),
             key="playground.branch_prune",
             width="stretch",
-            disabled=any(shown.run in asking.runs for asking in state.technique_runs),
+            disabled=any(shown.run in technique_run.runs for technique_run in state.technique_runs),
             help=t("branches.prune_help"),
             on_click=_prune_branch,
             args=(shown,),

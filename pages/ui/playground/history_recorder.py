@@ -20,33 +20,37 @@ def record_runs() -> None:
     error.
     """
     state = playground_state()
-    for asking in state.technique_runs:
-        name = asking.runs[0].id
-        if asking.active or name in state.recorded or asking.main.recorded:  # a replay is not the reader's own run
+    for technique_run in state.technique_runs:
+        name = technique_run.runs[0].id
+        if (
+            technique_run.active or name in state.recorded or technique_run.main.recorded
+        ):  # a replay is not the reader's own run
             continue
         state.recorded.add(name)
-        if state.history_on and state.history_notice is None and any(row.length for row in asking.main.samples):
+        if state.history_on and state.history_notice is None and any(row.length for row in technique_run.main.samples):
             try:
-                _record_run(name, asking)
+                _record_run(name, technique_run)
             except NucleusError as error:
                 state.history_notice = i18n.explain(error)
 
 
-def _record_run(name: str, asking: TechniqueRun) -> None:
+def _record_run(name: str, technique_run: TechniqueRun) -> None:
     from llm_core.storage.history import is_history_enabled
 
     if not is_history_enabled():
         return
-    row = asking.main.samples[0]
-    outcome = asking.outcomes[0].text if asking.outcomes else row.text
+    row = technique_run.main.samples[0]
+    outcome = technique_run.outcomes[0].text if technique_run.outcomes else row.text
     traced = [event for event in row.events() if event.trace]
     mean = round(sum_logprobs(traced) / len(traced), 4) if traced else math.nan
     summary = {
-        "tokens": asking.tokens,
-        "seconds": round(asking.seconds, 3),
-        "answers": asking.chains,
-        "result": (asking.answer or "")[:500] if asking.chains > 1 or asking.answer != outcome else "",
+        "tokens": technique_run.tokens,
+        "seconds": round(technique_run.seconds, 3),
+        "answers": technique_run.chains,
+        "result": (technique_run.answer or "")[:500]
+        if technique_run.chains > 1 or technique_run.answer != outcome
+        else "",
         "finish_reason": row.finish_reason,
         "mean_logprob": mean if math.isfinite(mean) else None,
     }
-    services.history().add(name, current_owner(), Recipe.from_request(asking.request), outcome, summary)
+    services.history().add(name, current_owner(), Recipe.from_request(technique_run.request), outcome, summary)

@@ -189,8 +189,8 @@ def _open_in_best_of_n(opened: OpenedRecipe) -> None:
 def _replace_answers(answers: Sequence[TechniqueRun]) -> None:
     """Replace the shown answers; `_restore_replaced` brings the previous ones back."""
     state = playground_state()
-    for asking in state.technique_runs:
-        asking.stop()
+    for technique_run in state.technique_runs:
+        technique_run.stop()
     state.replaced_answers = tuple(state.technique_runs)
     state.technique_runs, state.run_values, state.run_prompt = list(answers), (), None
     state.shown, state.selected_step, state.branch, state.compared = (0, 0), None, None, None

@@ -45,7 +45,10 @@ def show_run() -> None:
 
 def has_active_runs() -> bool:
     """Return whether any run or branch of this tab is active, or still to be requested."""
-    return any(asking.active for asking in playground_state().technique_runs) or playground_state().tree.active
+    return (
+        any(technique_run.active for technique_run in playground_state().technique_runs)
+        or playground_state().tree.active
+    )
 
 
 def _refresh_run(following: bool) -> None:
@@ -59,16 +62,16 @@ def _refresh_run(following: bool) -> None:
     record_runs()
     if len(places := _list_answers()) > 1:
         _show_overview(places)
-    asking = state.technique_runs[state.shown[0]] if state.technique_runs else None
-    branch = find_shown_branch(asking)
+    technique_run = state.technique_runs[state.shown[0]] if state.technique_runs else None
+    branch = find_shown_branch(technique_run)
     events = branch.events() if branch else []
     selected = state.selected_step
     step = len(events) - 1 if selected is None else min(selected, len(events) - 1)
     show_queue_note([run for each in state.technique_runs for run in each.runs if run.active])
     with st.container(border=True, key="playground.answer_card"):
         mode = _show_answer(branch, events, step)
-        if asking and branch and branch.run is asking.main:
-            _show_result(asking)
+        if technique_run and branch and branch.run is technique_run.main:
+            _show_result(technique_run)
     if branch:
         show_branches(branch, mode)
     with st.container(border=True):
@@ -77,15 +80,15 @@ def _refresh_run(following: bool) -> None:
         st.rerun()
 
 
-def find_shown_branch(asking: TechniqueRun | None) -> Branch | None:
+def find_shown_branch(technique_run: TechniqueRun | None) -> Branch | None:
     """Return the chosen branch, or else the answer at the chosen position, which joins the tree with that."""
     state = playground_state()
     if chosen := state.tree.get(state.branch):
         return chosen
-    if asking is None:
+    if technique_run is None:
         return None
-    run, chain = asking.main, min(state.shown[1], len(asking.main.samples) - 1)
-    if asking.request.prompt.traits.steps_back and run is asking.runs[0]:
+    run, chain = technique_run.main, min(state.shown[1], len(technique_run.main.samples) - 1)
+    if technique_run.request.prompt.traits.steps_back and run is technique_run.runs[0]:
         return Branch(0, run, chain)  # the step-back principle, which the answer soon replaces
     return state.tree.root(run, chain)
 
@@ -94,8 +97,8 @@ def _list_answers() -> list[tuple[int, int]]:
     """Return `(prompt, chain)` of every answer."""
     return [
         (place, chain)
-        for place, asking in enumerate(playground_state().technique_runs)
-        for chain in range(asking.chains)
+        for place, technique_run in enumerate(playground_state().technique_runs)
+        for chain in range(technique_run.chains)
     ]
 
 
@@ -132,51 +135,53 @@ def _select_answer(key: str) -> None:
 
 
 def _answer_name(place: tuple[int, int]) -> str:
-    asking = playground_state().technique_runs[place[0]]
+    technique_run = playground_state().technique_runs[place[0]]
     parts = []
     if len(playground_state().technique_runs) > 1:
         parts.append(t("run.prompt_number", number=place[0] + 1))
-    if asking.chains > 1:
+    if technique_run.chains > 1:
         parts.append(t("run.chain_number", number=place[1] + 1))
     return " · ".join(parts)
 
 
 def _overview_row(place: int, chain: int) -> dict[str, str | int]:
     state = playground_state()
-    asking = state.technique_runs[place]
-    rows = asking.main.samples
-    outcome = asking.outcomes[chain] if asking.outcomes else None
+    technique_run = state.technique_runs[place]
+    rows = technique_run.main.samples
+    outcome = technique_run.outcomes[chain] if technique_run.outcomes else None
     values = state.run_values[place] if place < len(state.run_values) else {}
     row = rows[chain] if chain < len(rows) else None
     result = {t("run.result"): (outcome.result or t("run.no_result")) if outcome else "…"}
     return {
         t("run.number"): _answer_name((place, chain)),
         **values,
-        **(result if _has_separate_result(asking) else {}),
+        **(result if _has_separate_result(technique_run) else {}),
         t("run.answer"): outcome.text if outcome else row.text if row else "",
         t("run.token_count"): len(row.events()) if row else 0,
     }
 
 
-def _has_separate_result(asking: TechniqueRun) -> bool:
+def _has_separate_result(technique_run: TechniqueRun) -> bool:
     """Return whether the answer's result is something other than its whole text."""
-    spec = asking.request.prompt
-    return spec.extraction.kind != "whole" or spec.traits.reasoning or asking.chains > 1
+    spec = technique_run.request.prompt
+    return spec.extraction.kind != "whole" or spec.traits.reasoning or technique_run.chains > 1
 
 
-def _show_result(asking: TechniqueRun) -> None:
+def _show_result(technique_run: TechniqueRun) -> None:
     """Draw the extracted result if it differs from the answer, with the step-back principle and the cited passages."""
-    spec = asking.request.prompt
-    if spec.traits.steps_back and len(asking.runs) > 1:
+    spec = technique_run.request.prompt
+    if spec.traits.steps_back and len(technique_run.runs) > 1:
         with st.expander(t("run.principle")):
-            st.code(asking.runs[0].samples[0].text, language=None, wrap_lines=True)
-    if spec.document and asking.outcomes:
+            st.code(technique_run.runs[0].samples[0].text, language=None, wrap_lines=True)
+    if spec.document and technique_run.outcomes:
         with st.expander(t("document.sources"), expanded=True):
-            show_passages(spec, asking.outcomes[min(playground_state().shown[1], len(asking.outcomes) - 1)].text)
-    if asking.error and asking.error is not asking.main.error:
-        st.error(i18n.explain(asking.error), icon=":material/error:")
-    if asking.outcomes and _has_separate_result(asking):
-        found = asking.answer
+            show_passages(
+                spec, technique_run.outcomes[min(playground_state().shown[1], len(technique_run.outcomes) - 1)].text
+            )
+    if technique_run.error and technique_run.error is not technique_run.main.error:
+        st.error(i18n.explain(technique_run.error), icon=":material/error:")
+    if technique_run.outcomes and _has_separate_result(technique_run):
+        found = technique_run.answer
         st.caption(t("run.result"))
         st.code(t("run.no_result") if found is None else found, language=None, wrap_lines=True)
 

@@ -84,7 +84,7 @@ def _show_share_tab() -> None:
         LICENCES,
         format_func=lambda each: each or t("share.no_licence"),
     )
-    can_record = bool(state.technique_runs) and not any(asking.active for asking in state.technique_runs)
+    can_record = bool(state.technique_runs) and not any(technique_run.active for technique_run in state.technique_runs)
     with_run = st.toggle(
         t("share.with_run"),
         key="playground.share_run",
@@ -99,7 +99,7 @@ def _show_share_tab() -> None:
     _show_link(recipe)
     _show_downloads(recipe)
     st.markdown(f"**{t('conversions.other_forms')}**")
-    runs = [run for asking in state.technique_runs for run in asking.runs[-1:]]
+    runs = [run for technique_run in state.technique_runs for run in technique_run.runs[-1:]]
     show_export_panel(recipe, runs, key="playground.share", without=("yaml", "json"))
     st.caption(t("share.safe"))
 
@@ -117,7 +117,7 @@ def make_shared_recipe(with_run: bool) -> Recipe:
     if with_run:
         if opened:
             about |= {"tags": opened.tags, "language": opened.language}
-        about["trace"] = _record_trace(tuple(asking.main for asking in state.technique_runs))
+        about["trace"] = _record_trace(tuple(technique_run.main for technique_run in state.technique_runs))
         recipe = Recipe.from_request(state.technique_runs[0].request, prompt=state.run_prompt)
     else:
         about["trace"] = None

@@ -50,7 +50,7 @@ class Work:
     def tokens(self) -> int:
         """Number of tokens of all answers that this work keeps in memory."""
         rows = {branch.row for branch, _ in self.tree.list_in_order()}
-        rows |= {row for asking in self.technique_runs for run in asking.runs for row in run.samples}
+        rows |= {row for technique_run in self.technique_runs for run in technique_run.runs for row in run.samples}
         return sum(row.length for row in rows)
 
 

@@ -72,13 +72,13 @@ def _show_preview(dumped: ExportResult, language: str | None) -> None:
         )
 
 
-def show_dropped_fields(lost: Sequence[DroppedField], title: str) -> None:
+def show_dropped_fields(dropped: Sequence[DroppedField], title: str) -> None:
     """Draw the fields that were not carried over unchanged, grouped by reason. Their names come from files and are
     shown as code."""
-    if not lost:
+    if not dropped:
         return
     reasons: dict[str, list[str]] = {}
-    for each in lost:
+    for each in dropped:
         reasons.setdefault(each.reason, []).append(each.field)
     with st.container(border=True):
         st.markdown(f"**{title}**")

@@ -96,9 +96,9 @@ def test_the_lens_sees_the_step_of_the_run(engine, config):
 def test_the_lens_on_a_branch_begins_where_the_branch_does(engine):
     row = SampleRequest(SamplerConfig(), 4, prefix_ids=(5, 6), forced_ids=(7, 8))
     run = wait_until_ended(engine, GenerationRequest("toy", PromptSpec("Hi"), (row,)))
-    asked = make_step_request(run.request, row, [5, 6, 7])
-    assert asked.samples[0].prefix_ids == (5, 6, 7)
-    assert make_step_inspector(wait_until_ended(engine, asked)).answer == (5, 6, 7)
+    request = make_step_request(run.request, row, [5, 6, 7])
+    assert request.samples[0].prefix_ids == (5, 6, 7)
+    assert make_step_inspector(wait_until_ended(engine, request)).answer == (5, 6, 7)
 
 
 def test_an_output_format_is_the_first_stage(builtin):

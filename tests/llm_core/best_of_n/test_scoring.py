@@ -52,19 +52,19 @@ def test_one_that_raises_and_one_that_hangs_spoil_nothing(engine):
     hangs = HangingCriterion("hangs", lambda _: ended.set(), timeout=0.3)
     broken = FunctionCriterion("broken", raise_error)
     whole = FunctionCriterion("whole", None)
-    judging = CandidateScorer(
+    scoring = CandidateScorer(
         CandidatePool(engine.submit, REQUEST, 4), [Likelihood(), broken, hangs, whole, SelfCertainty()]
     )
-    assert judging.wait(30)
+    assert scoring.wait(30)
     for good in ("mean_logprob", "self_certainty"):
-        assert all(score.value is not None for score in judging.scores(good).values())
-        assert len(judging.scores(good)) == 4
-    assert [score.value for score in judging.scores("broken").values()] == [1, None, 1, 1]
-    assert judging.scores("broken")[1].error.details["detail"] == "OSError"
-    assert [score.value for score in judging.scores("hangs").values()] == [1, 2, None, None]
-    assert judging.scores("hangs")[3].error.code == "criterion_timed_out"
-    assert judging.ranking("hangs").winners == (1,)
-    assert {score.error.code for score in judging.scores("whole").values()} == {"criterion_failed"}
+        assert all(score.value is not None for score in scoring.scores(good).values())
+        assert len(scoring.scores(good)) == 4
+    assert [score.value for score in scoring.scores("broken").values()] == [1, None, 1, 1]
+    assert scoring.scores("broken")[1].error.details["detail"] == "OSError"
+    assert [score.value for score in scoring.scores("hangs").values()] == [1, 2, None, None]
+    assert scoring.scores("hangs")[3].error.code == "criterion_timed_out"
+    assert scoring.ranking("hangs").winners == (1,)
+    assert {score.error.code for score in scoring.scores("whole").values()} == {"criterion_failed"}
     assert ended.wait(5)  # it was told to stop
 
 
@@ -73,10 +73,10 @@ def test_a_whole_criterion_that_raises_fails_its_scores_only(engine):
         def score(self, candidates, stop):
             raise MemoryError
 
-    judging = CandidateScorer(CandidatePool(engine.submit, REQUEST, 2), [Raises("raises", None), Likelihood()])
-    assert judging.wait(30)
-    assert [score.error.code for score in judging.scores("raises").values()] == ["criterion_failed"] * 2
-    assert judging.ranking("mean_logprob").winners
+    scoring = CandidateScorer(CandidatePool(engine.submit, REQUEST, 2), [Raises("raises", None), Likelihood()])
+    assert scoring.wait(30)
+    assert [score.error.code for score in scoring.scores("raises").values()] == ["criterion_failed"] * 2
+    assert scoring.ranking("mean_logprob").winners
 
 
 def test_new_candidates_are_scored_and_old_scores_kept(engine):
@@ -87,14 +87,14 @@ def test_new_candidates_are_scored_and_old_scores_kept(engine):
         return float(candidate.index)
 
     pool = CandidatePool(engine.submit, REQUEST, 2)
-    judging = CandidateScorer(pool, [FunctionCriterion("once", once), MajorityVote()])
-    assert judging.wait(30)
+    scoring = CandidateScorer(pool, [FunctionCriterion("once", once), MajorityVote()])
+    assert scoring.wait(30)
     pool.grow(5)
-    assert judging.wait(30)
+    assert scoring.wait(30)
     assert seen == [0, 1, 2, 3, 4]
-    assert len(judging.scores("vote")) == 5
-    assert judging.scores("vote")[0].parts["voters"] == 5
-    assert judging.progress("once") == (5, 5)
+    assert len(scoring.scores("vote")) == 5
+    assert scoring.scores("vote")[0].parts["voters"] == 5
+    assert scoring.progress("once") == (5, 5)
 
 
 def test_stop_keeps_what_has_come_and_resume_scores_the_rest(engine):
@@ -106,30 +106,30 @@ def test_stop_keeps_what_has_come_and_resume_scores_the_rest(engine):
         return 1.0
 
     pool = CandidatePool(engine.submit, REQUEST, 4)
-    judging = CandidateScorer(pool, [FunctionCriterion("slow", slow)])
+    scoring = CandidateScorer(pool, [FunctionCriterion("slow", slow)])
     until = time.monotonic() + 20
-    while judging.progress("slow")[0] < 2 and time.monotonic() < until:
-        judging.advance()
+    while scoring.progress("slow")[0] < 2 and time.monotonic() < until:
+        scoring.advance()
         time.sleep(0.01)
-    judging.stop()
-    assert not judging.active
-    assert judging.status("slow") == "stopped"
-    assert len(judging.scores("slow")) == 2
+    scoring.stop()
+    assert not scoring.active
+    assert scoring.status("slow") == "stopped"
+    assert len(scoring.scores("slow")) == 2
     gate.set()
-    judging.resume()
-    assert judging.wait(30)
-    assert len(judging.scores("slow")) == 4
+    scoring.resume()
+    assert scoring.wait(30)
+    assert len(scoring.scores("slow")) == 4
 
 
 def test_the_sums_love_of_short_answers_shows(engine):
     """Rows that are drawn towards their end, so that lengths differ."""
     [end] = toy_model().end_ids
     like = dataclasses.replace(REQUEST, samples=(SampleRequest(SamplerConfig(seed=5, logit_bias={end: 3.0}), 120),))
-    judging = CandidateScorer(CandidatePool(engine.submit, like, 16), [Likelihood("sum"), Likelihood("mean")])
-    assert judging.wait(60)
-    assert len({candidate.tokens for candidate in judging.pool.candidates()}) > 5
-    assert judging.length_correlation("sum_logprob") < -0.8
-    assert abs(judging.length_correlation("mean_logprob")) < 0.6
+    scoring = CandidateScorer(CandidatePool(engine.submit, like, 16), [Likelihood("sum"), Likelihood("mean")])
+    assert scoring.wait(60)
+    assert len({candidate.tokens for candidate in scoring.pool.candidates()}) > 5
+    assert scoring.length_correlation("sum_logprob") < -0.8
+    assert abs(scoring.length_correlation("mean_logprob")) < 0.6
 
 
 def test_ids_are_unique(engine):
@@ -180,18 +180,18 @@ def test_disagreement_leaves_out_what_one_could_not_score():
 
 
 def test_other_criteria_are_chosen_and_those_that_stay_keep_their_scores(engine):
-    asked = []
-    counted = FunctionCriterion("counted", lambda candidate: asked.append(candidate.index) or 1.0)
+    request = []
+    counted = FunctionCriterion("counted", lambda candidate: request.append(candidate.index) or 1.0)
     other = FunctionCriterion("mean_logprob", lambda candidate: 0.5)
-    judging = CandidateScorer(CandidatePool(engine.submit, REQUEST, 3), [counted, Likelihood()])
-    assert judging.wait(30)
-    judging.set_criteria([counted, other, MajorityVote()])  # one stays, one changes under its name, one is new
-    assert judging.active
-    assert judging.wait(30)
-    assert asked == [0, 1, 2]
-    assert [score.value for score in judging.scores("mean_logprob").values()] == [0.5, 0.5, 0.5]
-    assert len(judging.scores("vote")) == 3
-    judging.set_criteria([MajorityVote()])
-    assert [each.id for each in judging.criteria] == ["vote"]
+    scoring = CandidateScorer(CandidatePool(engine.submit, REQUEST, 3), [counted, Likelihood()])
+    assert scoring.wait(30)
+    scoring.set_criteria([counted, other, MajorityVote()])  # one stays, one changes under its name, one is new
+    assert scoring.active
+    assert scoring.wait(30)
+    assert request == [0, 1, 2]
+    assert [score.value for score in scoring.scores("mean_logprob").values()] == [0.5, 0.5, 0.5]
+    assert len(scoring.scores("vote")) == 3
+    scoring.set_criteria([MajorityVote()])
+    assert [each.id for each in scoring.criteria] == ["vote"]
     with pytest.raises(ValueError, match="an id of its own"):
-        judging.set_criteria([counted, counted])
+        scoring.set_criteria([counted, counted])

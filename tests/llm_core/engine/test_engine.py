@@ -24,8 +24,8 @@ def make_request(
 ) -> GenerationRequest:
     """Rows with seeds from `seed` on. Fields of a row go to the rows, others to the request."""
     shared = {name: fields.pop(name) for name in list(fields) if name in ("session", "deadline_seconds", "precision")}
-    asked = tuple(SampleRequest(SamplerConfig(seed=seed + row), **fields) for row in range(rows))
-    return GenerationRequest(model_id, PromptSpec(text), asked, **shared)
+    request = tuple(SampleRequest(SamplerConfig(seed=seed + row), **fields) for row in range(rows))
+    return GenerationRequest(model_id, PromptSpec(text), request, **shared)
 
 
 def make_slow_toy():

@@ -91,12 +91,12 @@ def test_identical_candidates_are_folded(engine, toy):
 
 def test_judged(engine, toy):
     pool = CandidatePool(engine.submit, make_request(toy), 6)
-    judging = CandidateScorer(pool, [Likelihood("sum"), Likelihood("mean"), SelfCertainty()])
-    assert judging.wait(30)
-    scores = judging.scores("sum_logprob")
+    scoring = CandidateScorer(pool, [Likelihood("sum"), Likelihood("mean"), SelfCertainty()])
+    assert scoring.wait(30)
+    scores = scoring.scores("sum_logprob")
     best = max(scores, key=lambda index: scores[index].value)
-    assert judging.ranking("sum_logprob").winners[0] == best
-    assert all(score.value > 0 for score in judging.scores("self_certainty").values())
+    assert scoring.ranking("sum_logprob").winners[0] == best
+    assert all(score.value > 0 for score in scoring.scores("self_certainty").values())
 
 
 def make_thin_model() -> LanguageModel:
@@ -138,19 +138,19 @@ def test_sixty_four_of_256_tokens_stay_inside_the_engines_memory():
 def test_a_candidate_that_failed_is_missing_and_the_others_count(engine, toy):
     """One row whose sampler names a token that the model does not have."""
 
-    def submit(asked: GenerationRequest):
-        spoiled = dataclasses.replace(asked.samples[1].sampler, banned_tokens=(10**6,))
-        rows = (asked.samples[0], dataclasses.replace(asked.samples[1], sampler=spoiled), *asked.samples[2:])
-        return engine.submit(dataclasses.replace(asked, samples=rows))
+    def submit(request: GenerationRequest):
+        spoiled = dataclasses.replace(request.samples[1].sampler, banned_tokens=(10**6,))
+        rows = (request.samples[0], dataclasses.replace(request.samples[1], sampler=spoiled), *request.samples[2:])
+        return engine.submit(dataclasses.replace(request, samples=rows))
 
     pool = CandidatePool(submit, make_request(toy), 3)
     assert pool.wait(30)
     assert pool.missing == [1]
     assert pool.error.code == "token_outside_vocabulary"
     assert [candidate.index for candidate in pool.candidates()] == [0, 2]
-    judging = CandidateScorer(pool, [Likelihood()])
-    assert judging.wait(30)
-    assert set(judging.scores("mean_logprob")) == {0, 2}
+    scoring = CandidateScorer(pool, [Likelihood()])
+    assert scoring.wait(30)
+    assert set(scoring.scores("mean_logprob")) == {0, 2}
 
 
 def test_stop_keeps_what_was_written(engine, toy):
@@ -191,14 +191,14 @@ def test_a_hosted_model_has_no_self_certainty_and_says_why():
     with OpenAIServer() as server:
         keys = make_credentials(server)
         pool = CandidatePool(lambda each: router.submit(each, keys), make_request(server.model), 4)
-        judging = CandidateScorer(pool, [SelfCertainty(), Likelihood("sum")])
-        assert judging.wait(30)
+        scoring = CandidateScorer(pool, [SelfCertainty(), Likelihood("sum")])
+        assert scoring.wait(30)
         assert len(server.requests) == 4
-        assert judging.unavailable_reason("self_certainty").code == "criterion_needs_vocabulary"
-        assert judging.status("self_certainty") == "unavailable"
-        assert len(judging.ranking("sum_logprob").places) == 4
+        assert scoring.unavailable_reason("self_certainty").code == "criterion_needs_vocabulary"
+        assert scoring.status("self_certainty") == "unavailable"
+        assert len(scoring.ranking("sum_logprob").places) == 4
         server.logprobs = False
         blind = CandidatePool(lambda each: router.submit(each, keys), make_request(server.model), 2)
-        judging = CandidateScorer(blind, [Likelihood("sum")])
-        assert judging.wait(30)
-        assert judging.unavailable_reason("sum_logprob").code == "criterion_needs_probabilities"
+        scoring = CandidateScorer(blind, [Likelihood("sum")])
+        assert scoring.wait(30)
+        assert scoring.unavailable_reason("sum_logprob").code == "criterion_needs_probabilities"

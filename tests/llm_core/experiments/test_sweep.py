@@ -60,26 +60,26 @@ def test_every_place_has_its_own_settings_and_all_share_the_seeds(engine):
 
 
 def test_stopping_keeps_texts_and_resuming_asks_only_for_the_rest(engine):
-    asked = []
+    sent = []
 
     def submit(request):
-        asked.append(request)
+        sent.append(request)
         return engine.submit(request)
 
     sweep = run_sweep(
         Sweep(submit, REQUEST, expand_grid(SamplerConfig(), AXES), 40), lambda sweep: len(sweep.texts) > 3
     )
     sweep.stop()
-    kept, count = dict(sweep.texts), len(asked)
+    kept, count = dict(sweep.texts), len(sent)
     sweep.advance()
-    assert len(asked) == count
+    assert len(sent) == count
     assert sweep.texts == kept
     sweep.resume()
     run_sweep(sweep)
     assert len(sweep.texts) == 240
     assert all(sweep.texts[place] is text for place, text in kept.items())
     finished_before = {(sweep.points[place], item) for place, item in kept}
-    again = [(request.samples[0].sampler, request.samples[0].sampler.seed - 5) for request in asked[count:]]
+    again = [(request.samples[0].sampler, request.samples[0].sampler.seed - 5) for request in sent[count:]]
     assert not {(replace_settings(sampler, {"seed": 0}), item) for sampler, item in again} & finished_before
 
 
@@ -88,9 +88,9 @@ def test_a_sweep_whose_page_was_left_goes_on_when_somebody_comes_back(engine, mo
     with monkeypatch.context() as nobody:
         nobody.setattr(generation_record, "ABANDONED_AFTER_SECONDS", -1.0)
         sweep.advance()
-        for asking in sweep._active.values():
-            assert asking.main.wait(30)
-            assert asking.main.error.code == "run_abandoned"
+        for technique_run in sweep._active.values():
+            assert technique_run.main.wait(30)
+            assert technique_run.main.error.code == "run_abandoned"
     run_sweep(sweep)
     assert len(sweep.texts) == 12
     assert not [cell.error for cell in sweep.cells.values() if cell.error]

@@ -26,56 +26,58 @@ def make_request(spec: PromptSpec, tokens: int = 12) -> GenerationRequest:
     return GenerationRequest("toy", spec, (SampleRequest(SamplerConfig(seed=3), tokens),))
 
 
-def wait_until_done(asking: TechniqueRun) -> TechniqueRun:
-    assert asking.wait(30)
-    return asking
+def wait_until_done(technique_run: TechniqueRun) -> TechniqueRun:
+    assert technique_run.wait(30)
+    return technique_run
 
 
 def test_zero_shot_is_one_run(engine):
-    asking = wait_until_done(TechniqueRun(engine.submit, make_request(PromptSpec("Hi", prefill="Well"))))
-    assert len(asking.runs) == 1
-    [outcome] = asking.outcomes
-    assert outcome.text == "Well" + asking.runs[0].samples[0].text
-    assert asking.tokens == len(asking.runs[0].samples[0].events())
+    technique_run = wait_until_done(TechniqueRun(engine.submit, make_request(PromptSpec("Hi", prefill="Well"))))
+    assert len(technique_run.runs) == 1
+    [outcome] = technique_run.outcomes
+    assert outcome.text == "Well" + technique_run.runs[0].samples[0].text
+    assert technique_run.tokens == len(technique_run.runs[0].samples[0].events())
 
 
 def test_self_consistency_writes_chains_that_differ_and_votes(engine):
     spec = PromptSpec("Hi", technique="self_consistency", chains=4, extraction=Extraction("regex", "."))
-    asking = wait_until_done(TechniqueRun(engine.submit, make_request(spec)))
-    assert len(asking.main.samples) == len(asking.outcomes) == 4
-    assert [row.request.sampler.seed for row in asking.main.samples] == [3, 4, 5, 6]
-    assert len({outcome.text for outcome in asking.outcomes}) > 1
-    assert sum(count for _, count in asking.votes) == sum(outcome.result is not None for outcome in asking.outcomes)
-    assert asking.answer == asking.votes[0][0]
+    technique_run = wait_until_done(TechniqueRun(engine.submit, make_request(spec)))
+    assert len(technique_run.main.samples) == len(technique_run.outcomes) == 4
+    assert [row.request.sampler.seed for row in technique_run.main.samples] == [3, 4, 5, 6]
+    assert len({outcome.text for outcome in technique_run.outcomes}) > 1
+    assert sum(count for _, count in technique_run.votes) == sum(
+        outcome.result is not None for outcome in technique_run.outcomes
+    )
+    assert technique_run.answer == technique_run.votes[0][0]
 
 
 def test_step_back_puts_the_first_answer_into_the_context(engine):
     spec = PromptSpec("How hot?", technique="step_back", context="Known.")
-    asking = wait_until_done(TechniqueRun(engine.submit, make_request(spec)))
-    general, main = asking.runs
+    technique_run = wait_until_done(TechniqueRun(engine.submit, make_request(spec)))
+    general, main = technique_run.runs
     assert spec.step_back_question in general.rendered.text
     assert "How hot?" in general.rendered.text
     assert remove_control_characters(general.samples[0].text).strip() in main.request.prompt.context
     assert main.request.prompt.context.startswith("Known.")
-    assert asking.main is main
+    assert technique_run.main is main
 
 
 def test_reasoning_is_free_and_its_answer_is_held_to_the_format(engine):
     spec = PromptSpec("Hi", technique="chain_of_thought", output=OutputFormat("choice", ("yes", "no")))
-    asking = wait_until_done(TechniqueRun(engine.submit, make_request(spec)))
-    chain, final = asking.runs
+    technique_run = wait_until_done(TechniqueRun(engine.submit, make_request(spec)))
+    chain, final = technique_run.runs
     assert "step by step" in chain.rendered.text
     assert final.request.prompt.prefill.endswith("\nAnswer:")
     assert remove_control_characters(chain.samples[0].text).rstrip() in final.request.prompt.prefill
-    assert asking.answer in ("yes", "no")
+    assert technique_run.answer in ("yes", "no")
 
 
 def test_a_free_answer_after_reasoning_goes_on_after_the_marker(engine):
     spec = PromptSpec("Hi", technique="self_consistency", chains=2, extraction=Extraction("marker", "Answer:"))
-    asking = wait_until_done(TechniqueRun(engine.submit, make_request(spec)))
-    chains, *finals = asking.runs
+    technique_run = wait_until_done(TechniqueRun(engine.submit, make_request(spec)))
+    chains, *finals = technique_run.runs
     assert len(finals) == 2
-    for chain, final, outcome in zip(chains.samples, finals, asking.outcomes, strict=True):
+    for chain, final, outcome in zip(chains.samples, finals, technique_run.outcomes, strict=True):
         assert final.request.prompt.prefill == remove_control_characters(chain.text).rstrip() + "\nAnswer:"
         assert "\n" not in final.samples[0].text
         assert outcome.text == final.request.prompt.prefill + final.samples[0].text
@@ -92,8 +94,8 @@ def test_a_free_answer_after_reasoning_goes_on_after_the_marker(engine):
 )
 def test_output_formats_are_enforced(engine, output, valid):
     spec = PromptSpec("Hi", output=output)
-    asking = wait_until_done(TechniqueRun(engine.submit, make_request(spec)))
-    assert asking.answer in valid
+    technique_run = wait_until_done(TechniqueRun(engine.submit, make_request(spec)))
+    assert technique_run.answer in valid
 
 
 @pytest.mark.parametrize("marked", [False, True])
@@ -111,13 +113,13 @@ def test_a_chain_that_fails_spoils_no_other(engine, marked, failing):
 
     extraction = Extraction("marker", "Answer:") if marked else Extraction()
     spec = PromptSpec("Hi", technique="self_consistency", chains=3, extraction=extraction)
-    asking = wait_until_done(TechniqueRun(submit, make_request(spec)))
+    technique_run = wait_until_done(TechniqueRun(submit, make_request(spec)))
     if len(failing) == 3:
-        assert asking.error.code == "top_k_above_vocabulary"
-        assert not asking.outcomes
+        assert technique_run.error.code == "top_k_above_vocabulary"
+        assert not technique_run.outcomes
     else:
-        assert asking.error is None
-        assert [outcome.result is None for outcome in asking.outcomes] == [False, True, False]
+        assert technique_run.error is None
+        assert [outcome.result is None for outcome in technique_run.outcomes] == [False, True, False]
 
 
 def test_a_format_that_cannot_be_enforced_fails_that_run_only(engine):
@@ -129,11 +131,11 @@ def test_a_format_that_cannot_be_enforced_fails_that_run_only(engine):
 
 
 def test_stop_ends_an_asking_between_its_steps(engine):
-    asking = TechniqueRun(engine.submit, make_request(PromptSpec("Hi", technique="step_back"), tokens=100))
-    asking.stop()
-    wait_until_done(asking)
-    assert len(asking.runs) == 1
-    assert not asking.outcomes
+    technique_run = TechniqueRun(engine.submit, make_request(PromptSpec("Hi", technique="step_back"), tokens=100))
+    technique_run.stop()
+    wait_until_done(technique_run)
+    assert len(technique_run.runs) == 1
+    assert not technique_run.outcomes
 
 
 def test_refusals_are_raised_at_once(engine):
@@ -142,10 +144,10 @@ def test_refusals_are_raised_at_once(engine):
 
 
 def test_study_stops_resumes_and_scores_every_cell_once(engine):
-    asked: list[tuple[str, int]] = []
+    request: list[tuple[str, int]] = []
 
     def ask(way: str, item: int) -> GenerationRequest:
-        asked.append((way, item))
+        request.append((way, item))
         text = "" if item == 3 else f"Item {item}"
         return make_request(PromptSpec(text, system=way, output=OutputFormat("choice", ("yes", "no"))))
 
@@ -191,6 +193,6 @@ def test_worked_examples_reach_the_model_as_turns_or_as_text(engine):
 )
 def test_requests_are_counted_beforehand(engine, technique, fields):
     spec = PromptSpec("How many?", technique=technique, **fields)
-    asking = TechniqueRun(engine.submit, GenerationRequest("toy", spec, (SampleRequest(SamplerConfig(), 4),)))
-    assert asking.wait(30)
-    assert sum(len(run.samples) for run in asking.runs) == count_samples(spec)
+    technique_run = TechniqueRun(engine.submit, GenerationRequest("toy", spec, (SampleRequest(SamplerConfig(), 4),)))
+    assert technique_run.wait(30)
+    assert sum(len(run.samples) for run in technique_run.runs) == count_samples(spec)

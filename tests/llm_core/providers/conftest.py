@@ -48,8 +48,8 @@ def make_request(model_id: str, text: str = "Describe the sea.", rows: int = 1, 
     of_row = {name: fields.pop(name) for name in list(fields) if name in ("max_output_tokens", "stop_sequences")}
     of_prompt = {name: fields.pop(name) for name in list(fields) if name in ("prefill", "system", "output")}
     shared = {name: fields.pop(name) for name in list(fields) if name in ("hosted", "session", "deadline_seconds")}
-    asked = tuple(SampleRequest(SamplerConfig(**({"seed": 1 + row} | fields)), **of_row) for row in range(rows))
-    return GenerationRequest(model_id, PromptSpec(text, **of_prompt), asked, **shared)
+    request = tuple(SampleRequest(SamplerConfig(**({"seed": 1 + row} | fields)), **of_row) for row in range(rows))
+    return GenerationRequest(model_id, PromptSpec(text, **of_prompt), request, **shared)
 
 
 def wait_until_finished(run: Run) -> Run:

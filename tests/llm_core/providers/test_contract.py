@@ -38,11 +38,11 @@ class Subject:
     def ask(self, text: str = "Describe the sea.", rows: int = 1, sampler: dict | None = None, **fields):
         prompt = PromptSpec(text, prefill=fields.pop("prefill", ""))
         deadline = fields.pop("deadline_seconds", 60.0)
-        asked = tuple(
+        samples = tuple(
             SampleRequest(SamplerConfig(**({"seed": 1 + row} | (sampler or {}))), **({"max_output_tokens": 8} | fields))
             for row in range(rows)
         )
-        request = GenerationRequest(self.model_id, prompt, asked, deadline_seconds=deadline)
+        request = GenerationRequest(self.model_id, prompt, samples, deadline_seconds=deadline)
         return self.router.submit(request, self.credentials)
 
     def finish(self, *args, **fields):
@@ -212,9 +212,9 @@ ASKINGS = [
 @pytest.mark.parametrize(("spec", "chains"), ASKINGS, ids=lambda value: getattr(value, "technique", ""))
 def test_askings_of_several_steps_run_through(provider, spec, chains):
     request = GenerationRequest(provider.model_id, spec, (SampleRequest(SamplerConfig(), max_output_tokens=6),))
-    asking = TechniqueRun(lambda each: provider.router.submit(each, provider.credentials), request)
-    assert asking.wait(TIMEOUT_SECONDS)
-    assert asking.error is None
-    assert len(asking.outcomes) == chains
-    assert asking.prompt_tokens > 0
-    assert asking.tokens > 0
+    technique_run = TechniqueRun(lambda each: provider.router.submit(each, provider.credentials), request)
+    assert technique_run.wait(TIMEOUT_SECONDS)
+    assert technique_run.error is None
+    assert len(technique_run.outcomes) == chains
+    assert technique_run.prompt_tokens > 0
+    assert technique_run.tokens > 0

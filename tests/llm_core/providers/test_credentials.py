@@ -76,8 +76,8 @@ def test_a_planted_key_is_nowhere_but_in_the_requests_header(caplog, capfd, fail
             )
         run = wait_until_finished(router.submit(make_request(server.model), credentials))
         assert (run.status == "failed") is fails
-        assert all(PLANTED_KEY in asked.headers["authorization"] for asked in server.requests)
-        assert all(PLANTED_KEY not in str(asked.body) + asked.path for asked in server.requests)
+        assert all(PLANTED_KEY in request.headers["authorization"] for request in server.requests)
+        assert all(PLANTED_KEY not in str(request.body) + request.path for request in server.requests)
         seen = [
             *(repr(vars(run)), repr(run.request), repr(run.notices), repr(run.error), str(run.error)),
             *(repr(vars(row)) for row in run.samples),

@@ -89,7 +89,7 @@ def open_or_refuse(read, text: Any) -> Recipe | NucleusError:
             shown = replay_prompts(recipe)
         except NucleusError as error:  # a trace of prompts that the recipe does not have
             return error
-        assert all(not asking.active for asking in shown)
+        assert all(not technique_run.active for technique_run in shown)
     return recipe
 
 

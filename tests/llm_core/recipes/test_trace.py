@@ -154,8 +154,8 @@ def test_votes_and_variables_are_recorded(engine):
     assert recipe.trace is not None
     assert [(row.prompt, row.seed) for row in recipe.trace.rows] == [(p, s) for p in (0, 1) for s in (1, 2, 3)]
     askings = replay_prompts(recipe)
-    assert [asking.chains for asking in askings] == [3, 3]
-    assert [asking.request.prompt.instruction for asking in askings] == ["Count cats", "Count dogs"]
+    assert [technique_run.chains for technique_run in askings] == [3, 3]
+    assert [technique_run.request.prompt.instruction for technique_run in askings] == ["Count cats", "Count dogs"]
     for part, shown in zip(wait_until_ended(recipe, engine).parts, askings, strict=True):
         assert (shown.outcomes, shown.votes, shown.active) == (part[1].outcomes, part[1].votes, False)
     assert compare_with_trace(recipe, wait_until_ended(recipe, engine)).identical

@@ -25,10 +25,10 @@ class Judge(OpenAIServer):
     says = ""
     """Instead of a judgement."""
 
-    def answer(self, asked: ReceivedRequest) -> Reply:
-        if asked.path == "/v1/models":
-            return super().answer(asked)
-        text = asked.body["messages"][-1]["content"]
+    def answer(self, request: ReceivedRequest) -> Reply:
+        if request.path == "/v1/models":
+            return super().answer(request)
+        text = request.body["messages"][-1]["content"]
         worths = [float(found) for found in re.findall(r"worth (-?\d+(?:\.\d+)?)", text)]
         if len(worths) == 2:
             odds = {"A": self.bias + worths[0], "B": worths[1]}
@@ -162,13 +162,13 @@ def test_a_local_judge_is_read_from_its_logits():
     engine = Engine(ModelStore(loader=lambda model_id, report: toy_model()))
     rater = PointwiseJudge(engine.submit, judge_request("toy", make_request("toy"), RATING_PROMPT))
     [score] = rater.score(make_answers(2.0), Event())
-    asked = engine.submit(
+    request = engine.submit(
         judge_request(
             "toy", make_request("toy"), RATING_PROMPT.expand({"question": "Which?", "answer": "I am worth 2.0"})
         )
     )
-    assert asked.wait(TIMEOUT_SECONDS)
-    [row] = asked.samples
+    assert request.wait(TIMEOUT_SECONDS)
+    [row] = request.samples
     tokens = [toy_model().tokenizer.encode(grade)[-1] for grade in "12345"]
     chances = row.first_step.logits[tokens].softmax(-1).tolist()
     assert score.value == pytest.approx(sum(grade * chance for grade, chance in enumerate(chances, 1)))

@@ -55,8 +55,8 @@ def test_every_text_gets_its_score_and_equal_ones_are_asked_about_once(vertex):
     scores = rate(vertex, *texts, "text 3")
     assert [score.value for score in scores] == [*vertex.scores.values(), vertex.scores["text 3"]]
     assert scores[2].parts == {"explanation": "Because of text 2."}
-    assert sum("evaluateInstances" in asked.path for asked in vertex.requests) == 13
-    assert [asked.path for asked in vertex.requests].count("/token") == 1
+    assert sum("evaluateInstances" in request.path for request in vertex.requests) == 13
+    assert [request.path for request in vertex.requests].count("/token") == 1
 
 
 def test_a_judge_can_be_named(vertex):
@@ -92,7 +92,7 @@ def test_one_failure_spoils_no_other_score(vertex, reply, code, tries):
     scores = rate(vertex, "good", "bad", "")
     assert error_codes(scores) == [None, f"{code}", "provider_empty"]
     assert scores[0].value == 5
-    assert sum("evaluateInstances" in asked.path for asked in vertex.requests) == 1 + tries
+    assert sum("evaluateInstances" in request.path for request in vertex.requests) == 1 + tries
 
 
 def test_what_concerns_all_is_said_of_all(vertex, monkeypatch, tmp_path):
@@ -110,7 +110,7 @@ def test_stop_ends_it_at_once(vertex):
     criterion = VertexJudge(PLACE, base_url=vertex.address)
     thread = threading.Thread(target=lambda: found.extend(criterion.score(make_candidates("slow"), stop)))
     thread.start()
-    while not any("evaluateInstances" in asked.path for asked in vertex.requests):
+    while not any("evaluateInstances" in request.path for request in vertex.requests):
         time.sleep(0.01)
     stop.set()
     thread.join(2)

@@ -170,7 +170,7 @@ def test_the_gemini_program_asks_what_nucleus_asks(monkeypatch):
         answers = list(run_source(dumped.text)["answers"]())
         assert len(answers) == 4
         assert all(answers)
-        assert {asked.path for asked in server.requests} == {"/v1beta/models/sea:streamGenerateContent?alt=sse"}
+        assert {request.path for request in server.requests} == {"/v1beta/models/sea:streamGenerateContent?alt=sse"}
         first, last = server.requests[0].body, server.requests[-1].body
         assert first["systemInstruction"]["parts"] == [{"text": "Be brief."}]
         assert first["contents"][0]["parts"][0] == {"text": "Describe the sea."}
@@ -229,7 +229,7 @@ def test_a_stranger_s_server_is_never_sent_the_maker_s_key(form, monkeypatch):
     with server:
         list(run_source(dump(form, make_hosted_recipe(server.model)).text)["answers"]())
         assert server.requests
-        assert all("the-maker-s-key" not in str(asked.headers) for asked in server.requests)
+        assert all("the-maker-s-key" not in str(request.headers) for request in server.requests)
 
 
 @pytest.mark.parametrize("form", PROGRAMS)

@@ -49,13 +49,13 @@ def make_keys(server) -> Credentials:
 
 def submit(server, rows=4, router=None, answers=None, hosted=HostedOptions(candidate_count=8), **fields):  # noqa: B008
     router = router or make_router()
-    asked = make_request(server.model, rows=rows, hosted=hosted, **({"max_output_tokens": 5} | fields))
-    return router.submit(asked, make_keys(server), answers)
+    request = make_request(server.model, rows=rows, hosted=hosted, **({"max_output_tokens": 5} | fields))
+    return router.submit(request, make_keys(server), answers)
 
 
 def candidate_counts(server) -> list[int | None]:
     """How many candidates each call asked for; None where it asked for no number."""
-    bodies = [asked.body for asked in server.requests if asked.method == "POST"]
+    bodies = [request.body for request in server.requests if request.method == "POST"]
     return [body.get("generationConfig", body).get(FIELD[scheme(server)]) for body in bodies]
 
 
@@ -153,7 +153,7 @@ def test_fewer_than_asked_for_are_told_row_by_row(server):
     server.candidates = 3
     router = make_router()
     pool = CandidatePool(
-        lambda asked: router.submit(asked, make_keys(server)),
+        lambda request: router.submit(request, make_keys(server)),
         make_request(server.model, hosted=HostedOptions(candidate_count=8), max_output_tokens=5),
         4,
     )

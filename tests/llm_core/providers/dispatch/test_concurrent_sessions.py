@@ -38,8 +38,8 @@ def test_every_run_ends_and_leaves_nothing_behind():
             mine = random.Random(number)
             for _ in range(3):
                 hosted = HostedOptions(candidate_count=mine.choice((1, 8)))
-                asked = make_request(server.model, rows=2, session=str(number), max_output_tokens=3, hosted=hosted)
-                run = router.submit(asked, make_credentials(server))
+                request = make_request(server.model, rows=2, session=str(number), max_output_tokens=3, hosted=hosted)
+                run = router.submit(request, make_credentials(server))
                 runs.append(run)
                 time.sleep(mine.random() * 0.05)
                 if mine.random() < 0.5:

@@ -29,7 +29,7 @@ class Clock:
 
 
 def count_completions(server) -> int:
-    return sum(asked.path.endswith("completions") for asked in server.requests)
+    return sum(request.path.endswith("completions") for request in server.requests)
 
 
 def comparable_events(run):
@@ -44,9 +44,9 @@ def make_call(key: str = PLANTED_KEY) -> Call:
 
 def test_an_identical_request_is_answered_without_the_provider(router, openai):
     answers = ResponseCache()
-    asked = make_request(openai.model, top_p=0.9, seed=4)
-    first = wait_until_finished(router.submit(asked, make_credentials(openai), answers))
-    again = wait_until_finished(router.submit(asked, make_credentials(openai), answers))
+    request = make_request(openai.model, top_p=0.9, seed=4)
+    first = wait_until_finished(router.submit(request, make_credentials(openai), answers))
+    again = wait_until_finished(router.submit(request, make_credentials(openai), answers))
     assert count_completions(openai) == 1
     assert (first.samples[0].from_cache, again.samples[0].from_cache) == (False, True)
     assert comparable_events(again) == comparable_events(first)
@@ -76,27 +76,27 @@ def test_any_other_request_is_sent(router, openai, changed):
 
 
 def test_another_key_another_cache_and_none_are_sent(router, openai):
-    answers, asked = ResponseCache(), make_request(openai.model)
-    wait_until_finished(router.submit(asked, make_credentials(openai), answers))
+    answers, request = ResponseCache(), make_request(openai.model)
+    wait_until_finished(router.submit(request, make_credentials(openai), answers))
     openai.key = OTHER
     others = Credentials(typed={f"openai:{openai.address}/v1": SecretStr(OTHER)})
-    wait_until_finished(router.submit(asked, others, answers))
+    wait_until_finished(router.submit(request, others, answers))
     assert count_completions(openai) == 2, "the same tab, with another person's key"
-    wait_until_finished(router.submit(asked, others, ResponseCache()))
-    wait_until_finished(router.submit(asked, others))
+    wait_until_finished(router.submit(request, others, ResponseCache()))
+    wait_until_finished(router.submit(request, others))
     assert count_completions(openai) == 4
-    wait_until_finished(router.submit(asked, others, answers))
+    wait_until_finished(router.submit(request, others, answers))
     assert count_completions(openai) == 4
 
 
 def test_an_evidence_counts_once(router, openai):
     answers = ResponseCache()
-    asked = make_request(openai.model, temperature=0, top_k=1, max_output_tokens=2)
-    wait_until_finished(router.submit(asked, make_credentials(openai), answers))
+    request = make_request(openai.model, temperature=0, top_k=1, max_output_tokens=2)
+    wait_until_finished(router.submit(request, make_credentials(openai), answers))
     known = router.hosted.table.get(router.target(openai.model))
     before = dict(known._evidence)
     assert before
-    wait_until_finished(router.submit(asked, make_credentials(openai), answers))
+    wait_until_finished(router.submit(request, make_credentials(openai), answers))
     assert known._evidence == before
 
 
@@ -109,25 +109,25 @@ def test_what_is_not_whole_or_has_no_seed_is_not_kept(router, openai):
     openai.refused_fields.clear()
     router.hosted.table.get(router.target(openai.model)).forget()
     answer = openai.answer
-    openai.answer = lambda asked: answer(asked).__class__(events=answer(asked).events, drop_after=3)
+    openai.answer = lambda request: answer(request).__class__(events=answer(request).events, drop_after=3)
     run = wait_until_finished(router.submit(make_request(openai.model), make_credentials(openai), answers))
     assert run.error
     assert len(answers) == 0
 
 
 def test_switched_off_it_neither_gives_nor_takes(router, openai):
-    answers, asked = ResponseCache(), make_request(openai.model)
-    wait_until_finished(router.submit(asked, make_credentials(openai), answers))
+    answers, request = ResponseCache(), make_request(openai.model)
+    wait_until_finished(router.submit(request, make_credentials(openai), answers))
     answers.enabled = False
-    wait_until_finished(router.submit(asked, make_credentials(openai), answers))
+    wait_until_finished(router.submit(request, make_credentials(openai), answers))
     wait_until_finished(router.submit(make_request(openai.model, seed=99), make_credentials(openai), answers))
     assert (count_completions(openai), len(answers), answers.hits) == (3, 1, 0)
     answers.enabled = True
-    wait_until_finished(router.submit(asked, make_credentials(openai), answers))
+    wait_until_finished(router.submit(request, make_credentials(openai), answers))
     assert count_completions(openai) == 3
     answers.clear()
     assert (len(answers), answers.size, answers.hits) == (0, 0, 0)
-    wait_until_finished(router.submit(asked, make_credentials(openai), answers))
+    wait_until_finished(router.submit(request, make_credentials(openai), answers))
     assert count_completions(openai) == 4
 
 

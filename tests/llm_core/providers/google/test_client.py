@@ -91,7 +91,7 @@ def test_default_credentials_get_one_token_for_many_runs(tmp_path, monkeypatch):
         router = make_vertex_router(server)
         for _ in range(2):
             assert run_request(server, router=router, max_output_tokens=2).status == "finished"
-        assert [asked.path for asked in server.requests].count("/token") == 1
+        assert [request.path for request in server.requests].count("/token") == 1
         assert server.requests[-1].headers["authorization"] == f"Bearer {ACCESS_TOKEN}"
 
 
@@ -164,14 +164,14 @@ def test_choices(gemini):
         ("thinkingConfig", "Thinking level is not supported.", {"hosted": HostedOptions("high")}, ["thinking"]),
     ],
 )
-def test_known_refusals_are_worked_around_told_and_remembered(gemini, field, message, asked, told):
+def test_known_refusals_are_worked_around_told_and_remembered(gemini, field, message, request, told):
     gemini.refused_fields[field] = message
     router = make_vertex_router(gemini)
-    run = run_request(gemini, router=router, max_output_tokens=3, **asked)
+    run = run_request(gemini, router=router, max_output_tokens=3, **request)
     assert run.status == "finished", run.error
     assert len(gemini.requests) == 2
     assert setting_notices(run) == [("rejected", name) for name in told]
-    again = run_request(gemini, router=router, max_output_tokens=3, **asked)
+    again = run_request(gemini, router=router, max_output_tokens=3, **request)
     assert len(gemini.requests) == 3
     assert list(map(str, again.notices)) == list(map(str, run.notices))
     if field == "prefill":
@@ -183,7 +183,7 @@ def test_too_many_logprobs_are_asked_for_again_as_five_and_then_as_none(gemini):
     gemini.refused_fields["logprobs"] = "logprobs must be between 1 and 3."
     run = run_request(gemini, max_output_tokens=3)
     assert run.status == "finished", run.error
-    assert [asked.body["generationConfig"].get("logprobs") for asked in gemini.requests] == [20, 5, None]
+    assert [request.body["generationConfig"].get("logprobs") for request in gemini.requests] == [20, 5, None]
 
 
 QUOTA = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "7.5s"}

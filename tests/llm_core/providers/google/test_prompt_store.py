@@ -81,10 +81,10 @@ def test_a_whole_request_comes_back(vertex, prompts):
     assert found == (request, ())
     [entry] = prompts.prompts(PLACE)
     assert (entry.id, entry.name, entry.model) == (saving.prompt_id, "A name", MODEL)
-    assert {asked.headers["authorization"] for asked in vertex.requests if asked.path != "/token"} == {
+    assert {request.headers["authorization"] for request in vertex.requests if request.path != "/token"} == {
         f"Bearer {ACCESS_TOKEN}"
     }
-    assert [asked.path for asked in vertex.requests].count("/token") == 1
+    assert [request.path for request in vertex.requests].count("/token") == 1
 
 
 TEXT = st.text(st.sampled_from("ab {}\\n$é"), max_size=12)
@@ -103,8 +103,8 @@ def test_texts_and_values_survive_the_way_there_and_back(before, after, values):
         {"arguments": {name: {"part_list": {"parts": [text]}} for name, text in row.items()}}
         for row in kept.data["variables"]
     ]
-    found, lost = import_prompt(message, executions, PLACE)
-    assert lost == ()
+    found, dropped = import_prompt(message, executions, PLACE)
+    assert dropped == ()
     rows = values or [{"a": "1", "b c": "2"}]
     assert [found.prompt.expand(row).messages() for row in rows] == [spec.expand(row).messages() for row in rows]
 
@@ -184,11 +184,11 @@ def test_prompts_made_elsewhere(vertex, prompts):
         "tools": [{"google_search": {}}],
     }
     vertex.datasets[saving.prompt_id]["metadata"]["prompt_api_schema"]["multimodal_prompt"]["prompt_message"] = message
-    request, lost = prompts.open(PLACE, saving.prompt_id)
+    request, dropped = prompts.open(PLACE, saving.prompt_id)
     assert request.model_id == f"vertex:gemini-x@{PLACE}"
     assert request.prompt == PromptSpec("3", technique="few_shot", examples=(Example("2", "4"),), prefill="It")
     assert request.samples[0].sampler == SamplerConfig(top_k=5, order="gemini")
-    assert lost == ("images", "seed", "audio_timestamp", "tools")
+    assert dropped == ("images", "seed", "audio_timestamp", "tools")
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ def test_the_endpoint_and_the_token_are_asked_for_once(server):
     router = make_endpoint_router(server)
     for _ in range(3):
         run_request(server, router)
-    paths = [asked.path.partition("?")[0] for asked in server.requests]
+    paths = [request.path.partition("?")[0] for request in server.requests]
     assert paths.count("/token") == 1
     assert sum(path.endswith(f"/endpoints/{server.endpoint}") for path in paths) == 1
 

@@ -277,8 +277,8 @@ def test_a_value_out_of_range_is_told_and_not_dropped(router, openai, message):
 def test_a_refused_value_is_dropped_once_and_not_remembered(router, openai):
     message = "Unsupported value: 'none' is not supported with this model. Supported values are: 'low' and 'high'."
     openai.replies.append(error_reply(400, message, param="reasoning_effort"))
-    asked = make_request(openai.model, max_output_tokens=3, hosted=HostedOptions("off"))
-    run = wait_until_finished(router.submit(asked, make_credentials(openai)))
+    request = make_request(openai.model, max_output_tokens=3, hosted=HostedOptions("off"))
+    run = wait_until_finished(router.submit(request, make_credentials(openai)))
     assert run.status == "finished", run.error
     assert "reasoning_effort" not in openai.requests[1].body
     assert [notice.details["setting"] for notice in run.notices] == ["thinking"]

@@ -41,10 +41,10 @@ def test_text_tokens_usage_and_key(router, openai):
     )
     assert (row.finish_reason, row.usage.prompt_tokens, row.usage.output_tokens) == ("length", 9, 12)
     assert row.cached_tokens == 4
-    [asked] = openai.requests
-    assert asked.headers["authorization"] == f"Bearer {PLANTED_KEY}"
-    assert asked.body["top_k"] == asked.body["min_p"] == 0
-    assert asked.body["top_p"] == 1
+    [request] = openai.requests
+    assert request.headers["authorization"] == f"Bearer {PLANTED_KEY}"
+    assert request.body["top_k"] == request.body["min_p"] == 0
+    assert request.body["top_p"] == 1
 
 
 @pytest.mark.parametrize("dialect", ["openai", "vllm", "llama_cpp"])
@@ -85,21 +85,21 @@ def test_a_refused_field_is_dropped_once_told_and_remembered(router, openai):
         ("stream_options", "Unrecognized request argument supplied: stream_options", {}),
     ],
 )
-def test_known_refusals_are_worked_around(router, openai, field, message, asked):
+def test_known_refusals_are_worked_around(router, openai, field, message, request):
     openai.refused_fields[field] = message
-    run = run_request(router, openai, max_output_tokens=4, **asked)
+    run = run_request(router, openai, max_output_tokens=4, **request)
     assert run.status == "finished", run.error
     assert len(openai.requests) == 2
     assert field not in openai.requests[-1].body
     # a beginning that the model will not continue is shown to it, and the last word is the user's
     roles = [message["role"] for message in openai.requests[-1].body["messages"]]
-    assert roles == (["user", "assistant", "user"] if "prefill" in asked else ["user"])
+    assert roles == (["user", "assistant", "user"] if "prefill" in request else ["user"])
 
 
 def test_too_many_logprobs_are_asked_for_again_as_five_and_then_as_none(router, openai):
     openai.refused_fields["top_logprobs"] = "Requested sample logprobs of 20, which is greater than max allowed: 5"
     run = run_request(router, openai, max_output_tokens=4)
-    assert [asked.body.get("top_logprobs") for asked in openai.requests] == [20, 5, None]
+    assert [request.body.get("top_logprobs") for request in openai.requests] == [20, 5, None]
     assert run.status == "finished"
     assert run.samples[0].events()[0].trace is None
 
@@ -152,8 +152,8 @@ def test_a_model_without_chat_template_gets_plain_text_and_its_logprobs_by_token
         server.has_chat_template = False
         run = run_request(router, server, max_output_tokens=5, prefill="It")
         assert run.status == "finished", run.error
-        [asked] = [each for each in server.requests if each.path == "/v1/completions"]
-        assert asked.body["prompt"] == "Describe the sea. It"
+        [request] = [each for each in server.requests if each.path == "/v1/completions"]
+        assert request.body["prompt"] == "Describe the sea. It"
         drawn = list(sample_tokens(SamplerConfig(seed=1), 5))
         assert [event.token_id for event in run.samples[0].events()] == [each.token_id for each in drawn]
         likeliest = {token for event in run.samples[0].events() for token in event.trace.candidates[:8]}

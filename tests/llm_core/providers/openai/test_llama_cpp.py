@@ -46,8 +46,8 @@ def model(server, router) -> str:
 
 def test_several_candidates_come_in_one_call(router, model):
     hosted = HostedOptions(candidate_count=4)
-    asked = make_request(model, "Describe the sea in a few sentences.", rows=4, hosted=hosted, max_output_tokens=8)
-    run = wait_until_finished(router.submit(asked))
+    request = make_request(model, "Describe the sea in a few sentences.", rows=4, hosted=hosted, max_output_tokens=8)
+    run = wait_until_finished(router.submit(request))
     assert router.hosted.support(model)["candidate_count"] == "honoured"
     assert len({row.text for row in run.samples}) > 1
     # Without a seed nobody knows what is drawn: an answer may end early.
@@ -125,8 +125,8 @@ def test_the_bound_holds_against_the_whole_vocabulary(router, model, builtin):
         SamplerConfig(temperature=1.4, top_k=30, order="llama_cpp"),
         SamplerConfig(min_p=0.02, top_p=0.8),
     ):
-        asked = GenerationRequest(model, PromptSpec("Tell a story."), (SampleRequest(config, 1),))
-        [event] = wait_until_finished(router.submit(asked)).samples[0].events()
+        request = GenerationRequest(model, PromptSpec("Tell a story."), (SampleRequest(config, 1),))
+        [event] = wait_until_finished(router.submit(request)).samples[0].events()
         shown = dict(zip(event.trace.candidates, event.trace.raw.logprobs, strict=True))
         with torch.inference_mode():
             ids = render(PromptSpec("Tell a story."), builtin).token_ids

@@ -133,8 +133,8 @@ def test_settings_are_found_to_be_honoured(router, model):
 
 
 def test_output_formats_are_kept(router, model):
-    asked = make_request(model, QUESTIONS[0], output=OutputFormat("choice", ("Rome", "Paris")), temperature=0)
-    assert wait_until_finished(router.submit(asked)).samples[0].text == "Paris"
+    request = make_request(model, QUESTIONS[0], output=OutputFormat("choice", ("Rome", "Paris")), temperature=0)
+    assert wait_until_finished(router.submit(request)).samples[0].text == "Paris"
 
 
 def test_a_prompt_beyond_its_context_is_explained(router, model):

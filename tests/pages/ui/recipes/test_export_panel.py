@@ -67,12 +67,12 @@ def test_every_form_has_a_preview_and_says_what_it_loses(language, monkeypatch):
         [button] = app.get("download_button")
         assert re.search(r"bien-dep-b(-\w+)?\.", button.proto.label), button.proto.label
         assert bool(app.code) == (form != "report")
-        lost = [each.value for each in app.markdown]
+        dropped = [each.value for each in app.markdown]
         if form == "python_transformers":
-            assert any(words["conversions.reasons.needs_repository"] in each for each in lost)
-            assert any("`sampler.xtc_probability`" in each for each in lost)
+            assert any(words["conversions.reasons.needs_repository"] in each for each in dropped)
+            assert any("`sampler.xtc_probability`" in each for each in dropped)
         if form == "dotprompt":
-            assert any(words["conversions.reasons.as_chat"] in each for each in lost)
+            assert any(words["conversions.reasons.as_chat"] in each for each in dropped)
 
 
 def test_without_a_run_only_recipes_are_offered():

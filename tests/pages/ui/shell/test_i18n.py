@@ -66,10 +66,12 @@ ASKS_FOR = r"""\b(?:t\(|show_field\(\s*[^"']*?,)\s*"""
 
 def test_every_key_in_the_code_exists():
     source = read_source()
-    asked = set(re.findall(ASKS_FOR + r"""["']([\w.]+)["']""", source)) | set(re.findall(r'page\("([\w.]+)"\)', source))
-    assert len(asked) > 40
-    assert asked <= load_texts("en").keys()
-    assert {"settings.temperature", "best.answers", "hosted.show_thoughts"} <= asked  # labels of fields
+    request = set(re.findall(ASKS_FOR + r"""["']([\w.]+)["']""", source)) | set(
+        re.findall(r'page\("([\w.]+)"\)', source)
+    )
+    assert len(request) > 40
+    assert request <= load_texts("en").keys()
+    assert {"settings.temperature", "best.answers", "hosted.show_thoughts"} <= request  # labels of fields
 
 
 def test_every_key_is_used():
