@@ -102,8 +102,8 @@ class Message(NamedTuple):
 SEPARATOR = "\n\n"
 """Text between the pieces of a message."""
 
-_BRACES_PATTERN = re.compile(r"\\(?P<text>\{{2,})|\{\{\s*(?P<name>\w[\w\- ]*?)\s*\}\}|\{\{")
-"""Braces that are text, a variable, or two braces that open nothing."""
+_BRACES_PATTERN = re.compile(r"\\(?P<text>\{{2,})|\{\{\s*(?P<name>\w(?:[\w\-]| +(?=[\w\-]))*+)\s*\}\}|\{\{")
+"""Braces that are text, a variable, or two braces that open nothing. Linear: no piece can match what another did."""
 
 
 @dataclass(frozen=True, slots=True)

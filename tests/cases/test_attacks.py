@@ -1,4 +1,4 @@
-"""What one visitor, one link or one server can do to everybody today; each test states what should happen instead.
+"""What one visitor, one link or one server must not do to everybody; what succeeds today is a strict xfail.
 
 What would freeze or end the process runs in a process of its own, which is killed when its time is up.
 """
@@ -118,18 +118,24 @@ def test_json_path_of_a_link_ends_in_time(path, text):
     "text",
     [
         pytest.param("'{{a}}' + ' ' * 199_000", id="harmless"),
-        pytest.param("'{{a' + ' ' * 199_000", id="open", marks=expect_freeze("the search for variables is quadratic")),
+        pytest.param("'{{a' + ' ' * 199_000", id="open"),
     ],
 )
 def test_variables_of_a_link_are_found_in_time(text):
-    assert run_apart("from llm_core import PromptSpec", f"PromptSpec({text}).variables()") == 0
+    find = f"""
+try:
+    PromptSpec({text}).variables()
+except NucleusError as error:
+    assert error.code == "variable_unbalanced", error
+"""
+    assert run_apart("from llm_core import NucleusError, PromptSpec", find) == 0
 
 
 @pytest.mark.parametrize(
     "letter",
     [
         pytest.param("x", id="harmless"),
-        pytest.param("<", id="open tags", marks=expect_freeze("stripping the tags of a page is quadratic")),
+        pytest.param("<", id="open tags"),
     ],
 )
 def test_error_page_of_a_server_is_read_in_time(letter):
