@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 
 from llm_core import (
     Engine,
@@ -91,6 +91,31 @@ def test_a_run_itself_can_be_recorded(engine):
     assert run.wait(60)
     recipe = Recipe.from_request(request, trace=make_trace(run))
     assert verify(recipe, engine.submit).identical
+
+
+@pytest.mark.parametrize(
+    ("place", "fields"),
+    [
+        (0, {"name": "top_k"}),
+        (1, {"name": "top_secret"}),
+        (0, {"entropy_bits": 64.5}),
+        (0, {"entropy_bits": -0.1}),
+        (1, {"kept_mass": 1.01}),
+        (1, {"kept": -1}),
+        (1, {"kept": 2**31}),
+    ],
+    ids=str,
+)
+def test_a_step_that_cannot_be_is_not_recorded(engine, place, fields):
+    run = engine.submit(RECIPE.request())
+    assert run.wait(30)
+    event = run.samples[0].events()[2]
+    stages = list(event.known_trace.stages)
+    stages[place] = dataclasses.replace(stages[place], **fields)
+    changed = dataclasses.replace(event, trace=dataclasses.replace(event.known_trace, stages=tuple(stages)))
+    run.samples[0]._events[2] = changed
+    with pytest.raises(ValidationError, match="stages"):
+        make_trace(run)
 
 
 def test_a_run_that_goes_on_is_not_recorded(engine):
