@@ -51,6 +51,23 @@ def test_the_truth_lies_within_the_bound(config, told, spread):
             assert raw == pytest.approx([math.exp(value) for value in known.values()], abs=1e-5)
 
 
+@pytest.mark.parametrize("config", CONFIGS, ids=str)
+@pytest.mark.parametrize("told", [True, False])
+def test_no_unseen_token_exceeds_its_ceiling(config, told):
+    generator = torch.Generator().manual_seed(7)
+    sampler = SamplerConfig(**config)
+    for vocabulary in (50, 3000):
+        for _ in range(6):
+            logits = torch.randn(1, vocabulary, generator=generator) * 2
+            known = top_logprobs_of(logits, 20)
+            stages = TopLogprobsChain(sampler, vocabulary if told else None).distributions(known, 20)
+            (_, raw), (_, final) = stages[0], stages[-1]
+            unseen = torch.ones(vocabulary, dtype=torch.bool).index_fill(0, torch.tensor(list(known)), False)
+            least, rest = math.exp(min(known.values())), 1 - math.fsum(map(math.exp, known.values()))
+            assert raw.ceiling == pytest.approx(min(least, rest), rel=2e-5)
+            assert float(next_token_probs(logits, [sampler])[0][unseen].max()) <= final.ceiling + 1e-4
+
+
 def test_a_cut_within_the_known_tokens_leaves_nothing_open():
     seen = TopLogprobsChain(SamplerConfig(top_k=2), 1000).step(5, {5: HALF, 9: QUARTER, 3: EIGHTH}, 3)
     assert seen.error_bound == pytest.approx(0, abs=1e-6)
