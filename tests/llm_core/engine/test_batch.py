@@ -101,6 +101,17 @@ def test_what_rows_share_is_read_once_and_a_branch_reads_one_token(toy):
     assert token_ids(branch) == token_ids(fresh)
 
 
+def test_rows_whose_prompt_is_known_all_write_in_the_next_step(toy):
+    ids = render(PromptSpec("Hello"), toy).token_ids
+    batch = make_batch(toy)
+    generate_all(batch, toy, [(ids, SampleRequest(SamplerConfig(), 1))])
+    records = [SampleRecord(SampleRequest(SamplerConfig(seed=seed), 9)) for seed in range(4)]
+    for record in records:
+        batch.join(ActiveSequence(toy, ids, record))
+    batch.advance()
+    assert [len(record.events()) for record in records] == [1] * 4
+
+
 def test_nothing_is_left_when_everybody_has_gone(toy):
     batch = make_batch(toy, prefix_bytes=0)
     generate_all(batch, toy, make_requests(toy))

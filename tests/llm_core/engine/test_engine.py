@@ -344,6 +344,16 @@ def test_the_number_of_rows_is_bounded(engine, rows):
         engine.submit(make_request(rows=rows))
 
 
+def test_kept_keys_and_values_hold_a_full_context_and_less_than_those_of_active_samples():
+    full_context = 8192 * 46_080  # the built-in model's window, and its bytes for one token
+    assert full_context <= engine_module.PREFIX_BYTES <= engine_module.CACHE_BYTES
+
+
+def test_background_work_does_not_keep_the_process_from_its_end():
+    work = engine_module._run_in_background(lambda: threading.current_thread().daemon)
+    assert work.result(PATIENCE)
+
+
 def test_a_dead_thread_fails_its_runs_clearly_and_the_next_request_starts_another(engine, monkeypatch, caplog):
     wait_until_finished(engine.submit(make_request(max_output_tokens=2)))
     with monkeypatch.context() as broken:

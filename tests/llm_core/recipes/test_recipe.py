@@ -9,6 +9,7 @@ import jsonschema
 import pytest
 import yaml
 from hypothesis import example, given
+from pydantic import ValidationError
 
 from llm_core import (
     Example,
@@ -142,6 +143,19 @@ def test_a_request_becomes_a_recipe_and_a_request_again():
     assert recipe.request() == request
     with pytest.raises(ValueError, match="differ in more than their seeds"):
         Recipe.from_request(GenerationRequest("builtin", PromptSpec("Hi"), (rows[0], SampleRequest(SamplerConfig()))))
+
+
+@pytest.mark.parametrize(
+    ("part", "field", "value"),
+    [
+        (Recipe(prompt=PromptSpec("Hi")), "title", "Other"),
+        (ModelReference(), "revision", "sha256:00"),
+        (Limits(), "max_output_tokens", 7),
+    ],
+)
+def test_a_recipe_and_its_parts_cannot_be_changed(part, field, value):
+    with pytest.raises(ValidationError, match="frozen"):
+        setattr(part, field, value)
 
 
 def test_candidates_have_seeds_of_their_own():

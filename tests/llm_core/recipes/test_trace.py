@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 
 import pytest
@@ -25,9 +26,9 @@ from llm_core.providers.credentials import Credentials
 from llm_core.recipes.recipe import Limits
 from llm_core.recipes.recorded_views import RecordedPool
 from llm_core.recipes.replay import RecipeRun, ReplayVerdict, compare_with_trace, replay, replay_prompts, verify
-from llm_core.recipes.trace import Trace, make_trace
+from llm_core.recipes.trace import RowTrace, Trace, make_trace
 from llm_core.router import Router
-from samplers import SamplerConfig
+from samplers import SamplerConfig, pack_traces, unpack_traces
 from tests.support.fake_openai import OpenAIServer
 from tests.support.toy_model import toy_model
 
@@ -228,6 +229,18 @@ def test_tokens_that_hosted_runs_number_for_themselves_keep_their_texts():
     assert first_divergence(first, second) == pieces.index(False)
 
 
+def test_an_answer_that_now_comes_without_log_probabilities_is_verified_by_its_text():
+    with OpenAIServer("openai", KEY) as server:
+        keys = Credentials(typed={f"openai:{server.address}/v1": SecretStr(KEY)})
+        router = Router(Engine(ModelStore()))
+        recipe = RECIPE.replace(model=ModelReference(id=server.model), sampler=SamplerConfig(), seeds=(3,))
+        run = router.submit(recipe.request(), keys)
+        assert run.wait(30)
+        assert all(event.trace for event in run.samples[0].events())
+        recipe = recipe.replace(trace=make_trace(run), hosted=HostedOptions(top_logprobs=0))
+        assert verify(recipe, lambda request: router.submit(request, keys)) == ReplayVerdict(True, 0.0)
+
+
 def test_answers_of_one_call_are_recorded_without_a_seed_of_their_own():
     with OpenAIServer("vllm", KEY) as server:
         keys = Credentials(typed={f"openai:{server.address}/v1": SecretStr(KEY)})
@@ -241,6 +254,49 @@ def test_answers_of_one_call_are_recorded_without_a_seed_of_their_own():
     assert [row.seed for row in replay(kept).samples] == [None, None]
     [shown] = replay_prompts(kept)
     assert [candidate.seed for candidate in RecordedPool(shown).candidates()] == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("stage", "change", "message"),
+    [
+        (0, {"entropy_bits": 64.0}, None),
+        (0, {"entropy_bits": 64.5}, "out of range"),
+        (0, {"entropy_bits": 1e9}, "out of range"),
+        (0, {"kept_mass": 1.5}, "out of range"),
+        (0, {"kept": 2**31}, "out of range"),
+        (0, {"name": "top_k"}, "an unknown stage, or none before"),
+        (-1, {"name": "alchemy"}, "an unknown stage, or none before"),
+    ],
+)
+def test_a_step_that_no_page_could_show_is_refused(engine, stage, change, message):
+    data = record_run(RECIPE, engine).trace.model_dump()
+    steps = unpack_traces(base64.b64decode(data["rows"][0]["stages"]))
+    stages = list(steps[0].stages)
+    stages[stage] = dataclasses.replace(stages[stage], **change)
+    steps[0] = dataclasses.replace(steps[0], stages=tuple(stages))
+    data["rows"][0]["stages"] = base64.b64encode(pack_traces(steps)).decode()
+    if message is None:
+        assert Trace(**data).rows[0].all_events()[0].known_trace.raw.entropy_bits == 64
+    else:
+        with pytest.raises(ValidationError, match=message):
+            Trace(**data)
+
+
+@pytest.mark.parametrize(("field", "value"), [("seed", "3"), ("seconds", "1.5"), ("shared", "yes")])
+def test_what_is_written_as_text_is_no_number(engine, field, value):
+    with pytest.raises(ValidationError, match=field):
+        RowTrace(finish_reason="end", **{field: value})
+    data = record_run(RECIPE, engine).data()
+    data["trace"]["rows"][0][field] = value
+    with pytest.raises(NucleusError) as caught:
+        Recipe.read(data)
+    assert field in caught.value.details["place"]
+
+
+def test_what_the_answer_says_itself_is_not_recorded_twice(engine):
+    spec = PromptSpec("Hi", prefill="A", extraction=Extraction("number"))
+    trace = record_run(RECIPE.replace(prompt=spec), engine).trace
+    assert [(row.whole, row.result) for row in trace.rows] == [(None, None)] * 2
 
 
 def test_a_request_alone_says_nothing_of_a_trace():

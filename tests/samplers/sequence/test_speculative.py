@@ -182,6 +182,16 @@ def test_a_token_impossible_in_the_target_is_rejected_even_without_a_residual():
     assert tokens.tolist() == [[1, -1]]  # drawn from the target itself
 
 
+def test_a_rows_residual_is_its_own():
+    """A rejected token 0 leaves token 1 in one row and token 2 in the other, alone and together."""
+    draft = torch.tensor([[[0.8, 0.1, 0.1]]]).expand(2, -1, -1)
+    target = torch.tensor([[0.4, 0.5, 0.1], [0.4, 0.1, 0.5]])[:, None].expand(2, 2, -1)
+    proposed, us = torch.zeros(2, 1, dtype=torch.int64), torch.tensor([[0.9, 0.1]]).expand(2, -1)
+    together = accept_draft(draft, target, proposed, us).tokens.tolist()
+    alone = [accept_draft(draft[r : r + 1], target[r : r + 1], proposed[:1], us[:1]).tokens[0].tolist() for r in (0, 1)]
+    assert together == alone == [[1, -1], [2, -1]]
+
+
 def test_inputs_stay_as_they_were():
     q, p = DIFFERENT.expand(2, 1, -1).clone(), TARGET.expand(2, 2, -1).clone()
     tokens, us = torch.tensor([[0], [4]]), torch.full((2, 2), 0.5)

@@ -191,6 +191,22 @@ def test_prompts_made_elsewhere(vertex, prompts):
     assert dropped == ("images", "seed", "audio_timestamp", "tools")
 
 
+def test_each_pair_of_earlier_turns_is_an_example():
+    said = [("user", "2"), ("model", "4"), ("user", "3"), ("model", "9"), ("user", "5")]
+    message = {"contents": [{"role": role, "parts": [{"text": text}]} for role, text in said]}
+    found, lost = import_prompt(message, [], PLACE)
+    assert found.prompt == PromptSpec("5", technique="few_shot", examples=(Example("2", "4"), Example("3", "9")))
+    assert lost == ()
+
+
+@pytest.mark.parametrize(
+    ("fields", "merged"),
+    [({}, ()), ({"question": "5"}, ("instruction", "question")), ({"context": "Numbers."}, ("context", "instruction"))],
+)
+def test_two_texts_that_become_one_are_named(fields, merged):
+    assert export_prompt(request_bodies(PromptSpec("Square it.", **fields)), MODEL).merged == merged
+
+
 @pytest.mark.parametrize(
     "metadata",
     [{}, {"text": "legacy"}, {"prompt_api_schema": {}}, {"prompt_api_schema": {"structured_prompt": {}}}, None],

@@ -12,7 +12,7 @@ from llm_core.router import PROVIDERS, Router
 from samplers import SamplerConfig
 from tests.llm_core.providers.conftest import QUICK_LIMITS, make_request, wait_until_finished
 from tests.support.fake_gemini import error_reply
-from tests.support.fake_server import WORDS, sample_tokens
+from tests.support.fake_server import WORDS, Reply, sample_tokens
 from tests.support.fake_vertex_endpoint import DEDICATED, PLACE, SHARED, EndpointServer, write_account
 
 ASKED = {"temperature": 0.7, "top_k": 6, "max_output_tokens": 10}
@@ -69,6 +69,16 @@ def test_endpoints_without_a_model_are_not_listed(server):
         (f"endpoint:{DEDICATED}@{PLACE}", "gemma 456"),
         (f"endpoint:{SHARED}@{PLACE}", "gemma 789"),
     ]
+
+
+@pytest.mark.parametrize("endpoints", [7, [7], [{"deployedModels": [{}]}]], ids=str)
+def test_a_listing_of_another_form_ends_in_a_message(server, endpoints):
+    hosted = make_endpoint_router(server).hosted
+    hosted.models("endpoint", PLACE, Credentials())
+    server.replies.append(Reply(200, {"endpoints": endpoints}))
+    with pytest.raises(NucleusError) as caught:
+        hosted.models("endpoint", PLACE, Credentials())
+    assert caught.value.code == "provider_malformed"
 
 
 @pytest.mark.parametrize("server", [SHARED], indirect=True)

@@ -286,3 +286,23 @@ def test_a_server_that_cannot_spell_its_tokens_is_asked_once():
             token = run.samples[0].events()[0].token_id
             assert run.label(token) == f"<{token}>"
         assert len(server.detokenized_ids) == 1
+
+
+def test_a_choice_without_an_index_belongs_to_the_first_sample(router, openai):
+    events = [{"choices": [{"delta": {"content": text}}]} for text in ("The ", "sea.")]
+    events.append({"choices": [{"delta": {}, "finish_reason": "stop"}]})
+    openai.replies.append(Reply(events=events))
+    [row] = run_request(router, openai).samples
+    assert (row.text, row.finish_reason) == ("The sea.", "end")
+
+
+def test_what_was_refused_is_tried_again_once_forgotten(router, openai):
+    openai.refused_fields["seed"] = "Unsupported parameter: 'seed'"
+    run_request(router, openai)
+    openai.refused_fields.clear()
+    run_request(router, openai)
+    assert "seed" not in openai.requests[-1].body
+    router.hosted.forget("builtin")  # nothing is known of a local model
+    router.hosted.forget(openai.model)
+    run_request(router, openai)
+    assert openai.requests[-1].body["seed"] == 1

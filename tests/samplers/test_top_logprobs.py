@@ -7,8 +7,6 @@ import math
 import pytest
 import torch
 
-from llm_core.providers.capabilities import EVIDENCE_THRESHOLD, Capabilities, CapabilityTable
-from llm_core.providers.model_id import Target
 from samplers import SamplerConfig, next_token_probs
 from samplers.top_logprobs import TopLogprobsChain
 
@@ -51,6 +49,23 @@ def test_the_truth_lies_within_the_bound(config, told, spread):
                 assert abs(math.exp(logprob) - float(true[token])) <= seen.error_bound + 1e-4
             raw = [math.exp(logprob) for logprob in seen.trace.raw.logprobs]
             assert raw == pytest.approx([math.exp(value) for value in known.values()], abs=1e-5)
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=str)
+@pytest.mark.parametrize("told", [True, False])
+def test_no_unseen_token_exceeds_its_ceiling(config, told):
+    generator = torch.Generator().manual_seed(7)
+    sampler = SamplerConfig(**config)
+    for vocabulary in (50, 3000):
+        for _ in range(6):
+            logits = torch.randn(1, vocabulary, generator=generator) * 2
+            known = top_logprobs_of(logits, 20)
+            stages = TopLogprobsChain(sampler, vocabulary if told else None).distributions(known, 20)
+            (_, raw), (_, final) = stages[0], stages[-1]
+            unseen = torch.ones(vocabulary, dtype=torch.bool).index_fill(0, torch.tensor(list(known)), False)
+            least, rest = math.exp(min(known.values())), 1 - math.fsum(map(math.exp, known.values()))
+            assert raw.ceiling == pytest.approx(min(least, rest), rel=2e-5)
+            assert float(next_token_probs(logits, [sampler])[0][unseen].max()) <= final.ceiling + 1e-4
 
 
 def test_a_cut_within_the_known_tokens_leaves_nothing_open():
@@ -96,34 +111,6 @@ def test_penalties_look_at_the_answer():
 def test_what_cannot_be_bounded_says_so():
     for config in ({"typical_p": 0.5}, {"top_n_sigma": 1.0}, {"repetition_penalty": 1.2}, {"presence_penalty": -1.0}):
         assert TopLogprobsChain(SamplerConfig(**config)).step(5, {5: HALF, 9: QUARTER}, 2).error_bound == 1.0
-
-
-def test_a_verdict_takes_enough_evidence_and_can_be_overturned():
-    known = Capabilities()
-    known.add_evidence("top_k", EVIDENCE_THRESHOLD / 2)
-    assert known.support("top_k", ("top_k",)) == "untried"
-    known.add_evidence("top_k", EVIDENCE_THRESHOLD)
-    assert known.support("top_k", ("top_k",)) == "honoured"
-    for _ in range(9):
-        known.add_evidence("top_k", -5)
-    assert known.support("top_k", ("top_k",)) == "ignored"
-    known.record_refusal("top_k", "Unknown parameter")
-    assert known.support("top_k", ("top_k",)) == "rejected"
-    assert known.support("penalty", ("repetition_penalty", "top_k")) == "untried"
-    known.forget()
-    assert known.support("top_k", ("top_k",)) == "untried"
-
-
-def test_what_a_maker_says_holds_until_the_tokens_say_otherwise():
-    table = CapabilityTable()
-    known = table.get(Target("gemini", "gemini-3.8-flash-001"))
-    assert known is table.get(Target("gemini", "gemini-3.8-flash-001"))
-    assert known.support("temperature", ("temperature",)) == "ignored"
-    assert known.support("seed", ("seed",)) == "untried"
-    known.add_evidence("temperature", EVIDENCE_THRESHOLD)
-    assert known.support("temperature", ("temperature",)) == "honoured"
-    for other in (Target("gemini", "gemini-2.5-flash"), Target("openai", "gemini-4"), Target("gemini", "gemini-40")):
-        assert table.get(other).support("temperature", ("temperature",)) == "untried"
 
 
 @pytest.mark.parametrize(
