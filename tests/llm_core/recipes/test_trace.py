@@ -94,31 +94,6 @@ def test_a_run_itself_can_be_recorded(engine):
     assert verify(recipe, engine.submit).identical
 
 
-@pytest.mark.parametrize(
-    ("place", "fields"),
-    [
-        (0, {"name": "top_k"}),
-        (1, {"name": "top_secret"}),
-        (0, {"entropy_bits": 64.5}),
-        (0, {"entropy_bits": -0.1}),
-        (1, {"kept_mass": 1.01}),
-        (1, {"kept": -1}),
-        (1, {"kept": 2**31}),
-    ],
-    ids=str,
-)
-def test_a_step_that_cannot_be_is_not_recorded(engine, place, fields):
-    run = engine.submit(RECIPE.request())
-    assert run.wait(30)
-    event = run.samples[0].events()[2]
-    stages = list(event.known_trace.stages)
-    stages[place] = dataclasses.replace(stages[place], **fields)
-    changed = dataclasses.replace(event, trace=dataclasses.replace(event.known_trace, stages=tuple(stages)))
-    run.samples[0]._events[2] = changed
-    with pytest.raises(ValidationError, match="stages"):
-        make_trace(run)
-
-
 def test_a_run_that_goes_on_is_not_recorded(engine):
     run = engine.submit(dataclasses.replace(RECIPE.request(), samples=RECIPE.replace(limits=Limits()).rows()))
     with pytest.raises(ValueError, match="not ended"):
@@ -261,7 +236,7 @@ def test_answers_of_one_call_are_recorded_without_a_seed_of_their_own():
     [
         (0, {"entropy_bits": 64.0}, None),
         (0, {"entropy_bits": 64.5}, "out of range"),
-        (0, {"entropy_bits": 1e9}, "out of range"),
+        (0, {"entropy_bits": -0.1}, "out of range"),
         (0, {"kept_mass": 1.5}, "out of range"),
         (0, {"kept": 2**31}, "out of range"),
         (0, {"name": "top_k"}, "an unknown stage, or none before"),
