@@ -232,6 +232,11 @@ def test_a_malformed_key_is_refused_and_not_quoted(router, openai, key):
     assert key not in str(caught.value)
 
 
+def test_a_long_message_is_cut_to_300_characters():
+    assert error_mapping.error_message_from_body("x" * 300) == "x" * 300
+    assert error_mapping.error_message_from_body("x" * 301) == "x" * 299 + "…"
+
+
 def test_echoed_keys_are_hidden(router, openai):
     openai.replies.append(error_reply(400, f"Bad request with Bearer {PLANTED_KEY}"))
     run = wait_until_finished(router.submit(make_request(openai.model), make_credentials(openai)))
