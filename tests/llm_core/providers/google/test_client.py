@@ -154,7 +154,7 @@ def test_choices(gemini):
 
 
 @pytest.mark.parametrize(
-    ("field", "message", "asked", "told"),
+    ("field", "message", "settings", "told"),
     [
         ("temperature", "temperature is not supported for this model.", {"temperature": 0.3}, ["temperature"]),
         ("topP", "top_p is no longer supported.", {}, []),
@@ -164,14 +164,14 @@ def test_choices(gemini):
         ("thinkingConfig", "Thinking level is not supported.", {"hosted": HostedOptions("high")}, ["thinking"]),
     ],
 )
-def test_known_refusals_are_worked_around_told_and_remembered(gemini, field, message, request, told):
+def test_known_refusals_are_worked_around_told_and_remembered(gemini, field, message, settings, told):
     gemini.refused_fields[field] = message
     router = make_vertex_router(gemini)
-    run = run_request(gemini, router=router, max_output_tokens=3, **request)
+    run = run_request(gemini, router=router, max_output_tokens=3, **settings)
     assert run.status == "finished", run.error
     assert len(gemini.requests) == 2
     assert setting_notices(run) == [("rejected", name) for name in told]
-    again = run_request(gemini, router=router, max_output_tokens=3, **request)
+    again = run_request(gemini, router=router, max_output_tokens=3, **settings)
     assert len(gemini.requests) == 3
     assert list(map(str, again.notices)) == list(map(str, run.notices))
     if field == "prefill":

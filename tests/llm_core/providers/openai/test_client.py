@@ -74,7 +74,7 @@ def test_a_refused_field_is_dropped_once_told_and_remembered(router, openai):
 
 
 @pytest.mark.parametrize(
-    ("field", "message", "asked"),
+    ("field", "message", "settings"),
     [
         ("logprobs", "You are not allowed to request logprobs from this model.", {}),
         ("presence_penalty", "Penalty is not enabled for this model", {"presence_penalty": 1.0}),
@@ -85,15 +85,15 @@ def test_a_refused_field_is_dropped_once_told_and_remembered(router, openai):
         ("stream_options", "Unrecognized request argument supplied: stream_options", {}),
     ],
 )
-def test_known_refusals_are_worked_around(router, openai, field, message, request):
+def test_known_refusals_are_worked_around(router, openai, field, message, settings):
     openai.refused_fields[field] = message
-    run = run_request(router, openai, max_output_tokens=4, **request)
+    run = run_request(router, openai, max_output_tokens=4, **settings)
     assert run.status == "finished", run.error
     assert len(openai.requests) == 2
     assert field not in openai.requests[-1].body
     # a beginning that the model will not continue is shown to it, and the last word is the user's
     roles = [message["role"] for message in openai.requests[-1].body["messages"]]
-    assert roles == (["user", "assistant", "user"] if "prefill" in request else ["user"])
+    assert roles == (["user", "assistant", "user"] if "prefill" in settings else ["user"])
 
 
 def test_too_many_logprobs_are_asked_for_again_as_five_and_then_as_none(router, openai):
