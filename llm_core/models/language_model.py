@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
 
 _CODE_WEIGHTS = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.h5", "*.msgpack")
 _DEFAULT_CONTEXT_WINDOW = 2048
+_LOADING = threading.Lock()
+"""Held while a model is made from files of this machine. transformers changes torch's own functions meanwhile, and two
+that overlap put back each other's changes: every later load in the process then fails."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,8 +108,10 @@ def _from_pretrained(model_id: str, name: str, source: Path | str) -> LanguageMo
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     options: dict[str, Any] = {"trust_remote_code": False}
+    one_at_a_time = _LOADING if isinstance(source, Path) else contextlib.nullcontext()  # a download may take for ever
     try:
-        model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, use_safetensors=True, **options)
+        with one_at_a_time:
+            model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, use_safetensors=True, **options)
         tokenizer = AutoTokenizer.from_pretrained(source, **options)
     except Exception as error:  # transformers, safetensors and the Hub client each raise their own types
         raise explain_load_error(model_id, error) from error

@@ -200,7 +200,6 @@ def test_chat_template_of_one_model_stops_no_other(template):
     assert run_apart(ENGINE.format(template=template), BLOCKED, seconds=4) == 0
 
 
-@expect_failure("two models load at the same time, which transformers does not promise to survive")
 def test_models_load_one_after_the_other(tmp_path, monkeypatch):
     folder = save_toy_model(tmp_path / "toy")
     load, loading, most = transformers.AutoModelForCausalLM.from_pretrained, 0, 0
